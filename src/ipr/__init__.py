@@ -1,0 +1,70 @@
+"""ipr: embed passports into networks, attack them, judge every outcome, report it.
+
+For one's own training loop, in plain PyTorch: `ipr.protect`, `ipr.strip`, `ipr.judge`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ipr.errors import InputError
+    from ipr.passport.claim import Claim, Thresholds, load_claim
+    from ipr.passport.generate import image_passport, random_passport, shuffled_passport, with_energy
+    from ipr.passport.layer import Branch, forward_side_by_side, passport_layers
+    from ipr.passport.surgery import find_layers, protect, strip
+    from ipr.signature import draw_signature, sign_loss
+    from ipr.verification.fidelity import LabelledImages
+    from ipr.verification.verdict import Verdict, judge
+
+_HOMES = {
+    "InputError": "ipr.errors",
+    "Claim": "ipr.passport.claim",
+    "Thresholds": "ipr.passport.claim",
+    "load_claim": "ipr.passport.claim",
+    "image_passport": "ipr.passport.generate",
+    "random_passport": "ipr.passport.generate",
+    "shuffled_passport": "ipr.passport.generate",
+    "with_energy": "ipr.passport.generate",
+    "Branch": "ipr.passport.layer",
+    "forward_side_by_side": "ipr.passport.layer",
+    "passport_layers": "ipr.passport.layer",
+    "find_layers": "ipr.passport.surgery",
+    "protect": "ipr.passport.surgery",
+    "strip": "ipr.passport.surgery",
+    "draw_signature": "ipr.signature",
+    "sign_loss": "ipr.signature",
+    "LabelledImages": "ipr.verification.fidelity",
+    "Verdict": "ipr.verification.verdict",
+    "judge": "ipr.verification.verdict",
+}
+
+__all__ = [  # noqa: PLE0604 (names are given as they are imported)
+    "Branch",
+    "Claim",
+    "InputError",
+    "LabelledImages",
+    "Thresholds",
+    "Verdict",
+    "draw_signature",
+    "find_layers",
+    "forward_side_by_side",
+    "image_passport",
+    "judge",
+    "load_claim",
+    "passport_layers",
+    "protect",
+    "random_passport",
+    "shuffled_passport",
+    "sign_loss",
+    "strip",
+    "with_energy",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used, so that `import ipr` and `ipr --help` do not load torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ipr' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

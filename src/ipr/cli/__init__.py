@@ -1,0 +1,40 @@
+"""The command line: one small file per command."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "train": "embed a scheme into a network, judge it and record it",
+    "verify": "judge a claim on a suspect's weights",
+    "report": "tables and figures from the records of finished runs",
+}
+
+
+def usage() -> str:
+    """What `ipr --help` prints."""
+    lines = [f"  {name:8} {what}" for name, what in COMMANDS.items()]
+    return "\n".join(
+        ["usage: ipr COMMAND [key=value ...]", "", *lines, "", "ipr COMMAND --help lists what each command can be asked for."]
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The console script `ipr`: exits with 0 for success, 1 for `not verified`, 2 for input that cannot be used."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        sys.exit(0 if arguments else 2)
+    command, *rest = arguments
+    if command == "--version":
+        from importlib.metadata import version
+
+        print(version("ipr"))
+        sys.exit(0)
+    if command not in COMMANDS:
+        print(f"ipr: error: command={command}: is unknown; choose among: {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    from ipr.cli.compose import run
+
+    run(command, import_module(f"ipr.cli.{command}").execute, rest)

@@ -1,0 +1,148 @@
+"""From arguments to a checked, typed configuration: Hydra, the schema, and errors of one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import ipr
+from ipr.errors import InputError
+from ipr.runs import config as schema
+
+EXIT_INPUT = 2
+
+
+def shipped(folder: str) -> Path:
+    """`conf` or `experiments`: inside the installed package, or at the top of a checkout."""
+    package = Path(ipr.__file__).parent
+    inside = package / folder
+    return inside if inside.is_dir() else package.parents[1] / folder
+
+
+def register() -> None:
+    """Puts the schema and the studies of `experiments/` into Hydra's store."""
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=schema.TrainConfig)
+    store.store(name="verify_schema", node=schema.VerifyConfig)
+    store.store(name="report_schema", node=schema.ReportConfig)
+    for name, node in (
+        ("passport_v1", schema.PassportV1Config),
+        ("passport_v2", schema.PassportV2Config),
+        ("passport_v3", schema.PassportV3Config),
+    ):
+        store.store(group="schema/scheme", name=name, node=node)
+    for study in sorted(shipped("experiments").glob("*.yaml")):
+        store.store(group="study", name=study.stem, node=OmegaConf.load(study), package="_global_")
+
+
+def typed(config: DictConfig) -> Any:
+    """The configuration as dataclasses.
+
+    Raises:
+        InputError: a key that the schema lacks (let in by `++`), a wrong type, or a value that must be given.
+    """
+    for path, extra, known in _unknown_keys(config, ""):
+        raise InputError(path, config_value(config, path), f"there is no key {extra}", _suggest(extra, known))
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise InputError(missing[0], "???", "must be given", f"add {missing[0]}=...")
+    return OmegaConf.to_object(config)
+
+
+def config_value(config: DictConfig, path: str) -> Any:
+    """The value at a dotted path, as it stands."""
+    return OmegaConf.select(config, path)
+
+
+def _unknown_keys(node: DictConfig, prefix: str) -> list[tuple[str, str, list[str]]]:
+    kind = OmegaConf.get_type(node)
+    known = [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else None
+    found = []
+    for key in node:
+        path = f"{prefix}{key}"
+        if known is not None and key not in known:
+            found.append((path, str(key), known))
+        elif not OmegaConf.is_missing(node, key) and isinstance(child := node._get_node(key), DictConfig):
+            found += _unknown_keys(child, f"{path}.") if not child._is_none() else []
+    return found
+
+
+def _suggest(wrong: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(wrong, known, n=1)
+    return (f"did you mean {close[0]}? " if close else "") + f"known here: {', '.join(known)}"
+
+
+def run(command: str, execute: Callable[[Any], int], arguments: Sequence[str]) -> None:
+    """Composes the configuration of a command, runs it, and exits with its code.
+
+    In a sweep, a job whose input cannot be used is reported and the others go on; the exit code is then 2.
+    """
+    codes: list[int] = []
+
+    def task(config: DictConfig) -> None:
+        with reporting(codes):
+            codes.append(execute(typed(config)))
+
+    register()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them; `reporting` does
+    sys.argv = [f"ipr {command}", *arguments]
+    with tempfile.TemporaryDirectory(prefix="ipr-") as private:  # a sweep's file repeats the whole configuration
+        if not any(argument.startswith("hydra.sweep.dir=") for argument in arguments):
+            sys.argv.append(f"hydra.sweep.dir={private}")
+        with reporting(codes):
+            hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name=command)(task)()
+    sys.exit(max(codes, default=0))
+
+
+class reporting:  # noqa: N801 (used as a verb)
+    """Inside, an error that the user can mend becomes one line on stderr, and exit code 2 in the list."""
+
+    def __init__(self, codes: list[int]) -> None:
+        self.codes = codes
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        """Reports what it knows; anything else goes on up."""
+        if isinstance(error, KeyboardInterrupt):
+            print("ipr: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+            raise SystemExit(130) from None
+        if not isinstance(error, InputError | HydraException | OmegaConfBaseException):
+            return False
+        print(f"ipr: error: {one_line(error)}", file=sys.stderr)
+        self.codes.append(EXIT_INPUT)
+        return True
+
+
+def one_line(error: Exception) -> str:
+    """An error as one line that names the field, the value and the remedy."""
+    if isinstance(error, InputError):
+        return str(error)
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)
+    found = next((c for c in causes if isinstance(c, OmegaConfBaseException)), None)
+    parent = getattr(found, "parent_node", None)
+    if found is not None and isinstance(parent, DictConfig | ListConfig) and found.full_key:
+        key, kind = str(found.full_key), OmegaConf.get_type(parent)
+        name = key.rpartition(".")[2]
+        known = [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+        if known and name not in known:
+            return f"{key}: there is no such key; {_suggest(name, known)}"
+    message = " ".join(str(error).split())
+    text = message.split(" full_key:")[0]
+    key = f"{found.full_key}: " if found is not None and found.full_key and str(found.full_key) not in text else ""
+    return f"{key}{text}; see --help for keys, groups and types"

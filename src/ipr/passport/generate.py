@@ -1,0 +1,114 @@
+"""Three kinds of passports (Section III-B), and the energy that decides whether they train.
+
+Scaling. A step of gradient descent moves gamma_c = <W_c, S> by lr * |S|^2 * gradient, so |S| is a learning rate. A
+feature map of a trained network has |S| of about 20: published as it is, it trains gamma at some 400 times the rate of
+everything else. `with_energy` scales a passport to a chosen |S|; neither the signs of gamma nor what a forger must
+guess change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ipr.errors import InputError
+from ipr.passport.layer import patch_mean
+from ipr.passport.surgery import ConvNorm, Passport, evaluating
+
+
+def random_passport(layers: Sequence[ConvNorm], generator: Generator) -> dict[str, Tensor]:
+    """Section III-B a): every element independently uniform in [-1, 1]."""
+    return {layer.conv: torch.rand((2, *layer.input_shape), generator=generator) * 2 - 1 for layer in layers}
+
+
+def image_passport(network: nn.Module, layers: Sequence[ConvNorm], images: Tensor) -> dict[str, Tensor]:
+    """Section III-B b): one image through a trained plain network of the same architecture.
+
+    Args:
+        network: the trained plain network.
+        layers: the layers to protect; a layer at the network's input takes the image itself.
+        images: the image of P_gamma and the image of P_beta, normalised as in training, shape (2, C, H, W).
+    """
+    return feature_maps(network, layers, images)
+
+
+def shuffled_passport(
+    network: nn.Module, layers: Sequence[ConvNorm], images: Tensor, generator: Generator
+) -> dict[str, Tensor]:
+    """Section III-B c): at each layer, the map of one of N images, chosen at random.
+
+    Follows the paper's text. The authors' code chooses anew for every channel of a layer; that mixes maps of different
+    images within one passport, which Section III-B does not describe.
+
+    Args:
+        network: the trained plain network.
+        layers: the layers to protect.
+        images: N images for P_gamma, then N others for P_beta, shape (2 * N, C, H, W); N = 20 in the paper.
+        generator: chooses.
+    """
+    maps = feature_maps(network, layers, images)
+    half = images.shape[0] // 2
+    passport = {}
+    for name, candidates in maps.items():
+        chosen = torch.randint(half, (2,), generator=generator) + torch.tensor([0, half])
+        passport[name] = candidates[chosen]
+    return passport
+
+
+def feature_maps(network: nn.Module, layers: Sequence[ConvNorm], images: Tensor) -> dict[str, Tensor]:
+    """What the given convolutions of a plain network receive for these images; layer name -> (N, C_in, H, W)."""
+    maps: dict[str, Tensor] = {}
+
+    def keep(name: str) -> torch.utils.hooks.RemovableHandle:
+        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            maps[name] = args[0].detach().cpu().clone()
+
+        return network.get_submodule(name).register_forward_pre_hook(hook)
+
+    handles = [keep(layer.conv) for layer in layers]
+    try:
+        with evaluating(network):
+            network(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return maps
+
+
+def energies(passport: Passport, network: nn.Module) -> dict[str, Tensor]:
+    """|S| of P_gamma and of P_beta at each layer of a network; layer name -> shape (2,), no unit."""
+    return {name: _means(maps, network, name).flatten(1).norm(dim=1) for name, maps in passport.items()}
+
+
+def with_energy(
+    passport: Passport, network: nn.Module, energy: float | Mapping[str, Tensor] | None
+) -> dict[str, Tensor]:
+    """The passport scaled so that |S| of every P_gamma and P_beta is `energy`.
+
+    Args:
+        passport: shape (2, C_in, H, W) per layer.
+        network: whose convolutions it is for.
+        energy: |S|, above 0; one number, or (2,) per layer as `energies` returns; None leaves it as published.
+
+    Raises:
+        InputError: the energy is not above 0, or a passport has none to scale (its mean patch is 0).
+    """
+    if energy is None:
+        return dict(passport)
+    if isinstance(energy, float | int) and not energy > 0:
+        raise InputError("passport.energy", energy, "must be above 0", "give e.g. 3, or null for as published")
+    scaled = {}
+    for name, now in energies(passport, network).items():
+        if not (now > 0).all():
+            raise InputError("passport", name, "its mean patch is 0, so it carries no signal", "choose other images")
+        target = energy[name] if isinstance(energy, Mapping) else torch.tensor(float(energy))
+        scaled[name] = passport[name] * (target.to(now) / now)[:, None, None, None]
+    return scaled
+
+
+def _means(maps: Tensor, network: nn.Module, name: str) -> Tensor:
+    conv = network.get_submodule(name)
+    assert isinstance(conv, nn.Conv2d)
+    return patch_mean(maps, conv)

@@ -1,0 +1,1 @@
+"""One LightningModule per scheme: what is minimised in `training_step`."""

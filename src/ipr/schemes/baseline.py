@@ -1,0 +1,18 @@
+"""The plain network: what every scheme is compared with, and what feature-map passports are taken from."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+from ipr.schemes.base import Scheme
+
+
+class Baseline(Scheme):
+    """Cross-entropy alone."""
+
+    def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """L_c."""
+        logits = self.network(x)
+        self.train_accuracy.update(logits.detach(), y)
+        return {"cross_entropy": functional.cross_entropy(logits, y)}

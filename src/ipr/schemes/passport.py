@@ -1,0 +1,193 @@
+"""The three passport schemes (Section III-D): V1 (Algorithm 2), V2 and V3 (Algorithm 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ipr.data.images import ImageData, normalise
+from ipr.data.trigger_sets import TriggerSet
+from ipr.errors import InputError
+from ipr.passport.layer import Branch, answering_with, forward_side_by_side, passport_layers
+from ipr.randomness import generator
+from ipr.schemes.base import Scheme
+from ipr.schemes.recipe import Recipe
+from ipr.signature import Signature, sign_loss
+
+
+@dataclass(frozen=True)
+class SignatureLoss:
+    """The constants of the regulariser R of Eq. 1.
+
+    Attributes:
+        weight: lambda_r of Eq. 1; the paper gives none, the authors' code 0.1.
+        gamma_0: the magnitude asked of each gamma (Eq. 6).
+        gamma_regulariser: weight of the sum of gamma^2; in the authors' code only.
+    """
+
+    weight: float = 0.1
+    gamma_0: float = 0.1
+    gamma_regulariser: float = 1e-5
+
+    def __post_init__(self) -> None:
+        for field, good in (
+            ("sign_loss_weight", self.weight >= 0),
+            ("gamma_0", self.gamma_0 > 0),
+            ("gamma_regulariser", self.gamma_regulariser >= 0),
+        ):
+            if not good:
+                value = self.weight if field == "sign_loss_weight" else getattr(self, field)
+                raise InputError(f"scheme.{field}", value, "is out of range", "give a positive number, e.g. 0.1")
+
+
+class TriggerSamples(nn.Module):
+    """Appends t trigger images to every batch (line 8 of Algorithm 2, line 12 of Algorithm 6).
+
+    The images stay in non-persistent buffers: no checkpoint holds them.
+
+    Args:
+        triggers: the trigger set.
+        per_step: t; 2 by default [2].
+        data: gives the normalisation.
+        seed: with the epoch, decides the order.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+
+    def __init__(self, triggers: TriggerSet, per_step: int, data: ImageData, seed: int) -> None:
+        super().__init__()
+        if not 1 <= per_step <= triggers.labels.numel():
+            raise InputError("trigger_set.per_step", per_step, f"the trigger set has {triggers.labels.numel()} images",
+                             "give e.g. 2")  # fmt: skip
+        self.per_step, self.seed = per_step, seed
+        self.register_buffer("pixels", normalise(triggers.pixels, data.mean, data.std), persistent=False)
+        self.register_buffer("labels", triggers.labels, persistent=False)
+        self.register_buffer("order", torch.arange(triggers.labels.numel()), persistent=False)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Draws the order of an epoch from (seed, epoch)."""
+        order = torch.randperm(self.labels.numel(), generator=generator(self.seed, f"triggers of epoch {epoch}"))
+        self.order = order.to(self.labels.device)
+
+    def appended(self, x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """The batch of a step with its trigger images and labels behind it."""
+        positions = torch.arange(step * self.per_step, (step + 1) * self.per_step, device=self.order.device)
+        chosen = self.order[positions % self.order.numel()]
+        return torch.cat([x, self.pixels[chosen]]), torch.cat([y, self.labels[chosen]])
+
+
+class PassportScheme(Scheme):
+    """What V1, V2 and V3 share: a protected network, the signature's loss, and optional trigger samples.
+
+    Args:
+        network: a protected network.
+        recipe: see `Scheme`.
+        num_classes: see `Scheme`.
+        signature: the bits to write.
+        signature_loss: the constants of the regulariser.
+        triggers: trigger samples for every step; None for none.
+    """
+
+    bits: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        recipe: Recipe,
+        num_classes: int,
+        *,
+        signature: Signature,
+        signature_loss: SignatureLoss,
+        triggers: TriggerSamples | None = None,
+    ) -> None:
+        super().__init__(network, recipe, num_classes)
+        self.signature_loss, self.triggers = signature_loss, triggers
+        bits = torch.cat([signature[name] for name in passport_layers(network)])
+        self.register_buffer("bits", bits, persistent=False)
+
+    def on_train_epoch_start(self) -> None:
+        """Draws the order of the trigger images."""
+        if self.triggers is not None:
+            self.triggers.start_epoch(self.current_epoch)
+
+    def with_triggers(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The batch, with trigger images where the scheme has them."""
+        return (x, y) if self.triggers is None else self.triggers.appended(x, y, self.global_step)
+
+    def regulariser(self) -> dict[str, Tensor]:
+        """lambda_r R: the sign loss (Eq. 6) summed over layers, and the authors' penalty on gamma^2."""
+        constants = self.signature_loss
+        gamma = torch.cat([layer.passport_affine()[0][0] for layer in passport_layers(self.network).values()])
+        return {
+            "sign_loss": constants.weight * sign_loss(gamma, self.bits, constants.gamma_0),
+            "gamma_penalty": constants.gamma_regulariser * gamma.square().sum(),
+        }
+
+
+class PassportV1(PassportScheme):
+    """V1: the passport is distributed with the network, which works with nothing else (Algorithm 2)."""
+
+    def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """L_c with the passport, and the regulariser."""
+        x, y = self.with_triggers(x, y)
+        logits = self.network(x)
+        self.train_accuracy.update(logits.detach(), y)
+        return {"cross_entropy": functional.cross_entropy(logits, y), **self.regulariser()}
+
+
+class PassportV2(PassportScheme):
+    """V2: the passport stays private; the network learns both branches at once (Algorithm 6).
+
+    Args:
+        alternation: `joint` sums both losses before one backward pass, as the authors' code does for Algorithm 6;
+            `alternate` trains one branch a step, idx 0 and 1 in turn.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        recipe: Recipe,
+        num_classes: int,
+        *,
+        signature: Signature,
+        signature_loss: SignatureLoss,
+        triggers: TriggerSamples | None = None,
+        alternation: str = "joint",
+    ) -> None:
+        super().__init__(
+            network, recipe, num_classes, signature=signature, signature_loss=signature_loss, triggers=triggers
+        )
+        if alternation not in ("joint", "alternate"):
+            raise InputError("scheme.alternation", alternation, "is unknown", "choose joint or alternate")
+        self.alternation = alternation
+
+    def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """L_c of idx 0 and of idx 1, and the regulariser with idx 1."""
+        x, y = self.with_triggers(x, y)
+        if self.alternation == "joint":
+            public, private = forward_side_by_side(self.network, x, Branch.PUBLIC, Branch.PRIVATE)
+            self.train_accuracy.update(public.detach(), y)
+            return {
+                "cross_entropy_public": functional.cross_entropy(public, y),
+                "cross_entropy_private": functional.cross_entropy(private, y),
+                **self.regulariser(),
+            }
+        branch = Branch(self.global_step % 2)
+        with answering_with(self.network, branch):
+            logits = self.network(x)
+        self.train_accuracy.update(logits.detach(), y)
+        loss = {f"cross_entropy_{branch.name.lower()}": functional.cross_entropy(logits, y)}
+        return loss | self.regulariser() if branch is Branch.PRIVATE else loss
+
+
+class PassportV3(PassportV2):
+    """V3: V2 with a trigger set, for a first, black-box claim (Section III-D). `triggers` must be given."""
+
+    def on_fit_start(self) -> None:
+        """Refuses to train without what makes it V3."""
+        if self.triggers is None:
+            raise InputError("trigger_set", None, "scheme V3 embeds a trigger set", "give one, or use scheme V2")

@@ -1,0 +1,104 @@
+"""Signatures in the signs of scale factors (Section III-C, Eq. 6, Algorithms 4 and 5), and what chance explains.
+
+A signature is one bit in {-1, +1} per channel of each protected layer, stored as int8. Text is written with 8 bits a
+byte of its UTF-8 form, the highest bit first, +1 for a set bit (Table VIII), from the first protected layer on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Generator, Tensor
+
+from ipr.errors import InputError
+
+Signature = Mapping[str, Tensor]
+"""Layer name -> bits in {-1, +1}, int8, one for each of the layer's C channels."""
+
+
+def encode_text(text: str) -> Tensor:
+    """Text as bits in {-1, +1}; int8, 8 per UTF-8 byte, highest bit first (Table VIII)."""
+    octets = torch.tensor(list(text.encode()), dtype=torch.int16)
+    shifts = torch.arange(7, -1, -1, dtype=torch.int16)
+    return ((octets[:, None] >> shifts & 1) * 2 - 1).to(torch.int8).flatten()
+
+
+def decode_text(bits: Tensor) -> str:
+    """The text in `bits` ({-1, +1}, 8 per byte); bytes that are not UTF-8 come out as the replacement character."""
+    usable = bits.numel() // 8 * 8
+    octets = (bits[:usable].reshape(-1, 8) > 0).to(torch.int32) @ (2 ** torch.arange(7, -1, -1, dtype=torch.int32))
+    return bytes(octets.tolist()).decode(errors="replace")
+
+
+def draw_signature(capacities: Mapping[str, int], text: str | None, generator: Generator) -> dict[str, Tensor]:
+    """A signature for layers of the given capacities: the text first, random bits behind it.
+
+    Args:
+        capacities: layer name -> number of channels, in the order in which the layers are written.
+        text: what the owner wants to read back; None for random bits only.
+        generator: the source of the random bits.
+
+    Raises:
+        InputError: the text needs more bits than the layers have channels.
+    """
+    total = sum(capacities.values())
+    bits = torch.randint(0, 2, (total,), generator=generator, dtype=torch.int8) * 2 - 1
+    if text:
+        written = encode_text(text)
+        if written.numel() > total:
+            raise InputError(
+                "scheme.signature",
+                f"<{len(text)} characters>",
+                f"needs {written.numel()} bits, but the layers {', '.join(capacities)} hold {total}",
+                f"shorten it to {total // 8} bytes, protect more layers (scheme.layers) or widen the model (model.width)",
+            )
+        bits[: written.numel()] = written
+    return dict(zip(capacities, bits.split(list(capacities.values())), strict=True))
+
+
+def sign_loss(gamma: Tensor, bits: Tensor, gamma_0: float = 0.1) -> Tensor:
+    """Eq. 6 (Algorithm 4): sum over channels of max(gamma_0 - gamma_i * b_i, 0).
+
+    Args:
+        gamma: scale factors, shape (C,).
+        bits: the signature in {-1, +1}, shape (C,).
+        gamma_0: the magnitude that the loss asks for; above 0.
+
+    Returns:
+        A scalar of gamma's type; 0 once every gamma_i has its sign and at least that magnitude.
+    """
+    return torch.relu(gamma_0 - gamma * bits).sum()
+
+
+def detect(gamma: Tensor) -> Tensor:
+    """Algorithm 5: the bits that the signs of gamma spell; int8, +1 where gamma > 0, else -1."""
+    return (gamma > 0).to(torch.int8) * 2 - 1
+
+
+def agreeing_bits(detected: Tensor, bits: Tensor) -> int:
+    """The number of positions at which two strings of bits agree."""
+    return int((detected.to(bits.device) == bits).sum())
+
+
+def binomial_tail(agreeing: int, total: int) -> tuple[float, float]:
+    """The chance that a guessed signature agrees at least this well: P(X >= agreeing), X ~ Binomial(total, 1/2).
+
+    Computed in whole numbers, so it is exact up to the final rounding, for any number of bits.
+
+    Returns:
+        The probability (0.0 where it is below the smallest float) and its base-10 logarithm (always finite).
+
+    Raises:
+        ValueError: unless 0 <= agreeing <= total.
+    """
+    if not 0 <= agreeing <= total:
+        raise ValueError(f"agreeing={agreeing}: not between 0 and total={total}")
+    term = math.comb(total, agreeing)
+    favourable = term
+    for successes in range(agreeing, total):
+        term = term * (total - successes) // (successes + 1)
+        favourable += term
+    # int / int rounds correctly and underflows to 0.0; log2 takes integers of any size.
+    return favourable / (1 << total), (math.log2(favourable) - total) * math.log10(2)

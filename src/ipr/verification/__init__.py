@@ -1,0 +1,1 @@
+"""The one judging path: fidelity (F), verification (V) and the verdict."""

@@ -1,0 +1,70 @@
+"""The fidelity evaluation process F (Definition 1.II)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ipr.data.images import normalise
+from ipr.passport.layer import Branch, forward_side_by_side
+from ipr.passport.surgery import evaluating
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Whether an accuracy is the owner's: |M - M_t| <= epsilon_f. All three are fractions in [0, 1]."""
+
+    accuracy: float
+    target: float
+    threshold: float
+
+    @property
+    def holds(self) -> bool:
+        """The outcome of F; the comparison forgives the rounding of a float, nothing more."""
+        return abs(self.accuracy - self.target) <= self.threshold + 1e-12
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images to judge on: uint8 pixels (N, H, W, channels), labels (N,), and the normalisation used in training."""
+
+    pixels: Tensor
+    labels: Tensor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def batches(self, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """Normalised float32 batches (B, channels, H, W) and labels (B,) on a device."""
+        for pixels, labels in zip(self.pixels.split(size), self.labels.split(size), strict=True):
+            yield normalise(pixels.to(device), self.mean, self.std), labels.to(device)
+
+
+def accuracy(network: nn.Module, images: LabelledImages, batch_size: int = 256) -> float:
+    """The fraction of images that a plain network classifies as labelled."""
+    device = next(network.parameters()).device
+    with evaluating(network):
+        correct = sum((network(x).argmax(1) == y).sum() for x, y in images.batches(batch_size, device))
+    return int(correct) / images.labels.numel()
+
+
+def accuracies(
+    network: nn.Module,
+    images: LabelledImages,
+    *branches: Branch,
+    batch_size: int = 64,
+    progress: Iterable[None] | None = None,
+) -> list[float]:
+    """The same for every branch and every passport presented to a protected network, in one trunk pass."""
+    device = next(network.parameters()).device
+    correct: Tensor | int = 0
+    ticks = iter(progress or ())
+    with evaluating(network):
+        for x, y in images.batches(batch_size, device):
+            answers = forward_side_by_side(network, x, *branches).argmax(-1)
+            correct = correct + (answers == y).sum(1)
+            next(ticks, None)
+    assert isinstance(correct, Tensor)
+    return [count / images.labels.numel() for count in correct.tolist()]
