@@ -1,0 +1,35 @@
+"""Shared by all tests: one thread (steady, and two test processes do not fight), and small networks and data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from ipr.data.cache import load_images
+from ipr.data.images import ImageData
+
+
+@pytest.fixture(autouse=True)
+def _steady(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for cached data sets, shared by a test process."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def digits(cache: Path) -> ImageData:
+    """The digits at their own 8x8 pixels."""
+    return load_images("digits", root=None, image_size=8, download=False, data_folder=cache, cache_folder=cache)

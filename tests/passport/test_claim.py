@@ -1,0 +1,107 @@
+import json
+import stat
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ipr.errors import InputError
+from ipr.passport.claim import Claim, Thresholds, load_claim
+
+
+@pytest.fixture
+def claim():
+    return Claim(
+        passport={"conv1": torch.randn(2, 3, 4, 4), "a.b": torch.randn(2, 5, 2, 2)},
+        signature={"conv1": torch.tensor([1, -1, 1, 1], dtype=torch.int8), "a.b": -torch.ones(6, dtype=torch.int8)},
+        thresholds=Thresholds(0.9, 0.03, 2**-40),
+        text_bytes=1,
+        trigger_pixels=torch.randint(256, (5, 4, 4, 3), dtype=torch.uint8),
+        trigger_labels=torch.arange(5),
+        architecture={"model": {"name": "alexnet", "width": 0.25}},
+    )
+
+
+def test_round_trip(claim, tmp_path):
+    claim.save(tmp_path / "claim")
+    loaded = load_claim(tmp_path / "claim")
+    assert loaded.fingerprint() == claim.fingerprint()
+    assert loaded.facts() == claim.facts()
+    assert list(loaded.passport) == ["conv1", "a.b"]
+    assert all(torch.equal(tensor, claim.tensors()[name]) for name, tensor in loaded.tensors().items())
+
+
+def test_only_the_owner_can_read_it(claim, tmp_path):
+    claim.save(tmp_path / "claim")
+    assert stat.S_IMODE((tmp_path / "claim").stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "claim").iterdir()} == {0o600}
+    assert [path.name for path in tmp_path.iterdir()] == ["claim"]  # nothing left aside
+
+
+def test_every_part_changes_the_fingerprint(claim):
+    others = [
+        replace(claim, passport=claim.passport | {"conv1": claim.passport["conv1"] + 1}),
+        replace(claim, signature=claim.signature | {"a.b": -claim.signature["a.b"]}),
+        replace(claim, thresholds=replace(claim.thresholds, fidelity=0.04)),
+        replace(claim, trigger_labels=claim.trigger_labels.flip(0)),
+        replace(claim, text_bytes=0),
+        replace(claim, architecture={}),
+    ]
+    assert len({c.fingerprint() for c in [claim, *others]}) == 7
+
+
+def test_another_claim_is_never_overwritten(claim, tmp_path):
+    claim.save(tmp_path / "claim")
+    claim.save(tmp_path / "claim")  # the same again is no harm
+    other = replace(claim, signature=claim.signature | {"a.b": -claim.signature["a.b"]})
+    with pytest.raises(InputError, match="another claim is already there"):
+        other.save(tmp_path / "claim")
+    assert load_claim(tmp_path / "claim").fingerprint() == claim.fingerprint()
+    measured = replace(claim, thresholds=replace(claim.thresholds, target_accuracy=0.5))
+    measured.save(tmp_path / "claim")  # thresholds are measured after the secrets are drawn
+    assert load_claim(tmp_path / "claim").thresholds.target_accuracy == 0.5
+
+
+def _truncate(folder):
+    path = folder / "secrets.safetensors"
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def _change(key, value):
+    def change(folder):
+        facts = json.loads((folder / "claim.json").read_text())
+        facts[key] = value
+        (folder / "claim.json").write_text(json.dumps(facts))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_truncate, "is damaged"),
+        (lambda f: (f / "claim.json").write_text("{"), "is damaged"),
+        (lambda f: (f / "claim.json").write_bytes(b"\xff\xfe"), "is damaged"),
+        (lambda f: (f / "claim.json").unlink(), "cannot be read"),
+        (lambda f: (f / "secrets.safetensors").unlink(), "cannot be read"),
+        (_change("layers", ["conv1", "conv2"]), "is damaged"),
+        (_change("layers", 5), "is damaged"),
+        (_change("schema_version", 99), "schema version 99, not 1"),
+        (_change("thresholds", {"target_accuracy": "high"}), "is damaged|is not a fraction"),
+        (_change("thresholds", {"target_accuracy": 7, "fidelity": 0.03, "p_value": 0}), "is not a fraction"),
+    ],
+)
+def test_a_damaged_claim_is_refused_in_one_line(claim, tmp_path, damage, message):
+    folder = tmp_path / "claim"
+    claim.save(folder)
+    damage(folder)
+    with pytest.raises(InputError, match=message) as error:
+        load_claim(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_a_claim_must_fit_together(claim):
+    with pytest.raises(InputError, match=r"\['a.b'\].*passport but no signature"):
+        replace(claim, signature={"conv1": claim.signature["conv1"]})
+    with pytest.raises(InputError, match="signature of a.b"):
+        replace(claim, signature=claim.signature | {"a.b": torch.zeros(6, dtype=torch.int8)})

@@ -1,0 +1,213 @@
+import copy
+import pickle
+
+import pytest
+import torch
+from references import cross_entropies, default_layers, naive_affine, naive_protect, protected, two_passes
+from torch import nn
+
+from ipr.passport.layer import (
+    Branch,
+    answering_with,
+    forward_side_by_side,
+    passport_layers,
+    patch_mean,
+    presenting,
+    scale_and_shift,
+)
+
+CONVOLUTIONS = [
+    dict(kernel_size=3, padding=1),
+    dict(kernel_size=5, padding=2, stride=2),
+    dict(kernel_size=1, stride=2),
+    dict(kernel_size=(3, 1), padding=(2, 0), dilation=(2, 1)),
+    dict(kernel_size=3, padding="same", dilation=2),
+    dict(kernel_size=4, padding="same"),
+    dict(kernel_size=3, padding=1, groups=2),
+    dict(kernel_size=3, padding=1, groups=4, bias=False),
+    dict(kernel_size=3, padding=1, padding_mode="reflect"),
+    dict(kernel_size=3, padding=(1, 2), padding_mode="circular"),
+]
+
+
+@pytest.mark.parametrize("options", CONVOLUTIONS, ids=str)
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+def test_gamma_is_the_product_with_one_patch_mean(options):
+    """Fact 1: Avg(W * P) = <W, S>, values and gradients."""
+    conv = nn.Conv2d(4, 8, **options).double()
+    passport = torch.randn(2, 4, 9, 7, dtype=torch.float64)
+    expected = torch.stack(naive_affine(conv, passport))
+    got = torch.cat(scale_and_shift(conv.weight, patch_mean(passport, conv)[None]))
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-9)
+    weights = torch.randn_like(expected)
+    (slow,) = torch.autograd.grad((expected * weights).sum(), conv.weight)
+    (fast,) = torch.autograd.grad((got * weights).sum(), conv.weight)
+    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-9)
+
+
+def test_many_passports_at_once_are_each_alone():
+    conv = nn.Conv2d(4, 8, 3, groups=2).double()
+    passports = torch.randn(5, 2, 4, 6, 6, dtype=torch.float64)
+    means = torch.stack([patch_mean(p, conv) for p in passports])
+    gamma, beta = scale_and_shift(conv.weight, means)
+    for k, passport in enumerate(passports):
+        torch.testing.assert_close((gamma[k], beta[k]), naive_affine(conv, passport), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet18", "resnet50"])
+@pytest.mark.parametrize("norm", ["bn", "gn"])
+@pytest.mark.parametrize("training", [True, False])
+def test_both_branches_equal_two_naive_passes(name, norm, training):
+    """Fact 2: one trunk, the same losses and gradients as Algorithm 6 pass by pass, in float64 to 1e-9.
+
+    Batch norm in training falls back to two passes, so its running statistics are compared too.
+    """
+    network, plain, passport = protected(name, norm)
+    network, plain = network.double().train(training), plain.double().train(training)
+    with torch.no_grad():
+        for a, b in zip(network.parameters(), plain.parameters(), strict=True):
+            b.copy_(a.add_(0.02 * torch.randn_like(a)))
+    naive = naive_protect(plain, {k: v.double() for k, v in passport.items()})
+    for key, layer in passport_layers(network).items():
+        layer.patch_means = patch_mean(passport[key].double(), layer.conv)[None]
+    x, y = torch.randn(4, 3, 16, 16, dtype=torch.float64), torch.tensor([0, 1, 2, 3])
+    slow = cross_entropies(two_passes(naive, x), y)
+    fast = cross_entropies(list(forward_side_by_side(network, x, Branch.PUBLIC, Branch.PRIVATE)), y)
+    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-9)
+    slow.sum().backward()
+    fast.sum().backward()
+    expected = {k.replace("norm.", ""): p.grad for k, p in naive.named_parameters()}
+    for key, parameter in network.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[key], rtol=1e-9, atol=1e-9)
+    if norm == "bn":
+        for one, two in zip(
+            [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)],
+            [m for m in naive.modules() if isinstance(m, nn.BatchNorm2d)],
+            strict=True,
+        ):
+            torch.testing.assert_close(one.running_var, two.running_var, rtol=1e-9, atol=1e-9)
+            assert int(one.num_batches_tracked) == int(two.num_batches_tracked) == 2 * training
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet18"])
+def test_the_trunk_runs_once(name):
+    network, _, _ = protected(name, "gn")
+    rows = {}
+    first, last = network.conv2 if name == "alexnet" else network.conv4_x, network.linear
+    for key, module in (("trunk", first), ("tail", last)):
+        module.register_forward_hook(lambda m, a, out, key=key: rows.setdefault(key, []).append(out.shape[0]))
+    forward_side_by_side(network, torch.randn(3, 3, 16, 16), Branch.PUBLIC, Branch.PRIVATE)
+    assert rows == {"trunk": [3], "tail": [6]}
+
+
+@pytest.mark.parametrize(("name", "norm"), [("alexnet", "bn"), ("alexnet", "gn"), ("resnet18", "gn")])
+def test_rival_passports_share_the_trunk_and_answer_as_alone(name, norm):
+    network, _, _ = protected(name, norm)
+    network = network.double().eval()
+    layers = passport_layers(network)
+    rivals = {key: torch.randn(4, *layer.patch_means.shape[1:], dtype=torch.float64) for key, layer in layers.items()}
+    x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    with presenting(network, rivals):
+        together = forward_side_by_side(network, x, Branch.PUBLIC, Branch.PRIVATE)
+    assert together.shape == (5, 2, 10)
+    for k in range(4):
+        with presenting(network, {key: means[k : k + 1] for key, means in rivals.items()}):
+            torch.testing.assert_close(together[k + 1], network(x), rtol=0, atol=1e-9)
+    with answering_with(network, Branch.PUBLIC):
+        torch.testing.assert_close(together[0], network(x), rtol=0, atol=1e-9)
+
+
+def test_a_graph_that_joins_forked_and_unforked_rows_runs_pass_by_pass():
+    network, plain, passport = protected("resnet18", "gn", layers=["conv5_x.1.conv1"])
+    assert passport_layers(network)["conv5_x.1.conv1"].forks is None
+    network = network.double()
+    naive = naive_protect(plain.double(), {k: v.double() for k, v in passport.items()})
+    for key, layer in passport_layers(network).items():
+        layer.patch_means = patch_mean(passport[key].double(), layer.conv)[None]
+    x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    both = forward_side_by_side(network, x, Branch.PUBLIC, Branch.PRIVATE)
+    torch.testing.assert_close(both, torch.stack(two_passes(naive, x)), rtol=0, atol=1e-9)
+
+
+def test_other_branches_and_passports_last_only_inside():
+    network, _, _ = protected()
+    before = {key: layer.patch_means for key, layer in passport_layers(network).items()}
+    x = torch.randn(2, 3, 16, 16)
+    genuine = network(x)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        with presenting(network, {k: torch.zeros_like(m) for k, m in before.items()}), answering_with(network, Branch.PUBLIC):
+            raise RuntimeError("on purpose")
+    assert all(layer.patch_means is before[key] for key, layer in passport_layers(network).items())
+    assert torch.equal(network(x), genuine)
+
+
+def test_the_passport_reaches_the_weights_of_its_convolution_only():
+    """gamma's gradient goes into W (Eq. 4), not into a parameter of its own."""
+    network, _, _ = protected("alexnet", "bn", public_affine=False)
+    layer = passport_layers(network)["conv4"]
+    gamma, _ = layer.passport_affine()
+    gamma.sum().backward()
+    touched = {name for name, p in network.named_parameters() if p.grad is not None}
+    assert touched == {"conv4.weight"}
+    mean = layer.patch_means[0, 0].reshape(network.conv4.weight.shape[1:])
+    torch.testing.assert_close(network.conv4.weight.grad, mean.expand_as(network.conv4.weight))
+
+
+def _works_with_its_own_weights(network, x):
+    """Changing a convolution's weights changes what its passport layer derives from them."""
+    before = passport_layers(network)["conv4"].passport_affine()[0].clone()
+    with torch.no_grad():
+        network.conv4.weight.mul_(2)
+    after = passport_layers(network)["conv4"].passport_affine()[0]
+    torch.testing.assert_close(after, 2 * before)
+    return network(x)
+
+
+@pytest.mark.parametrize("through", ["deepcopy", "pickle", "to", "load_state_dict"])
+def test_the_tie_to_the_convolution_survives(through):
+    network, _, _ = protected("alexnet", "gn")
+    x = torch.randn(2, 3, 16, 16)
+    expected = network(x)
+    if through == "deepcopy":
+        moved = copy.deepcopy(network)
+    elif through == "pickle":
+        moved = pickle.loads(pickle.dumps(network))
+    elif through == "to":
+        moved = copy.deepcopy(network).to(torch.float64).to(torch.float32)
+    else:
+        moved, _, _ = protected("alexnet", "gn")
+        moved.load_state_dict(network.state_dict())
+    torch.testing.assert_close(moved(x), expected)
+    _works_with_its_own_weights(moved, x)
+    torch.testing.assert_close(network(x), expected)  # the original is untouched
+
+
+def test_bfloat16_autocast_keeps_gamma_in_full_precision():
+    network, _, _ = protected("alexnet", "gn")
+    exact = passport_layers(network)["conv3"].passport_affine()[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = passport_layers(network)["conv3"].passport_affine()[0]
+        assert network(torch.randn(2, 3, 16, 16)).isfinite().all()
+    assert inside.dtype == torch.float32
+    assert torch.equal(inside, exact)
+
+
+@pytest.mark.parametrize(("norm", "public_affine"), [("bn", False), ("gn", True)])
+def test_it_compiles_into_one_graph(norm, public_affine):
+    network, _, _ = protected("alexnet", norm, public_affine=public_affine)
+    network.eval()
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    x = torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(compiled(x), network(x))
+    with torch.no_grad():
+        network.conv4.weight.mul_(2)
+    torch.testing.assert_close(compiled(x), network(x))
+
+
+def test_layers_are_named_by_their_convolutions():
+    for name in ("alexnet", "resnet18"):
+        network, _, passport = protected(name)
+        assert set(passport_layers(network)) == set(passport)
+        assert all(key.startswith(tuple(default_layers(name))) for key in passport)
+    with pytest.raises(ValueError, match=r"no passport layer.*ipr\.protect"):
+        passport_layers(nn.Linear(1, 1))

@@ -1,0 +1,165 @@
+import copy
+
+import pytest
+import timm
+import torch
+import torchvision
+from references import default_layers, protected, small
+from torch import nn
+
+from ipr.errors import InputError
+from ipr.models import build_model
+from ipr.passport.generate import random_passport
+from ipr.passport.layer import Branch, PassportLayer, answering_with, forward_side_by_side, passport_layers
+from ipr.passport.surgery import find_layers, protect, strip
+
+FOREIGN = {
+    "torchvision resnet18": (lambda: torchvision.models.resnet18(num_classes=7), "layer4", 5),
+    "torchvision vgg11_bn": (lambda: torchvision.models.vgg11_bn(num_classes=7), "features", 8),
+    "timm resnet18": (lambda: timm.create_model("resnet18", num_classes=7, zero_init_last=False), "layer4", 5),
+    "torchvision shufflenet": (lambda: torchvision.models.shufflenet_v2_x0_5(num_classes=7), "stage4.1", 3),
+}
+
+
+@pytest.mark.parametrize("source", FOREIGN)
+@pytest.mark.parametrize("public_affine", [True, False])
+def test_in_and_out_of_networks_we_did_not_write(source, public_affine):
+    build, where, count = FOREIGN[source]
+    plain, x = build().eval(), torch.randn(2, 3, 64, 64)
+    untouched = copy.deepcopy(plain.state_dict())
+    found = find_layers(plain, x[:1], [where])
+    assert len(found) == count
+    network = protect(plain, random_passport(found, torch.Generator().manual_seed(0)), x[:1], public_affine=public_affine)
+    assert len(passport_layers(network)) == count
+    assert not any(isinstance(m, PassportLayer) for m in plain.modules())
+    assert all(torch.equal(v, untouched[k]) for k, v in plain.state_dict().items())
+    with answering_with(network, Branch.PUBLIC):
+        torch.testing.assert_close(network(x), plain(x))  # fresh norms have scale 1 and shift 0
+    assert (network(x) - plain(x)).abs().max() > 1e-3
+    if public_affine:
+        build().load_state_dict(network.state_dict())  # the plain architecture's own names and shapes
+    stripped, folded = strip(network), strip(network, Branch.PRIVATE)
+    torch.testing.assert_close(stripped(x), plain(x))
+    torch.testing.assert_close(folded(x), network(x), rtol=1e-4, atol=1e-4)
+    build().load_state_dict(folded.state_dict())
+    assert str(stripped) == str(plain)
+
+
+@pytest.mark.parametrize("norm", ["bn", "gn"])
+@pytest.mark.parametrize("name", ["alexnet", "resnet18", "resnet50"])
+def test_folding_at_rest_is_exact(name, norm):
+    """Fact 3, float64, after the norms and weights have moved from where they start."""
+    network, plain, _ = protected(name, norm)
+    network = network.double()
+    for parameter in network.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    network(torch.randn(8, 3, 16, 16, dtype=torch.float64))  # moves running statistics
+    network.eval()
+    x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    folded = strip(network, Branch.PRIVATE)
+    torch.testing.assert_close(folded(x), network(x), rtol=0, atol=1e-9)
+    with answering_with(network, Branch.PUBLIC):
+        torch.testing.assert_close(strip(network)(x), network(x), rtol=0, atol=1e-9)
+    plain.double().load_state_dict(strip(network).state_dict())
+    torch.testing.assert_close(plain.eval()(x), strip(network)(x), rtol=0, atol=0)
+    assert {type(m) for m in folded.modules()} == {type(m) for m in plain.modules()}
+
+
+@pytest.mark.parametrize("norm", ["bn", "gn"])
+def test_state_dict_holds_nothing_of_the_passport(norm):
+    network, plain, passport = protected("alexnet", norm)
+    assert list(network.state_dict()) == list(plain.state_dict())
+    other = protect(plain, {k: v + 1 for k, v in passport.items()}, torch.randn(1, 3, 16, 16), public_affine=True)
+    assert all(torch.equal(v, other.state_dict()[k]) for k, v in network.state_dict().items())
+    locked, _, _ = protected("alexnet", norm, public_affine=False)
+    replaced = {f"norm{i}.{part}" for i in (3, 4, 5) for part in ("weight", "bias")}
+    assert set(plain.state_dict()) - set(locked.state_dict()) == replaced
+    assert set(locked.state_dict()) <= set(plain.state_dict())
+    assert [n for n, _ in network.named_parameters()] == [n for n, _ in plain.named_parameters()]
+
+
+def test_only_the_named_layers_are_replaced():
+    network, plain, _ = protected("alexnet", "gn", layers=["conv4"])
+    assert list(passport_layers(network)) == ["conv4"]
+    assert type(network.norm3) is nn.GroupNorm
+    assert type(network.norm4).__name__ == "PassportGroupNorm"
+    assert network.norm4.num_groups == plain.norm4.num_groups
+
+
+def test_protecting_remembers_training_mode_and_leaves_statistics_alone():
+    plain = small(norm="bn").train()
+    before = copy.deepcopy(plain.state_dict())
+    example = torch.randn(1, 3, 16, 16)
+    found = find_layers(plain, example)
+    network = protect(plain, random_passport(found, torch.Generator()), example, public_affine=True)
+    assert all(m.training for m in [*plain.modules(), *network.modules()])
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in [*plain.modules(), *network.modules()])
+
+
+def test_every_table_iii_network_offers_its_layers():
+    for name, bits in (("alexnet", 384 + 256 + 256), ("resnet18", 5 * 512)):
+        network = build_model(name, norm="bn", width=1, channels_in=3, image_size=32, num_classes=10)
+        found = find_layers(network, torch.randn(1, 3, 32, 32), default_layers(name))
+        assert sum(layer.channels for layer in found) == bits  # the authors' 896 and 2560
+
+
+def test_a_name_that_matches_nothing_is_refused_with_those_that_do():
+    with pytest.raises(InputError, match=r"scheme.layers=\['conv9'\].*choose among: conv1, conv2"):
+        find_layers(small(), torch.randn(1, 3, 16, 16), ["conv3", "conv9"])
+    with pytest.raises(InputError, match="no convolution"):
+        find_layers(small(), torch.randn(1, 3, 16, 16), ["linear"])
+
+
+def test_a_prefix_is_a_module_and_not_a_part_of_a_name():
+    wide = nn.Sequential()
+    wide.add_module("conv1", nn.Conv2d(3, 16, 3))
+    wide.add_module("norm1", nn.BatchNorm2d(16))
+    wide.add_module("conv10", nn.Conv2d(16, 16, 3))
+    wide.add_module("norm10", nn.BatchNorm2d(16))
+    assert [f.conv for f in find_layers(wide, torch.randn(1, 3, 16, 16), ["conv1"])] == ["conv1"]
+
+
+@pytest.mark.parametrize(
+    ("norm", "why"),
+    [
+        (nn.InstanceNorm2d(16), "InstanceNorm2d is neither"),
+        (nn.BatchNorm2d(16, momentum=None), "no running average"),
+        (nn.BatchNorm2d(16, track_running_stats=False), "no running average"),
+        (timm.layers.BatchNormAct2d(16), "BatchNormAct2d is neither"),
+    ],
+)
+def test_norms_that_cannot_be_protected_are_refused(norm, why):
+    network = nn.Sequential(nn.Conv2d(3, 16, 3), norm)
+    for layers in (None, ["0"]):
+        with pytest.raises(InputError, match=rf"{why}.*cannot be protected"):
+            find_layers(network, torch.randn(1, 3, 16, 16), layers)
+
+
+def test_a_convolution_that_runs_twice_is_refused():
+    block = nn.Sequential(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3))
+    with pytest.raises(InputError, match="more than once"):
+        find_layers(nn.Sequential(block, block), torch.randn(1, 3, 16, 16), ["0.0"])
+
+
+def test_a_network_without_norms_is_refused():
+    with pytest.raises(InputError, match="no convolution is followed by a norm"):
+        find_layers(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), torch.randn(1, 3, 8, 8))
+
+
+def test_passports_that_do_not_fit_are_refused():
+    _, plain, passport = protected()
+    example = torch.randn(1, 3, 16, 16)
+    with pytest.raises(InputError, match=r"conv3: \(2, 48, 5, 5\).*must be \(2, 48, 4, 4\)"):
+        protect(plain, passport | {"conv3": torch.zeros(2, 48, 5, 5)}, example, public_affine=True)
+    with pytest.raises(InputError, match="nothing would be protected"):
+        protect(plain, {}, example, public_affine=True)
+    with pytest.raises(InputError, match="conv7"):
+        protect(plain, {"conv7": torch.zeros(2, 48, 4, 4)}, example, public_affine=True)
+
+
+def test_an_optimiser_made_afterwards_trains_the_public_affine_too():
+    network, _, _ = protected("alexnet", "gn")
+    out = forward_side_by_side(network, torch.randn(4, 3, 16, 16), Branch.PUBLIC, Branch.PRIVATE)
+    out.square().mean().backward()
+    assert all(p.grad is not None for p in network.parameters())
