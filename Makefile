@@ -1,0 +1,44 @@
+# `make quickstart` and `make test` do all the set-up on a machine that has Python 3.11+ and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help install quickstart test lint format lock clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+# Done once; done again only when the pinned set or the package's own metadata changes.
+$(VENV)/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ipr needs Python 3.11 or newer: make PYTHON=python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --quiet --requirement requirements.lock
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+install: $(VENV)/installed ## the environment in .venv
+
+quickstart: install ## train, judge and compare baseline, V1, V2 and V3 on handwritten digits
+	$(BIN)/ipr train study=quickstart
+	$(BIN)/ipr report tag=quickstart
+
+test: install ## all tests
+	$(BIN)/pytest -n 2
+
+lint: install ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install ## let ruff rewrite the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## pin anew what pyproject.toml asks for
+	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
+	.lock-venv/bin/pip install --disable-pip-version-check --quiet 'torch==2.14.1' 'torchvision==0.29.1' hatchling==1.33.0 '.[dev]'
+	.lock-venv/bin/pip freeze --exclude ipr | sed -E '/^(nvidia-|cuda-|triton)/ s/$$/ ; sys_platform == "linux"/' > requirements.lock
+	rm -rf .lock-venv
+
+clean: ## remove the environment and caches; runs are kept
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist

@@ -1,0 +1,96 @@
+"""Figures, drawn without any global state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ipr.reports.summary import rows
+
+COLOURS = {"genuine passport": "#0072b2", "no passport": "#999999", "forged passports": "#d55e00"}
+"""Told apart by every kind of colour vision (Okabe and Ito)."""
+
+COLUMNS = {
+    "genuine passport": "accuracy_genuine",
+    "no passport": "accuracy_without",
+    "forged passports": "accuracy_forged_mean",
+}
+
+
+def accuracy_figure(part: pd.DataFrame, title: str) -> Figure:
+    """Accuracy with the genuine, no and forged passports, side by side, per scheme; bars are means over seeds, whiskers
+    the standard deviation, the mark above a forged bar the best forgery of all.
+    """
+    shown = rows(part)
+    figure = Figure(figsize=(1.6 + 1.35 * len(shown), 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    width = 0.26
+    for place, (row, seeds) in enumerate(shown):
+        kinds = ["no passport"] if row["scheme"] == "baseline" else list(COLUMNS)
+        for offset, kind in enumerate(kinds):
+            values = 100 * seeds[COLUMNS[kind]].astype(float)
+            x = place + (offset - (len(kinds) - 1) / 2) * width
+            spread = values.std() if len(values) > 1 else 0
+            axes.bar(x, values.mean(), width, yerr=spread or None, color=COLOURS[kind], ecolor="#333333", capsize=2)
+            axes.annotate(f"{values.mean():.0f}", (x, values.mean() + spread), ha="center", va="bottom", fontsize=7,
+                          xytext=(0, 1), textcoords="offset points")  # fmt: skip
+            if kind == "forged passports":
+                axes.plot(x, 100 * seeds["accuracy_forged_max"].max(), "_", color="#333333", markersize=10)
+    for kind, colour in COLOURS.items():
+        axes.bar(0, 0, color=colour, label=kind)
+    axes.plot([], [], "_", color="#333333", label="best forgery")
+    axes.set_xticks(range(len(shown)), [_label(row) for row, _ in shown], fontsize=8)
+    _percent_axis(axes, title)
+    axes.legend(ncols=4, fontsize=7, loc="lower center", bbox_to_anchor=(0.5, -0.42), frameon=False)
+    return figure
+
+
+def energy_figure(part: pd.DataFrame, title: str) -> Figure | None:
+    """Accuracy against the passport's energy |S|, per scheme, with the baseline of its norm as a line; None where
+    the records hold one energy only.
+    """
+    passported = part[part["scheme"] != "baseline"]
+    schemes = [s for s in sorted(set(passported["scheme"])) if passported[passported["scheme"] == s]["energy"].nunique(dropna=False) > 1]
+    if not schemes:
+        return None
+    figure = Figure(figsize=(3.4 * len(schemes), 3.2), layout="constrained")
+    for axes, scheme in zip(np.atleast_1d(figure.subplots(1, len(schemes), sharey=True)), schemes, strict=True):
+        chosen = passported[passported["scheme"] == scheme]
+        levels = [*sorted(chosen["energy"].dropna().unique()), *([None] if chosen["energy"].isna().any() else [])]
+        for label, column, style in (
+            ("genuine passport", "accuracy_genuine", "o-"),
+            ("no passport", "accuracy_without", "s--"),
+        ):
+            if scheme == "passport_v1" and label == "no passport":
+                continue
+            groups = [chosen[chosen["energy"].isna() if level is None else chosen["energy"] == level] for level in levels]
+            means = [100 * group[column].astype(float).mean() for group in groups]
+            spreads = [100 * group[column].astype(float).std() if len(group) > 1 else 0 for group in groups]
+            axes.errorbar(range(len(levels)), means, spreads, fmt=style, color=COLOURS[label], capsize=3, label=label)
+        norms = set(chosen["norm"])
+        baseline = part[(part["scheme"] == "baseline") & part["norm"].isin(norms)]["accuracy_without"].astype(float)
+        if len(baseline):
+            axes.axhline(100 * baseline.mean(), color="#333333", linewidth=1, linestyle=":", label="baseline")
+        axes.set_xticks(range(len(levels)), ["as published" if e is None else f"{e:g}" for e in levels])
+        axes.set_xlabel("passport.energy, |S|")
+        _percent_axis(axes, scheme)
+        axes.legend(fontsize=7, frameon=False)
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def _label(row: dict[str, Any]) -> str:
+    name = row["scheme"].replace("passport_v", "V")
+    energy = "" if row["scheme"] == "baseline" else f"\n|S| {'as published' if row['energy'] is None else format(row['energy'], 'g')}"
+    return f"{name} ({row['norm']}){energy}"
+
+
+def _percent_axis(axes: Axes, title: str) -> None:
+    axes.set_ylabel("test accuracy (%)")
+    axes.set_ylim(0, 105)
+    axes.set_title(title, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)

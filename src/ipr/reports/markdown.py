@@ -1,0 +1,58 @@
+"""Tables as Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from ipr.reports.summary import mean_and_spread, rows, tables
+
+HEADER = (
+    "scheme", "norm", "energy", "n", "no passport", "genuine passport", "forged (mean; best)", "to baseline",
+    "bits read", "trigger set", "verified",
+)  # fmt: skip
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """Every table of a frame of records, each under a line that says what it holds fixed. Accuracies in %."""
+    return "\n\n".join(_table(setting, part) for setting, part in tables(frame))
+
+
+def _table(setting: dict[str, Any], part: pd.DataFrame) -> str:
+    forged = part["forged"].dropna()
+    title = (
+        f"{setting['model']} at width {setting['width']:g} on {setting['dataset']} ({setting['train_images']} training, "
+        f"{setting['test_images']} test images), {setting['epochs']} epochs, optimizer={setting['optimizer']}. "
+        f"Accuracy in %, mean ± standard deviation over n seeds"
+    )
+    if not forged.empty:
+        title += f"; {int(forged.max())} forged passports each"
+    lines = [title + ".", "", "| " + " | ".join(HEADER) + " |", "|---" * len(HEADER) + "|"]
+    lines += ["| " + " | ".join(_row(row, seeds)) + " |" for row, seeds in rows(part)]
+    machines = "; ".join(sorted(set(part["hardware"])))
+    software = "; ".join(sorted(set(part["versions"])))
+    total = part["train_seconds"].sum() / 60
+    return "\n".join([*lines, "", f"{machines}; {software}; {total:.1f} minutes of training in all."])
+
+
+def _row(row: dict[str, Any], seeds: pd.DataFrame) -> list[str]:
+    if row["scheme"] == "baseline":
+        accuracy = mean_and_spread(seeds["accuracy_without"])
+        return ["baseline", row["norm"], "", str(len(seeds)), accuracy, "", "", "", "", "", ""]
+    best = seeds["accuracy_forged_max"].max()
+    forged = f"{mean_and_spread(seeds['accuracy_forged_mean'])}; {100 * best:.1f}" if best == best else "-"
+    trigger = seeds["trigger_accuracy"].dropna()
+    return [
+        row["scheme"],
+        row["norm"],
+        "as published" if row["energy"] is None else f"{row['energy']:g}",
+        str(len(seeds)),
+        mean_and_spread(seeds["accuracy_without"]),
+        mean_and_spread(seeds["accuracy_genuine"]),
+        forged,
+        mean_and_spread(seeds["gain"], signed=True),
+        f"{int(seeds['bits_agreeing'].sum())} of {int(seeds['bits_total'].sum())}",
+        mean_and_spread(trigger) if len(trigger) else "",
+        f"{int(seeds['verified'].sum())} of {len(seeds)}",
+    ]

@@ -1,0 +1,58 @@
+"""A report in a folder: the table as Markdown and CSV, the figures as PNG and SVG."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ipr.errors import InputError
+from ipr.reports.figures import accuracy_figure, energy_figure
+from ipr.reports.markdown import markdown
+from ipr.reports.summary import records_frame, tables
+from ipr.runs.record import find_records
+
+
+@dataclass(frozen=True)
+class Report:
+    """The tables as Markdown, and the files written."""
+
+    table: str
+    files: list[Path]
+
+
+def write_report(runs: Path, tag: str | None, out: Path) -> Report:
+    """Writes tables and figures from the records below a folder of runs.
+
+    Args:
+        runs: the folder.
+        tag: keep only runs that carry it; None for all.
+        out: where to write; made if missing.
+
+    Raises:
+        InputError: there is no such record, or the folder cannot be written.
+    """
+    records = [record for record in find_records(runs) if tag is None or tag in record.tags.split()]
+    if not records:
+        found = sorted({t for record in find_records(runs) for t in record.tags.split()})
+        raise InputError("tag" if tag else "paths.runs", tag or runs, f"no finished run in {runs.absolute()}",
+                         f"train first, or choose among the tags: {', '.join(found) or 'none'}")  # fmt: skip
+    frame = records_frame(records)
+    table = markdown(frame)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        files = [out / "table.md", out / "records.csv"]
+        files[0].write_text(table + "\n")
+        frame.to_csv(files[1], index=False)
+        parts = tables(frame)
+        for number, (setting, part) in enumerate(parts, 1):
+            title = f"{setting['model']}, width {setting['width']:g}, {setting['dataset']}, {setting['epochs']} epochs"
+            for name, figure in (("accuracy", accuracy_figure(part, title)), ("energy", energy_figure(part, title))):
+                if figure is None:
+                    continue
+                stem = f"{name}-{number}" if len(parts) > 1 else name
+                for suffix in ("png", "svg"):
+                    files.append(out / f"{stem}.{suffix}")
+                    figure.savefig(files[-1], dpi=150)
+    except OSError as error:
+        raise InputError("out", out, f"cannot be written ({error.strerror})", "choose another folder") from error
+    return Report(table, files)
