@@ -1,0 +1,1 @@
+"""Images in memory, augmentation on the training device, and trigger sets."""

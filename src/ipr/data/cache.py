@@ -1,0 +1,98 @@
+"""Decode a data set once, into one file of uint8 pixels that later runs map into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ipr.data.images import ImageData
+from ipr.data.sources import RawImages, find_source
+from ipr.errors import InputError
+
+
+def load_images(
+    name: str, *, root: str | None, image_size: int, download: bool, data_folder: Path, cache_folder: Path
+) -> ImageData:
+    """A data set, from its cached file or decoded into one.
+
+    Args:
+        name: see `ipr.data.sources.find_source`, as the other arguments but the last.
+        root: see there.
+        image_size: see there.
+        download: see there.
+        data_folder: see there.
+        cache_folder: where the cached files are; made if missing.
+
+    Raises:
+        InputError: there is nothing to read, or the cache cannot be written.
+    """
+    source = find_source(name, root, image_size, download, data_folder)
+    path = cache_folder / f"{name}-{hashlib.sha256(source.identity.encode()).hexdigest()[:16]}.safetensors"
+    try:
+        cache_folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if path.exists():
+                try:
+                    return _read(path)
+                except (SafetensorError, KeyError, json.JSONDecodeError):
+                    path.unlink()  # torn by a crash or a full disk: it is only a cache
+            aside = path.with_suffix(f".{os.getpid()}")
+            _write(source.read(), aside)
+            aside.rename(path)
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise InputError("paths.cache", cache_folder, f"cannot be written ({error.strerror})",
+                         "choose a folder that you own") from error  # fmt: skip
+    return _read(path)
+
+
+def _write(raw: RawImages, path: Path) -> None:
+    tensors = {
+        "train_pixels": raw.train_pixels,
+        "train_labels": raw.train_labels,
+        "test_pixels": raw.test_pixels,
+        "test_labels": raw.test_labels,
+    }
+    digest = hashlib.sha256(json.dumps(raw.classes).encode())
+    for tensor in tensors.values():
+        digest.update(str(tuple(tensor.shape)).encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    mean, std = channel_statistics(raw.train_pixels)
+    facts = {"classes": raw.classes, "mean": mean, "std": std, "fingerprint": digest.hexdigest()}
+    save_file({k: v.contiguous() for k, v in tensors.items()}, path, {"facts": json.dumps(facts)})
+
+
+def channel_statistics(pixels: Tensor) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel of uint8 pixels (N, H, W, channels), as fractions of 255.
+
+    Exact: from the count of each of the 256 values.
+    """
+    values = torch.arange(256, dtype=torch.float64) / 255
+    mean, std = [], []
+    for channel in range(pixels.shape[3]):
+        counts = torch.bincount(pixels[..., channel].flatten(), minlength=256).double()
+        share = counts / counts.sum()
+        centre = float(share @ values)
+        mean.append(centre)
+        std.append(max(float(share @ (values - centre) ** 2) ** 0.5, 1 / 255))
+    return mean, std
+
+
+def _read(path: Path) -> ImageData:
+    with safe_open(path, framework="pt") as stored:
+        facts = json.loads(stored.metadata()["facts"])
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
+    return ImageData(
+        **tensors,
+        classes=tuple(facts["classes"]),
+        mean=tuple(facts["mean"]),
+        std=tuple(facts["std"]),
+        fingerprint=facts["fingerprint"],
+    )

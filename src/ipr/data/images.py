@@ -1,0 +1,108 @@
+"""A data set as a few tensors, and fixed, class-balanced parts of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ipr.errors import InputError
+from ipr.randomness import generator
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Decoded images and their labels, training and test apart.
+
+    Attributes:
+        train_pixels, test_pixels: uint8, shape (N, H, W, channels).
+        train_labels, test_labels: int64, shape (N,).
+        classes: the names of the classes, in the order of their labels.
+        mean, std: of each channel over the training images, in [0, 1].
+        fingerprint: SHA-256 of the content, as hexadecimal digits.
+    """
+
+    train_pixels: Tensor
+    train_labels: Tensor
+    test_pixels: Tensor
+    test_labels: Tensor
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str
+
+    @property
+    def image_size(self) -> int:
+        """Height and width in pixels."""
+        return self.train_pixels.shape[1]
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image: 1 or 3."""
+        return self.train_pixels.shape[3]
+
+    def limited(self, train: int | None, test: int | None) -> ImageData:
+        """A fixed, class-balanced part: the same images whatever the seed of the run; None keeps all."""
+        data = self
+        if train is not None:
+            kept = balanced_subset(self.train_labels, train, "dataset.limit_train")
+            data = replace(data, train_pixels=self.train_pixels[kept], train_labels=self.train_labels[kept])
+        if test is not None:
+            kept = balanced_subset(self.test_labels, test, "dataset.limit_test")
+            data = replace(data, test_pixels=self.test_pixels[kept], test_labels=self.test_labels[kept])
+        return data
+
+
+def balanced_subset(labels: Tensor, limit: int, field: str) -> Tensor:
+    """Positions of `limit` samples, spread over the classes as evenly as the data allows; the same at each call.
+
+    Raises:
+        InputError: `limit` is below 1 or above the number of samples; `field` names the setting in the message.
+    """
+    if not 1 <= limit <= labels.numel():
+        raise InputError(field, limit, f"there are {labels.numel()} samples", f"give 1 to {labels.numel()}, or null for all")
+    order = torch.randperm(labels.numel(), generator=generator(0, field))
+    rank = torch.empty_like(order)
+    for label in labels.unique():
+        members = order[labels[order] == label]
+        rank[members] = torch.arange(members.numel())
+    chosen = order[torch.argsort(rank[order], stable=True)][:limit]
+    return chosen.sort().values
+
+
+def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """uint8 pixels (B, H, W, channels) as float32 (B, channels, H, W) with the given mean and deviation removed.
+
+    The result keeps the pixels' order in memory (channels last), in which convolutions run faster.
+    """
+    scale = torch.tensor([1 / (255 * s) for s in std], device=pixels.device)
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=pixels.device)
+    return torch.addcmul(shift, pixels.float(), scale).permute(0, 3, 1, 2)
+
+
+def augment(pixels: Tensor, crop_padding: int, flip: bool, source: torch.Generator) -> Tensor:
+    """A random crop and flip of every image, drawn per sample and taken in one gather.
+
+    Equal to torchvision's `RandomCrop(size, padding=crop_padding)` followed by `RandomHorizontalFlip`, on black ground.
+
+    Args:
+        pixels: uint8, shape (B, H, W, channels).
+        crop_padding: pixels added on each side before the crop; 0 for no crop.
+        flip: mirror half of the images, left to right.
+        source: where the draws come from; on the pixels' device.
+    """
+    count, height, width, _ = pixels.shape
+    device = pixels.device
+    top, left = (
+        torch.randint(0, 2 * crop_padding + 1, (2, count, 1), generator=source, device=device)
+        if crop_padding
+        else torch.zeros(2, count, 1, dtype=torch.int64, device=device)
+    )
+    rows = top + torch.arange(height, device=device)
+    columns = left + torch.arange(width, device=device)
+    if flip:
+        mirrored = torch.rand(count, 1, generator=source, device=device) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    padded = torch.nn.functional.pad(pixels, (0, 0) + (crop_padding,) * 4)
+    return padded[torch.arange(count, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]]

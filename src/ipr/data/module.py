@@ -1,0 +1,71 @@
+"""Lightning's view of the images: batches are cut from memory; augmentation and normalisation run on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from ipr.data.images import ImageData, augment, normalise
+from ipr.errors import InputError
+from ipr.randomness import generator
+
+
+class Batches:
+    """Batches of uint8 pixels and labels in a given order; the last, smaller one is left out (as the authors do)."""
+
+    def __init__(self, pixels: Tensor, labels: Tensor, order: Tensor, batch_size: int) -> None:
+        self.pixels, self.labels, self.order, self.batch_size = pixels, labels, order, batch_size
+
+    def __len__(self) -> int:
+        return self.order.numel() // self.batch_size
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for chosen in self.order[: len(self) * self.batch_size].split(self.batch_size):
+            yield self.pixels[chosen], self.labels[chosen]
+
+
+class ImageDataModule(L.LightningDataModule):
+    """Training batches of a data set. The order and the augmentation of an epoch depend on (seed, epoch) alone, so a
+    run that is resumed after any epoch sees what it would have seen.
+
+    Args:
+        data: the images.
+        batch_size: images per step.
+        crop_padding: pixels of padding before a random crop; 0 for none.
+        flip: mirror half of the images.
+        seed: the seed of the run.
+
+    Raises:
+        InputError: the batch size is below 1 or above the number of training images.
+    """
+
+    def __init__(self, data: ImageData, *, batch_size: int, crop_padding: int, flip: bool, seed: int) -> None:
+        super().__init__()
+        if not 1 <= batch_size <= data.train_labels.numel():
+            raise InputError("optimizer.batch_size", batch_size,
+                             f"there are {data.train_labels.numel()} training images",
+                             f"give 1 to {data.train_labels.numel()}, e.g. 64")  # fmt: skip
+        self.data, self.batch_size = data, batch_size
+        self.crop_padding, self.flip, self.seed = crop_padding, flip, seed
+
+    def train_dataloader(self) -> Batches:
+        """The batches of the current epoch; the trainer asks anew at each (`reload_dataloaders_every_n_epochs=1`)."""
+        assert self.trainer is not None
+        epoch, device = self.trainer.current_epoch, self.trainer.strategy.root_device
+        self.augmentation = generator(self.seed, f"augmentation of epoch {epoch}", device=device)
+        order = torch.randperm(
+            self.data.train_labels.numel(), generator=generator(self.seed, f"order of epoch {epoch}")
+        )
+        return Batches(self.data.train_pixels, self.data.train_labels, order, self.batch_size)
+
+    def on_after_batch_transfer(
+        self, batch: tuple[Tensor, Tensor], dataloader_idx: int
+    ) -> tuple[Tensor, Tensor]:
+        """uint8 (B, H, W, channels) on the device to augmented, normalised float32 (B, channels, H, W)."""
+        pixels, labels = batch
+        if self.crop_padding or self.flip:
+            pixels = augment(pixels, self.crop_padding, self.flip, self.augmentation)
+        return normalise(pixels, self.data.mean, self.data.std), labels

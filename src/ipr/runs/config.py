@@ -1,0 +1,188 @@
+"""What a run can be asked for, field by field. The YAML files under `conf/` choose values; misspelt fields fail here.
+
+Secrets among the fields (`SECRETS`) are never written into a run folder, a log or a dashboard.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+MISSING: Any = "???"  # OmegaConf's mark for a value that a configuration must give
+
+SECRETS = (("scheme", "signature"), ("passport", "key"))
+
+
+@dataclass
+class ModelConfig:
+    """A network: `model=alexnet|resnet18|resnet50`."""
+
+    name: str = MISSING
+    norm: str = MISSING  # bn | gn; by default what the paper pairs with the scheme
+    width: float = 1.0  # multiplies the channels of every convolution
+    passport_layers: list[str] = MISSING  # Table IV
+    fidelity_threshold: float = MISSING  # epsilon_f of Section IV-D, a fraction
+
+
+@dataclass
+class SchemeConfig:
+    """What is embedded: `scheme=baseline|passport_v1|passport_v2|passport_v3`."""
+
+    name: str = MISSING
+    norm: str = MISSING
+
+
+@dataclass
+class PassportSchemeConfig(SchemeConfig):
+    """Fields of every passport scheme."""
+
+    layers: list[str] = MISSING  # convolutions to protect, or modules that hold them
+    signature: str | None = None  # text to write, SECRET; null for random bits
+    sign_loss_weight: float = 0.1
+    gamma_0: float = 0.1
+    gamma_regulariser: float = 1e-5
+
+
+@dataclass
+class PassportV1Config(PassportSchemeConfig):
+    """V1: passport distributed with the network."""
+
+    embed_trigger_set: bool = False
+
+
+@dataclass
+class PassportV2Config(PassportSchemeConfig):
+    """V2: private passport."""
+
+    alternation: str = "joint"  # joint | alternate
+
+
+@dataclass
+class PassportV3Config(PassportV2Config):
+    """V3: private passport and trigger set."""
+
+
+@dataclass
+class PassportConfig:
+    """How passports are made: `passport=random|image|shuffled`."""
+
+    name: str = MISSING
+    images: int = 20  # N of Section III-B c), for each of P_gamma and P_beta
+    energy: float | None = 3.0  # |S| of every passport; null for as published
+    key: str | None = None  # SECRET; without it passport, signature and triggers follow from the seed
+
+
+@dataclass
+class TriggerSetConfig:
+    """Trigger images: `trigger_set=abstract|folder`."""
+
+    name: str = MISSING
+    size: int = 100
+    root: str | None = None
+    per_step: int = 2  # t of Algorithms 2 and 6
+
+
+@dataclass
+class DatasetConfig:
+    """Images: `dataset=digits|cifar10|cifar100|caltech101|image_folder`."""
+
+    name: str = MISSING
+    root: str | None = None  # a local image folder
+    download: bool = False
+    image_size: int = 32  # pixels
+    limit_train: int | None = None  # a fixed, class-balanced part
+    limit_test: int | None = None
+    crop_padding: int = 4  # pixels; 0 for no random crop
+    flip: bool = True
+
+
+@dataclass
+class OptimizerConfig:
+    """How it is trained: `optimizer=default|published`."""
+
+    name: str = MISSING
+    lr: float = MISSING
+    momentum: float = MISSING
+    weight_decay: float = MISSING
+    schedule: str = MISSING
+    warmup: float = MISSING
+    clip_norm: float | None = MISSING
+    batch_size: int = MISSING
+
+
+@dataclass
+class TrainerConfig:
+    """How long, and on what."""
+
+    max_epochs: int = 20
+    precision: str = "32-true"
+    accelerator: str = "auto"
+    deterministic: bool = True
+    progress_bar: bool = True
+
+
+@dataclass
+class LoggerConfig:
+    """Where metrics go besides metrics.csv: `logger=wandb|csv`."""
+
+    name: str = MISSING
+    mode: str = "offline"  # offline | online | disabled
+    project: str = "ipr"
+    entity: str | None = None
+
+
+@dataclass
+class PathsConfig:
+    """Folders."""
+
+    runs: str = "runs"
+    data: str = "data"
+    cache: str = MISSING
+
+
+@dataclass
+class VerificationConfig:
+    """How a run is judged; changing it judges anew and trains nothing."""
+
+    forged: int = 50  # K
+    fidelity_threshold: float = MISSING  # epsilon_f, a fraction
+    p_value: float = 2.0**-40
+
+
+@dataclass
+class TrainConfig:
+    """`ipr train`."""
+
+    dataset: DatasetConfig = MISSING
+    model: ModelConfig = MISSING
+    scheme: SchemeConfig = MISSING
+    passport: PassportConfig = MISSING
+    trigger_set: TriggerSetConfig = MISSING
+    optimizer: OptimizerConfig = MISSING
+    trainer: TrainerConfig = MISSING
+    logger: LoggerConfig = MISSING
+    paths: PathsConfig = MISSING
+    verification: VerificationConfig = field(default_factory=VerificationConfig)
+    seed: int = 0
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class VerifyConfig:
+    """`ipr verify`."""
+
+    suspect: str = MISSING  # a public.safetensors
+    claim: str = MISSING  # a claim folder
+    dataset: DatasetConfig = MISSING
+    paths: PathsConfig = MISSING
+    forged: int = 50
+    seed: int = 0
+
+
+@dataclass
+class ReportConfig:
+    """`ipr report`."""
+
+    paths: PathsConfig = MISSING
+    tag: str | None = None  # only runs that carry this tag
+    out: str | None = None  # a folder for table and figure; by default <paths.runs>/report

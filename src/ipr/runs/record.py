@@ -1,0 +1,126 @@
+"""The record: one flat, typed row per finished run. Tables and dashboards come from records only."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from ipr.errors import InputError
+from ipr.runs.store import write_atomically
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run. Accuracies, agreements and thresholds are fractions in [0, 1]; times are seconds; None: does not apply.
+
+    No field holds a secret: agreement with the signature is told, its bits are not.
+    """
+
+    key: str
+    kind: str
+    scheme: str
+    model: str
+    norm: str
+    width: float
+    dataset: str
+    train_images: int
+    test_images: int
+    optimizer: str
+    epochs: int
+    precision: str
+    seed: int
+    passport: str | None
+    energy: float | None
+    alternation: str | None
+    tags: str
+    parameters: int
+    accuracy_without: float
+    accuracy_genuine: float | None
+    accuracy_forged_mean: float | None
+    accuracy_forged_std: float | None
+    accuracy_forged_max: float | None
+    forged: int | None
+    forged_passing: int | None
+    fidelity_holds: bool | None
+    fidelity_threshold: float | None
+    bits_total: int | None
+    bits_agreeing: int | None
+    p_value: float | None
+    p_value_log10: float | None
+    p_value_threshold: float | None
+    trigger_accuracy: float | None
+    trigger_accuracy_passport: float | None
+    verified: bool | None
+    train_seconds: float
+    judge_seconds: float
+    hardware: str
+    threads: int
+    versions: str
+    commit: str
+    finished: str
+    schema_version: int = SCHEMA_VERSION
+
+    def save(self, path: Path) -> None:
+        """Writes the row as JSON, whole or not at all."""
+        write_atomically(path, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def load_record(path: Path) -> Record:
+    """Reads a row back.
+
+    Raises:
+        InputError: it is not a record of this version.
+    """
+    try:
+        row = json.loads(path.read_text())
+        if row["schema_version"] != SCHEMA_VERSION or row.keys() != {f.name for f in fields(Record)}:
+            raise KeyError("other fields than this version's")
+        return Record(**row)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError("record", path, f"cannot be read ({error})",
+                         "delete it; the same command judges the run again") from error  # fmt: skip
+
+
+def find_records(runs: Path) -> Iterator[Record]:
+    """Every record below a folder of runs, ordered by path."""
+    for path in sorted(runs.glob("*/*/record.json")):
+        yield load_record(path)
+
+
+def hardware() -> str:
+    """The processor, or the accelerator, in words."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def versions() -> str:
+    """Python's and the main packages' versions."""
+    names = ("ipr", "torch", "torchvision", "lightning")
+    return f"python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in names)
+
+
+def commit() -> str:
+    """The project's git commit where the code runs from a checkout, else ''."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"],
+            cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.strip()

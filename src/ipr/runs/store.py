@@ -1,0 +1,102 @@
+"""The run folder: named by what determines its result, so that the same request is found and not computed again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from ipr.errors import InputError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`runs/<kind>/<key>/` and what lies in it."""
+
+    path: Path
+
+    @property
+    def key(self) -> str:
+        """The run's name in its store and on dashboards."""
+        return self.path.name
+
+    @property
+    def config(self) -> Path:
+        """What was asked for, secrets left out."""
+        return self.path / "config.yaml"
+
+    @property
+    def record(self) -> Path:
+        """One flat row; its presence says that the run is finished."""
+        return self.path / "record.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One row an epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def weights(self) -> Path:
+        """The network as it is given away."""
+        return self.path / "public.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state after the last whole epoch."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def claim(self) -> Path:
+        """The owner's secret folder."""
+        return self.path / "claim"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Makes the folder and holds it: a second process that asks for the same run waits, then finds it done.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                Console(stderr=True).print(f"waiting: another process is making {self.path}", highlight=False)
+                lock.acquire()
+        except OSError as error:
+            raise InputError("paths.runs", self.path.parent.parent, f"cannot be written ({error.strerror})",
+                             "choose a folder that you can write to") from error  # fmt: skip
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def run_key(prefix: str, identity: Mapping[str, Any]) -> str:
+    """A readable prefix and 12 digits of the SHA-256 of everything that determines the result."""
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return f"{prefix}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
+
+
+def secret_digest(secret: str | None) -> str | None:
+    """A one-way stand-in for a secret in a run's identity; slow to compute, so that guessing is slow too."""
+    if secret is None:
+        return None
+    return hashlib.scrypt(secret.encode(), salt=b"ipr run identity", n=2**14, r=8, p=1, dklen=16).hex()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a text file aside and renames it into place, so that nobody ever reads half of it."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text)
+    aside.replace(path)

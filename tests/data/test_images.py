@@ -1,0 +1,84 @@
+import pytest
+import torch
+from torchvision.transforms import functional as pil
+
+from ipr.data.images import augment, balanced_subset, normalise
+from ipr.errors import InputError
+
+
+def test_normalise_against_torchvision():
+    pixels = torch.randint(256, (4, 9, 7, 3), dtype=torch.uint8)
+    mean, std = (0.1, 0.5, 0.9), (0.2, 0.3, 0.4)
+    expected = torch.stack([pil.normalize(p.permute(2, 0, 1) / 255, mean, std) for p in pixels])
+    torch.testing.assert_close(normalise(pixels, mean, std), expected)
+
+
+@pytest.mark.parametrize(("padding", "flip"), [(4, True), (2, False), (0, True), (1, True)])
+def test_augment_is_a_crop_and_flip_of_each_image(padding, flip):
+    """Every image comes out as one of the crops and flips that torchvision could have given, and nearly all occur."""
+    pixels = torch.randint(256, (200, 6, 6, 3), dtype=torch.uint8)
+    out = augment(pixels, padding, flip, torch.Generator().manual_seed(0))
+    assert out.shape == pixels.shape
+    assert out.dtype == torch.uint8
+    seen = set()
+    for image, got in zip(pixels.permute(0, 3, 1, 2), out.permute(0, 3, 1, 2), strict=True):
+        padded = pil.pad(image, [padding])
+        matches = [
+            (top, left, mirrored)
+            for top in range(2 * padding + 1)
+            for left in range(2 * padding + 1)
+            for mirrored in ((False, True) if flip else (False,))
+            if torch.equal(got, _crop(padded, top, left, mirrored))
+        ]
+        assert matches
+        seen.update(matches[:1])
+    possible = (2 * padding + 1) ** 2 * (1 + flip)
+    assert len(seen) >= 0.8 * min(possible, 100)
+
+
+def _crop(padded, top, left, mirrored):
+    cropped = pil.crop(padded, top, left, 6, 6)
+    return pil.hflip(cropped) if mirrored else cropped
+
+
+def test_augment_follows_its_generator_and_leaves_its_input():
+    pixels = torch.randint(256, (8, 6, 6, 1), dtype=torch.uint8)
+    before = pixels.clone()
+    one, two, other = (augment(pixels, 2, True, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+    assert torch.equal(pixels, before)
+
+
+def test_subsets_are_balanced_fixed_and_nested():
+    labels = torch.randint(7, (1000,), generator=torch.Generator().manual_seed(0))
+    for limit in (7, 70, 333):
+        counts = labels[balanced_subset(labels, limit, "dataset.limit_train")].bincount(minlength=7)
+        assert counts.sum() == limit
+        assert counts.max() - counts.min() <= 1
+    small, large = (set(balanced_subset(labels, n, "dataset.limit_train").tolist()) for n in (70, 140))
+    assert small < large
+    assert len(large) == 140
+    again = balanced_subset(labels, 70, "dataset.limit_train")
+    assert set(again.tolist()) == small
+
+
+def test_a_rare_class_gives_what_it_has():
+    labels = torch.tensor([0] * 50 + [1] * 3)
+    assert labels[balanced_subset(labels, 20, "dataset.limit_train")].bincount().tolist() == [17, 3]
+
+
+@pytest.mark.parametrize("limit", [0, -1, 54])
+def test_limits_out_of_range_are_refused(limit):
+    with pytest.raises(InputError, match=rf"dataset.limit_train={limit}: there are 53 samples; give 1 to 53"):
+        balanced_subset(torch.zeros(53, dtype=torch.int64), limit, "dataset.limit_train")
+
+
+def test_limited_data_keeps_images_and_labels_together(digits):
+    part = digits.limited(100, 20)
+    assert part.train_labels.bincount().tolist() == [10] * 10
+    assert part.test_labels.bincount().tolist() == [2] * 10
+    whole = {(bytes(p.flatten().tolist()), int(y)) for p, y in zip(digits.train_pixels, digits.train_labels, strict=True)}
+    assert {(bytes(p.flatten().tolist()), int(y)) for p, y in zip(part.train_pixels, part.train_labels, strict=True)} <= whole
+    assert part.mean == digits.mean
+    assert digits.limited(None, None) is digits
