@@ -57,7 +57,11 @@ def naive_protect(plain: nn.Module, passport: dict[str, Tensor]) -> nn.Module:
     network = copy.deepcopy(plain)
     for name, maps in passport.items():
         conv = network.get_submodule(name)
-        where = name[:-1] + "1" if "shortcut" in name else name.replace("conv5_x", "@").replace("conv", "norm").replace("@", "conv5_x")
+        where = (
+            name[:-1] + "1"
+            if "shortcut" in name
+            else name.replace("conv5_x", "@").replace("conv", "norm").replace("@", "conv5_x")
+        )
         layer = NaivePassportNorm(network.get_submodule(where), conv, maps)
         parent, _, child = where.rpartition(".")
         holder = network.get_submodule(parent)

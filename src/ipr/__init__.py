@@ -40,7 +40,7 @@ _HOMES = {
     "judge": "ipr.verification.verdict",
 }
 
-__all__ = [  # noqa: PLE0604 (names are given as they are imported)
+__all__ = [
     "Branch",
     "Claim",
     "InputError",

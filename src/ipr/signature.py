@@ -52,7 +52,7 @@ def draw_signature(capacities: Mapping[str, int], text: str | None, generator: G
                 "scheme.signature",
                 f"<{len(text)} characters>",
                 f"needs {written.numel()} bits, but the layers {', '.join(capacities)} hold {total}",
-                f"shorten it to {total // 8} bytes, protect more layers (scheme.layers) or widen the model (model.width)",
+                f"shorten it to {total // 8} bytes, protect more layers (scheme.layers) or widen it (model.width)",
             )
         bits[: written.numel()] = written
     return dict(zip(capacities, bits.split(list(capacities.values())), strict=True))

@@ -78,7 +78,11 @@ def test_limited_data_keeps_images_and_labels_together(digits):
     part = digits.limited(100, 20)
     assert part.train_labels.bincount().tolist() == [10] * 10
     assert part.test_labels.bincount().tolist() == [2] * 10
-    whole = {(bytes(p.flatten().tolist()), int(y)) for p, y in zip(digits.train_pixels, digits.train_labels, strict=True)}
-    assert {(bytes(p.flatten().tolist()), int(y)) for p, y in zip(part.train_pixels, part.train_labels, strict=True)} <= whole
+    whole = {
+        (bytes(p.flatten().tolist()), int(y)) for p, y in zip(digits.train_pixels, digits.train_labels, strict=True)
+    }
+    assert {
+        (bytes(p.flatten().tolist()), int(y)) for p, y in zip(part.train_pixels, part.train_labels, strict=True)
+    } <= whole
     assert part.mean == digits.mean
     assert digits.limited(None, None) is digits

@@ -15,5 +15,7 @@ def test_batches_follow_the_order_and_leave_the_rest_out():
 
 @pytest.mark.parametrize("size", [0, -3, 1438])
 def test_impossible_batch_sizes_are_refused(digits, size):
-    with pytest.raises(InputError, match=rf"optimizer.batch_size={size}: there are 1437 training images; give 1 to 1437"):
+    with pytest.raises(
+        InputError, match=rf"optimizer.batch_size={size}: there are 1437 training images; give 1 to 1437"
+    ):
         ImageDataModule(digits, batch_size=size, crop_padding=0, flip=False, seed=0)

@@ -25,16 +25,22 @@ def folder(tmp_path):
 
 def load(tmp_path, name="image_folder", root=None, image_size=24, download=False):
     return load_images(
-        name, root=None if root is None else str(root), image_size=image_size, download=download,
-        data_folder=tmp_path / "data", cache_folder=tmp_path / "cache",
-    )  # fmt: skip
+        name,
+        root=None if root is None else str(root),
+        image_size=image_size,
+        download=download,
+        data_folder=tmp_path / "data",
+        cache_folder=tmp_path / "cache",
+    )
 
 
 def test_digits_are_scikit_learns(digits):
     raw = load_digits()
     assert digits.train_labels.numel() + digits.test_labels.numel() == 1797
     assert digits.train_pixels.shape[1:] == (8, 8, 1)
-    originals = {(i / 16 * 255 + 0.5).astype(np.uint8).tobytes(): int(y) for i, y in zip(raw.images, raw.target, strict=True)}
+    originals = {
+        (i / 16 * 255 + 0.5).astype(np.uint8).tobytes(): int(y) for i, y in zip(raw.images, raw.target, strict=True)
+    }
     for pixels, labels in ((digits.train_pixels, digits.train_labels), (digits.test_pixels, digits.test_labels)):
         assert all(originals[p.numpy().tobytes()] == int(y) for p, y in zip(pixels, labels, strict=True))
     assert digits.test_labels.bincount().min() >= 34  # stratified

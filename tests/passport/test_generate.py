@@ -1,6 +1,5 @@
 import pytest
 import torch
-from references import small
 
 from ipr.errors import InputError
 from ipr.passport.generate import (
@@ -13,6 +12,7 @@ from ipr.passport.generate import (
 )
 from ipr.passport.layer import passport_layers
 from ipr.passport.surgery import find_layers, protect
+from references import small
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ import pickle
 
 import pytest
 import torch
-from references import cross_entropies, default_layers, naive_affine, naive_protect, protected, two_passes
 from torch import nn
 
 from ipr.passport.layer import (
@@ -15,6 +14,7 @@ from ipr.passport.layer import (
     presenting,
     scale_and_shift,
 )
+from references import cross_entropies, default_layers, naive_affine, naive_protect, protected, two_passes
 
 CONVOLUTIONS = [
     dict(kernel_size=3, padding=1),
@@ -135,7 +135,10 @@ def test_other_branches_and_passports_last_only_inside():
     x = torch.randn(2, 3, 16, 16)
     genuine = network(x)
     with pytest.raises(RuntimeError, match="on purpose"):
-        with presenting(network, {k: torch.zeros_like(m) for k, m in before.items()}), answering_with(network, Branch.PUBLIC):
+        with (
+            presenting(network, {k: torch.zeros_like(m) for k, m in before.items()}),
+            answering_with(network, Branch.PUBLIC),
+        ):
             raise RuntimeError("on purpose")
     assert all(layer.patch_means is before[key] for key, layer in passport_layers(network).items())
     assert torch.equal(network(x), genuine)

@@ -4,7 +4,6 @@ import pytest
 import timm
 import torch
 import torchvision
-from references import default_layers, protected, small
 from torch import nn
 
 from ipr.errors import InputError
@@ -12,6 +11,7 @@ from ipr.models import build_model
 from ipr.passport.generate import random_passport
 from ipr.passport.layer import Branch, PassportLayer, answering_with, forward_side_by_side, passport_layers
 from ipr.passport.surgery import find_layers, protect, strip
+from references import default_layers, protected, small
 
 FOREIGN = {
     "torchvision resnet18": (lambda: torchvision.models.resnet18(num_classes=7), "layer4", 5),
@@ -29,7 +29,9 @@ def test_in_and_out_of_networks_we_did_not_write(source, public_affine):
     untouched = copy.deepcopy(plain.state_dict())
     found = find_layers(plain, x[:1], [where])
     assert len(found) == count
-    network = protect(plain, random_passport(found, torch.Generator().manual_seed(0)), x[:1], public_affine=public_affine)
+    network = protect(
+        plain, random_passport(found, torch.Generator().manual_seed(0)), x[:1], public_affine=public_affine
+    )
     assert len(passport_layers(network)) == count
     assert not any(isinstance(m, PassportLayer) for m in plain.modules())
     assert all(torch.equal(v, untouched[k]) for k, v in plain.state_dict().items())

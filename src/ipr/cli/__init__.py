@@ -16,7 +16,13 @@ def usage() -> str:
     """What `ipr --help` prints."""
     lines = [f"  {name:8} {what}" for name, what in COMMANDS.items()]
     return "\n".join(
-        ["usage: ipr COMMAND [key=value ...]", "", *lines, "", "ipr COMMAND --help lists what each command can be asked for."]
+        [
+            "usage: ipr COMMAND [key=value ...]",
+            "",
+            *lines,
+            "",
+            "ipr COMMAND --help lists what each command can be asked for.",
+        ]
     )
 
 

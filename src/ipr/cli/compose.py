@@ -70,10 +70,10 @@ def _unknown_keys(node: DictConfig, prefix: str) -> list[tuple[str, str, list[st
     kind = OmegaConf.get_type(node)
     known = [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else None
     found = []
-    for key in node:
+    for key in map(str, node):
         path = f"{prefix}{key}"
         if known is not None and key not in known:
-            found.append((path, str(key), known))
+            found.append((path, key, known))
         elif not OmegaConf.is_missing(node, key) and isinstance(child := node._get_node(key), DictConfig):
             found += _unknown_keys(child, f"{path}.") if not child._is_none() else []
     return found

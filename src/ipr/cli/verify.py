@@ -21,7 +21,9 @@ def execute(config: VerifyConfig) -> int:
     try:
         model = ModelConfig(**claim.architecture["model"])
     except (KeyError, TypeError) as error:
-        raise InputError("claim", config.claim, f"names no known architecture ({error})", "restore the claim") from error
+        raise InputError(
+            "claim", config.claim, f"names no known architecture ({error})", "restore the claim"
+        ) from error
     data = open_images(config.dataset, config.paths)
     suspect = load_suspect(model, data, Path(config.suspect))
     images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)

@@ -48,8 +48,9 @@ def load_images(
             _write(source.read(), aside)
             aside.rename(path)
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise InputError("paths.cache", cache_folder, f"cannot be written ({error.strerror})",
-                         "choose a folder that you own") from error  # fmt: skip
+        raise InputError(
+            "paths.cache", cache_folder, f"cannot be written ({error.strerror})", "choose a folder that you own"
+        ) from error
     return _read(path)
 
 

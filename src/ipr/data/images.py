@@ -61,7 +61,9 @@ def balanced_subset(labels: Tensor, limit: int, field: str) -> Tensor:
         InputError: `limit` is below 1 or above the number of samples; `field` names the setting in the message.
     """
     if not 1 <= limit <= labels.numel():
-        raise InputError(field, limit, f"there are {labels.numel()} samples", f"give 1 to {labels.numel()}, or null for all")
+        raise InputError(
+            field, limit, f"there are {labels.numel()} samples", f"give 1 to {labels.numel()}, or null for all"
+        )
     order = torch.randperm(labels.numel(), generator=generator(0, field))
     rank = torch.empty_like(order)
     for label in labels.unique():

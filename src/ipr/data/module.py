@@ -45,9 +45,12 @@ class ImageDataModule(L.LightningDataModule):
     def __init__(self, data: ImageData, *, batch_size: int, crop_padding: int, flip: bool, seed: int) -> None:
         super().__init__()
         if not 1 <= batch_size <= data.train_labels.numel():
-            raise InputError("optimizer.batch_size", batch_size,
-                             f"there are {data.train_labels.numel()} training images",
-                             f"give 1 to {data.train_labels.numel()}, e.g. 64")  # fmt: skip
+            raise InputError(
+                "optimizer.batch_size",
+                batch_size,
+                f"there are {data.train_labels.numel()} training images",
+                f"give 1 to {data.train_labels.numel()}, e.g. 64",
+            )
         self.data, self.batch_size = data, batch_size
         self.crop_padding, self.flip, self.seed = crop_padding, flip, seed
 
@@ -61,9 +64,7 @@ class ImageDataModule(L.LightningDataModule):
         )
         return Batches(self.data.train_pixels, self.data.train_labels, order, self.batch_size)
 
-    def on_after_batch_transfer(
-        self, batch: tuple[Tensor, Tensor], dataloader_idx: int
-    ) -> tuple[Tensor, Tensor]:
+    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """uint8 (B, H, W, channels) on the device to augmented, normalised float32 (B, channels, H, W)."""
         pixels, labels = batch
         if self.crop_padding or self.flip:

@@ -122,8 +122,12 @@ def read_image_folder(folder: Path, image_size: int) -> RawImages:
             found = ImageFolder(str(part))
         except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
             reason = str(error).replace("\n", " ")
-            raise InputError("dataset.root", part, f"is not a usable image folder ({reason})",
-                             "give it one folder a class with at least one image in each") from error  # fmt: skip
+            raise InputError(
+                "dataset.root",
+                part,
+                f"is not a usable image folder ({reason})",
+                "give it one folder a class with at least one image in each",
+            ) from error
         return found.samples, tuple(found.classes)
 
     def decoded(samples: list[tuple[str, int]], what: str) -> tuple[Tensor, Tensor]:
@@ -137,13 +141,19 @@ def read_image_folder(folder: Path, image_size: int) -> RawImages:
         pixels, labels = decoded(samples, folder.name)
         return _split(pixels, labels, classes)
     if not (folder / "test").is_dir():
-        raise InputError("dataset.root", folder, "has a folder train but no folder test", "add <root>/test/<class>/<image>")
+        raise InputError(
+            "dataset.root", folder, "has a folder train but no folder test", "add <root>/test/<class>/<image>"
+        )
     train, classes = listed(folder / "train")
     test, test_classes = listed(folder / "test")
     if classes != test_classes:
         differing = sorted(set(classes) ^ set(test_classes))[:5]
-        raise InputError("dataset.root", folder, f"train and test have different classes ({', '.join(differing)} ...)",
-                         "give both the same folders")  # fmt: skip
+        raise InputError(
+            "dataset.root",
+            folder,
+            f"train and test have different classes ({', '.join(differing)} ...)",
+            "give both the same folders",
+        )
     return RawImages(*decoded(train, f"{folder.name}/train"), *decoded(test, f"{folder.name}/test"), classes)
 
 
@@ -188,8 +198,12 @@ def _torchvision_reader(name: str, image_size: int, download: bool, folder: Path
             folder.mkdir(parents=True, exist_ok=True)
             return kind(root=str(folder), download=download, **options)
         except OSError as error:  # no network, or the folder cannot be written
-            raise InputError("dataset.download", download, f"{name} could not be fetched to {folder} ({error})",
-                             "check the network, or point dataset.root at an image folder") from error  # fmt: skip
+            raise InputError(
+                "dataset.download",
+                download,
+                f"{name} could not be fetched to {folder} ({error})",
+                "check the network, or point dataset.root at an image folder",
+            ) from error
 
     def read_cifar() -> RawImages:
         train, test = opened(train=True), opened(train=False)

@@ -58,28 +58,41 @@ def folder_trigger_set(root: str | None, image_size: int, channels: int, num_cla
         InputError: no folder, no images, no or wrong labels, or an image that cannot be read.
     """
     if root is None:
-        raise InputError("trigger_set.root", None, "trigger_set=folder needs a folder",
-                         "give one with pics/1.png ... and labels-cifar.txt, or use trigger_set=abstract")  # fmt: skip
+        raise InputError(
+            "trigger_set.root",
+            None,
+            "trigger_set=folder needs a folder",
+            "give one with pics/1.png ... and labels-cifar.txt, or use trigger_set=abstract",
+        )
     folder = Path(root).expanduser()
     pictures = folder / "pics" if (folder / "pics").is_dir() else folder
     images = [p for p in pictures.glob("*") if p.stem.isdigit() and p.suffix.lower() != ".txt"]
     images.sort(key=lambda path: int(path.stem))
     if not images:
-        raise InputError("trigger_set.root", root, f"no numbered images in {pictures.absolute()}",
-                         "name them 1.png, 2.png, ...")  # fmt: skip
+        raise InputError(
+            "trigger_set.root", root, f"no numbered images in {pictures.absolute()}", "name them 1.png, 2.png, ..."
+        )
     lists = [p for p in (folder / "labels-cifar.txt",) if p.is_file()] or sorted(folder.glob("*.txt"))
     if len(lists) != 1:
         raise InputError("trigger_set.root", root, f"{len(lists)} lists of labels (*.txt)", "keep one: a label a line")
     try:
         labels = [int(float(line)) for line in lists[0].read_text().split()]
     except (ValueError, OSError) as error:
-        raise InputError("trigger_set.root", lists[0], f"is not a list of labels ({error})", "write a number a line") from error
+        raise InputError(
+            "trigger_set.root", lists[0], f"is not a list of labels ({error})", "write a number a line"
+        ) from error
     if len(labels) < len(images):
-        raise InputError("trigger_set.root", lists[0], f"{len(labels)} labels for {len(images)} images", "write one a line")
+        raise InputError(
+            "trigger_set.root", lists[0], f"{len(labels)} labels for {len(images)} images", "write one a line"
+        )
     labels = labels[: len(images)]
     if wrong := [label for label in labels if not 0 <= label < num_classes]:
-        raise InputError("trigger_set.root", lists[0], f"label {wrong[0]} where there are {num_classes} classes",
-                         f"use labels 0 to {num_classes - 1}")  # fmt: skip
+        raise InputError(
+            "trigger_set.root",
+            lists[0],
+            f"label {wrong[0]} where there are {num_classes} classes",
+            f"use labels 0 to {num_classes - 1}",
+        )
     pixels = np.stack([_read(path, image_size, channels) for path in images])
     return TriggerSet(torch.from_numpy(pixels), torch.tensor(labels))
 
@@ -89,7 +102,9 @@ def _read(path: Path, image_size: int, channels: int) -> np.ndarray:
         with Image.open(path) as image:
             picture = image.convert("RGB" if channels == 3 else "L")
     except (OSError, UnidentifiedImageError) as error:
-        raise InputError("trigger_set.root", path, "is not an image that can be read", "mend or remove the file") from error
+        raise InputError(
+            "trigger_set.root", path, "is not an image that can be read", "mend or remove the file"
+        ) from error
     scale = image_size / min(picture.size)
     width, height = (max(image_size, round(side * scale)) for side in picture.size)
     picture = picture.resize((width, height), Image.Resampling.BILINEAR)

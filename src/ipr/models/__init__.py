@@ -35,6 +35,4 @@ def build_model(
         raise InputError("model.width", width, "must be above 0", "give e.g. 0.25, or 1 for Table III")
     if image_size < 8:
         raise InputError("dataset.image_size", image_size, f"is too small for {name}", "use images of 8 pixels or more")
-    return MODELS[name](
-        norm=norm, width=width, channels_in=channels_in, image_size=image_size, num_classes=num_classes
-    )
+    return MODELS[name](norm=norm, width=width, channels_in=channels_in, image_size=image_size, num_classes=num_classes)

@@ -115,14 +115,24 @@ def _stage(
 def resnet18(*, norm: str, width: float, channels_in: int, image_size: int, num_classes: int) -> ResNet:
     """ResNet-18: two basic blocks a stage."""
     return ResNet(
-        BasicBlock, (2, 2, 2, 2), norm=norm, width=width, channels_in=channels_in, image_size=image_size,
+        BasicBlock,
+        (2, 2, 2, 2),
+        norm=norm,
+        width=width,
+        channels_in=channels_in,
+        image_size=image_size,
         num_classes=num_classes,
-    )  # fmt: skip
+    )
 
 
 def resnet50(*, norm: str, width: float, channels_in: int, image_size: int, num_classes: int) -> ResNet:
     """ResNet-50: three, four, six and three bottlenecks."""
     return ResNet(
-        Bottleneck, (3, 4, 6, 3), norm=norm, width=width, channels_in=channels_in, image_size=image_size,
+        Bottleneck,
+        (3, 4, 6, 3),
+        norm=norm,
+        width=width,
+        channels_in=channels_in,
+        image_size=image_size,
         num_classes=num_classes,
-    )  # fmt: skip
+    )

@@ -45,7 +45,9 @@ class Thresholds:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if not (value is None and name == "target_accuracy") and not (isinstance(value, float | int) and 0 <= value <= 1):
+            if not (value is None and name == "target_accuracy") and not (
+                isinstance(value, float | int) and 0 <= value <= 1
+            ):
                 raise InputError(f"threshold {name}", value, "is not a fraction", "give a number from 0 to 1")
 
 
@@ -73,11 +75,17 @@ class Claim:
 
     def __post_init__(self) -> None:
         if self.passport.keys() != self.signature.keys():
-            raise InputError("claim", sorted(self.passport.keys() ^ self.signature.keys()),
-                             "layers with a passport but no signature, or the reverse", "give both for each layer")  # fmt: skip
+            raise InputError(
+                "claim",
+                sorted(self.passport.keys() ^ self.signature.keys()),
+                "layers with a passport but no signature, or the reverse",
+                "give both for each layer",
+            )
         for name, bits in self.signature.items():
             if bits.dtype != torch.int8 or bits.dim() != 1 or not bool((bits.abs() == 1).all()):
-                raise InputError("claim", f"signature of {name}", "is not a row of -1 and +1 in int8", "restore the claim")
+                raise InputError(
+                    "claim", f"signature of {name}", "is not a row of -1 and +1 in int8", "restore the claim"
+                )
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the claim under the name it is stored by."""
@@ -117,16 +125,18 @@ class Claim:
             if there.fingerprint() == self.fingerprint():
                 return
             if replace(there, thresholds=self.thresholds).fingerprint() != self.fingerprint():
-                raise InputError("claim", folder, "another claim is already there", "move it away or choose another folder")
+                raise InputError(
+                    "claim", folder, "another claim is already there", "move it away or choose another folder"
+                )
         aside = folder.with_name(f".{folder.name}.{os.getpid()}")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(mode=0o700, parents=True)
-        for path, write in (
-            (aside / "secrets.safetensors", lambda path: save_file(self.tensors(), path)),
-            (aside / "claim.json", lambda path: path.write_text(json.dumps(self.facts(), indent=2) + "\n")),
-        ):
+        facts, secrets = aside / "claim.json", aside / "secrets.safetensors"
+        for path in (facts, secrets):
             path.touch(mode=0o600)
-            write(path)
+        facts.write_text(json.dumps(self.facts(), indent=2) + "\n")
+        save_file(self.tensors(), secrets)
+        for path in (facts, secrets):
             path.chmod(0o600)
         old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
         if folder.exists():
@@ -151,8 +161,12 @@ def load_claim(folder: Path) -> Claim:
         raise InputError("claim", folder, f"is damaged ({error})", remedy) from error
     try:
         if facts["schema_version"] != SCHEMA_VERSION:
-            raise InputError("claim", folder, f"has schema version {facts['schema_version']}, not {SCHEMA_VERSION}",
-                             "read it with the version of ipr that wrote it")  # fmt: skip
+            raise InputError(
+                "claim",
+                folder,
+                f"has schema version {facts['schema_version']}, not {SCHEMA_VERSION}",
+                "read it with the version of ipr that wrote it",
+            )
         names = {f.name for f in fields(Thresholds)}
         return Claim(
             passport={name: tensors[f"passport/{name}"] for name in facts["layers"]},

@@ -44,7 +44,8 @@ def patch_mean(passport: Tensor, conv: nn.Conv2d) -> Tensor:
     padded = functional.pad(passport.double(), conv._reversed_padding_repeated_twice, mode=mode)
     kernel = (weight.shape[2], weight.shape[3])
     patches = functional.unfold(padded, kernel, dilation=_pair(conv.dilation), stride=_pair(conv.stride))
-    return patches.mean(-1).unflatten(1, (conv.groups, -1)).to(passport.dtype)
+    means: Tensor = patches.mean(-1).unflatten(1, (conv.groups, -1))
+    return means.to(passport.dtype)
 
 
 def _pair(sizes: Sequence[int]) -> tuple[int, int]:
@@ -72,7 +73,8 @@ def affine(normalised: Tensor, gamma: Tensor, beta: Tensor, fork: bool) -> Tenso
 
     Args:
         normalised: O(X_p); shape (B, C, ...) where the affines part, (K * B, C, ...) where they are carried on.
-        gamma, beta: shape (K, C).
+        gamma: scales, shape (K, C).
+        beta: shifts, shape (K, C).
         fork: whether this is where they part.
 
     Returns:
@@ -98,8 +100,6 @@ class PassportLayer(nn.Module):
             graph does not allow them side by side.
     """
 
-    weight: nn.Parameter | None
-    bias: nn.Parameter | None
     patch_means: Tensor
     branches: tuple[Branch, ...]
     forks: bool | None
@@ -124,10 +124,11 @@ class PassportLayer(nn.Module):
 
     def public_affine(self) -> tuple[Tensor, Tensor]:
         """gamma_publ and beta_publ of Algorithm 3, each (1, C); 1 and 0 where there is no public affine."""
-        if self.weight is None or self.bias is None:
+        weight, bias = self._parameters["weight"], self._parameters["bias"]
+        if weight is None or bias is None:
             ones = torch.ones_like(self.conv.weight[:, 0, 0, 0])
             return ones[None], torch.zeros_like(ones)[None]
-        return self.weight[None], self.bias[None]
+        return weight[None], bias[None]
 
     def normalise(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """The norm with the given affine, or with none."""
@@ -135,7 +136,9 @@ class PassportLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Algorithm 1 or 3. x: (B, C, ...), or (K * B, C, ...) where K affines are carried on."""
-        affines = [self.public_affine() if branch is Branch.PUBLIC else self.passport_affine() for branch in self.branches]
+        affines = [
+            self.public_affine() if branch is Branch.PUBLIC else self.passport_affine() for branch in self.branches
+        ]
         if len(affines) == 1:
             gamma, beta = affines[0]
         else:
@@ -196,7 +199,7 @@ def answering_with(network: nn.Module, *branches: Branch) -> Iterator[None]:
 
 @contextmanager
 def presenting(network: nn.Module, patch_means: Mapping[str, Tensor]) -> Iterator[None]:
-    """Inside, the passport layers are presented with other passports (Eq. 5), given by their patch means (K, 2, G, D)."""
+    """Inside, the passport layers are presented with other passports (Eq. 5), as patch means (K, 2, G, D)."""
     layers = passport_layers(network)
     before = {name: layer.patch_means for name, layer in layers.items()}
     try:
@@ -229,7 +232,7 @@ def forward_side_by_side(network: nn.Module, x: Tensor, *branches: Branch) -> Te
     if possible and not mixes:
         with answering_with(network, *branches):
             answers: Tensor = network(x)
-        return answers.unflatten(0, (answers.shape[0] // x.shape[0], x.shape[0]))
+        return answers.reshape(-1, *x.shape[:1], *answers.shape[1:])
     rows = []
     for branch in branches:
         with answering_with(network, branch):

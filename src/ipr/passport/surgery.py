@@ -127,13 +127,18 @@ def find_layers(network: nn.Module, example: Tensor, layers: Sequence[str] | Non
             chosen.append(ConvNorm(names[conv], names[norm], (c_in, height, width), conv.out_channels))
     available = ", ".join(dict.fromkeys(names[conv] for conv, norm, _ in fed if type(norm) in PASSPORT_NORMS)) or "none"
     if missing := [w for w in wanted or [] if w not in matched]:
-        raise InputError("scheme.layers", missing, "no convolution that a norm follows has this name",
-                         f"choose among: {available}")  # fmt: skip
+        raise InputError(
+            "scheme.layers", missing, "no convolution that a norm follows has this name", f"choose among: {available}"
+        )
     if refused and (wanted is not None or not chosen):
         raise InputError("scheme.layers", refused, "cannot be protected", f"choose among: {available}")
     if not chosen:
-        raise InputError("network", type(network).__name__, "no convolution is followed by a norm",
-                         "passports need a Conv2d with a BatchNorm2d or GroupNorm behind it")  # fmt: skip
+        raise InputError(
+            "network",
+            type(network).__name__,
+            "no convolution is followed by a norm",
+            "passports need a Conv2d with a BatchNorm2d or GroupNorm behind it",
+        )
     return chosen
 
 
@@ -168,11 +173,17 @@ def protect(network: nn.Module, passport: Passport, example: Tensor, *, public_a
     protected = copy.deepcopy(network)
     for found in find_layers(protected, example, list(passport)):
         if found.conv not in passport:
-            raise InputError("passport", found.conv, "is not among the passport's layers", "name convolutions, not blocks")
+            raise InputError(
+                "passport", found.conv, "is not among the passport's layers", "name convolutions, not blocks"
+            )
         expected, got = (2, *found.input_shape), tuple(passport[found.conv].shape)
         if got != expected:
-            raise InputError("passport", f"{found.conv}: {got}", f"its shape must be {expected}",
-                             "generate it for this network and image size")  # fmt: skip
+            raise InputError(
+                "passport",
+                f"{found.conv}: {got}",
+                f"its shape must be {expected}",
+                "generate it for this network and image size",
+            )
         conv, norm = protected.get_submodule(found.conv), protected.get_submodule(found.norm)
         assert isinstance(conv, nn.Conv2d)
         _set_submodule(protected, found.norm, _passport_layer(norm, conv, passport[found.conv], public_affine))

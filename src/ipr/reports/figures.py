@@ -36,8 +36,15 @@ def accuracy_figure(part: pd.DataFrame, title: str) -> Figure:
             x = place + (offset - (len(kinds) - 1) / 2) * width
             spread = values.std() if len(values) > 1 else 0
             axes.bar(x, values.mean(), width, yerr=spread or None, color=COLOURS[kind], ecolor="#333333", capsize=2)
-            axes.annotate(f"{values.mean():.0f}", (x, values.mean() + spread), ha="center", va="bottom", fontsize=7,
-                          xytext=(0, 1), textcoords="offset points")  # fmt: skip
+            axes.annotate(
+                f"{values.mean():.0f}",
+                (x, values.mean() + spread),
+                ha="center",
+                va="bottom",
+                fontsize=7,
+                xytext=(0, 1),
+                textcoords="offset points",
+            )
             if kind == "forged passports":
                 axes.plot(x, 100 * seeds["accuracy_forged_max"].max(), "_", color="#333333", markersize=10)
     for kind, colour in COLOURS.items():
@@ -54,7 +61,11 @@ def energy_figure(part: pd.DataFrame, title: str) -> Figure | None:
     the records hold one energy only.
     """
     passported = part[part["scheme"] != "baseline"]
-    schemes = [s for s in sorted(set(passported["scheme"])) if passported[passported["scheme"] == s]["energy"].nunique(dropna=False) > 1]
+    schemes = [
+        s
+        for s in sorted(set(passported["scheme"]))
+        if passported[passported["scheme"] == s]["energy"].nunique(dropna=False) > 1
+    ]
     if not schemes:
         return None
     figure = Figure(figsize=(3.4 * len(schemes), 3.2), layout="constrained")
@@ -67,7 +78,9 @@ def energy_figure(part: pd.DataFrame, title: str) -> Figure | None:
         ):
             if scheme == "passport_v1" and label == "no passport":
                 continue
-            groups = [chosen[chosen["energy"].isna() if level is None else chosen["energy"] == level] for level in levels]
+            groups = [
+                chosen[chosen["energy"].isna() if level is None else chosen["energy"] == level] for level in levels
+            ]
             means = [100 * group[column].astype(float).mean() for group in groups]
             spreads = [100 * group[column].astype(float).std() if len(group) > 1 else 0 for group in groups]
             axes.errorbar(range(len(levels)), means, spreads, fmt=style, color=COLOURS[label], capsize=3, label=label)
@@ -85,7 +98,11 @@ def energy_figure(part: pd.DataFrame, title: str) -> Figure | None:
 
 def _label(row: dict[str, Any]) -> str:
     name = row["scheme"].replace("passport_v", "V")
-    energy = "" if row["scheme"] == "baseline" else f"\n|S| {'as published' if row['energy'] is None else format(row['energy'], 'g')}"
+    energy = (
+        ""
+        if row["scheme"] == "baseline"
+        else f"\n|S| {'as published' if row['energy'] is None else format(row['energy'], 'g')}"
+    )
     return f"{name} ({row['norm']}){energy}"
 
 

@@ -9,9 +9,18 @@ import pandas as pd
 from ipr.reports.summary import mean_and_spread, rows, tables
 
 HEADER = (
-    "scheme", "norm", "energy", "n", "no passport", "genuine passport", "forged (mean; best)", "to baseline",
-    "bits read", "trigger set", "verified",
-)  # fmt: skip
+    "scheme",
+    "norm",
+    "energy",
+    "n",
+    "no passport",
+    "genuine passport",
+    "forged (mean; best)",
+    "to baseline",
+    "bits read",
+    "trigger set",
+    "verified",
+)
 
 
 def markdown(frame: pd.DataFrame) -> str:
@@ -22,9 +31,9 @@ def markdown(frame: pd.DataFrame) -> str:
 def _table(setting: dict[str, Any], part: pd.DataFrame) -> str:
     forged = part["forged"].dropna()
     title = (
-        f"{setting['model']} at width {setting['width']:g} on {setting['dataset']} ({setting['train_images']} training, "
-        f"{setting['test_images']} test images), {setting['epochs']} epochs, optimizer={setting['optimizer']}. "
-        f"Accuracy in %, mean ± standard deviation over n seeds"
+        f"{setting['model']} at width {setting['width']:g} on {setting['dataset']} ({setting['train_images']} training "
+        f"and {setting['test_images']} test images), {setting['epochs']} epochs, optimizer={setting['optimizer']}. "
+        "Accuracy in %, mean ± standard deviation over n seeds"
     )
     if not forged.empty:
         title += f"; {int(forged.max())} forged passports each"

@@ -36,15 +36,14 @@ def records_frame(records: Iterable[Record]) -> pd.DataFrame:
 def tables(frame: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     """One table per setting: the setting, and its rows with the records of each."""
     return [
-        (dict(zip(SETTING, keys, strict=True)), part)
-        for keys, part in frame.groupby(SETTING, dropna=False, sort=True)
+        (dict(zip(SETTING, keys, strict=True)), part) for keys, part in frame.groupby(SETTING, dropna=False, sort=True)
     ]
 
 
 def rows(part: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     """The rows of a table: batch norm before group norm, the baseline before its schemes."""
     return [
-        ({k: None if pd.isna(v) else v for k, v in zip(ROW, keys, strict=True)}, seeds)
+        ({k: None if v != v else v for k, v in zip(ROW, keys, strict=True)}, seeds)
         for keys, seeds in part.groupby(ROW, dropna=False, sort=True)
     ]
 

@@ -24,8 +24,10 @@ def run_table(record: Record, verdict: Verdict | None) -> Table:
         return table
     table.add_row("accuracy, no passport", percent(record.accuracy_without))
     table.add_row("accuracy, genuine passport", percent(record.accuracy_genuine))
-    table.add_row(f"accuracy, {record.forged} forged passports", _forged(
-        record.accuracy_forged_mean, record.accuracy_forged_max, record.forged_passing))  # fmt: skip
+    table.add_row(
+        f"accuracy, {record.forged} forged passports",
+        _forged(record.accuracy_forged_mean, record.accuracy_forged_max, record.forged_passing),
+    )
     table.add_row("signature", f"{record.bits_agreeing} of {record.bits_total} bits")
     table.add_row("chance of a guess", power_of_ten(record.p_value_log10 or 0.0))
     if record.trigger_accuracy is not None:
@@ -43,8 +45,10 @@ def verdict_table(verdict: Verdict, title: str = "verdict") -> Table:
     table.add_row("accuracy, genuine passport", percent(fidelity.accuracy))
     table.add_row("fidelity", f"{outcome} (target {percent(fidelity.target)}, within {percent(fidelity.threshold)})")
     if verdict.accuracy_forged:
-        table.add_row(f"accuracy, {len(verdict.accuracy_forged)} forged passports", _forged(
-            verdict.forged_mean, max(verdict.accuracy_forged), verdict.forged_passing))  # fmt: skip
+        table.add_row(
+            f"accuracy, {len(verdict.accuracy_forged)} forged passports",
+            _forged(verdict.forged_mean, max(verdict.accuracy_forged), verdict.forged_passing),
+        )
     for name, agreeing in reading.agreeing.items():
         table.add_row(f"signature in {name}", f"{agreeing} of {reading.total[name]} bits")
     table.add_row("signature", f"{sum(reading.agreeing.values())} of {sum(reading.total.values())} bits")

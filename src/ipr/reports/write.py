@@ -34,8 +34,12 @@ def write_report(runs: Path, tag: str | None, out: Path) -> Report:
     records = [record for record in find_records(runs) if tag is None or tag in record.tags.split()]
     if not records:
         found = sorted({t for record in find_records(runs) for t in record.tags.split()})
-        raise InputError("tag" if tag else "paths.runs", tag or runs, f"no finished run in {runs.absolute()}",
-                         f"train first, or choose among the tags: {', '.join(found) or 'none'}")  # fmt: skip
+        raise InputError(
+            "tag" if tag else "paths.runs",
+            tag or runs,
+            f"no finished run in {runs.absolute()}",
+            f"train first, or choose among the tags: {', '.join(found) or 'none'}",
+        )
     frame = records_frame(records)
     table = markdown(frame)
     try:

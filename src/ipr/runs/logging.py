@@ -82,10 +82,16 @@ def dashboard(
     from lightning.pytorch.loggers import WandbLogger
 
     logger = WandbLogger(
-        name=key, group=key, job_type=job_type, tags=tags, project=config.project, entity=config.entity,
-        save_dir=folder, offline=config.mode == "offline",
+        name=key,
+        group=key,
+        job_type=job_type,
+        tags=tags,
+        project=config.project,
+        entity=config.entity,
+        save_dir=folder,
+        offline=config.mode == "offline",
         settings=wandb.Settings(console="off", save_code=False, disable_git=True, silent=True, x_disable_meta=True),
-    )  # fmt: skip
+    )
     exit_code = 1
     try:
         logger.experiment.config.update(dict(facts))

@@ -74,8 +74,12 @@ class RunFolder:
                 Console(stderr=True).print(f"waiting: another process is making {self.path}", highlight=False)
                 lock.acquire()
         except OSError as error:
-            raise InputError("paths.runs", self.path.parent.parent, f"cannot be written ({error.strerror})",
-                             "choose a folder that you can write to") from error  # fmt: skip
+            raise InputError(
+                "paths.runs",
+                self.path.parent.parent,
+                f"cannot be written ({error.strerror})",
+                "choose a folder that you can write to",
+            ) from error
         try:
             yield
         finally:

@@ -102,13 +102,17 @@ def check(config: TrainConfig) -> None:
     if config.optimizer.batch_size < 1:
         raise InputError("optimizer.batch_size", config.optimizer.batch_size, "must be at least 1", "give e.g. 64")
     if config.dataset.crop_padding < 0:
-        raise InputError("dataset.crop_padding", config.dataset.crop_padding, "must not be negative", "give e.g. 4, or 0")
+        raise InputError(
+            "dataset.crop_padding", config.dataset.crop_padding, "must not be negative", "give e.g. 4, or 0"
+        )
     if config.verification.forged < 0:
         raise InputError("verification.forged", config.verification.forged, "must not be negative", "give e.g. 50")
     if config.passport.images < 1:
         raise InputError("passport.images", config.passport.images, "must be at least 1", "give e.g. 20")
     if config.passport.energy is not None and not config.passport.energy > 0:
-        raise InputError("passport.energy", config.passport.energy, "must be above 0", "give e.g. 3, or null for as published")
+        raise InputError(
+            "passport.energy", config.passport.energy, "must be above 0", "give e.g. 3, or null for as published"
+        )
     Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
 
 
@@ -130,7 +134,7 @@ def _identity(config: TrainConfig, data: ImageData) -> dict[str, Any]:
     dataset = asdict(config.dataset)
     for location in ("root", "download"):
         del dataset[location]
-    identity = {
+    identity: dict[str, Any] = {
         "dataset": dataset | {"fingerprint": data.fingerprint},
         "model": {"name": config.model.name, "norm": config.model.norm, "width": config.model.width},
         "scheme": asdict(config.scheme),
@@ -155,8 +159,10 @@ def _key(config: TrainConfig, data: ImageData) -> str:
 def _judged_as_asked(record: Record, config: TrainConfig) -> bool:
     asked = config.verification
     return record.scheme == "baseline" or (record.forged, record.fidelity_threshold, record.p_value_threshold) == (
-        asked.forged, asked.fidelity_threshold, asked.p_value,
-    )  # fmt: skip
+        asked.forged,
+        asked.fidelity_threshold,
+        asked.p_value,
+    )
 
 
 def without_secrets(config: TrainConfig) -> dict[str, Any]:
@@ -214,9 +220,13 @@ def plain_network(model: ModelConfig, data: ImageData, seed: int) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "initialisation"))
         network = build_model(
-            model.name, norm=model.norm, width=model.width, channels_in=data.channels, image_size=data.image_size,
+            model.name,
+            norm=model.norm,
+            width=model.width,
+            channels_in=data.channels,
+            image_size=data.image_size,
             num_classes=len(data.classes),
-        )  # fmt: skip
+        )
     return network.to(memory_format=torch.channels_last)  # as the images are: convolutions run faster
 
 
@@ -262,8 +272,12 @@ def make_passport(config: TrainConfig, data: ImageData, layers: list[ConvNorm]) 
     network = load_suspect(config.model, data, baseline.folder.weights)
     count = 2 * (1 if kind == "image" else config.passport.images)
     if count > data.train_labels.numel():
-        raise InputError("passport.images", config.passport.images, f"needs {count} training images",
-                         f"give at most {data.train_labels.numel() // 2}")  # fmt: skip
+        raise InputError(
+            "passport.images",
+            config.passport.images,
+            f"needs {count} training images",
+            f"give at most {data.train_labels.numel() // 2}",
+        )
     chosen = torch.randperm(data.train_labels.numel(), generator=source)[:count]
     images = normalise(data.train_pixels[chosen], data.mean, data.std)
     if kind == "image":
@@ -303,15 +317,18 @@ def build_scheme(config: TrainConfig, data: ImageData, claim: Claim | None) -> S
     v1 = isinstance(scheme, PassportV1Config)
     protected = protect(network, claim.passport, _example(data), public_affine=not v1)
     if v1:
-        return PassportV1(
-            protected, recipe, classes, signature=claim.signature, signature_loss=loss, triggers=triggers
-        )
+        return PassportV1(protected, recipe, classes, signature=claim.signature, signature_loss=loss, triggers=triggers)
     assert isinstance(scheme, PassportV2Config)
     kind = PassportV3 if isinstance(scheme, PassportV3Config) else PassportV2
     return kind(
-        protected, recipe, classes, signature=claim.signature, signature_loss=loss, triggers=triggers,
+        protected,
+        recipe,
+        classes,
+        signature=claim.signature,
+        signature_loss=loss,
+        triggers=triggers,
         alternation=scheme.alternation,
-    )  # fmt: skip
+    )
 
 
 def _fit(config: TrainConfig, data: ImageData, folder: RunFolder, scheme: Scheme, logger: Any) -> None:
@@ -357,8 +374,9 @@ def check_checkpoint(path: Path) -> None:
         torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     except (RuntimeError, pickle.UnpicklingError, KeyError, TypeError, EOFError, OSError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError("checkpoint", path, f"cannot be resumed from ({first})",
-                         "delete it to train this run anew") from error  # fmt: skip
+        raise InputError(
+            "checkpoint", path, f"cannot be resumed from ({first})", "delete it to train this run anew"
+        ) from error
 
 
 def _save_weights(network: nn.Module, path: Path) -> None:
@@ -380,8 +398,12 @@ def load_suspect(model: ModelConfig, data: ImageData, path: Path) -> nn.Module:
         raise InputError("suspect", path, f"cannot be read ({error})", "give a public.safetensors") from error
     problem = _misfit(network.state_dict(), weights)
     if problem:
-        raise InputError("suspect", path, f"is not a {model.name} of this shape ({problem})",
-                         "give model, model.norm, model.width and dataset as it was trained")  # fmt: skip
+        raise InputError(
+            "suspect",
+            path,
+            f"is not a {model.name} of this shape ({problem})",
+            "give model, model.norm, model.width and dataset as it was trained",
+        )
     network.load_state_dict(weights, strict=False)
     return network
 

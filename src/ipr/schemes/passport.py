@@ -61,8 +61,9 @@ class TriggerSamples(nn.Module):
     def __init__(self, triggers: TriggerSet, per_step: int, data: ImageData, seed: int) -> None:
         super().__init__()
         if not 1 <= per_step <= triggers.labels.numel():
-            raise InputError("trigger_set.per_step", per_step, f"the trigger set has {triggers.labels.numel()} images",
-                             "give e.g. 2")  # fmt: skip
+            raise InputError(
+                "trigger_set.per_step", per_step, f"the trigger set has {triggers.labels.numel()} images", "give e.g. 2"
+            )
         self.per_step, self.seed = per_step, seed
         self.register_buffer("pixels", normalise(triggers.pixels, data.mean, data.std), persistent=False)
         self.register_buffer("labels", triggers.labels, persistent=False)

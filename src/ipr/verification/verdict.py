@@ -11,7 +11,7 @@ from torch import nn
 
 from ipr.passport.claim import Claim
 from ipr.passport.generate import energies, random_passport, with_energy
-from ipr.passport.layer import Branch, patch_mean, passport_layers, presenting
+from ipr.passport.layer import Branch, passport_layers, patch_mean, presenting
 from ipr.passport.surgery import find_layers, protect
 from ipr.randomness import generator
 from ipr.verification.fidelity import Fidelity, LabelledImages, accuracies
@@ -110,7 +110,9 @@ def judge(
         trigger = [*accuracies(protected, triggers, Branch.PUBLIC, Branch.PRIVATE)]
     limits = claim.thresholds
     return Verdict(
-        fidelity=Fidelity(genuine, genuine if limits.target_accuracy is None else limits.target_accuracy, limits.fidelity),
+        fidelity=Fidelity(
+            genuine, genuine if limits.target_accuracy is None else limits.target_accuracy, limits.fidelity
+        ),
         accuracy_without=without,
         accuracy_forged=tuple(rivals),
         reading=reading,
