@@ -1,0 +1,73 @@
+import pytest
+import torch
+from torch import nn
+
+from ipr.errors import InputError
+from ipr.models import MODELS, build_model
+
+
+def shapes(network):
+    return [tuple(p.shape) for p in network.parameters() if p.dim() > 1]
+
+
+def test_alexnet_is_table_iii():
+    network = build_model("alexnet", norm="bn", width=1, channels_in=3, image_size=32, num_classes=10)
+    assert shapes(network) == [
+        (64, 3, 5, 5), (192, 64, 5, 5), (384, 192, 3, 3), (256, 384, 3, 3), (256, 256, 3, 3), (10, 4096),
+    ]  # fmt: skip
+
+
+def test_resnet18_is_table_iii():
+    network = build_model("resnet18", norm="bn", width=1, channels_in=3, image_size=32, num_classes=10)
+    sizes = shapes(network)
+    assert sizes[0] == (64, 3, 3, 3)
+    assert sizes[-1] == (10, 512)
+    for channels in (64, 128, 256, 512):
+        assert sum(s[0] == channels and s[2:] == (3, 3) for s in sizes) == (5 if channels == 64 else 4)
+    outputs = {}
+    for name in ("conv1", "conv2_x", "conv3_x", "conv4_x", "conv5_x"):
+        network.get_submodule(name).register_forward_hook(lambda m, a, o, n=name: outputs.update({n: o.shape[2]}))
+    network(torch.randn(1, 3, 32, 32))
+    assert outputs == {"conv1": 32, "conv2_x": 32, "conv3_x": 16, "conv4_x": 8, "conv5_x": 4}
+
+
+def test_resnet50_counts_as_published():
+    network = build_model("resnet50", norm="bn", width=1, channels_in=3, image_size=32, num_classes=10)
+    assert sum(isinstance(m, nn.Conv2d) for m in network.modules()) == 53
+    published = 25_557_032  # torchvision's, with a 7x7 stem and 1000 classes
+    assert sum(p.numel() for p in network.parameters()) == published - 64 * 3 * (49 - 9) - 2049 * 1000 + 2049 * 10
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("norm", ["bn", "gn"])
+@pytest.mark.parametrize("width", [0.1, 0.3, 0.5])
+def test_every_width_and_norm_runs_and_trains(name, norm, width):
+    network = build_model(name, norm=norm, width=width, channels_in=1, image_size=16, num_classes=7)
+    out = network(torch.randn(2, 1, 16, 16))
+    assert out.shape == (2, 7)
+    out.sum().backward()
+    assert all(p.grad is not None for p in network.parameters())
+    kinds = {nn.BatchNorm2d, nn.GroupNorm} & {type(m) for m in network.modules()}
+    assert kinds == {nn.BatchNorm2d if norm == "bn" else nn.GroupNorm}
+    if norm == "gn" and width == 0.5:
+        assert all(m.num_channels == 16 * m.num_groups for m in network.modules() if isinstance(m, nn.GroupNorm))
+
+
+def test_initial_weights_are_he_fan_out():
+    network = build_model("alexnet", norm="bn", width=1, channels_in=3, image_size=32, num_classes=10)
+    assert network.conv4.weight.std().item() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "vgg"}, "model.name=vgg: is not a model; choose among: alexnet, resnet18, resnet50"),
+        ({"norm": "ln"}, "model.norm=ln: is not a norm; choose bn or gn"),
+        ({"width": 0}, "model.width=0: must be above 0"),
+        ({"image_size": 4}, "dataset.image_size=4: is too small"),
+    ],
+)
+def test_wrong_requests_are_refused(change, message):
+    wanted = {"name": "alexnet", "norm": "bn", "width": 1, "channels_in": 3, "image_size": 32, "num_classes": 10}
+    with pytest.raises(InputError, match=message):
+        build_model(**wanted | change)
