@@ -3,7 +3,6 @@
 import lightning as L
 import pytest
 import torch
-from references import naive_affine, naive_protect, protected, two_passes
 from torch.nn import functional
 
 from ipr.data.trigger_sets import TriggerSet
@@ -12,6 +11,7 @@ from ipr.passport.layer import passport_layers, patch_mean
 from ipr.schemes.passport import PassportV1, PassportV2, PassportV3, SignatureLoss, TriggerSamples
 from ipr.schemes.recipe import Recipe
 from ipr.signature import draw_signature
+from references import naive_affine, naive_protect, protected, two_passes
 
 RECIPE = Recipe(0.01, 0.9, 1e-4, "step", 0.0, None)
 CONSTANTS = SignatureLoss(weight=0.1, gamma_0=0.1, gamma_regulariser=1e-5)
@@ -95,7 +95,7 @@ def test_v2_alternate_trains_one_branch_a_step(monkeypatch):
 
 
 def test_an_unknown_alternation_is_refused():
-    with pytest.raises(InputError, match="scheme.alternation=both: is unknown; choose joint or alternate"):
+    with pytest.raises(InputError, match=r"scheme\.alternation=both: is unknown; choose joint or alternate"):
         setting(PassportV2, alternation="both")
 
 

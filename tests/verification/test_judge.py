@@ -1,6 +1,5 @@
 import pytest
 import torch
-from references import protected, small
 
 from ipr.errors import InputError
 from ipr.passport.claim import Claim, Thresholds
@@ -11,6 +10,7 @@ from ipr.randomness import generator
 from ipr.signature import detect
 from ipr.verification.fidelity import Fidelity, LabelledImages, accuracy
 from ipr.verification.verdict import judge
+from references import protected, small
 
 
 @pytest.fixture

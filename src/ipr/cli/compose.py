@@ -13,8 +13,8 @@ from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import ipr
@@ -54,16 +54,11 @@ def typed(config: DictConfig) -> Any:
         InputError: a key that the schema lacks (let in by `++`), a wrong type, or a value that must be given.
     """
     for path, extra, known in _unknown_keys(config, ""):
-        raise InputError(path, config_value(config, path), f"there is no key {extra}", _suggest(extra, known))
+        raise InputError(path, OmegaConf.select(config, path), f"there is no key {extra}", _suggest(extra, known))
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise InputError(missing[0], "???", "must be given", f"add {missing[0]}=...")
     return OmegaConf.to_object(config)
-
-
-def config_value(config: DictConfig, path: str) -> Any:
-    """The value at a dotted path, as it stands."""
-    return OmegaConf.select(config, path)
 
 
 def _unknown_keys(node: DictConfig, prefix: str) -> list[tuple[str, str, list[str]]]:
@@ -131,18 +126,21 @@ def one_line(error: Exception) -> str:
     """An error as one line that names the field, the value and the remedy."""
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        return f"{group}={choice}: there is no such choice; choose among: {', '.join(sorted(error.options))}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read as an assignment; write key=value, quoted where the shell splits"
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__) is not None:
         causes.append(cause)
     found = next((c for c in causes if isinstance(c, OmegaConfBaseException)), None)
-    parent = getattr(found, "parent_node", None)
-    if found is not None and isinstance(parent, DictConfig | ListConfig) and found.full_key:
-        key, kind = str(found.full_key), OmegaConf.get_type(parent)
-        name = key.rpartition(".")[2]
-        known = [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
-        if known and name not in known:
-            return f"{key}: there is no such key; {_suggest(name, known)}"
-    message = " ".join(str(error).split())
-    text = message.split(" full_key:")[0]
-    key = f"{found.full_key}: " if found is not None and found.full_key and str(found.full_key) not in text else ""
-    return f"{key}{text}; see --help for keys, groups and types"
+    key = str(found.full_key) if found is not None and found.full_key else ""
+    kind = OmegaConf.get_type(found.parent_node) if found is not None and found.parent_node is not None else None
+    known = [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+    name = key.rpartition(".")[2]
+    if known and name not in known:
+        return f"{key}: there is no such key; {_suggest(name, known)}"
+    parts = dict.fromkeys(" ".join(str(cause).split()).split(" full_key:")[0] for cause in causes)
+    text = "; ".join(part for part in parts if part)
+    return f"{key + ': ' if key and key not in text else ''}{text}; --help lists keys, groups and types"

@@ -14,7 +14,8 @@ def execute(config: VerifyConfig) -> int:
     from ipr.errors import InputError
     from ipr.passport.claim import load_claim
     from ipr.reports.terminal import verdict_table
-    from ipr.runs.train import judge_with_progress, load_suspect, open_images
+    from ipr.runs.build import load_suspect, open_images
+    from ipr.runs.train import judge_with_progress
     from ipr.verification.fidelity import LabelledImages
 
     claim = load_claim(Path(config.claim))

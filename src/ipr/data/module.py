@@ -65,8 +65,10 @@ class ImageDataModule(L.LightningDataModule):
         return Batches(self.data.train_pixels, self.data.train_labels, order, self.batch_size)
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        """uint8 (B, H, W, channels) on the device to augmented, normalised float32 (B, channels, H, W)."""
+        """uint8 (B, H, W, channels) on the device to augmented, normalised (B, channels, H, W)."""
         pixels, labels = batch
         if self.crop_padding or self.flip:
             pixels = augment(pixels, self.crop_padding, self.flip, self.augmentation)
-        return normalise(pixels, self.data.mean, self.data.std), labels
+        assert self.trainer is not None
+        images: Tensor = self.trainer.precision_plugin.convert_input(normalise(pixels, self.data.mean, self.data.std))
+        return images, labels

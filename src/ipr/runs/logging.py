@@ -81,24 +81,24 @@ def dashboard(
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
-    logger = WandbLogger(
+    run = wandb.init(
         name=key,
         group=key,
         job_type=job_type,
         tags=tags,
         project=config.project,
         entity=config.entity,
-        save_dir=folder,
-        offline=config.mode == "offline",
+        dir=folder,
+        mode="offline" if config.mode == "offline" else "online",
+        config=dict(facts),
         settings=wandb.Settings(console="off", save_code=False, disable_git=True, silent=True, x_disable_meta=True),
     )
     exit_code = 1
     try:
-        logger.experiment.config.update(dict(facts))
-        yield logger
+        yield WandbLogger(experiment=run)
         exit_code = 0
     finally:
-        wandb.finish(exit_code=exit_code)
+        run.finish(exit_code=exit_code)
 
 
 def show_record(logger: Logger | bool, record: Record) -> None:

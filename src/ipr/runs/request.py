@@ -1,0 +1,93 @@
+"""What a request must satisfy, what identifies it, and how it may be shown."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from ipr.data.images import ImageData
+from ipr.errors import InputError
+from ipr.passport.claim import Thresholds
+from ipr.runs.config import SECRETS, PassportSchemeConfig, PassportV1Config, PassportV3Config, SchemeConfig, TrainConfig
+from ipr.runs.store import run_key, secret_digest
+
+PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+
+
+def check(config: TrainConfig) -> None:
+    """What no single field can tell.
+
+    Raises:
+        InputError: naming the field that does not fit.
+    """
+    if config.trainer.max_epochs < 1:
+        raise InputError("trainer.max_epochs", config.trainer.max_epochs, "must be at least 1", "give e.g. 20")
+    if config.optimizer.batch_size < 1:
+        raise InputError("optimizer.batch_size", config.optimizer.batch_size, "must be at least 1", "give e.g. 64")
+    if config.dataset.crop_padding < 0:
+        raise InputError(
+            "dataset.crop_padding", config.dataset.crop_padding, "must not be negative", "give e.g. 4, or 0"
+        )
+    if config.verification.forged < 0:
+        raise InputError("verification.forged", config.verification.forged, "must not be negative", "give e.g. 50")
+    if config.passport.images < 1:
+        raise InputError("passport.images", config.passport.images, "must be at least 1", "give e.g. 20")
+    if config.passport.energy is not None and not config.passport.energy > 0:
+        raise InputError(
+            "passport.energy", config.passport.energy, "must be above 0", "give e.g. 3, or null for as published"
+        )
+    for field, value, known in (
+        ("trainer.precision", config.trainer.precision, PRECISIONS),
+        ("trainer.accelerator", config.trainer.accelerator, ACCELERATORS),
+        ("model.norm", config.model.norm, ("bn", "gn")),
+    ):
+        if value not in known:
+            raise InputError(field, value, "is unknown", f"choose among: {', '.join(known)}")
+    if config.trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise InputError("trainer.accelerator", config.trainer.accelerator, "no GPU is at hand", "choose auto or cpu")
+    Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
+
+
+def has_triggers(scheme: SchemeConfig) -> bool:
+    """Whether a scheme embeds a trigger set."""
+    return isinstance(scheme, PassportV3Config) or (isinstance(scheme, PassportV1Config) and scheme.embed_trigger_set)
+
+
+def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
+    """Everything that determines the result, and nothing else; secrets by a one-way stand-in."""
+    dataset = asdict(config.dataset)
+    for location in ("root", "download"):
+        del dataset[location]
+    identity: dict[str, Any] = {
+        "dataset": dataset | {"fingerprint": data.fingerprint},
+        "model": {"name": config.model.name, "norm": config.model.norm, "width": config.model.width},
+        "scheme": asdict(config.scheme),
+        "optimizer": asdict(config.optimizer),
+        "trainer": {"max_epochs": config.trainer.max_epochs, "precision": config.trainer.precision},
+        "seed": config.seed,
+    }
+    del identity["scheme"]["norm"], identity["optimizer"]["name"]
+    if isinstance(config.scheme, PassportSchemeConfig):
+        identity["scheme"]["signature"] = secret_digest(config.scheme.signature)
+        identity["passport"] = asdict(config.passport) | {"key": secret_digest(config.passport.key)}
+        if has_triggers(config.scheme):
+            identity["trigger_set"] = asdict(config.trigger_set)
+    return identity
+
+
+def key_of(config: TrainConfig, data: ImageData) -> str:
+    """The name of the run folder that a request belongs to."""
+    prefix = f"{config.scheme.name}-{config.model.name}-{config.model.norm}-{config.dataset.name}"
+    return run_key(prefix, identity_of(config, data))
+
+
+def without_secrets(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as plain values, fit to be shown: each secret that is set reads `<secret>`."""
+    shown = asdict(config)
+    for group, name in SECRETS:
+        if shown[group].get(name) is not None:
+            shown[group][name] = "<secret>"
+    return shown

@@ -1,0 +1,133 @@
+"""What a user sees who gets something wrong: one line with field, value and remedy, exit code 2, nothing lost."""
+
+from pathlib import Path
+
+import pytest
+
+
+def assert_one_line(outcome, *words):
+    assert outcome.code == 2, outcome
+    lines = [line for line in outcome.err.splitlines() if line.strip()]
+    assert len(lines) == 1, outcome.err
+    assert lines[0].startswith("ipr: error: ")
+    assert "Traceback" not in outcome.out + outcome.err
+    for word in words:
+        assert word in lines[0], f"{word!r} is not in {lines[0]!r}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trainer.max_epoch=5"], ["trainer.max_epoch", "did you mean max_epochs"]),
+        (["++trainer.bogus=1"], ["trainer.bogus=1", "known here: max_epochs"]),
+        (["+modle=alexnet"], ["modle", "alexnet"]),
+        (["modle=alexnet"], ["modle", "did you mean model"]),
+        (["++model.norn=bn"], ["model.norn=bn", "did you mean norm"]),
+        (["trainer.max_epochs=five"], ["trainer.max_epochs", "five", "Integer"]),
+        (["dataset.flip=7.5"], ["dataset.flip", "7.5"]),
+        (["scheme=passport_v9"], ["scheme=passport_v9", "baseline, passport_v1"]),
+        (["model=vgg"], ["model=vgg", "alexnet, resnet18, resnet50"]),
+        (["study=nothing"], ["study=nothing", "quickstart"]),
+        (["scheme=baseline", "scheme.signature=mine"], ["scheme.signature"]),
+        (["scheme.alternation=[a"], ["scheme.alternation=[a"]),
+        (["scheme.alternation=both"], ["scheme.alternation=both", "choose joint or alternate"]),
+        (["scheme=passport_v1", "scheme.layers=[conv9]"], ["scheme.layers", "conv9", "choose among: conv1"]),
+        (["scheme.gamma_0=0"], ["scheme.gamma_0=0"]),
+        (["optimizer.batch_size=0"], ["optimizer.batch_size=0", "must be at least 1"]),
+        (["optimizer.batch_size=97"], ["optimizer.batch_size=97", "there are 96 training images"]),
+        (["optimizer.lr=-1"], ["optimizer.lr=-1"]),
+        (["trainer.max_epochs=0"], ["trainer.max_epochs=0"]),
+        (["trainer.precision=8"], ["trainer.precision=8", "bf16-mixed"]),
+        (["trainer.accelerator=abacus"], ["trainer.accelerator=abacus", "auto, cpu"]),
+        (["model.norm=ln"], ["model.norm=ln", "bn, gn"]),
+        (["model.width=0"], ["model.width=0", "must be above 0"]),
+        (["passport.energy=0"], ["passport.energy=0", "null for as published"]),
+        (["passport=image", "passport.name=picture"], ["passport.name=picture", "random, image or shuffled"]),
+        (["passport=shuffled", "passport.images=100"], ["passport.images=100", "at most 48"]),
+        (["verification.forged=-1"], ["verification.forged=-1"]),
+        (["verification.fidelity_threshold=3"], ["fidelity=3", "0 to 1"]),
+        (["dataset.limit_train=5000"], ["dataset.limit_train=5000", "there are 1437"]),
+        (["dataset.crop_padding=-1"], ["dataset.crop_padding=-1"]),
+        (["dataset=cifar10"], ["dataset.root=None", "data/cifar10", "dataset.download=true"]),
+        (["dataset=image_folder", "dataset.root=."], ["dataset.root=."]),
+        (["scheme=passport_v3", "trigger_set=folder"], ["trigger_set.root=None", "trigger_set=abstract"]),
+        (["scheme=passport_v3", "trigger_set.per_step=1000"], ["trigger_set.per_step=1000"]),
+        (["logger.mode=loud", "logger=wandb"], ["logger.mode=loud", "offline"]),
+        (["paths.cache=/dev/null"], ["paths.cache=/dev/null", "cannot be written"]),
+        (["paths.runs=/dev/null"], ["paths.runs=/dev/null", "cannot be written"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_training_requests_that_cannot_be(ipr, tiny, arguments, words):
+    rest = [a for a in tiny if not any(a.split("=")[0] == b.lstrip("+").split("=")[0] for b in arguments)]
+    if any(argument.startswith("dataset=") for argument in arguments):
+        rest = [a for a in rest if not a.startswith("dataset.")]
+    assert_one_line(ipr("train", *rest, *arguments), *words)
+    assert not list(Path().glob("runs/*/*/record.json"))
+
+
+def test_a_signature_too_long_is_refused_without_being_told(ipr, tiny):
+    text = "a very long claim of ownership " * 3
+    outcome = ipr("train", *tiny, f'scheme.signature="{text}"')
+    assert_one_line(outcome, "scheme.signature=<93 characters>", "needs 744 bits", "hold 224", "28 bytes")
+    assert "ownership" not in outcome.err
+
+
+@pytest.mark.parametrize("arguments", [["trian"], ["attack"]])
+def test_unknown_commands(ipr, arguments):
+    assert_one_line(ipr(*arguments), f"command={arguments[0]}", "train, verify, report")
+
+
+def test_no_command_shows_how(ipr):
+    outcome = ipr()
+    assert outcome.code == 2
+    assert "usage: ipr COMMAND" in outcome.out
+
+
+def test_a_corrupt_checkpoint_is_named_and_kept(ipr, tiny, run_folder):
+    assert ipr("train", *tiny).code == 0
+    folder = run_folder("passport_v2")
+    for made in ("record.json", "public.safetensors"):
+        (folder / made).unlink()
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    torn = checkpoint.read_bytes()[:5000]
+    checkpoint.write_bytes(torn)
+    assert_one_line(ipr("train", *tiny), "checkpoint=", "last.ckpt", "delete it to train this run anew")
+    assert checkpoint.read_bytes() == torn
+    checkpoint.unlink()
+    assert ipr("train", *tiny).code == 0
+
+
+def test_a_corrupt_claim_is_named_and_kept(ipr, tiny, run_folder):
+    assert ipr("train", *tiny).code == 0
+    folder = run_folder("passport_v2")
+    (folder / "record.json").unlink()
+    (folder / "claim" / "claim.json").write_text("{")
+    assert_one_line(ipr("train", *tiny), "claim=", "is damaged", "restore it")
+    assert (folder / "claim" / "claim.json").read_text() == "{"
+
+
+def test_a_corrupt_record_is_named(ipr, tiny, run_folder):
+    assert ipr("train", *tiny, "scheme=baseline").code == 0
+    (run_folder("baseline") / "record.json").write_text("[]")
+    assert_one_line(ipr("train", *tiny, "scheme=baseline"), "record=", "delete it")
+    (run_folder("baseline") / "record.json").unlink()
+    assert ipr("train", *tiny, "scheme=baseline").code == 0
+
+
+def test_a_bad_job_of_a_sweep_lets_the_others_finish(ipr, tiny):
+    rest = [a for a in tiny if not a.startswith("optimizer.batch_size")]
+    outcome = ipr("train", "-m", *rest, "scheme=baseline", "optimizer.batch_size=0,32")
+    assert outcome.code == 2
+    assert outcome.err.count("ipr: error: optimizer.batch_size=0") == 1
+    assert len(list(Path().glob("runs/train/baseline-*/record.json"))) == 1
+
+
+def test_verify_needs_both_files(ipr, tiny):
+    assert_one_line(ipr("verify"), "claim=???", "must be given")
+    assert_one_line(ipr("verify", "suspect=a", "claim=nowhere"), "claim=nowhere", "cannot be read")
+
+
+def test_report_without_runs(ipr):
+    assert_one_line(ipr("report"), "no finished run")
+    assert_one_line(ipr("report", "tag=nothing"), "tag=nothing", "train first")
