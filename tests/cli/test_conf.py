@@ -1,0 +1,94 @@
+"""Every option under conf/ and every study composes into the schema and passes the checks."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+
+from ipr.cli.compose import register, shipped, typed
+from ipr.runs.request import check, without_secrets
+
+CONF = shipped("conf")
+OPTIONS = [
+    f"{path.parent.relative_to(CONF)}={path.stem}" for path in sorted(CONF.glob("*/*.yaml")) if path.parent != CONF
+]
+STUDIES = sorted(path.stem for path in shipped("experiments").glob("*.yaml"))
+
+
+def composed(*overrides):
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", list(overrides))
+
+
+def test_the_groups_are_those_people_type():
+    groups = {option.split("=")[0] for option in OPTIONS}
+    assert {
+        "model",
+        "scheme",
+        "dataset",
+        "passport",
+        "trigger_set",
+        "optimizer",
+        "trainer",
+        "logger",
+        "paths",
+    } <= groups
+    for option in (
+        "model=alexnet", "model=resnet18", "model=resnet50", "scheme=baseline", "scheme=passport_v1",
+        "scheme=passport_v2", "scheme=passport_v3", "dataset=digits", "dataset=cifar10", "dataset=cifar100",
+        "dataset=caltech101", "dataset=image_folder", "passport=random", "passport=image", "passport=shuffled",
+        "trigger_set=abstract", "trigger_set=folder", "optimizer=published", "logger=wandb", "logger=csv",
+    ):  # fmt: skip
+        assert option in OPTIONS
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes(option):
+    check(typed(composed(option)))
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_study_composes_with_each_of_its_jobs(study):
+    sweep = yaml.safe_load((shipped("experiments") / f"{study}.yaml").read_text())["hydra"]["sweeper"]["params"]
+    choices = [[f"{key}={value}" for value in str(values).split(",")] for key, values in sweep.items()]
+    for job in itertools.product(*choices):
+        check(typed(composed(f"study={study}", *job)))
+
+
+@pytest.mark.parametrize(("scheme", "norm"), [("baseline", "bn"), ("passport_v1", "bn"), ("passport_v2", "gn")])
+def test_the_norm_follows_the_scheme_unless_asked(scheme, norm):
+    assert typed(composed(f"scheme={scheme}")).model.norm == norm
+    other = "gn" if norm == "bn" else "bn"
+    assert typed(composed(f"scheme={scheme}", f"model.norm={other}")).model.norm == other
+
+
+def test_published_is_table_iv():
+    recipe = typed(composed("optimizer=published")).optimizer
+    assert (recipe.lr, recipe.momentum, recipe.batch_size, recipe.schedule) == (0.01, 0.9, 64, "step")
+    assert (recipe.warmup, recipe.clip_norm) == (0, None)
+    assert recipe.weight_decay == 1e-4  # the authors' code
+
+
+def test_every_field_is_named_in_a_yaml_file_or_has_a_default():
+    """No option hides a field that must be given: only the suspect and the claim of `ipr verify` must."""
+    for command, missing in (("train", set()), ("verify", {"suspect", "claim"}), ("report", set())):
+        register()
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = compose(command)
+        assert {k for k in config if config._get_node(k)._is_missing()} == missing
+
+
+def test_secrets_are_shown_as_such():
+    config = typed(composed("scheme.signature=mine", "passport.key=k"))
+    assert config.scheme.signature == "mine"
+    shown = without_secrets(config)
+    assert shown["scheme"]["signature"] == shown["passport"]["key"] == "<secret>"
+    assert without_secrets(typed(composed()))["scheme"]["signature"] is None
+
+
+def test_no_path_of_this_machine_is_in_the_configuration():
+    for path in Path(CONF).rglob("*.yaml"):
+        assert "/home/" not in path.read_text()
