@@ -1,0 +1,62 @@
+"""The wheel works without the checkout: its configuration and studies are inside."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The wheel, unpacked as pip does it, in a folder that comes before the checkout."""
+    place = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", place, TOP], check=True)
+    (wheel,) = place.glob("ipr-*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", place / "site", wheel], check=True)
+    return wheel, place / "site"
+
+
+def test_it_holds_code_configuration_studies_and_licence_only(installed):
+    wheel, _ = installed
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "ipr/conf/train.yaml" in names
+    assert "ipr/experiments/quickstart.yaml" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"ipr"}
+
+
+def test_it_trains_from_any_folder(installed, tmp_path, cache):
+    _, site = installed
+    environment = os.environ | {"PYTHONPATH": str(site), "IPR_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    code = "import ipr, sys; print(ipr.__file__); from ipr.cli import main; main(sys.argv[1:])"
+    request = [
+        "train", "study=quickstart", "scheme=baseline", "dataset.image_size=8", "trainer.max_epochs=1", "logger=csv",
+        "trainer.progress_bar=false",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code, *request], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(site))
+    assert len(list(tmp_path.glob("runs/train/baseline-*/record.json"))) == 1
+
+
+def test_import_and_help_do_not_load_torch():
+    code = "import sys, ipr; from ipr.cli import usage; usage(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_every_public_name_can_be_imported():
+    import ipr
+
+    assert set(ipr.__all__) == set(ipr._HOMES)
+    for name in ipr.__all__:
+        assert getattr(ipr, name).__doc__, name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        ipr.nothing  # noqa: B018
