@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
+from ipr.cli import main
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData
 
@@ -33,3 +35,28 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def digits(cache: Path) -> ImageData:
     """The digits at their own 8x8 pixels."""
     return load_images("digits", root=None, image_size=8, download=False, data_folder=cache, cache_folder=cache)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def ipr(monkeypatch, capfd, cache):
+    """Calls `ipr ARGUMENTS` in an empty folder."""
+    monkeypatch.setenv("IPR_CACHE", str(cache))
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr("sys.argv", ["ipr"])
+
+    def call(*arguments: str) -> Outcome:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main(list(arguments))
+        captured = capfd.readouterr()
+        return Outcome(int(stopped.value.code or 0), captured.out, captured.err)
+
+    return call

@@ -1,0 +1,66 @@
+"""What the README says is run, at a size of seconds."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[1]
+README = (TOP / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line for kind, block in BLOCKS if kind == "bash" for line in block.splitlines() if line]
+SMALL = [
+    "dataset.limit_train=64", "dataset.limit_test=20", "trainer.max_epochs=1", "model.width=0.1", "logger=csv",
+    "trainer.progress_bar=false", "verification.forged=2", "optimizer.batch_size=32",
+]  # fmt: skip
+
+
+def test_the_two_commands_come_first_and_are_targets_of_the_makefile():
+    assert COMMANDS[:2] == ["make quickstart", "make test"]
+    makefile = (TOP / "Makefile").read_text()
+    for command in COMMANDS[:2]:
+        assert re.search(rf"^{command.split()[1]}:.*##", makefile, re.MULTILINE)
+    assert "make quickstart" in (TOP / ".ci" / "run").read_text()
+    assert "make test" in (TOP / ".ci" / "run").read_text()
+
+
+def _folder_of_images(place):
+    from PIL import Image
+
+    for split, count in (("train", 8), ("test", 2)):
+        for label in range(10):
+            (place / split / str(label)).mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (32, 32), (25 * label, 30 * i, 0)).save(place / split / str(label) / f"{i}.png")
+
+
+def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
+    commands = [command for command in COMMANDS if command.startswith("ipr ")]
+    assert len(commands) >= 6
+    _folder_of_images(tmp_path / "cifar10")
+    for command in commands:
+        _, name, *arguments = shlex.split(command)
+        arguments = [a.replace("FOLDER", str(tmp_path)) for a in arguments]
+        if name == "train":
+            arguments += SMALL
+            if "study=quickstart" not in command and any("study=" in a for a in arguments):
+                arguments.append("seed=0")
+        if any("KEY" in a for a in arguments):
+            key = next(Path("runs/train").glob("passport_v2-alexnet-*")).name
+            arguments = [a.replace("KEY", key) for a in arguments] + ["dataset.limit_test=20", "forged=2"]
+        outcome = ipr(name, *arguments)
+        assert outcome.code in ((0, 1) if name == "verify" else (0,)), (command, outcome.err)
+
+
+@pytest.mark.parametrize("code", [block for kind, block in BLOCKS if kind == "python"])
+def test_the_python_of_the_readme_runs(code):
+    namespace = {}
+    exec(compile(code, "README.md", "exec"), namespace)
+    assert Path("public.pt").exists()
+
+
+def test_links_and_pictures_of_the_documents_exist():
+    for document in [TOP / "README.md", *TOP.glob("docs/*.md"), TOP / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
