@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from ipr.cli.compose import reporting
+
 
 def assert_one_line(outcome, *words):
     assert outcome.code == 2, outcome
-    lines = [line for line in outcome.err.splitlines() if line.strip()]
+    lines = [line for line in outcome.err.splitlines() if line.strip() and not line.startswith("the passport is taken")]
     assert len(lines) == 1, outcome.err
     assert lines[0].startswith("ipr: error: ")
     assert "Traceback" not in outcome.out + outcome.err
@@ -37,6 +39,7 @@ def assert_one_line(outcome, *words):
         (["optimizer.batch_size=97"], ["optimizer.batch_size=97", "there are 96 training images"]),
         (["optimizer.lr=-1"], ["optimizer.lr=-1"]),
         (["trainer.max_epochs=0"], ["trainer.max_epochs=0"]),
+        (["trainer.precision=16-mixed"], ["trainer.precision=16-mixed", "needs a GPU"]),
         (["trainer.precision=8"], ["trainer.precision=8", "bf16-mixed"]),
         (["trainer.accelerator=abacus"], ["trainer.accelerator=abacus", "auto, cpu"]),
         (["model.norm=ln"], ["model.norm=ln", "bn, gn"]),
@@ -131,3 +134,20 @@ def test_verify_needs_both_files(ipr, tiny):
 def test_report_without_runs(ipr):
     assert_one_line(ipr("report"), "no finished run")
     assert_one_line(ipr("report", "tag=nothing"), "tag=nothing", "train first")
+
+
+def test_a_secret_among_the_arguments_is_not_printed(ipr, tiny):
+    """Neither in the list of a sweep's jobs, nor when one fails."""
+    outcome = ipr("train", "-m", *tiny, "scheme.signature=hush", "passport.key=hushed", "optimizer.lr=-1,0.01")
+    assert outcome.code == 2
+    assert "hush" not in outcome.err
+    assert outcome.out.count("hush") == 1  # read back for its owner, once
+
+
+def test_a_defect_is_told_from_a_verdict(monkeypatch, capsys):
+    """Exit code 1 means `not verified`, so a crash must not use it."""
+    codes = []
+    with reporting(codes):
+        raise ZeroDivisionError
+    assert codes == [70]
+    assert "ZeroDivisionError" in capsys.readouterr().err

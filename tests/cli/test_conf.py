@@ -55,7 +55,9 @@ def test_every_study_composes_with_each_of_its_jobs(study):
     sweep = yaml.safe_load((shipped("experiments") / f"{study}.yaml").read_text())["hydra"]["sweeper"]["params"]
     choices = [[f"{key}={value}" for value in str(values).split(",")] for key, values in sweep.items()]
     for job in itertools.product(*choices):
-        check(typed(composed(f"study={study}", *job)))
+        config = typed(composed(f"study={study}", *job))
+        check(config)
+        assert config.tags == [study]
 
 
 @pytest.mark.parametrize(("scheme", "norm"), [("baseline", "bn"), ("passport_v1", "bn"), ("passport_v2", "gn")])

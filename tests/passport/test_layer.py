@@ -214,3 +214,21 @@ def test_layers_are_named_by_their_convolutions():
         assert all(key.startswith(tuple(default_layers(name))) for key in passport)
     with pytest.raises(ValueError, match=r"no passport layer.*ipr\.protect"):
         passport_layers(nn.Linear(1, 1))
+
+
+def test_it_trains_under_distributed_data_parallel(tmp_path):
+    """DDP broadcasts buffers and hooks gradients; neither breaks the tie nor changes what is learnt."""
+    network, _, _ = protected("alexnet", "gn")
+    alone = copy.deepcopy(network)
+    x = torch.randn(4, 3, 16, 16)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    try:
+        parallel = nn.parallel.DistributedDataParallel(network, find_unused_parameters=True)
+        parallel(x).square().mean().backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    alone(x).square().mean().backward()
+    for one, two in zip(network.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(torch.zeros_like(one) if one.grad is None else one.grad,
+                                   torch.zeros_like(two) if two.grad is None else two.grad)  # fmt: skip
+    _works_with_its_own_weights(network, x)

@@ -242,3 +242,9 @@ def test_the_checkpoint_holds_the_public_state_only(request_for):
 def test_records_are_plain_json(request_for):
     row = json.loads(train(request_for()).folder.record.read_text())
     assert all(value is None or isinstance(value, str | int | float | bool) for value in row.values())
+
+
+def test_mixed_precision_reads_every_bit_too(request_for):
+    run = train(request_for("scheme=passport_v2", "trainer.precision=bf16-mixed", "trainer.max_epochs=6"))
+    assert run.record.bits_agreeing == run.record.bits_total
+    assert all(weight.dtype != torch.bfloat16 for weight in load_file(run.folder.weights).values())

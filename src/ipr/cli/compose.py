@@ -7,7 +7,9 @@ import difflib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from ipr.errors import InputError
 from ipr.runs import config as schema
 
 EXIT_INPUT = 2
+EXIT_DEFECT = 70
+EXIT_INTERRUPTED = 130
 
 
 def shipped(folder: str) -> Path:
@@ -82,7 +86,8 @@ def _suggest(wrong: str, known: Sequence[str]) -> str:
 def run(command: str, execute: Callable[[Any], int], arguments: Sequence[str]) -> None:
     """Composes the configuration of a command, runs it, and exits with its code.
 
-    In a sweep, a job whose input cannot be used is reported and the others go on; the exit code is then 2.
+    In a sweep, a job that fails is reported and the others go on; the exit code is the largest of all jobs': 2 for
+    input that cannot be used, 70 for a defect of ours.
     """
     codes: list[int] = []
 
@@ -101,25 +106,23 @@ def run(command: str, execute: Callable[[Any], int], arguments: Sequence[str]) -
     sys.exit(max(codes, default=0))
 
 
-class reporting:  # noqa: N801 (used as a verb)
-    """Inside, an error that the user can mend becomes one line on stderr, and exit code 2 in the list."""
+@contextmanager
+def reporting(codes: list[int]) -> Iterator[None]:
+    """Inside, an error becomes an exit code in the list: one line on stderr if the user can mend it, else a traceback.
 
-    def __init__(self, codes: list[int]) -> None:
-        self.codes = codes
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        """Reports what it knows; anything else goes on up."""
-        if isinstance(error, KeyboardInterrupt):
-            print("ipr: interrupted; the same command goes on where this one stopped", file=sys.stderr)
-            raise SystemExit(130) from None
-        if not isinstance(error, InputError | HydraException | OmegaConfBaseException):
-            return False
+    Nothing goes on up to Hydra, which would print the arguments of the job, secrets included, and stop the sweep.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("ipr: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        raise SystemExit(EXIT_INTERRUPTED) from None
+    except (InputError, HydraException, OmegaConfBaseException) as error:
         print(f"ipr: error: {one_line(error)}", file=sys.stderr)
-        self.codes.append(EXIT_INPUT)
-        return True
+        codes.append(EXIT_INPUT)
+    except Exception:  # noqa: BLE001 (reported in full, and the exit code says so)
+        traceback.print_exc()
+        codes.append(EXIT_DEFECT)
 
 
 def one_line(error: Exception) -> str:

@@ -23,7 +23,7 @@ COLUMNS = {
 
 def accuracy_figure(part: pd.DataFrame, title: str) -> Figure:
     """Accuracy with the genuine, no and forged passports, side by side, per scheme; bars are means over seeds, whiskers
-    the standard deviation, the mark above a forged bar the best forgery of all.
+    the standard deviation, numbers the means, the mark above a forged bar the best forgery of all.
     """
     shown = rows(part)
     figure = Figure(figsize=(1.6 + 1.35 * len(shown), 3.6), layout="constrained")
@@ -36,23 +36,18 @@ def accuracy_figure(part: pd.DataFrame, title: str) -> Figure:
             x = place + (offset - (len(kinds) - 1) / 2) * width
             spread = values.std() if len(values) > 1 else 0
             axes.bar(x, values.mean(), width, yerr=spread or None, color=COLOURS[kind], ecolor="#333333", capsize=2)
-            axes.annotate(
-                f"{values.mean():.0f}",
-                (x, values.mean() + spread),
-                ha="center",
-                va="bottom",
-                fontsize=7,
-                xytext=(0, 1),
-                textcoords="offset points",
-            )
-            if kind == "forged passports":
+            text = {"xytext": (0, 2), "va": "bottom", "color": "black"}
+            at = values.mean() + spread
+            if kind == "forged passports":  # the mark stands above the bar, so the number stands inside
                 axes.plot(x, 100 * seeds["accuracy_forged_max"].max(), "_", color="#333333", markersize=10)
+                text, at = {"xytext": (0, 0), "va": "center", "color": "white"}, values.mean() / 2
+            axes.annotate(f"{values.mean():.0f}", (x, at), textcoords="offset points", ha="center", fontsize=7, **text)
     for kind, colour in COLOURS.items():
         axes.bar(0, 0, color=colour, label=kind)
     axes.plot([], [], "_", color="#333333", label="best forgery")
     axes.set_xticks(range(len(shown)), [_label(row) for row, _ in shown], fontsize=8)
     _percent_axis(axes, title)
-    axes.legend(ncols=4, fontsize=7, loc="lower center", bbox_to_anchor=(0.5, -0.42), frameon=False)
+    figure.legend(ncols=4, fontsize=7, loc="outside lower center", frameon=False)
     return figure
 
 

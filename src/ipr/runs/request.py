@@ -13,7 +13,7 @@ from ipr.passport.claim import Thresholds
 from ipr.runs.config import SECRETS, PassportSchemeConfig, PassportV1Config, PassportV3Config, SchemeConfig, TrainConfig
 from ipr.runs.store import run_key, secret_digest
 
-PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true")
+PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
@@ -48,6 +48,8 @@ def check(config: TrainConfig) -> None:
             raise InputError(field, value, "is unknown", f"choose among: {', '.join(known)}")
     if config.trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
         raise InputError("trainer.accelerator", config.trainer.accelerator, "no GPU is at hand", "choose auto or cpu")
+    if config.trainer.precision == "16-mixed" and not torch.cuda.is_available():
+        raise InputError("trainer.precision", config.trainer.precision, "needs a GPU", "choose bf16-mixed or 32-true")
     Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
 
 

@@ -15,6 +15,7 @@ import lightning as L
 import torch
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
+from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
@@ -118,8 +119,10 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder) -> Run:
 
 
 def _trained_baseline(config: TrainConfig, data: ImageData) -> nn.Module:
-    baseline = train(replace(config, scheme=SchemeConfig("baseline", config.model.norm)))
-    return load_suspect(config.model, data, baseline.folder.weights)
+    wanted = replace(config, scheme=SchemeConfig("baseline", config.model.norm))
+    what = f"the passport is taken from a trained plain network: finding or training {key_of(wanted, data)}"
+    Console(stderr=True).print(what, highlight=False, soft_wrap=True)
+    return load_suspect(config.model, data, train(wanted).folder.weights)
 
 
 def device(config: TrainConfig) -> torch.device:
