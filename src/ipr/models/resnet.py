@@ -7,6 +7,7 @@ each half before the addition; that is in no table or text of the paper and is l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -112,27 +113,8 @@ def _stage(
     return nn.Sequential(first, *rest)
 
 
-def resnet18(*, norm: str, width: float, channels_in: int, image_size: int, num_classes: int) -> ResNet:
-    """ResNet-18: two basic blocks a stage."""
-    return ResNet(
-        BasicBlock,
-        (2, 2, 2, 2),
-        norm=norm,
-        width=width,
-        channels_in=channels_in,
-        image_size=image_size,
-        num_classes=num_classes,
-    )
+resnet18 = partial(ResNet, BasicBlock, (2, 2, 2, 2))
+"""ResNet-18: two basic blocks a stage."""
 
-
-def resnet50(*, norm: str, width: float, channels_in: int, image_size: int, num_classes: int) -> ResNet:
-    """ResNet-50: three, four, six and three bottlenecks."""
-    return ResNet(
-        Bottleneck,
-        (3, 4, 6, 3),
-        norm=norm,
-        width=width,
-        channels_in=channels_in,
-        image_size=image_size,
-        num_classes=num_classes,
-    )
+resnet50 = partial(ResNet, Bottleneck, (3, 4, 6, 3))
+"""ResNet-50: three, four, six and three bottlenecks."""

@@ -36,7 +36,7 @@ def accuracy_figure(part: pd.DataFrame, title: str) -> Figure:
             x = place + (offset - (len(kinds) - 1) / 2) * width
             spread = values.std() if len(values) > 1 else 0
             axes.bar(x, values.mean(), width, yerr=spread or None, color=COLOURS[kind], ecolor="#333333", capsize=2)
-            text = {"xytext": (0, 2), "va": "bottom", "color": "black"}
+            text: dict[str, Any] = {"xytext": (0, 2), "va": "bottom", "color": "black"}
             at = values.mean() + spread
             if kind == "forged passports":  # the mark stands above the bar, so the number stands inside
                 axes.plot(x, 100 * seeds["accuracy_forged_max"].max(), "_", color="#333333", markersize=10)
