@@ -244,6 +244,20 @@ def test_records_are_plain_json(request_for):
     assert all(value is None or isinstance(value, str | int | float | bool) for value in row.values())
 
 
+def test_v1_takes_a_trigger_set_on_request(request_for, tmp_path):
+    """From a folder here, as Adi et al. publish theirs."""
+    from PIL import Image
+
+    for number in range(1, 6):
+        Image.new("L", (20, 30), 50 * number).save(tmp_path / f"{number}.png")
+    (tmp_path / "labels.txt").write_text("3\n1\n4\n1\n5\n")
+    folder = ("trigger_set=folder", f"trigger_set.root={tmp_path}", "scheme.embed_trigger_set=true")
+    run = train(request_for("scheme=passport_v1", *folder))
+    assert load_claim(run.folder.claim).trigger_labels.tolist() == [3, 1, 4, 1, 5]
+    assert run.record.trigger_accuracy_passport is not None
+    assert train(request_for("scheme=passport_v1")).record.trigger_accuracy is None
+
+
 def test_mixed_precision_reads_every_bit_too(request_for):
     run = train(request_for("scheme=passport_v2", "trainer.precision=bf16-mixed", "trainer.max_epochs=6"))
     assert run.record.bits_agreeing == run.record.bits_total

@@ -18,6 +18,12 @@ from ipr.runs.config import LoggerConfig
 from ipr.runs.record import Record
 
 
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """The rows of a metrics.csv: epoch, step, seconds, and the epoch's means by name."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 class MetricsFile(L.Callback):
     """Appends one row an epoch to metrics.csv; a resumed run continues it.
 
@@ -29,16 +35,10 @@ class MetricsFile(L.Callback):
         self.path = path
         self.rows: list[dict[str, str]] = []
 
-    @property
-    def seconds(self) -> float:
-        """Training time of all epochs so far, those of an interrupted run included."""
-        return sum(float(row["seconds"]) for row in self.rows)
-
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keeps the rows of the epochs that the checkpoint holds."""
         if self.path.exists():
-            with self.path.open(newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < trainer.current_epoch]
+            self.rows = [row for row in read_metrics(self.path) if int(row["epoch"]) < trainer.current_epoch]
         self.started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import pickle
 import time
+import warnings
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from ipr.errors import InputError
 from ipr.passport.claim import Claim, Thresholds, load_claim
 from ipr.runs.build import build_scheme, load_suspect, make_claim, open_images, save_weights
 from ipr.runs.config import PassportSchemeConfig, PassportV2Config, SchemeConfig, TrainConfig
-from ipr.runs.logging import MetricsFile, dashboard, show_record
+from ipr.runs.logging import MetricsFile, dashboard, read_metrics, show_record
 from ipr.runs.record import Record, commit, hardware, load_record, versions
 from ipr.runs.request import check, key_of, without_secrets
 from ipr.runs.store import RunFolder, write_atomically
@@ -163,7 +163,10 @@ def _fit(config: TrainConfig, data: ImageData, folder: RunFolder, scheme: Scheme
     if resumed is not None:
         check_checkpoint(resumed)
     try:
-        trainer.fit(scheme, datamodule=batches, ckpt_path=resumed, weights_only=True)
+        with warnings.catch_warnings():
+            # Lightning 2.6 on torch 2.14: https://github.com/Lightning-AI/pytorch-lightning, utilities/_pytree.py
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+            trainer.fit(scheme, datamodule=batches, ckpt_path=resumed, weights_only=True)
     except SystemExit as stopped:  # how Lightning ends when it is interrupted
         raise KeyboardInterrupt from stopped
 
@@ -202,8 +205,6 @@ def _record(
 ) -> Record:
     scheme = config.scheme
     passported = isinstance(scheme, PassportSchemeConfig)
-    with folder.metrics.open(newline="") as file:
-        train_seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
     forged = verdict.accuracy_forged if verdict else ()
     return Record(
         key=folder.key,
@@ -241,7 +242,7 @@ def _record(
         trigger_accuracy=verdict.trigger_accuracy if verdict else None,
         trigger_accuracy_passport=verdict.trigger_accuracy_passport if verdict else None,
         verified=verdict.verified if verdict else None,
-        train_seconds=round(train_seconds, 3),
+        train_seconds=round(sum(float(row["seconds"]) for row in read_metrics(folder.metrics)), 3),
         judge_seconds=round(judge_seconds, 3),
         hardware=hardware(),
         threads=torch.get_num_threads(),
