@@ -47,6 +47,7 @@ def accuracy_figure(part: pd.DataFrame, title: str) -> Figure:
     axes.plot([], [], "_", color="#333333", label="best forgery")
     axes.set_xticks(range(len(shown)), [_label(row) for row, _ in shown], fontsize=8)
     _percent_axis(axes, title)
+    axes.set_ylim(0, 105)
     figure.legend(ncols=4, fontsize=7, loc="outside lower center", frameon=False)
     return figure
 
@@ -63,8 +64,8 @@ def energy_figure(part: pd.DataFrame, title: str) -> Figure | None:
     ]
     if not schemes:
         return None
-    figure = Figure(figsize=(3.4 * len(schemes), 3.2), layout="constrained")
-    for axes, scheme in zip(np.atleast_1d(figure.subplots(1, len(schemes), sharey=True)), schemes, strict=True):
+    figure = Figure(figsize=(4.2 * len(schemes), 3.2), layout="constrained")
+    for axes, scheme in zip(np.atleast_1d(figure.subplots(1, len(schemes))), schemes, strict=True):
         chosen = passported[passported["scheme"] == scheme]
         levels = [*sorted(chosen["energy"].dropna().unique()), *([None] if chosen["energy"].isna().any() else [])]
         for label, column, style in (
@@ -85,8 +86,11 @@ def energy_figure(part: pd.DataFrame, title: str) -> Figure | None:
             axes.axhline(100 * baseline.mean(), color="#333333", linewidth=1, linestyle=":", label="baseline")
         axes.set_xticks(range(len(levels)), ["as published" if e is None else f"{e:g}" for e in levels])
         axes.set_xlabel("passport.energy, |S|")
+        axes.tick_params(axis="x", labelsize=8)
         _percent_axis(axes, scheme)
-        axes.legend(fontsize=7, frameon=False)
+        low, high = axes.dataLim.y0, axes.dataLim.y1
+        axes.set_ylim(low - 0.15 * (high - low) - 1, high + 0.45 * (high - low) + 1)  # room for the legend
+        axes.legend(fontsize=7, frameon=False, loc="upper center", ncols=3)
     figure.suptitle(title, fontsize=9)
     return figure
 
@@ -103,6 +107,5 @@ def _label(row: dict[str, Any]) -> str:
 
 def _percent_axis(axes: Axes, title: str) -> None:
     axes.set_ylabel("test accuracy (%)")
-    axes.set_ylim(0, 105)
     axes.set_title(title, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
