@@ -89,6 +89,17 @@ def test_a_sweep_runs_every_job_and_its_report_has_a_row_each(ipr, tiny):
     assert not Path("runs/report/mine/energy.png").exists()
 
 
+def test_a_report_by_tag_brings_its_baselines_along(ipr, tiny):
+    assert ipr("train", *tiny, "scheme=baseline", "model.norm=gn").code == 0
+    assert ipr("train", *tiny, "scheme=baseline", "seed=1", "model.norm=gn").code == 0
+    assert ipr("train", *tiny, "scheme=passport_v2", "tags=[mine]").code == 0
+    assert ipr("report", "tag=mine").code == 0
+    rows = Path("runs/report/mine/table.md").read_text().splitlines()
+    assert [row.split(" | ")[3] for row in rows if row.startswith("| baseline")] == ["1"]  # its own seed's, no other
+    (marked,) = (row for row in rows if row.startswith("| passport_v2"))
+    assert marked.split(" | ")[7][0] in "+-"  # the difference is there
+
+
 def test_several_energies_give_their_figure(ipr, tiny):
     ipr("train", "-m", *tiny, "scheme=passport_v1", "passport.energy=1,null")
     assert ipr("report").code == 0

@@ -17,6 +17,11 @@ ROW = ["norm", "scheme", "passport", "energy", "alternation"]
 """What tells its rows apart; seeds are averaged over."""
 
 
+def setting_of(record: Record) -> tuple[Any, ...]:
+    """What a run shares with the baseline that it is compared with."""
+    return tuple(getattr(record, name) for name in [*SETTING, "norm", "seed"])
+
+
 def records_frame(records: Iterable[Record]) -> pd.DataFrame:
     """Records as a table, with `accuracy_used` (what a legitimate user gets) and `gain`, its difference to the
     baseline of the same setting, norm and seed (as a fraction; NaN where that baseline is not among the records).

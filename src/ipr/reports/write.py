@@ -8,7 +8,7 @@ from pathlib import Path
 from ipr.errors import InputError
 from ipr.reports.figures import accuracy_figure, energy_figure
 from ipr.reports.markdown import markdown
-from ipr.reports.summary import records_frame, tables
+from ipr.reports.summary import records_frame, setting_of, tables
 from ipr.runs.record import find_records
 
 
@@ -25,21 +25,24 @@ def write_report(runs: Path, tag: str | None, out: Path) -> Report:
 
     Args:
         runs: the folder.
-        tag: keep only runs that carry it; None for all.
+        tag: keep only runs that carry it, and the baselines that they are compared with; None for all.
         out: where to write; made if missing.
 
     Raises:
         InputError: there is no such record, or the folder cannot be written.
     """
-    records = [record for record in find_records(runs) if tag is None or tag in record.tags.split()]
+    every = list(find_records(runs))
+    records = [record for record in every if tag is None or tag in record.tags.split()]
     if not records:
-        found = sorted({t for record in find_records(runs) for t in record.tags.split()})
+        found = sorted({t for record in every for t in record.tags.split()})
         raise InputError(
             "tag" if tag else "paths.runs",
             tag or runs,
             f"no finished run in {runs.absolute()}",
             f"train first, or choose among the tags: {', '.join(found) or 'none'}",
         )
+    compared = {setting_of(record) for record in records}
+    records += [r for r in every if r.scheme == "baseline" and r not in records and setting_of(r) in compared]
     frame = records_frame(records)
     table = markdown(frame)
     try:
