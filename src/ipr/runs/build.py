@@ -196,7 +196,7 @@ def load_suspect(model: ModelConfig, data: ImageData, path: Path) -> nn.Module:
         raise InputError(
             "suspect",
             path,
-            f"is not a {model.name} of this shape ({problem})",
+            f"does not fit {model.name} ({problem})",
             "give model, model.norm, model.width and dataset as it was trained",
         )
     network.load_state_dict(weights, strict=False)
