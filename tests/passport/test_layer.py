@@ -105,13 +105,14 @@ def test_rival_passports_share_the_trunk_and_answer_as_alone(name, norm):
     network, _, _ = protected(name, norm)
     network = network.double().eval()
     layers = passport_layers(network)
-    rivals = {key: torch.randn(4, *layer.patch_means.shape[1:], dtype=torch.float64) for key, layer in layers.items()}
+    means = {key: torch.randn(4, *layer.patch_means.shape[1:], dtype=torch.float64) for key, layer in layers.items()}
+    rivals = {key: scale_and_shift(layer.conv.weight.detach(), means[key]) for key, layer in layers.items()}
     x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
     with presenting(network, rivals):
         together = forward_side_by_side(network, x, Branch.PUBLIC, Branch.PRIVATE)
     assert together.shape == (5, 2, 10)
     for k in range(4):
-        with presenting(network, {key: means[k : k + 1] for key, means in rivals.items()}):
+        with presenting(network, {key: (g[k : k + 1], b[k : k + 1]) for key, (g, b) in rivals.items()}):
             torch.testing.assert_close(together[k + 1], network(x), rtol=0, atol=1e-9)
     with answering_with(network, Branch.PUBLIC):
         torch.testing.assert_close(together[0], network(x), rtol=0, atol=1e-9)
@@ -131,16 +132,15 @@ def test_a_graph_that_joins_forked_and_unforked_rows_runs_pass_by_pass():
 
 def test_other_branches_and_passports_last_only_inside():
     network, _, _ = protected()
-    before = {key: layer.patch_means for key, layer in passport_layers(network).items()}
+    zeros = {key: (torch.zeros(1, layer.conv.out_channels),) * 2 for key, layer in passport_layers(network).items()}
     x = torch.randn(2, 3, 16, 16)
     genuine = network(x)
     with pytest.raises(RuntimeError, match="on purpose"):
         with (
-            presenting(network, {k: torch.zeros_like(m) for k, m in before.items()}),
+            presenting(network, zeros),
             answering_with(network, Branch.PUBLIC),
         ):
             raise RuntimeError("on purpose")
-    assert all(layer.patch_means is before[key] for key, layer in passport_layers(network).items())
     assert torch.equal(network(x), genuine)
 
 

@@ -4,7 +4,7 @@ import torch
 from ipr.errors import InputError
 from ipr.passport.claim import Claim, Thresholds
 from ipr.passport.generate import random_passport, with_energy
-from ipr.passport.layer import passport_layers, patch_mean, presenting
+from ipr.passport.layer import passport_layers, patch_mean, presenting, scale_and_shift
 from ipr.passport.surgery import evaluating, find_layers, strip
 from ipr.randomness import generator
 from ipr.signature import detect
@@ -50,7 +50,7 @@ def test_one_pass_judges_as_many_passes_would(owned, images):
     verdict = judge(strip(network), claim, images, forged=3, seed=5)
 
     def alone(passport):
-        with evaluating(network), presenting(network, _means(network, passport)):
+        with evaluating(network), presenting(network, _affines(network, passport)):
             return accuracy(network, images)
 
     plain = strip(network)
@@ -74,8 +74,11 @@ def _energy(network, name, maps):
     return patch_mean(maps[None], network.get_submodule(name)).norm()
 
 
-def _means(network, passport):
-    return {n: patch_mean(passport[n], layer.conv)[None] for n, layer in passport_layers(network).items()}
+def _affines(network, passport):
+    return {
+        n: scale_and_shift(layer.conv.weight.detach(), patch_mean(passport[n], layer.conv)[None])
+        for n, layer in passport_layers(network).items()
+    }
 
 
 def test_the_signature_is_read_from_public_weights_and_the_claim_alone(owned, images):

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ipr.errors import InputError
+from ipr.passport.layer import Affine, patch_mean, scale_and_shift
 from ipr.passport.surgery import Passport
 from ipr.signature import Signature
 
@@ -56,13 +57,15 @@ class Claim:
     """Passport, signature and trigger set with the thresholds they are judged by.
 
     Attributes:
-        passport: layer -> P_gamma and P_beta, (2, C_in, H, W), float.
+        passport: layer -> P_gamma and P_beta, (2, C_in, H, W), float; empty where `scales` are brought instead.
         signature: layer -> bits in {-1, +1}, (C,), int8.
         text_bytes: how many bytes of text the signature begins with.
         thresholds: what must be reached.
         trigger_pixels: trigger images, (N, H, W, channels), uint8; None where the scheme has none.
         trigger_labels: their labels, (N,), int64.
         architecture: what builds the plain network (name, norm, width, classes, ...), for a judge who has only a file.
+        scales: layer -> scale and shift, (2, C): what a forger brings who has no passport (fake2, flipped signs). An
+            owner never needs them, so a judge may ask for the passport; here they are judged all the same.
     """
 
     passport: Passport
@@ -72,12 +75,15 @@ class Claim:
     trigger_pixels: Tensor | None = None
     trigger_labels: Tensor | None = None
     architecture: Mapping[str, Any] = field(default_factory=dict)
+    scales: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.passport.keys() != self.signature.keys():
+        if self.passport and self.scales:
+            raise InputError("claim", sorted(self.scales), "brings a passport and scales", "bring one of them")
+        if self.layers != list(self.signature):
             raise InputError(
                 "claim",
-                sorted(self.passport.keys() ^ self.signature.keys()),
+                sorted({*self.layers} ^ {*self.signature}) or self.layers,
                 "layers with a passport but no signature, or the reverse",
                 "give both for each layer",
             )
@@ -87,9 +93,26 @@ class Claim:
                     "claim", f"signature of {name}", "is not a row of -1 and +1 in int8", "restore the claim"
                 )
 
+    @property
+    def layers(self) -> list[str]:
+        """The protected layers, by the names of their convolutions, in the network's order."""
+        return list(self.passport or self.scales)
+
+    def affines(self, network: nn.Module) -> dict[str, Affine]:
+        """Scale and shift that the claim gives each layer of a network: Eq. 4 for a passport; each (1, C)."""
+        if self.scales:
+            return {name: (pair[0:1], pair[1:2]) for name, pair in self.scales.items()}
+        affines = {}
+        for name, maps in self.passport.items():
+            conv = network.get_submodule(name)
+            assert isinstance(conv, nn.Conv2d)
+            affines[name] = scale_and_shift(conv.weight.detach(), patch_mean(maps.to(conv.weight), conv).unsqueeze(0))
+        return affines
+
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the claim under the name it is stored by."""
         named = {f"passport/{name}": maps for name, maps in self.passport.items()}
+        named |= {f"scales/{name}": pair for name, pair in self.scales.items()}
         named |= {f"signature/{name}": bits for name, bits in self.signature.items()}
         if self.trigger_pixels is not None and self.trigger_labels is not None:
             named |= {"trigger_set/pixels": self.trigger_pixels, "trigger_set/labels": self.trigger_labels}
@@ -99,7 +122,7 @@ class Claim:
         """Everything else, as plain JSON values."""
         return {
             "schema_version": SCHEMA_VERSION,
-            "layers": list(self.passport),
+            "layers": self.layers,
             "text_bytes": self.text_bytes,
             "thresholds": asdict(self.thresholds),
             "architecture": dict(self.architecture),
@@ -168,8 +191,10 @@ def load_claim(folder: Path) -> Claim:
                 "read it with the version of ipr that wrote it",
             )
         names = {f.name for f in fields(Thresholds)}
+        scaled = any(name.startswith("scales/") for name in tensors)
         return Claim(
-            passport={name: tensors[f"passport/{name}"] for name in facts["layers"]},
+            passport={} if scaled else {name: tensors[f"passport/{name}"] for name in facts["layers"]},
+            scales={name: tensors[f"scales/{name}"] for name in facts["layers"]} if scaled else {},
             signature={name: tensors[f"signature/{name}"] for name in facts["layers"]},
             thresholds=Thresholds(**{name: facts["thresholds"][name] for name in names}),
             text_bytes=int(facts["text_bytes"]),

@@ -85,6 +85,10 @@ def affine(normalised: Tensor, gamma: Tensor, beta: Tensor, fork: bool) -> Tenso
     return torch.addcmul(beta.view(shape), rows, gamma.view(shape)).flatten(0, 1)
 
 
+Affine = tuple[Tensor, Tensor]
+"""gamma and beta of K passports at one layer, each of shape (K, C)."""
+
+
 class PassportLayer(nn.Module):
     """A norm whose scale and shift derive from a passport and the weights of the convolution before it.
 
@@ -95,19 +99,23 @@ class PassportLayer(nn.Module):
 
     Attributes:
         branches: which branches the next forward answers with; set it through `answering_with`.
-        patch_means: S of the passports presented, shape (K, 2, G, D); K = 1 but for rival passports (`presenting`).
+        patch_means: S of the passport, shape (1, 2, G, D).
+        presented: scales and shifts, each (K, C), to answer with in place of the passport's own; set it through
+            `presenting`.
         forks: whether K > 1 affines part at this layer (True) or are carried on (False); None where the network's
             graph does not allow them side by side.
     """
 
     patch_means: Tensor
     branches: tuple[Branch, ...]
+    presented: Affine | None
     forks: bool | None
 
     def _become_passport_layer(self, conv: nn.Conv2d, passport: Tensor) -> None:
         """Ties the layer to its convolution and its passport (2, C_in, H, W)."""
         self._conv = (conv,)
         self.branches = (Branch.PRIVATE,)
+        self.presented = None
         self.forks = None
         means = patch_mean(passport.to(conv.weight), conv).unsqueeze(0)
         self.register_buffer("patch_means", means, persistent=False)
@@ -118,7 +126,9 @@ class PassportLayer(nn.Module):
         return self._conv[0]
 
     def passport_affine(self) -> tuple[Tensor, Tensor]:
-        """Eq. 4 for the passports presented: gamma and beta, each (K, C), in the weights' precision."""
+        """Eq. 4 for the passport, each (1, C) in the weights' precision; or the K affines presented, each (K, C)."""
+        if self.presented is not None:
+            return self.presented
         with torch.autocast(self.patch_means.device.type, enabled=False):
             return scale_and_shift(self.conv.weight, self.patch_means)
 
@@ -198,17 +208,18 @@ def answering_with(network: nn.Module, *branches: Branch) -> Iterator[None]:
 
 
 @contextmanager
-def presenting(network: nn.Module, patch_means: Mapping[str, Tensor]) -> Iterator[None]:
-    """Inside, the passport layers are presented with other passports (Eq. 5), as patch means (K, 2, G, D)."""
+def presenting(network: nn.Module, affines: Mapping[str, Affine]) -> Iterator[None]:
+    """Inside, the passport layers answer with other scales and shifts (Eq. 5), K of each; afterwards with their own."""
     layers = passport_layers(network)
-    before = {name: layer.patch_means for name, layer in layers.items()}
+    before = {name: layer.presented for name, layer in layers.items()}
     try:
         for name, layer in layers.items():
-            layer.patch_means = patch_means[name].to(layer.patch_means)
+            gamma, beta = affines[name]
+            layer.presented = gamma.to(layer.conv.weight), beta.to(layer.conv.weight)
         yield
     finally:
         for name, layer in layers.items():
-            layer.patch_means = before[name]
+            layer.presented = before[name]
 
 
 def forward_side_by_side(network: nn.Module, x: Tensor, *branches: Branch) -> Tensor:
@@ -239,8 +250,8 @@ def forward_side_by_side(network: nn.Module, x: Tensor, *branches: Branch) -> Te
             if branch is Branch.PUBLIC:
                 rows.append(network(x))
                 continue
-            presented = {name: layer.patch_means for name, layer in layers.items()}
-            for k in range(next(iter(presented.values())).shape[0]):
-                with presenting(network, {name: means[k : k + 1] for name, means in presented.items()}):
+            affines = {name: layer.passport_affine() for name, layer in layers.items()}
+            for k in range(next(iter(affines.values()))[0].shape[0]):
+                with presenting(network, {name: (g[k : k + 1], b[k : k + 1]) for name, (g, b) in affines.items()}):
                     rows.append(network(x))
     return torch.stack(rows)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ipr.errors import InputError
 from ipr.passport.claim import Claim
 from ipr.passport.generate import energies, random_passport, with_energy
-from ipr.passport.layer import Branch, passport_layers, patch_mean, presenting
-from ipr.passport.surgery import find_layers, protect
+from ipr.passport.layer import Branch, presenting
+from ipr.passport.surgery import ConvNorm, find_layers, protect
 from ipr.randomness import generator
+from ipr.signature import detect
 from ipr.verification.fidelity import Fidelity, LabelledImages, accuracies
 from ipr.verification.verify import Reading, read_signature
 
@@ -73,9 +75,7 @@ def judge(
 ) -> Verdict:
     """Judges a claim on a suspect, which needs to be no more than a plain network with public weights.
 
-    The passport layers are put in from the claim alone. Forged passports are random (Section IV-D, fake1) and given
-    the energy |S| of the claimed one at each layer: a forger does not know it, so this errs on the forger's side. The
-    claimed passport and all forged ones share one pass through what lies before the first passport layer.
+    The passport layers are put in from the claim alone. Beside it, K random passports are tried (`forged_at_random`).
 
     Args:
         suspect: a plain network; left as it was.
@@ -89,34 +89,109 @@ def judge(
         InputError: the claim's passport does not fit the suspect.
     """
     example = next(images.batches(1, next(suspect.parameters()).device))[0]
-    protected = protect(suspect, claim.passport, example, public_affine=True)
-    layers = passport_layers(protected)
-    reading = read_signature(protected, claim.signature, claim.text_bytes)
+    rivals = forged_at_random(suspect, claim, example, forged, seed)
+    verdict, *others = judge_claims(suspect, [claim, *rivals], images, progress=progress)
+    return replace(verdict, accuracy_forged=tuple(other.fidelity.accuracy for other in others))
 
-    places = find_layers(suspect, example, list(claim.passport))
-    genuine_energy = energies(claim.passport, protected)
-    source = generator(seed, "forged passports")
-    means = {name: [layer.patch_means] for name, layer in layers.items()}
-    for _ in range(forged):
-        forgery = with_energy(random_passport(places, source), protected, genuine_energy)
-        for name, layer in layers.items():
-            means[name].append(patch_mean(forgery[name], layer.conv).unsqueeze(0).to(layer.patch_means))
-    with presenting(protected, {name: torch.cat(rows) for name, rows in means.items()}):
-        without, genuine, *rivals = accuracies(protected, images, Branch.PUBLIC, Branch.PRIVATE, progress=progress)
 
-    trigger: list[float | None] = [None, None]
-    if claim.trigger_pixels is not None and claim.trigger_labels is not None:
-        triggers = LabelledImages(claim.trigger_pixels, claim.trigger_labels, images.mean, images.std)
-        trigger = [*accuracies(protected, triggers, Branch.PUBLIC, Branch.PRIVATE)]
-    limits = claim.thresholds
-    return Verdict(
-        fidelity=Fidelity(
-            genuine, genuine if limits.target_accuracy is None else limits.target_accuracy, limits.fidelity
-        ),
-        accuracy_without=without,
-        accuracy_forged=tuple(rivals),
-        reading=reading,
-        trigger_accuracy=trigger[0],
-        trigger_accuracy_passport=trigger[1],
-        p_value_threshold=limits.p_value,
-    )
+def judge_claims(
+    suspect: nn.Module, claims: Sequence[Claim], images: LabelledImages, *, progress: Iterable[None] | None = None
+) -> list[Verdict]:
+    """Judges rival claims to the same layers of one suspect, in one pass through what lies before the first of them.
+
+    Args:
+        suspect: a plain network; left as it was.
+        claims: one or more, for the same layers.
+        images: what fidelity is measured on.
+        progress: advanced once per batch of 64 images.
+
+    Raises:
+        InputError: a claim does not fit the suspect.
+    """
+    example = next(images.batches(1, next(suspect.parameters()).device))[0]
+    places = find_layers(suspect, example, claims[0].layers)
+    for claim in claims:
+        check_fit(places, claim)
+    blank = {place.conv: torch.zeros((2, *place.input_shape)) for place in places}
+    protected = protect(suspect, blank, example, public_affine=True)
+    affines = [claim.affines(protected) for claim in claims]
+    together = {
+        name: (torch.cat([a[name][0] for a in affines]), torch.cat([a[name][1] for a in affines])) for name in blank
+    }
+    with presenting(protected, together):
+        without, *found = accuracies(protected, images, Branch.PUBLIC, Branch.PRIVATE, progress=progress)
+    verdicts = []
+    for claim, affine, accuracy in zip(claims, affines, found, strict=True):
+        triggers: tuple[float | None, float | None] = (None, None)
+        if claim.trigger_pixels is not None and claim.trigger_labels is not None:
+            marked = LabelledImages(claim.trigger_pixels, claim.trigger_labels, images.mean, images.std)
+            with presenting(protected, affine):
+                public, private = accuracies(protected, marked, Branch.PUBLIC, Branch.PRIVATE)
+            triggers = public, private
+        limits = claim.thresholds
+        target = accuracy if limits.target_accuracy is None else limits.target_accuracy
+        verdicts.append(
+            Verdict(
+                fidelity=Fidelity(accuracy, target, limits.fidelity),
+                accuracy_without=without,
+                accuracy_forged=(),
+                reading=read_signature({n: g[0] for n, (g, _) in affine.items()}, claim.signature, claim.text_bytes),
+                trigger_accuracy=triggers[0],
+                trigger_accuracy_passport=triggers[1],
+                p_value_threshold=limits.p_value,
+            )
+        )
+    return verdicts
+
+
+def check_fit(places: Sequence[ConvNorm], claim: Claim) -> None:
+    """Refuses a claim whose passport or scales have other shapes than the layers.
+
+    Raises:
+        InputError: naming the layer.
+    """
+    if {place.conv for place in places} != {*claim.layers}:
+        raise InputError("claim", ", ".join(claim.layers), "names other layers than the suspect's", "name convolutions")
+    for place in places:
+        scaled = bool(claim.scales)
+        wanted = (2, place.channels) if scaled else (2, *place.input_shape)
+        got = tuple((claim.scales if scaled else claim.passport)[place.conv].shape)
+        bits = claim.signature[place.conv].numel()
+        if got != wanted or bits != place.channels:
+            raise InputError(
+                "claim",
+                f"{place.conv}: {got}, {bits} bits",
+                f"its shape must be {wanted} with {place.channels} bits",
+                "generate it for this network and image size",
+            )
+
+
+def forged_at_random(suspect: nn.Module, claim: Claim, example: Tensor, count: int, seed: int) -> list[Claim]:
+    """Claims of forgers who know the architecture alone (Section IV-D, fake1): random passports.
+
+    Each is given the energy |S| of the claimed passport at every layer, and claims as its signature whatever signs its
+    passport spells: a forger knows the first not and would be refused the second, so this errs on the forger's side.
+
+    Args:
+        suspect: a plain network.
+        claim: the claim it rivals; its layers, energies and thresholds are used, its signature is not.
+        example: an input for the suspect.
+        count: K.
+        seed: draws the passports.
+    """
+    if count and not claim.passport:
+        raise InputError("forged", count, "the claim brings no passport to take |S| from", "give forged=0")
+    places = find_layers(suspect, example, claim.layers)
+    genuine, source = energies(claim.passport, suspect), generator(seed, "forged passports")
+    forgeries = []
+    for _ in range(count):
+        passport = with_energy(random_passport(places, source), suspect, genuine)
+        forgeries.append(claim_of_signs(replace(claim, passport=passport), suspect))
+    return forgeries
+
+
+def claim_of_signs(claim: Claim, suspect: nn.Module) -> Claim:
+    """The same claim with the signature that its own scales spell, no text and no trigger set."""
+    with torch.no_grad():
+        signature = {name: detect(gamma[0]).cpu() for name, (gamma, _) in claim.affines(suspect).items()}
+    return replace(claim, signature=signature, text_bytes=0, trigger_pixels=None, trigger_labels=None)

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor
 
-from ipr.passport.layer import passport_layers
 from ipr.signature import Signature, agreeing_bits, binomial_tail, decode_text, detect
 
 
@@ -36,17 +35,15 @@ class Reading:
         return sum(self.agreeing.values()) / sum(self.total.values())
 
 
-def read_signature(protected: nn.Module, signature: Signature, text_bytes: int = 0) -> Reading:
-    """Algorithm 5 for every passport layer of a network that is presented with one passport.
+def read_signature(scales: Mapping[str, Tensor], signature: Signature, text_bytes: int = 0) -> Reading:
+    """Algorithm 5 over all protected layers.
 
     Args:
-        protected: the suspect with the claimed passport.
+        scales: layer -> gamma that the claim gives it, (C,).
         signature: the claimed bits of each layer.
         text_bytes: how many bytes of text to decode from the front.
     """
-    layers = passport_layers(protected)
-    with torch.no_grad():
-        detected = {name: detect(layers[name].passport_affine()[0][0]).cpu() for name in signature}
+    detected = {name: detect(scales[name]).cpu() for name in signature}
     agreeing = {name: agreeing_bits(detected[name], bits) for name, bits in signature.items()}
     total = {name: bits.numel() for name, bits in signature.items()}
     p_value, log10 = binomial_tail(sum(agreeing.values()), sum(total.values()))
