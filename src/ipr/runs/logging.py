@@ -88,7 +88,7 @@ def dashboard(
         tags=tags,
         project=config.project,
         entity=config.entity,
-        dir=folder,
+        dir=folder.resolve(),  # its service keeps the working directory of the first run of a process
         mode="offline" if config.mode == "offline" else "online",
         config=dict(facts),
         settings=wandb.Settings(console="off", save_code=False, disable_git=True, silent=True, x_disable_meta=True),
