@@ -42,7 +42,7 @@ def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
     for command in commands:
         _, name, *arguments = shlex.split(command)
         arguments = [a.replace("FOLDER", str(tmp_path)) for a in arguments]
-        if name == "train":
+        if name in ("train", "attack"):
             arguments += SMALL
             if "study=quickstart" not in command and any("study=" in a for a in arguments):
                 arguments.append("seed=0")

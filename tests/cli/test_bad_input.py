@@ -76,9 +76,9 @@ def test_a_signature_too_long_is_refused_without_being_told(ipr, tiny):
     assert "ownership" not in outcome.err
 
 
-@pytest.mark.parametrize("arguments", [["trian"], ["attack"]])
+@pytest.mark.parametrize("arguments", [["trian"], ["attacks"]])
 def test_unknown_commands(ipr, arguments):
-    assert_one_line(ipr(*arguments), f"command={arguments[0]}", "train, verify, report")
+    assert_one_line(ipr(*arguments), f"command={arguments[0]}", "train, attack, verify, report")
 
 
 def test_no_command_shows_how(ipr):

@@ -17,10 +17,10 @@ OPTIONS = [
 STUDIES = sorted(path.stem for path in shipped("experiments").glob("*.yaml"))
 
 
-def composed(*overrides):
-    register()
+def composed(*overrides, command="train"):
+    register(command)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", list(overrides))
+        return compose(command, list(overrides))
 
 
 def test_the_groups_are_those_people_type():
@@ -47,7 +47,7 @@ def test_the_groups_are_those_people_type():
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes(option):
-    check(typed(composed(option)))
+    check(typed(composed(option, command="attack" if option.startswith("attack=") else "train")))
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -76,8 +76,8 @@ def test_published_is_table_iv():
 
 def test_every_field_is_named_in_a_yaml_file_or_has_a_default():
     """No option hides a field that must be given: only the suspect and the claim of `ipr verify` must."""
-    for command, missing in (("train", set()), ("verify", {"suspect", "claim"}), ("report", set())):
-        register()
+    for command, missing in (("train", set()), ("attack", set()), ("verify", {"suspect", "claim"}), ("report", set())):
+        register(command)
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose(command)
         assert {k for k in config if config._get_node(k)._is_missing()} == missing

@@ -7,6 +7,7 @@ from importlib import import_module
 
 COMMANDS = {
     "train": "embed a scheme into a network, judge it and record it",
+    "attack": "attack a trained run and judge what becomes of it",
     "verify": "judge a claim on a suspect's weights",
     "report": "tables and figures from the records of finished runs",
 }

@@ -35,8 +35,8 @@ def shipped(folder: str) -> Path:
     return inside if inside.is_dir() else package.parents[1] / folder
 
 
-def register() -> None:
-    """Puts the schema and the studies of `experiments/` into Hydra's store."""
+def register(command: str = "train") -> None:
+    """Puts the schema of a command and the studies of `experiments/` into Hydra's store."""
     store = ConfigStore.instance()
     store.store(name="train_schema", node=schema.TrainConfig)
     store.store(name="verify_schema", node=schema.VerifyConfig)
@@ -47,6 +47,13 @@ def register() -> None:
         ("passport_v3", schema.PassportV3Config),
     ):
         store.store(group="schema/scheme", name=name, node=node)
+    if command == "attack":
+        from ipr.attacks import ATTACKS  # here, as it loads torch
+        from ipr.runs.attack import AttackConfig
+
+        store.store(name="attack_schema", node=AttackConfig)
+        for name, attack in ATTACKS.items():
+            store.store(group="schema/attack", name=name, node=attack)
     for study in sorted(shipped("experiments").glob("*.yaml")):
         store.store(group="study", name=study.stem, node=OmegaConf.load(study), package="_global_")
 
@@ -95,7 +102,7 @@ def run(command: str, execute: Callable[[Any], int], arguments: Sequence[str]) -
         with reporting(codes):
             codes.append(execute(typed(config)))
 
-    register()
+    register(command)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them; `reporting` does
     sys.argv = [f"ipr {command}", *arguments]
     with tempfile.TemporaryDirectory(prefix="ipr-") as private:  # a sweep's file repeats the whole configuration

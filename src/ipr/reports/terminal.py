@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.table import Table
 
+from ipr.runs.attack import AttackRow
 from ipr.runs.record import Record
 from ipr.verification.verdict import Verdict
 
@@ -59,6 +62,33 @@ def verdict_table(verdict: Verdict, title: str = "verdict") -> Table:
         table.add_row("trigger set, no passport", percent(verdict.trigger_accuracy))
         table.add_row("trigger set, genuine passport", percent(verdict.trigger_accuracy_passport))
     table.add_row("ownership", "verified" if verdict.verified else "not verified")
+    return table
+
+
+def attack_table(rows: Sequence[AttackRow]) -> Table:
+    """An attack, a row per point; at most forty."""
+    first = rows[0]
+    title = f"{first.attack} on {first.scheme}, {first.model} ({first.norm}, width {first.width:g}), {first.dataset}"
+    succeeded = sum(row.attack_succeeded for row in rows)
+    title += f" to {first.transfer}" if first.transfer else ""
+    table = Table(title=f"{title}: succeeded at {succeeded} of {len(rows)} points", title_justify="left")
+    names = ["point", "accuracy", "before", f"bits ({first.bits_total})", "fidelity", "verified", "succeeded"]
+    freed = any(row.bits_freed is not None for row in rows)
+    for name in [*names, *(["freed bits"] if freed else [])]:
+        table.add_column(name, justify="left" if name == "point" else "right")
+    for row in rows[:40]:
+        table.add_row(
+            row.point or "-",
+            percent(row.accuracy_after),
+            percent(row.accuracy_before),
+            str(row.bits_agreeing),
+            {None: "other task", True: "kept", False: "lost"}[row.fidelity_kept],
+            "yes" if row.verified else "no",
+            "yes" if row.attack_succeeded else "no",
+            *([str(row.bits_freed)] if freed else []),
+        )
+    if len(rows) > 40:
+        table.caption = f"{len(rows) - 40} more points in rows.jsonl"
     return table
 
 

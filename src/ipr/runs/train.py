@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-import pickle
 import time
-import warnings
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import lightning as L
 import torch
 import yaml
-from lightning.pytorch.callbacks import ModelCheckpoint
 from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
 from ipr.data.images import ImageData
-from ipr.data.module import ImageDataModule
-from ipr.errors import InputError
 from ipr.passport.claim import Claim, Thresholds, load_claim
 from ipr.runs.build import build_scheme, load_suspect, make_claim, open_images, save_weights
 from ipr.runs.config import PassportSchemeConfig, PassportV2Config, SchemeConfig, TrainConfig
-from ipr.runs.logging import MetricsFile, dashboard, read_metrics, show_record
+from ipr.runs.fit import fit
+from ipr.runs.logging import dashboard, read_metrics, show_record
 from ipr.runs.record import Record, commit, hardware, load_record, versions
 from ipr.runs.request import check, key_of, without_secrets
 from ipr.runs.store import RunFolder, write_atomically
-from ipr.schemes.base import Scheme
 from ipr.verification.fidelity import LabelledImages, accuracy
 from ipr.verification.verdict import Verdict, judge
 
@@ -97,7 +89,17 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder) -> Run:
     ) as logger:
         if not folder.weights.exists():
             scheme = build_scheme(config, data, claim)
-            _fit(config, data, folder, scheme, logger)
+            fit(
+                scheme,
+                data,
+                config,
+                epochs=config.trainer.max_epochs,
+                clip_norm=config.optimizer.clip_norm,
+                seed=config.seed,
+                checkpoint=folder.checkpoint,
+                metrics=folder.metrics,
+                logger=logger,
+            )
             save_weights(scheme.network, folder.weights)
         started = time.perf_counter()
         suspect = load_suspect(config.model, data, folder.weights).to(device(config))
@@ -129,61 +131,6 @@ def device(config: TrainConfig) -> torch.device:
     """Where a run is judged: where it is trained."""
     on_gpu = config.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     return torch.device("cuda" if on_gpu else "cpu")
-
-
-def _fit(config: TrainConfig, data: ImageData, folder: RunFolder, scheme: Scheme, logger: Any) -> None:
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    checkpoint = ModelCheckpoint(
-        folder.checkpoint.parent, folder.checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False
-    )
-    trainer = L.Trainer(
-        accelerator=config.trainer.accelerator,
-        devices=1,
-        precision=config.trainer.precision,  # type: ignore[arg-type]
-        max_epochs=config.trainer.max_epochs,
-        logger=logger,
-        callbacks=[checkpoint, MetricsFile(folder.metrics)],
-        enable_progress_bar=config.trainer.progress_bar,
-        enable_model_summary=False,
-        deterministic=config.trainer.deterministic,
-        gradient_clip_val=config.optimizer.clip_norm,
-        reload_dataloaders_every_n_epochs=1,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,  # everything logged is a mean over an epoch; a larger number only warns
-    )
-    batches = ImageDataModule(
-        data,
-        batch_size=config.optimizer.batch_size,
-        crop_padding=config.dataset.crop_padding,
-        flip=config.dataset.flip,
-        seed=config.seed,
-    )
-    resumed = folder.checkpoint if folder.checkpoint.exists() else None
-    if resumed is not None:
-        check_checkpoint(resumed)
-    try:
-        with warnings.catch_warnings():
-            # Lightning 2.6 on torch 2.14: https://github.com/Lightning-AI/pytorch-lightning, utilities/_pytree.py
-            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-            trainer.fit(scheme, datamodule=batches, ckpt_path=resumed, weights_only=True)
-    except SystemExit as stopped:  # how Lightning ends when it is interrupted
-        raise KeyboardInterrupt from stopped
-
-
-def check_checkpoint(path: Path) -> None:
-    """Reads a checkpoint without executing anything in it.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    try:
-        torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except (RuntimeError, pickle.UnpicklingError, KeyError, TypeError, EOFError, OSError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            "checkpoint", path, f"cannot be resumed from ({first})", "delete it to train this run anew"
-        ) from error
 
 
 def judge_with_progress(suspect: nn.Module, claim: Claim, images: LabelledImages, forged: int, seed: int) -> Verdict:

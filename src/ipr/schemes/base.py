@@ -31,6 +31,10 @@ class Scheme(L.LightningModule, ABC):
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """The loss terms of one batch by name; their sum is minimised. x: (B, channels, H, W), y: (B,)."""
 
+    def trained(self) -> list[nn.Parameter]:
+        """What the optimiser moves: by default whatever of the network is not frozen."""
+        return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """One step; nothing in it waits for the device."""
         x, y = batch
@@ -45,7 +49,7 @@ class Scheme(L.LightningModule, ABC):
         """SGD and the recipe's schedule, advanced at every step."""
         recipe = self.recipe
         optimizer = torch.optim.SGD(
-            self.network.parameters(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+            self.trained(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
         )
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: recipe.rate_factor((step + 0.5) / steps))

@@ -17,7 +17,7 @@ class Recipe:
         momentum: of SGD, in [0, 1).
         weight_decay: L2 penalty on every parameter.
         schedule: `step` divides the rate by 10 at half and at three quarters of the training (Table IV: epochs 100
-            and 150 of 200); `cosine` lets it fall to 0.
+            and 150 of 200); `cosine` lets it fall to 0; `constant` leaves it, as the authors' attacks do.
         warmup: the fraction of the training in which the rate climbs from 0, in [0, 1).
         clip_norm: the largest gradient norm; None for no clipping.
     """
@@ -34,7 +34,7 @@ class Recipe:
             ("lr", self.lr > 0, "give a number above 0, e.g. 0.01"),
             ("momentum", 0 <= self.momentum < 1, "give 0 to below 1, e.g. 0.9"),
             ("weight_decay", self.weight_decay >= 0, "give 0 or more, e.g. 0.0001"),
-            ("schedule", self.schedule in ("step", "cosine"), "choose step or cosine"),
+            ("schedule", self.schedule in ("step", "cosine", "constant"), "choose step, cosine or constant"),
             ("warmup", 0 <= self.warmup < 1, "give a fraction from 0 to below 1, e.g. 0.1"),
             ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "give a number above 0, or null for none"),
         ):
@@ -46,4 +46,6 @@ class Recipe:
         climb = min(1.0, progress / self.warmup) if self.warmup else 1.0
         if self.schedule == "cosine":
             return climb * 0.5 * (1 + math.cos(math.pi * progress))
+        if self.schedule == "constant":
+            return climb
         return climb * (1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01)

@@ -1,0 +1,26 @@
+"""Attacks on protected networks: one file and one YAML each; `ipr.verification` judges what they bring about."""
+
+from __future__ import annotations
+
+from ipr.attacks.ambiguity.fake1 import Fake1
+from ipr.attacks.ambiguity.fake2 import Fake2, Fake2Signature
+from ipr.attacks.ambiguity.fake3 import Fake3
+from ipr.attacks.ambiguity.flip_signs import FlipSigns
+from ipr.attacks.ambiguity.partial_signature import PartialSignature
+from ipr.attacks.base import Attack
+from ipr.attacks.removal.finetune import Finetune
+from ipr.attacks.removal.overwrite import Overwrite
+from ipr.attacks.removal.prune import Prune
+
+ATTACKS: dict[str, type[Attack]] = {
+    "fake1": Fake1,
+    "fake2": Fake2,
+    "fake2_signature": Fake2Signature,
+    "fake3": Fake3,
+    "finetune": Finetune,
+    "flip_signs": FlipSigns,
+    "overwrite": Overwrite,
+    "partial_signature": PartialSignature,
+    "prune": Prune,
+}
+"""Every attack by the name of its YAML file in `conf/attack/`."""

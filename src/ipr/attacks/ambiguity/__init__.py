@@ -1,0 +1,1 @@
+"""Ambiguity attacks: they leave the suspect as it is and forge a claim to it (Definition 1.IV)."""

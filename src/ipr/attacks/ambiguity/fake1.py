@@ -1,0 +1,35 @@
+"""fake1 (Section IV-D, Table VII): random passports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of, require
+from ipr.data.images import ImageData
+from ipr.verification.verdict import forged_at_random
+
+
+@dataclass
+class Fake1(Attack):
+    """K random passports, each claimed with the signature that it happens to spell.
+
+    The same forgeries as the control of every verdict (`verification.forged`), judged here one by one.
+    """
+
+    kind = "ambiguity"
+    section = "IV-D, fake1"
+    attacker_has = "the weights and the places of the passport layers"
+
+    passports: int = 50
+
+    def check(self, scheme: str) -> None:
+        """See `Attack.check`."""
+        super().check(scheme)
+        require(self.passports >= 1, "passports", self.passports, "give e.g. 50")
+
+    def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
+        """See `Attack.run`."""
+        example = example_of(data, victim.suspect)
+        forgeries = forged_at_random(victim.suspect, victim.claim, example, self.passports, seed)
+        yield Attacked(victim.suspect, {f"passport={i}": claim for i, claim in enumerate(forgeries)})

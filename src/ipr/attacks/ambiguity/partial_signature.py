@@ -1,0 +1,55 @@
+"""A signature that is right, partly right, or wrong (Table IX)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from ipr.attacks.base import Attack, Attacked, Fit, Victim, fractions
+from ipr.data.images import ImageData
+from ipr.randomness import generator
+from ipr.signature import Signature
+
+
+def with_wrong_bytes(signature: Signature, fraction: float, source: torch.Generator) -> dict[str, Tensor]:
+    """A signature with a fraction of its bytes (8 bits, the characters of a text) replaced by random ones."""
+    sizes = [bits.numel() for bits in signature.values()]
+    bits = torch.cat(list(signature.values())).clone()
+    count = -(-bits.numel() // 8)
+    for start in 8 * torch.randperm(count, generator=source)[: round(fraction * count)]:
+        part = bits[start : start + 8]
+        part[:] = torch.randint(0, 2, part.shape, generator=source, dtype=torch.int8) * 2 - 1
+    return dict(zip(signature, bits.split(sizes), strict=True))
+
+
+@dataclass
+class PartialSignature(Attack):
+    """The genuine magnitudes with the signs of a signature of which a fraction of the bytes is wrong.
+
+    A random byte agrees in half of its bits, so `wrong=1` differs from the owner's signature in half of all bits.
+    """
+
+    kind = "ambiguity"
+    section = "IV-E, Table IX"
+    attacker_has = "the weights and the genuine passport (distributed in V1, leaked in V2 and V3), not the signature"
+
+    wrong: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.3, 0.5, 1.0])
+
+    def check(self, scheme: str) -> None:
+        """See `Attack.check`."""
+        super().check(scheme)
+        fractions("wrong", self.wrong)
+
+    def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
+        """See `Attack.run`."""
+        genuine, claims = victim.claim.affines(victim.suspect), {}
+        for wrong in self.wrong:
+            bits = with_wrong_bytes(victim.claim.signature, wrong, generator(seed, f"{wrong} of the signature"))
+            scales = {
+                name: torch.cat([gamma.abs() * bits[name].to(gamma), beta]) for name, (gamma, beta) in genuine.items()
+            }
+            claims[f"wrong={wrong:g}"] = replace(victim.claim, passport={}, scales=scales, signature=bits)
+        yield Attacked(victim.suspect, claims)

@@ -1,0 +1,135 @@
+"""What an attack is given and what it brings about."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ipr.data.images import ImageData, normalise
+from ipr.errors import InputError
+from ipr.passport.claim import Claim
+from ipr.passport.layer import Branch
+from ipr.passport.surgery import protect, strip
+from ipr.schemes.base import Scheme
+from ipr.schemes.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A trained run under attack.
+
+    Attributes:
+        suspect: the plain network with the weights that were given away; an attack copies it and never changes it.
+        claim: the owner's. Each attack says what of it its attacker has.
+        scheme: the name of the scheme that made it.
+    """
+
+    suspect: nn.Module
+    claim: Claim
+    scheme: str
+
+    def in_use(self, example: Tensor) -> nn.Module:
+        """The network as whoever uses it holds it: with the distributed passport folded in (V1), else as it is."""
+        if self.scheme != "passport_v1":
+            return self.suspect
+        return strip(protect(self.suspect, self.claim.passport, example, public_affine=True), Branch.PRIVATE)
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """One suspect and the claims to judge on it, together.
+
+    Attributes:
+        suspect: a plain network.
+        claims: what tells the point of the attack's curve (`rate=0.6`) -> the claim.
+        freed: whether the suspect's own scales at the protected layers are what is left of the passport's, so that the
+            signature is read from them too (V1, whose passport was folded in before it was trained on).
+    """
+
+    suspect: nn.Module
+    claims: Mapping[str, Claim]
+    freed: bool = False
+
+
+class Fit(Protocol):
+    """Trains what an attack trains: with progress, checkpoints, and the attack's own epochs."""
+
+    def __call__(self, name: str, scheme: Scheme, *, epochs: int, clip_norm: float | None) -> None:
+        """Trains the scheme's network in place, or restores what an earlier call of this name left."""
+
+
+@dataclass
+class Attack(ABC):
+    """An attack and its settings; the fields are what `attack.FIELD=...` sets.
+
+    Attributes:
+        kind: `removal` or `ambiguity`.
+        section: where the paper describes it.
+        attacker_has: the threat model.
+        schemes: the schemes that it applies to.
+    """
+
+    name: str = "???"
+
+    kind: ClassVar[str]
+    section: ClassVar[str]
+    attacker_has: ClassVar[str]
+    schemes: ClassVar[tuple[str, ...]] = ("passport_v1", "passport_v2", "passport_v3")
+
+    def check(self, scheme: str) -> None:
+        """Refuses what the attack does not apply to, and settings out of range.
+
+        Raises:
+            InputError: naming the field.
+        """
+        if scheme not in self.schemes:
+            raise InputError(
+                "attack", self.name, f"does not apply to scheme={scheme}", f"choose among: {', '.join(self.schemes)}"
+            )
+
+    @abstractmethod
+    def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
+        """Carries the attack out, one suspect at a time.
+
+        Args:
+            victim: what is attacked; left as it was.
+            data: the images that the attacker has, and what the outcome is judged on.
+            fit: trains.
+            seed: everything random follows from it.
+        """
+
+
+def require(condition: bool, field: str, value: object, remedy: str) -> None:
+    """Raises the one-line error for a setting out of range."""
+    if not condition:
+        raise InputError(f"attack.{field}", value, "is out of range", remedy)
+
+
+def example_of(data: ImageData, network: nn.Module) -> Tensor:
+    """One normalised image, (1, channels, H, W), on the network's device."""
+    return normalise(data.train_pixels[:1].to(next(network.parameters()).device), data.mean, data.std)
+
+
+def constant_rate(lr: float, weight_decay: float) -> Recipe:
+    """SGD as the authors' attacks use it: momentum 0.9 and a rate that stays."""
+    return Recipe(lr, 0.9, weight_decay, "constant", 0.0, None)
+
+
+def flipped(signature: Mapping[str, Tensor], fraction: float, source: torch.Generator) -> dict[str, Tensor]:
+    """A signature with a fraction of all its bits inverted, chosen at random over all layers."""
+    sizes = [bits.numel() for bits in signature.values()]
+    bits = torch.cat(list(signature.values())).clone()
+    chosen = torch.randperm(bits.numel(), generator=source)[: round(fraction * bits.numel())]
+    bits[chosen] *= -1
+    return dict(zip(signature, bits.split(sizes), strict=True))
+
+
+def fractions(field: str, values: list[float]) -> None:
+    """Refuses an empty list, or one with a number outside [0, 1]."""
+    good: Any = values and all(0 <= value <= 1 for value in values)
+    require(bool(good), field, values, "give fractions from 0 to 1, e.g. [0.1,0.5]")

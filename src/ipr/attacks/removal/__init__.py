@@ -1,0 +1,1 @@
+"""Removal attacks: they change the suspect and leave the owner's claim as it is."""

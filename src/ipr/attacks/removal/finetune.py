@@ -1,0 +1,83 @@
+"""Fine-tuning (Section IV-C1, Table VI): to another data set or on the same one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, require
+from ipr.data.images import ImageData
+from ipr.errors import InputError
+from ipr.randomness import derive_seed
+from ipr.schemes.baseline import Baseline
+
+
+def classifier_of(network: nn.Module) -> tuple[str, nn.Linear]:
+    """The last linear layer of a network and its name.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not found:
+        raise InputError("attack", "finetune", "the network has no linear classifier", "choose another model")
+    return found[-1]
+
+
+class Finetuning(Baseline):
+    """Cross-entropy on the parameters that are left trainable; norms keep learning statistics only with all of them."""
+
+    def on_train_epoch_start(self) -> None:
+        """Freezes running statistics where only the classifier is trained."""
+        self.network.train(all(p.requires_grad for p in self.network.parameters()))
+
+
+@dataclass
+class Finetune(Attack):
+    """Training goes on without passport, signature or trigger set, from the network as its user holds it.
+
+    `start=fine_tune` keeps the classifier, `retrain` begins it anew (always so where the classes differ); `layers=all`
+    trains everything, `last` the classifier alone (FTAL, FTLL, RTAL, RTLL of Adi et al.). In V1 the passport's scales
+    become ordinary, free ones: the signature is read from Avg(W * P) and from these freed scales, as the authors' code
+    reads the second and the paper describes the first. `transfer=NAME` names the other data set.
+    """
+
+    kind = "removal"
+    section = "IV-C1, Table VI"
+    attacker_has = "the weights, for V1 the distributed passport, and training data of the task it is tuned to"
+
+    start: str = "retrain"
+    layers: str = "all"
+    epochs: int = 100
+    lr: float = 0.01
+    weight_decay: float = 5e-4
+
+    def check(self, scheme: str) -> None:
+        """See `Attack.check`."""
+        super().check(scheme)
+        require(self.start in ("fine_tune", "retrain"), "start", self.start, "choose fine_tune or retrain")
+        require(self.layers in ("all", "last"), "layers", self.layers, "choose all or last")
+        require(self.epochs >= 1, "epochs", self.epochs, "give e.g. 100")
+        require(self.lr > 0, "lr", self.lr, "give e.g. 0.01")
+
+    def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
+        """See `Attack.run`."""
+        network = copy.deepcopy(victim.in_use(example_of(data, victim.suspect)))
+        name, classifier = classifier_of(network)
+        if self.start == "retrain" or classifier.out_features != len(data.classes):
+            with torch.random.fork_rng():
+                torch.manual_seed(derive_seed(seed, "classifier"))
+                fresh = nn.Linear(classifier.in_features, len(data.classes)).to(classifier.weight)
+            network.set_submodule(name, fresh)
+            classifier = fresh
+        if self.layers == "last":
+            network.requires_grad_(False)
+            classifier.requires_grad_(True)
+        tuning = Finetuning(network, constant_rate(self.lr, self.weight_decay), len(data.classes))
+        fit("finetune", tuning, epochs=self.epochs, clip_norm=None)
+        network.requires_grad_(True)
+        yield Attacked(network, {"": victim.claim}, freed=victim.scheme == "passport_v1")

@@ -1,0 +1,64 @@
+"""Overwriting: a second passport and a second signature in the same layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, require
+from ipr.data.images import ImageData
+from ipr.passport.generate import energies, random_passport, with_energy
+from ipr.passport.layer import Branch
+from ipr.passport.surgery import find_layers, protect, strip
+from ipr.randomness import generator
+from ipr.schemes.passport import PassportV1, PassportV2, SignatureLoss
+from ipr.signature import draw_signature
+
+
+@dataclass
+class Overwrite(Attack):
+    """The victim is trained on with a second passport and signature by its own scheme; both claims are then judged.
+
+    The second passport is random, with the energy |S| of the owner's. The paper names the attack (Section I) and
+    reports no numbers for it.
+    """
+
+    kind = "removal"
+    section = "I (named; no numbers)"
+    attacker_has = "the weights, the training data, the scheme and its constants, and the places of the passport layers"
+
+    epochs: int = 20
+    lr: float = 0.01
+    weight_decay: float = 5e-4
+    sign_loss_weight: float = 0.1
+
+    def check(self, scheme: str) -> None:
+        """See `Attack.check`."""
+        super().check(scheme)
+        require(self.epochs >= 1, "epochs", self.epochs, "give e.g. 20")
+        require(self.lr > 0, "lr", self.lr, "give e.g. 0.01")
+
+    def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
+        """See `Attack.run`."""
+        example, claim = example_of(data, victim.suspect), victim.claim
+        places = find_layers(victim.suspect, example, claim.layers)
+        source = generator(seed, "second passport")
+        passport = with_energy(
+            random_passport(places, source), victim.suspect, energies(claim.passport, victim.suspect)
+        )
+        signature = draw_signature({place.conv: place.channels for place in places}, None, source)
+        v1 = victim.scheme == "passport_v1"
+        protected = protect(victim.suspect, passport, example, public_affine=not v1)
+        scheme = (PassportV1 if v1 else PassportV2)(
+            protected,
+            constant_rate(self.lr, self.weight_decay),
+            len(data.classes),
+            signature=signature,
+            signature_loss=SignatureLoss(self.sign_loss_weight),
+        )
+        fit("overwrite", scheme, epochs=self.epochs, clip_norm=1.0)
+        second = replace(
+            claim, passport=passport, signature=signature, text_bytes=0, trigger_pixels=None, trigger_labels=None
+        )
+        suspect = strip(scheme.network, Branch.PRIVATE if v1 else Branch.PUBLIC)
+        yield Attacked(suspect, {"claim=owner": claim, "claim=second": second})

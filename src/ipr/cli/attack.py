@@ -1,0 +1,19 @@
+"""`ipr attack`."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from ipr.runs.attack import AttackConfig
+
+
+def execute(config: AttackConfig) -> int:
+    """Finds or makes the victim, attacks it, and prints what the judge found at every point."""
+    from ipr.reports.terminal import attack_table
+    from ipr.runs.attack import attack
+
+    run = attack(config)
+    console = Console()
+    console.print(attack_table(run.rows))
+    console.print(f"{'found' if run.found else 'made'}: {run.folder.path}", highlight=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,296 @@
+"""From a request to a judged attack: find or train the victim, attack it, judge every point, keep the rows."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+import yaml
+from torch import nn
+
+from ipr.attacks.base import Attack, Attacked, Victim, example_of
+from ipr.data.images import ImageData
+from ipr.errors import InputError
+from ipr.passport.claim import Claim, load_claim
+from ipr.passport.surgery import find_layers
+from ipr.runs.build import load_suspect, open_images
+from ipr.runs.config import MISSING, DatasetConfig, TrainConfig
+from ipr.runs.fit import fit
+from ipr.runs.logging import dashboard, read_metrics
+from ipr.runs.record import commit, hardware, versions
+from ipr.runs.request import check, without_secrets
+from ipr.runs.store import RunFolder, run_key, write_atomically
+from ipr.runs.train import Run, device, train
+from ipr.schemes.base import Scheme
+from ipr.signature import agreeing_bits, detect
+from ipr.verification.fidelity import LabelledImages, accuracy
+from ipr.verification.outcome import Outcome, outcome_of
+from ipr.verification.verdict import judge_claims
+
+SCHEMA_VERSION = 1
+
+
+@dataclass
+class AttackConfig(TrainConfig):
+    """`ipr attack`: the victim by the groups that made it, and the attack."""
+
+    attack: Attack = MISSING
+    transfer: DatasetConfig | None = None  # another data set for the attacker (finetune)
+    attack_seed: int = 0
+
+
+@dataclass(frozen=True)
+class AttackRow(Outcome):
+    """One judged point of an attack: what it was, its outcome, and its cost. Flat; no field holds a secret.
+
+    Attributes:
+        point: where on the attack's curve, e.g. `rate=0.6`; "" where it has one point.
+        seconds: what it took to bring this point about, training included, judging not. Points that come of one
+            suspect share it.
+        share_of_training: the same as a fraction of the victim's training.
+    """
+
+    key: str = ""
+    attack: str = ""
+    kind: str = ""
+    point: str = ""
+    victim: str = ""
+    scheme: str = ""
+    model: str = ""
+    norm: str = ""
+    width: float = 1.0
+    dataset: str = ""
+    transfer: str | None = None
+    train_images: int = 0
+    test_images: int = 0
+    victim_epochs: int = 0
+    attack_epochs: int | None = None
+    seed: int = 0
+    attack_seed: int = 0
+    tags: str = ""
+    seconds: float = 0.0
+    share_of_training: float = 0.0
+    hardware: str = ""
+    threads: int = 0
+    versions: str = ""
+    commit: str = ""
+    finished: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class AttackRun:
+    """A finished attack: where it is, its rows, and whether it was there already."""
+
+    folder: RunFolder
+    rows: list[AttackRow] = field(default_factory=list)
+    found: bool = False
+
+
+def attack(config: AttackConfig) -> AttackRun:
+    """The attack that a configuration asks for: found in the store, gone on with, or carried out and judged.
+
+    Raises:
+        InputError: the configuration asks for something that cannot be.
+    """
+    check(config)
+    config.attack.check(config.scheme.name)
+    data = open_images(config.dataset, config.paths)
+    own = data if config.transfer is None else open_images(config.transfer, config.paths)
+    if (own.image_size, own.channels) != (data.image_size, data.channels):
+        raise InputError(
+            "transfer",
+            config.transfer.name if config.transfer else None,
+            f"has images of {own.image_size} pixels and {own.channels} channels, the victim was trained on "
+            f"{data.image_size} and {data.channels}",
+            f"give transfer.image_size={data.image_size}",
+        )
+    if config.transfer is not None and config.attack.name != "finetune":
+        raise InputError(
+            "transfer",
+            config.transfer.name,
+            f"attack={config.attack.name} needs the victim's own data",
+            "use attack=finetune",
+        )
+    victim = train(config)
+    identity = {
+        "victim": victim.folder.key,
+        "attack": asdict(config.attack),
+        "seed": config.attack_seed,
+        "images": own.fingerprint if config.transfer is None else [own.fingerprint, own.train_labels.numel()],
+        "verification": [config.verification.fidelity_threshold, config.verification.p_value],
+    }
+    key = run_key(f"{config.attack.name}-{config.scheme.name}-{config.model.name}-{config.model.norm}", identity)
+    folder = RunFolder(Path(config.paths.runs) / "attack" / key)
+    with folder.locked():
+        finished = folder.path / "finished"
+        rows = load_rows(folder.path / "rows.jsonl")
+        if finished.exists() and rows:
+            return AttackRun(folder, list(rows.values()), found=True)
+        return AttackRun(folder, _carry_out(config, data, own, victim, folder, rows), found=False)
+
+
+def load_rows(path: Path) -> dict[str, AttackRow]:
+    """The rows that are there, by point; a half-written last line, of a run that was killed, is passed over.
+
+    Raises:
+        InputError: they were written by another version.
+    """
+    rows: dict[str, AttackRow] = {}
+    if not path.exists():
+        return rows
+    names = {f.name for f in fields(AttackRow)}
+    for line in path.read_text().splitlines(keepends=True):
+        if not line.endswith("\n"):
+            continue
+        try:
+            values = json.loads(line)
+            if values.keys() != names or values["schema_version"] != SCHEMA_VERSION:
+                raise KeyError("other fields than this version's")
+            rows[values["point"]] = AttackRow(**values)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                "rows", path, f"cannot be read ({error})", "delete the folder; the same command attacks anew"
+            ) from error
+    return rows
+
+
+def find_rows(runs: Path) -> Iterator[AttackRow]:
+    """Every row below a folder of runs, ordered by path."""
+    for path in sorted(runs.glob("attack/*/rows.jsonl")):
+        yield from load_rows(path).values()
+
+
+def _carry_out(
+    config: AttackConfig, data: ImageData, own: ImageData, run: Run, folder: RunFolder, rows: dict[str, AttackRow]
+) -> list[AttackRow]:
+    shown, where = without_secrets(config), device(config)
+    write_atomically(folder.config, yaml.safe_dump(shown, sort_keys=False))
+    lines = [json.dumps(asdict(row)) + "\n" for row in rows.values()]  # without a half-written last one
+    write_atomically(folder.path / "rows.jsonl", "".join(lines))
+    folder.checkpoint.parent.mkdir(mode=0o700, exist_ok=True)  # what is forged may hold what an insider knows
+    suspect = load_suspect(config.model, data, run.folder.weights).to(where)
+    claim = load_claim(run.folder.claim)
+    victim = Victim(suspect, claim, config.scheme.name)
+    test = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
+    before = accuracy(victim.in_use(example_of(data, suspect)), test)
+    images = LabelledImages(own.test_pixels, own.test_labels, own.mean, own.std)
+    facts = [config.attack.name, config.scheme.name, config.model.name, config.model.norm, config.dataset.name]
+    with dashboard(
+        config.logger, folder.path, key=folder.key, job_type="attack", tags=[*facts, *config.tags], facts=shown
+    ) as logger:
+        clock = _Clock()
+
+        def trains(name: str, scheme: Scheme, *, epochs: int, clip_norm: float | None) -> None:
+            metrics = folder.path / f"metrics-{name}.csv"
+            with clock.stopped():
+                fit(
+                    scheme,
+                    own,
+                    config,
+                    epochs=epochs,
+                    clip_norm=clip_norm,
+                    seed=config.attack_seed,
+                    checkpoint=folder.checkpoint.parent / name / "last.ckpt",
+                    metrics=metrics,
+                    logger=False,
+                )
+            clock.seconds += sum(float(row["seconds"]) for row in read_metrics(metrics))
+
+        attacked = config.attack.run(victim, own, trains, config.attack_seed)
+        while (one := clock.timed(attacked)) is not None:
+            network = one.suspect.to(where)
+            wanted = {point: claim for point, claim in one.claims.items() if point not in rows}
+            if not wanted:
+                continue
+            verdicts = judge_claims(network, list(wanted.values()), images)
+            freed = _freed_bits(network, claim, own) if one.freed else None
+            for (point, forged), verdict in zip(wanted.items(), verdicts, strict=True):
+                outcome = outcome_of(
+                    claim, forged, verdict, accuracy_before=before, same_task=own is data, bits_freed=freed
+                )
+                rows[point] = _row(config, data, run, folder, point, outcome, clock.seconds)
+                with (folder.path / "rows.jsonl").open("a") as file:
+                    file.write(json.dumps(asdict(rows[point])) + "\n")
+                if not isinstance(logger, bool):
+                    logger.log_metrics(_numbers(rows[point]))
+        (folder.path / "finished").touch()
+    return list(rows.values())
+
+
+class _Clock:
+    """The seconds that each suspect took: the attack's own work, and its trainings by their own clocks."""
+
+    def __init__(self) -> None:
+        self.seconds, self._started = 0.0, 0.0
+
+    def timed(self, attacked: Iterator[Attacked]) -> Attacked | None:
+        self.seconds, self._started = 0.0, time.perf_counter()
+        one = next(attacked, None)
+        self.seconds += time.perf_counter() - self._started
+        return one
+
+    def stopped(self) -> _Pause:
+        return _Pause(self)
+
+    def skip(self, seconds: float) -> None:
+        self._started += seconds
+
+
+class _Pause:
+    def __init__(self, clock: _Clock) -> None:
+        self.clock = clock
+
+    def __enter__(self) -> None:
+        self.started = time.perf_counter()
+
+    def __exit__(self, *exception: object) -> None:
+        self.clock.skip(time.perf_counter() - self.started)
+
+
+def _freed_bits(network: nn.Module, owner: Claim, data: ImageData) -> int:
+    places = find_layers(network, example_of(data, network), owner.layers)
+    scales = {place.conv: network.get_submodule(place.norm).get_parameter("weight").detach() for place in places}
+    return sum(agreeing_bits(detect(scales[name]).cpu(), bits) for name, bits in owner.signature.items())
+
+
+def _numbers(row: AttackRow) -> dict[str, float]:
+    return {name: float(value) for name, value in asdict(row).items() if isinstance(value, bool | int | float)}
+
+
+def _row(
+    config: AttackConfig, data: ImageData, run: Run, folder: RunFolder, point: str, outcome: Outcome, seconds: float
+) -> AttackRow:
+    return AttackRow(
+        **asdict(outcome),
+        key=folder.key,
+        attack=config.attack.name,
+        kind=config.attack.kind,
+        point=point,
+        victim=run.folder.key,
+        scheme=config.scheme.name,
+        model=config.model.name,
+        norm=config.model.norm,
+        width=config.model.width,
+        dataset=config.dataset.name,
+        transfer=config.transfer.name if config.transfer else None,
+        train_images=data.train_labels.numel(),
+        test_images=data.test_labels.numel(),
+        victim_epochs=config.trainer.max_epochs,
+        attack_epochs=getattr(config.attack, "epochs", None),
+        seed=config.seed,
+        attack_seed=config.attack_seed,
+        tags=" ".join(sorted(config.tags)),
+        seconds=round(seconds, 3),
+        share_of_training=seconds / run.record.train_seconds if run.record.train_seconds else 0.0,
+        hardware=hardware(),
+        threads=torch.get_num_threads(),
+        versions=versions(),
+        commit=commit(),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+    )

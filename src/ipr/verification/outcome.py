@@ -1,0 +1,95 @@
+"""What an attack comes to: Definition 1.IV, one rule for every attack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ipr.passport.claim import Claim
+from ipr.signature import agreeing_bits
+from ipr.verification.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One judged claim to one attacked suspect. Accuracies and shares are fractions in [0, 1].
+
+    Attributes:
+        accuracy_before: what the victim reaches as it is used; for a forged claim, with the genuine passport (M_t).
+        accuracy_after: what the attacked suspect reaches as it is used; for a forged claim, with that claim.
+        accuracy_claimed: accuracy with the claimed passport or scales.
+        bits_total, bits_agreeing, p_value_log10: the claimed signature read with what is claimed.
+        bits_freed: bits of it that the suspect's own, freed scales spell; None where no scale was freed.
+        dissimilarity: the share of bits in which the claimed signature differs from the owner's.
+        trigger_accuracy, trigger_accuracy_passport: see `Verdict`.
+        forged: (a) the claim brings another signature than the owner's (Proposition 1 asks B' != B).
+        verified: (b) the claimed signature is read: chance does not explain it.
+        fidelity_kept: (c) for a forged claim, its accuracy is the owner's within epsilon_f; for the owner's claim, the
+            suspect lost no more than epsilon_f (None, which counts as kept, where the task is another one).
+        attack_succeeded: a forged claim is verified and keeps fidelity, or the owner's is no longer verified although
+            the suspect keeps it.
+    """
+
+    accuracy_before: float
+    accuracy_after: float
+    accuracy_claimed: float
+    bits_total: int
+    bits_agreeing: int
+    bits_freed: int | None
+    p_value_log10: float
+    dissimilarity: float
+    trigger_accuracy: float | None
+    trigger_accuracy_passport: float | None
+    forged: bool
+    verified: bool
+    fidelity_kept: bool | None
+    attack_succeeded: bool
+
+
+def outcome_of(
+    owner: Claim, claim: Claim, verdict: Verdict, *, accuracy_before: float, same_task: bool, bits_freed: int | None
+) -> Outcome:
+    """Applies Definition 1.IV to a verdict.
+
+    Args:
+        owner: the owner's claim.
+        claim: the claim that was judged.
+        verdict: what the judge found.
+        accuracy_before: what the victim reaches as it is used.
+        same_task: whether the suspect was judged on the victim's task.
+        bits_freed: see `Outcome`.
+    """
+    total = sum(verdict.reading.total.values())
+    differing = total - sum(agreeing_bits(claim.signature[name], bits) for name, bits in owner.signature.items())
+    forged = differing > 0
+    verified = verdict.reading.p_value <= verdict.p_value_threshold
+    kept: bool | None
+    if not _same_secrets(owner, claim):
+        accuracy_before, after, kept = verdict.fidelity.target, verdict.fidelity.accuracy, verdict.fidelity.holds
+        succeeded = forged and verified and kept
+    else:
+        after = verdict.accuracy_without
+        kept = accuracy_before - after <= verdict.fidelity.threshold + 1e-12 if same_task else None
+        succeeded = not verified and kept is not False
+    return Outcome(
+        accuracy_before=accuracy_before,
+        accuracy_after=after,
+        accuracy_claimed=verdict.fidelity.accuracy,
+        bits_total=total,
+        bits_agreeing=sum(verdict.reading.agreeing.values()),
+        bits_freed=bits_freed,
+        p_value_log10=verdict.reading.p_value_log10,
+        dissimilarity=differing / total,
+        trigger_accuracy=verdict.trigger_accuracy,
+        trigger_accuracy_passport=verdict.trigger_accuracy_passport,
+        forged=forged,
+        verified=verified,
+        fidelity_kept=kept,
+        attack_succeeded=succeeded,
+    )
+
+
+def _same_secrets(one: Claim, other: Claim) -> bool:
+    mine, theirs = one.tensors(), other.tensors()
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)

@@ -1,0 +1,44 @@
+"""A victim of every passport scheme, made without training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from ipr.attacks.base import Victim
+from ipr.data.images import ImageData
+from ipr.passport.claim import Claim, Thresholds
+from ipr.passport.layer import passport_layers
+from ipr.signature import detect
+from references import protected, small
+
+
+@pytest.fixture
+def data() -> ImageData:
+    """Random images of 16 pixels, 64 to train and 40 to test."""
+    source = torch.Generator().manual_seed(3)
+    pixels = torch.randint(256, (104, 16, 16, 3), dtype=torch.uint8, generator=source)
+    labels = torch.arange(104) % 10
+    classes = tuple(map(str, range(10)))
+    return ImageData(
+        pixels[:64], labels[:64], pixels[64:], labels[64:], classes, (0.5,) * 3, (0.25,) * 3, "fingerprint"
+    )
+
+
+@pytest.fixture
+def victim_of() -> Callable[[str, str, str], Victim]:
+    """A victim by scheme, model and norm; its owner's signature is what its signs spell."""
+
+    def make(scheme: str, model: str = "alexnet", norm: str = "gn") -> Victim:
+        v1 = scheme == "passport_v1"
+        network, plain, passport = protected(model, norm, public_affine=not v1)
+        suspect = small(model, norm)
+        suspect.load_state_dict(plain.state_dict())
+        if v1:
+            suspect.load_state_dict(network.state_dict(), strict=False)
+        bits = {n: detect(layer.passport_affine()[0][0]) for n, layer in passport_layers(network).items()}
+        return Victim(suspect, Claim(passport, bits, Thresholds(0.1, 0.03)), scheme)
+
+    return make

@@ -1,0 +1,221 @@
+"""What each attack does, against values worked out another way."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from ipr.attacks.ambiguity.fake2 import ScaleSearch
+from ipr.attacks.ambiguity.fake3 import PassportSearch
+from ipr.attacks.ambiguity.flip_signs import FlipSigns
+from ipr.attacks.ambiguity.partial_signature import with_wrong_bytes
+from ipr.attacks.base import constant_rate, example_of, flipped
+from ipr.attacks.removal.finetune import Finetune, classifier_of
+from ipr.attacks.removal.prune import pruned
+from ipr.passport.claim import Claim, load_claim
+from ipr.passport.layer import passport_layers
+from ipr.passport.surgery import evaluating, protect
+from ipr.signature import detect
+from ipr.verification.fidelity import Fidelity, LabelledImages, accuracy
+from ipr.verification.outcome import outcome_of
+from ipr.verification.verdict import claim_of_signs, judge_claims
+from references import small
+
+
+def images_of(data):
+    return LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
+
+
+def test_pruning_is_class_blind():
+    """Against sorting all magnitudes together by hand: one threshold for all layers, and norms are left alone."""
+    network = small("alexnet", "bn")
+    got = pruned(network, 0.6)
+    weights = {n: m.weight for n, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    everything = torch.cat([w.detach().abs().flatten() for w in weights.values()]).sort().values
+    threshold = everything[round(0.6 * everything.numel()) - 1]
+    for name, weight in weights.items():
+        expected = torch.where(weight.abs() > threshold, weight, 0)
+        assert torch.equal(got.get_submodule(name).weight, expected)
+    for name, tensor in got.state_dict().items():
+        if "norm" in name:
+            assert torch.equal(tensor, network.state_dict()[name])
+    assert all(torch.equal(v, network.state_dict()[k]) for k, v in pruned(network, 0.0).state_dict().items())
+
+
+def test_flipped_inverts_the_share_asked_for_over_all_layers():
+    bits = {"a": torch.ones(30, dtype=torch.int8), "b": -torch.ones(70, dtype=torch.int8)}
+    got = flipped(bits, 0.25, torch.Generator().manual_seed(0))
+    assert sum(int((got[n] != bits[n]).sum()) for n in bits) == 25
+    assert all(torch.equal(got[n], -bits[n]) for n, got in [(n, flipped(bits, 1.0, torch.Generator())) for n in bits])
+    assert bits["a"].eq(1).all()
+
+
+def test_wrong_bytes_are_whole_bytes():
+    bits = {"a": torch.ones(80, dtype=torch.int8), "b": torch.ones(80, dtype=torch.int8)}
+    got = torch.cat(list(with_wrong_bytes(bits, 0.5, torch.Generator().manual_seed(0)).values())).view(-1, 8)
+    changed = (got != 1).any(1)
+    assert 7 <= int(changed.sum()) <= 10  # ten are replaced; one in 256 by itself
+    assert bits["a"].eq(1).all()
+    whole = torch.cat(list(with_wrong_bytes(bits, 1.0, torch.Generator().manual_seed(0)).values()))
+    assert 0.3 < (whole == 1).float().mean() < 0.7
+
+
+def test_flipped_scales_judged_together_are_those_of_a_network_with_flipped_scales(victim_of, data):
+    """K claims in one trunk pass against K networks, each with its scales written into its norms and one full pass."""
+    victim = victim_of("passport_v2")
+    (attacked,) = FlipSigns("flip_signs", rates=[0.3, 1.0]).run(victim, data, None, 0)
+    assert len(attacked.claims) == 2 * 7
+    verdicts = judge_claims(victim.suspect, list(attacked.claims.values()), images_of(data))
+    genuine = victim.claim.affines(victim.suspect)
+    for (point, claim), verdict in zip(attacked.claims.items(), verdicts, strict=True):
+        network = small("alexnet", "gn")
+        network.load_state_dict(victim.suspect.state_dict())
+        turned = 0
+        for name, (gamma, beta) in genuine.items():
+            norm = network.get_submodule(name.replace("conv", "norm"))
+            scale = claim.scales[name][0]
+            assert torch.equal(scale.abs(), gamma[0].abs())
+            turned += int((scale != gamma[0]).sum())
+            norm.load_state_dict({"weight": scale, "bias": beta[0]})
+        assert verdict.fidelity.accuracy == accuracy(network, images_of(data))
+        rate, layers = point.split()
+        count = sum(genuine[name][0].numel() for name in layers.removeprefix("layers=").split("+"))
+        assert turned == round(float(rate.removeprefix("rate=")) * count)
+        assert verdict.reading.agreement == 1
+
+
+@pytest.mark.parametrize(("model", "norm"), [("alexnet", "bn"), ("resnet18", "gn")])
+def test_rival_claims_are_judged_as_alone(model, norm, victim_of, data):
+    victim = victim_of("passport_v2", model, norm)
+    stranger = {n: torch.randn_like(maps) for n, maps in victim.claim.passport.items()}
+    claims = [victim.claim, claim_of_signs(replace(victim.claim, passport=stranger), victim.suspect)]
+    together = judge_claims(victim.suspect, claims, images_of(data))
+    assert together == [judge_claims(victim.suspect, [claim], images_of(data))[0] for claim in claims]
+
+
+def test_what_fake2_trains_is_scales_and_shifts_alone(victim_of, data):
+    victim = victim_of("passport_v1", "alexnet", "bn")
+    network = protect(victim.suspect, victim.claim.passport, example_of(data, victim.suspect), public_affine=True)
+    search = ScaleSearch(network, constant_rate(0.1, 0.0), 10, start=victim.claim.signature)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    search.train()
+    search.on_train_epoch_start()
+    x, y = next(images_of(data).batches(16, torch.device("cpu")))
+    optimizer = torch.optim.SGD(search.trained(), 0.1)
+    search.terms(x, y)["cross_entropy"].backward()
+    optimizer.step()
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+    found = search.scales()
+    assert {n: s.shape for n, s in found.items()} == {n: (2, b.numel()) for n, b in victim.claim.signature.items()}
+    assert all((s[0] != victim.claim.signature[n]).any() for n, s in found.items())
+    # what was trained is what a judge reads: the same answers from norms that hold these scales
+    claim = Claim({}, {n: detect(s[0]) for n, s in found.items()}, victim.claim.thresholds, scales=found)
+    (verdict,) = judge_claims(victim.suspect, [claim], images_of(data))
+    for name, pair in found.items():
+        victim.suspect.get_submodule(name.replace("conv", "norm")).load_state_dict(
+            {"weight": pair[0], "bias": pair[1]}, strict=False
+        )
+    assert verdict.fidelity.accuracy == accuracy(victim.suspect, images_of(data))
+
+
+def test_fake3_follows_the_gradient_of_its_loss(victim_of, data):
+    """Its terms against the paper's formulas written out, gradients included."""
+    victim = victim_of("passport_v2")
+    claim = victim.claim
+    network = protect(victim.suspect, claim.passport, example_of(data, victim.suspect), public_affine=True)
+    bits = {n: -b for n, b in claim.signature.items()}
+    source = torch.Generator().manual_seed(0)
+    search = PassportSearch(
+        network,
+        constant_rate(0.1, 0.0),
+        10,
+        genuine=claim.passport,
+        signature=bits,
+        sign_loss_weight=0.1,
+        source=source,
+    )
+    search.on_train_epoch_start()
+    x, y = next(images_of(data).batches(16, torch.device("cpu")))
+    terms = search.terms(x, y)
+    forged = [maps.detach().clone().requires_grad_() for maps in search.forged]
+    sign, closeness = torch.zeros(()), torch.zeros(())
+    for name, maps in zip(claim.passport, forged, strict=True):
+        conv = passport_layers(network)[name].conv
+        gamma = nn.functional.conv2d(maps[:1], conv.weight, stride=conv.stride, padding=conv.padding).mean((0, 2, 3))
+        sign = sign + torch.clamp(0.1 - gamma * bits[name], min=0).sum()
+        closeness = closeness + 1 / (maps - claim.passport[name]).square().mean()
+    torch.testing.assert_close(terms["sign_loss"], 0.1 * sign, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(terms["closeness"], closeness, rtol=1e-4, atol=1e-4)
+    (terms["sign_loss"] + terms["closeness"]).backward()
+    (0.1 * sign + closeness).backward()
+    for ours, theirs in zip(search.forged, forged, strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-3)
+    assert not any(p.requires_grad for p in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("start", "classes", "anew"), [("retrain", 10, True), ("fine_tune", 10, False), ("fine_tune", 7, True)]
+)
+def test_finetune_begins_the_classifier_anew_when_asked_or_when_the_classes_differ(
+    start, classes, anew, victim_of, data
+):
+    victim = victim_of("passport_v1", "alexnet", "bn")
+    other = replace(data, classes=data.classes[:classes], train_labels=data.train_labels % classes)
+    seen = {}
+
+    def fit(name, scheme, *, epochs, clip_norm):
+        seen["weight"] = classifier_of(scheme.network)[1].weight.detach().clone()
+        seen["trained"] = len(scheme.trained())
+
+    (attacked,) = Finetune("finetune", start=start, layers="last").run(victim, other, fit, 0)
+    original = classifier_of(victim.suspect)[1].weight
+    assert seen["weight"].shape == (classes, original.shape[1])
+    assert seen["trained"] == 2
+    assert (not anew) == (seen["weight"].shape == original.shape and torch.equal(seen["weight"], original))
+    assert attacked.freed
+    assert attacked.claims[""] is victim.claim
+
+
+def test_v1_in_use_is_the_network_with_its_passport(victim_of, data):
+    victim = victim_of("passport_v1", "alexnet", "bn")
+    protected = protect(victim.suspect, victim.claim.passport, example_of(data, victim.suspect), public_affine=True)
+    x = next(images_of(data).batches(8, torch.device("cpu")))[0]
+    used = victim.in_use(example_of(data, victim.suspect))
+    with evaluating(used), evaluating(protected):
+        torch.testing.assert_close(used(x), protected(x), rtol=1e-5, atol=1e-5)
+    other = victim_of("passport_v2")
+    assert other.in_use(x) is other.suspect
+
+
+def test_one_rule_says_whether_an_attack_succeeded(victim_of, data):
+    victim = victim_of("passport_v2")
+    (verdict,) = judge_claims(victim.suspect, [victim.claim], images_of(data))
+    lasting = replace(verdict, fidelity=Fidelity(0.9, 0.9, 0.03), accuracy_without=0.9)
+    unread = replace(lasting, reading=replace(verdict.reading, p_value=0.5))
+    broken = replace(unread, accuracy_without=0.5)
+    other = replace(victim.claim, signature={n: -b for n, b in victim.claim.signature.items()})
+
+    def said(claim, verdict, same_task=True):
+        return outcome_of(victim.claim, claim, verdict, accuracy_before=0.9, same_task=same_task, bits_freed=None)
+
+    assert not said(victim.claim, lasting).attack_succeeded  # the owner is still read
+    assert said(victim.claim, unread).attack_succeeded  # removed, and the suspect works
+    assert not said(victim.claim, broken).attack_succeeded  # removed, and the suspect is broken
+    assert said(victim.claim, broken, same_task=False).attack_succeeded  # on another task there is nothing to lose
+    assert said(victim.claim, broken, same_task=False).fidelity_kept is None
+    forged = said(other, lasting)
+    assert (forged.forged, forged.verified, forged.fidelity_kept, forged.attack_succeeded) == (True,) * 4
+    assert forged.dissimilarity == 1
+    assert not said(other, unread).attack_succeeded
+    assert not said(other, replace(lasting, fidelity=Fidelity(0.5, 0.9, 0.03))).attack_succeeded
+    stolen = replace(victim.claim, passport={n: p + 1 for n, p in victim.claim.passport.items()})
+    assert not said(stolen, lasting).attack_succeeded  # another passport for the owner's own signature (Table VII)
+
+
+def test_a_claim_of_scales_survives_its_folder(victim_of, tmp_path):
+    victim = victim_of("passport_v2")
+    scales = {n: torch.cat(pair) for n, pair in victim.claim.affines(victim.suspect).items()}
+    claim = replace(victim.claim, passport={}, scales=scales)
+    claim.save(tmp_path / "claim")
+    assert load_claim(tmp_path / "claim").fingerprint() == claim.fingerprint() != victim.claim.fingerprint()

@@ -1,0 +1,146 @@
+"""An attack that lacks its config, its docstring, its threat model or its contract fails here."""
+
+import dataclasses
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import ipr.attacks
+from ipr.attacks import ATTACKS
+from ipr.attacks.base import Attack
+from ipr.cli.compose import shipped
+from ipr.errors import InputError
+from ipr.verification.fidelity import LabelledImages
+from ipr.verification.verdict import judge_claims
+
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "attacks.md"
+VICTIMS = [
+    (scheme, model, norm)
+    for scheme, model, norm in (
+        ("passport_v1", "alexnet", "bn"), ("passport_v1", "alexnet", "gn"), ("passport_v2", "alexnet", "gn"),
+        ("passport_v3", "alexnet", "bn"), ("passport_v1", "resnet18", "bn"), ("passport_v2", "resnet18", "gn"),
+    )
+]  # fmt: skip
+
+
+def subclasses(kind):
+    return {kind, *(d for sub in kind.__subclasses__() for d in subclasses(sub))}
+
+
+def test_every_attack_is_registered_and_has_its_yaml():
+    for module in pkgutil.walk_packages(ipr.attacks.__path__, "ipr.attacks."):
+        importlib.import_module(module.name)
+    ours = {k for k in subclasses(Attack) - {Attack} if k.__module__.startswith("ipr.attacks.")}
+    assert ours == set(ATTACKS.values())
+    assert {path.stem for path in shipped("conf").glob("attack/*.yaml")} == ATTACKS.keys()
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_says_where_it_comes_from_and_what_its_attacker_has(name):
+    attack = ATTACKS[name]
+    assert attack.__doc__
+    assert not attack.__doc__.startswith(f"{attack.__name__}(")  # what a dataclass without a docstring gets
+    assert attack.kind in ("removal", "ambiguity")
+    assert f".{attack.kind}." in attack.__module__
+    assert attack.section
+    assert attack.attacker_has
+
+
+def table():
+    """The generated table of docs/attacks.md."""
+    lines = ["| attack | kind | paper | what the attacker has | settings |", "|---|---|---|---|---|"]
+    for name, attack in ATTACKS.items():
+        settings = ", ".join(f.name for f in dataclasses.fields(attack) if f.name != "name")
+        lines.append(f"| `{name}` | {attack.kind} | {attack.section} | {attack.attacker_has} | {settings} |")
+    return "\n".join(lines)
+
+
+def test_the_documentation_lists_every_attack():
+    text = DOCUMENTATION.read_text()
+    generated = re.search(r"<!-- attacks -->\n(.*?)\n<!-- end -->", text, re.DOTALL)
+    assert generated
+    assert generated.group(1) == table(), "replace the table of docs/attacks.md by:\n" + table()
+
+
+def instance(name):
+    attack = ATTACKS[name](name=name)
+    for field, small in (
+        ("epochs", 1), ("passports", 3), ("rates", [0.0, 0.5]), ("dissimilarity", [0.5]), ("wrong", [0.0, 0.5]),
+    ):  # fmt: skip
+        if hasattr(attack, field):
+            setattr(attack, field, small)
+    return attack
+
+
+def carried_out(name, victim, data, seed=0):
+    """The attack with one step of training in place of its epochs."""
+
+    def one_step(_, scheme, *, epochs, clip_norm):
+        torch.manual_seed(0)
+        scheme.train()
+        scheme.on_train_epoch_start()
+        scheme.log = scheme.log_dict = lambda *_, **__: None
+        optimizer = torch.optim.SGD(scheme.trained(), 1e-3)
+        x = LabelledImages(data.train_pixels, data.train_labels, data.mean, data.std)
+        for images, labels in list(x.batches(16, torch.device("cpu")))[:2]:
+            optimizer.zero_grad()
+            torch.stack(list(scheme.terms(images, labels).values())).sum().backward()
+            optimizer.step()
+
+    return list(instance(name).run(victim, data, one_step, seed))
+
+
+@pytest.mark.parametrize("victim", VICTIMS, ids="-".join)
+@pytest.mark.parametrize("name", ATTACKS)
+def test_the_contract(name, victim, victim_of, data):
+    """Nothing of the victim changes, the same seed gives the same result, and every claim can be judged."""
+    attacked_one = victim_of(*victim)
+    before = {k: v.clone() for k, v in attacked_one.suspect.state_dict().items()}
+    modes = [m.training for m in attacked_one.suspect.modules()]
+    learning = [p.requires_grad for p in attacked_one.suspect.parameters()]
+    fingerprint = attacked_one.claim.fingerprint()
+    first, again = carried_out(name, attacked_one, data), carried_out(name, attacked_one, data)
+    assert all(torch.equal(v, before[k]) for k, v in attacked_one.suspect.state_dict().items())
+    assert [m.training for m in attacked_one.suspect.modules()] == modes
+    assert [p.requires_grad for p in attacked_one.suspect.parameters()] == learning
+    assert attacked_one.claim.fingerprint() == fingerprint
+
+    assert first
+    points = [point for one in first for point in one.claims]
+    assert len(set(points)) == len(points)
+    images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
+    for one, same in zip(first, again, strict=True):
+        weights = same.suspect.state_dict()
+        assert all(torch.equal(v, weights[k]) for k, v in one.suspect.state_dict().items())
+        assert {k: c.fingerprint() for k, c in one.claims.items()} == {
+            k: c.fingerprint() for k, c in same.claims.items()
+        }
+        if ATTACKS[name].kind == "ambiguity":
+            assert one.suspect is attacked_one.suspect
+        verdicts = judge_claims(one.suspect, list(one.claims.values()), images)
+        assert len(verdicts) == len(one.claims)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_refuses_what_it_does_not_apply_to(name):
+    with pytest.raises(InputError, match=f"attack={name}: does not apply to scheme=baseline"):
+        ATTACKS[name](name=name).check("baseline")
+    ATTACKS[name](name=name).check("passport_v1")
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("prune", "rates", [1.5]), ("prune", "rates", []), ("finetune", "start", "x"), ("finetune", "layers", "x"),
+        ("finetune", "epochs", 0), ("fake1", "passports", 0), ("fake2", "lr", 0.0), ("fake3", "clip_norm", 0.0),
+        ("fake2_signature", "dissimilarity", [-0.1]), ("overwrite", "epochs", 0), ("flip_signs", "rates", [2.0]),
+        ("partial_signature", "wrong", [2.0]),
+    ],
+)  # fmt: skip
+def test_a_setting_out_of_range_is_refused_by_name(name, field, value):
+    with pytest.raises(InputError, match=rf"attack\.{field}="):
+        ATTACKS[name](name=name, **{field: value}).check("passport_v1")

@@ -1,0 +1,122 @@
+"""`ipr attack`, from the command line to its rows."""
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+
+def hashes(folder):
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+
+
+def attacked(name, scheme):
+    (folder,) = Path("runs").glob(f"attack/{name}-{scheme}-*")
+    return folder
+
+
+def test_a_sweep_trains_its_victim_once_and_leaves_it_untouched(ipr, tiny, run_folder):
+    assert ipr("train", *tiny, "scheme=passport_v1").code == 0
+    victim = run_folder("passport_v1")
+    before = hashes(victim)
+    outcome = ipr("attack", "-m", *tiny, "scheme=passport_v1", "attack=prune,fake1,flip_signs,partial_signature")
+    assert outcome.code == 0, outcome.err
+    assert hashes(victim) == before
+    assert len(list(Path("runs").glob("train/*"))) == 1
+    assert [row["point"] for row in rows(attacked("prune", "passport_v1"))][:2] == ["rate=0", "rate=0.1"]
+    for row in rows(attacked("fake1", "passport_v1")):
+        assert row["victim"] == victim.name
+        assert row["kind"] == "ambiguity"
+        assert row["verified"]
+        assert row["bits_agreeing"] == row["bits_total"]
+        assert row["attack_succeeded"] == (row["forged"] and row["verified"] and row["fidelity_kept"])
+
+
+def test_the_same_attack_is_found_and_an_interrupted_one_goes_on(ipr, tiny):
+    arguments = (
+        *tiny,
+        "scheme=passport_v2",
+        "attack=fake2_signature",
+        "attack.epochs=1",
+        "attack.dissimilarity=[0.1,0.5]",
+    )
+    first = ipr("attack", *arguments)
+    assert first.code == 0, first.err
+    folder = attacked("fake2_signature", "passport_v2")
+    assert (folder / "checkpoints").stat().st_mode & 0o777 == 0o700
+    assert "found:" in ipr("attack", *arguments).out
+    whole = rows(folder)
+    # killed while the second row was being written
+    lines = (folder / "rows.jsonl").read_text().splitlines(keepends=True)
+    (folder / "rows.jsonl").write_text(lines[0] + lines[1][:40])
+    (folder / "finished").unlink()
+    again = ipr("attack", *arguments)
+    assert again.code == 0, again.err
+    assert "made:" in again.out
+    kept = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+    changing = {"finished", "seconds", "share_of_training", "judge_seconds"}
+    assert [{k: v for k, v in r.items() if k not in changing} for r in kept] == [
+        {k: v for k, v in r.items() if k not in changing} for r in whole
+    ]
+    assert kept[1]["seconds"] > 0
+    with (folder / "metrics-dissimilarity-0.5.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 1
+
+
+def image_folder(root, classes):
+    from PIL import Image
+
+    for split, count in (("train", 16), ("test", 4)):
+        for label in range(classes):
+            folder = Path(root, split, str(label))
+            folder.mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (8, 8), (60 * label + i, 99, 9 * i)).save(folder / f"{i}.png")
+
+
+def test_finetuning_to_another_data_set(ipr, tiny):
+    """Four classes, then three of another folder: fidelity does not apply, and the bits are read in both ways."""
+    image_folder("one", 4)
+    image_folder("other", 3)
+    whole = [argument for argument in tiny if "limit_" not in argument]
+    outcome = ipr(
+        "attack", *whole, "dataset=image_folder", "dataset.root=one", "scheme=passport_v1",
+        "attack=finetune", "attack.epochs=1",
+        "dataset@transfer=image_folder", "transfer.root=other", "transfer.image_size=8",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    (row,) = rows(attacked("finetune", "passport_v1"))
+    assert (row["dataset"], row["transfer"]) == ("image_folder", "image_folder")
+    assert row["fidelity_kept"] is None
+    assert row["bits_total"] == 224
+    assert 0 <= row["bits_freed"] <= 224
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["scheme=baseline", "attack=prune"],
+            "attack=prune: does not apply to scheme=baseline; choose among: passport_v1",
+        ),
+        (["attack=nonsense"], "attack=nonsense: there is no such choice; choose among: fake1"),
+        (["attack=prune", "attack.rates=[2]"], "attack.rates=[2.0]: is out of range"),
+        (["attack=prune", "attack.rate=[0.2]"], "attack.rate: there is no such key"),
+        (
+            ["attack=prune", "dataset@transfer=digits", "transfer.image_size=8"],
+            "transfer=digits: attack=prune needs the victim's own data",
+        ),
+    ],
+)
+def test_bad_input_is_one_line(ipr, tiny, arguments, said):
+    outcome = ipr("attack", *tiny, *arguments)
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert not Path("runs").exists()
