@@ -9,20 +9,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ipr.claim import Claim, Thresholds
     from ipr.errors import InputError
-    from ipr.passport.claim import Claim, Thresholds, load_claim
+    from ipr.passport.claim import PassportClaim
     from ipr.passport.generate import image_passport, random_passport, shuffled_passport, with_energy
     from ipr.passport.layer import Branch, forward_side_by_side, passport_layers
     from ipr.passport.surgery import find_layers, protect, strip
     from ipr.signature import draw_signature, sign_loss
+    from ipr.verification.claims import load_claim
     from ipr.verification.fidelity import LabelledImages
     from ipr.verification.verdict import Verdict, judge
 
 _HOMES = {
     "InputError": "ipr.errors",
-    "Claim": "ipr.passport.claim",
-    "Thresholds": "ipr.passport.claim",
-    "load_claim": "ipr.passport.claim",
+    "Claim": "ipr.claim",
+    "PassportClaim": "ipr.passport.claim",
+    "Thresholds": "ipr.claim",
+    "load_claim": "ipr.verification.claims",
     "image_passport": "ipr.passport.generate",
     "random_passport": "ipr.passport.generate",
     "shuffled_passport": "ipr.passport.generate",
@@ -45,6 +48,7 @@ __all__ = [
     "Claim",
     "InputError",
     "LabelledImages",
+    "PassportClaim",
     "Thresholds",
     "Verdict",
     "draw_signature",

@@ -82,8 +82,8 @@ def agreeing_bits(detected: Tensor, bits: Tensor) -> int:
     return int((detected.to(bits.device) == bits).sum())
 
 
-def binomial_tail(agreeing: int, total: int) -> tuple[float, float]:
-    """The chance that a guessed signature agrees at least this well: P(X >= agreeing), X ~ Binomial(total, 1/2).
+def binomial_tail(agreeing: int, total: int, choices: int = 2) -> tuple[float, float]:
+    """The chance that guesses agree at least this well: P(X >= agreeing), X ~ Binomial(total, 1 / choices).
 
     Computed in whole numbers, so it is exact up to the final rounding, for any number of bits.
 
@@ -95,10 +95,12 @@ def binomial_tail(agreeing: int, total: int) -> tuple[float, float]:
     """
     if not 0 <= agreeing <= total:
         raise ValueError(f"agreeing={agreeing}: not between 0 and total={total}")
-    term = math.comb(total, agreeing)
+    # outcomes with exactly k agreeing: comb(total, k) (choices - 1)^(total - k), of choices^total in all
+    term = math.comb(total, agreeing) * (choices - 1) ** (total - agreeing)
     favourable = term
     for successes in range(agreeing, total):
-        term = term * (total - successes) // (successes + 1)
+        term = term * (total - successes) // ((successes + 1) * (choices - 1))
         favourable += term
     # int / int rounds correctly and underflows to 0.0; log2 takes integers of any size.
-    return favourable / (1 << total), (math.log2(favourable) - total) * math.log10(2)
+    log2 = math.log2(favourable) - total * math.log2(choices)
+    return favourable / choices**total, log2 * math.log10(2)

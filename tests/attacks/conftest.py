@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from ipr.attacks.base import Victim
+from ipr.claim import Thresholds
 from ipr.data.images import ImageData
-from ipr.passport.claim import Claim, Thresholds
+from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import passport_layers
 from ipr.signature import detect
 from references import protected, small
@@ -39,6 +40,6 @@ def victim_of() -> Callable[[str, str, str], Victim]:
         if v1:
             suspect.load_state_dict(network.state_dict(), strict=False)
         bits = {n: detect(layer.passport_affine()[0][0]) for n, layer in passport_layers(network).items()}
-        return Victim(suspect, Claim(passport, bits, Thresholds(0.1, 0.03)), scheme)
+        return Victim(suspect, PassportClaim(passport, bits, thresholds=Thresholds(0.1, 0.03)), scheme)
 
     return make

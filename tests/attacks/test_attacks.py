@@ -13,10 +13,11 @@ from ipr.attacks.ambiguity.partial_signature import with_wrong_bytes
 from ipr.attacks.base import constant_rate, example_of, flipped
 from ipr.attacks.removal.finetune import Finetune, classifier_of
 from ipr.attacks.removal.prune import pruned
-from ipr.passport.claim import Claim, load_claim
+from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import passport_layers
 from ipr.passport.surgery import evaluating, protect
 from ipr.signature import detect
+from ipr.verification.claims import load_claim
 from ipr.verification.fidelity import Fidelity, LabelledImages, accuracy
 from ipr.verification.outcome import outcome_of
 from ipr.verification.verdict import claim_of_signs, judge_claims
@@ -110,7 +111,9 @@ def test_what_fake2_trains_is_scales_and_shifts_alone(victim_of, data):
     assert {n: s.shape for n, s in found.items()} == {n: (2, b.numel()) for n, b in victim.claim.signature.items()}
     assert all((s[0] != victim.claim.signature[n]).any() for n, s in found.items())
     # what was trained is what a judge reads: the same answers from norms that hold these scales
-    claim = Claim({}, {n: detect(s[0]) for n, s in found.items()}, victim.claim.thresholds, scales=found)
+    claim = PassportClaim(
+        {}, {n: detect(s[0]) for n, s in found.items()}, thresholds=victim.claim.thresholds, scales=found
+    )
     (verdict,) = judge_claims(victim.suspect, [claim], images_of(data))
     for name, pair in found.items():
         victim.suspect.get_submodule(name.replace("conv", "norm")).load_state_dict(

@@ -103,7 +103,7 @@ def test_finetuning_to_another_data_set(ipr, tiny):
     [
         (
             ["scheme=baseline", "attack=prune"],
-            "attack=prune: does not apply to scheme=baseline; choose among: passport_v1",
+            "attack=prune: does not apply to scheme=baseline, because nothing is embedded in it",
         ),
         (["attack=nonsense"], "attack=nonsense: there is no such choice; choose among: fake1"),
         (["attack=prune", "attack.rates=[2]"], "attack.rates=[2.0]: is out of range"),

@@ -5,13 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from ipr.claim import Thresholds
 from ipr.errors import InputError
-from ipr.passport.claim import Claim, Thresholds, load_claim
+from ipr.passport.claim import PassportClaim
+from ipr.verification.claims import load_claim
 
 
 @pytest.fixture
 def claim():
-    return Claim(
+    return PassportClaim(
         passport={"conv1": torch.randn(2, 3, 4, 4), "a.b": torch.randn(2, 5, 2, 2)},
         signature={"conv1": torch.tensor([1, -1, 1, 1], dtype=torch.int8), "a.b": -torch.ones(6, dtype=torch.int8)},
         thresholds=Thresholds(0.9, 0.03, 2**-40),
@@ -86,7 +88,7 @@ def _change(key, value):
         (lambda f: (f / "secrets.safetensors").unlink(), "cannot be read"),
         (_change("layers", ["conv1", "conv2"]), "is damaged"),
         (_change("layers", 5), "is damaged"),
-        (_change("schema_version", 99), "schema version 99, not 1"),
+        (_change("schema_version", 99), "schema version 99, not 2"),
         (_change("thresholds", {"target_accuracy": "high"}), "is damaged|is not a fraction"),
         (_change("thresholds", {"target_accuracy": 7, "fidelity": 0.03, "p_value": 0}), "is not a fraction"),
     ],

@@ -15,9 +15,9 @@ import yaml
 from safetensors.torch import load_file
 
 from ipr.models import build_model
-from ipr.passport.claim import load_claim
 from ipr.runs.record import load_record
 from ipr.runs.train import train
+from ipr.verification.claims import load_claim
 
 SCHEMES = ["baseline", "passport_v1", "passport_v2", "passport_v3"]
 

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from ipr.claim import Thresholds
 from ipr.errors import InputError
-from ipr.passport.claim import Claim, Thresholds
+from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.layer import passport_layers, patch_mean, presenting, scale_and_shift
 from ipr.passport.surgery import evaluating, find_layers, strip
@@ -24,7 +25,7 @@ def owned():
     """A protected network (V2) and the claim of an owner whose signature is what its signs spell."""
     network, _, passport = protected("alexnet", "gn")
     signature = {n: detect(layer.passport_affine()[0][0]) for n, layer in passport_layers(network).items()}
-    return network, Claim(passport, signature, Thresholds(None, 0.03))
+    return network, PassportClaim(passport, signature, thresholds=Thresholds(None, 0.03))
 
 
 def test_f_is_definition_1():
@@ -94,19 +95,23 @@ def test_the_signature_is_read_from_public_weights_and_the_claim_alone(owned, im
 def test_a_wrong_claim_is_not_verified(owned, images):
     network, claim = owned
     flipped = {name: -bits for name, bits in claim.signature.items()}
-    verdict = judge(strip(network), Claim(claim.passport, flipped, claim.thresholds), images, forged=0)
+    verdict = judge(
+        strip(network), PassportClaim(claim.passport, flipped, thresholds=claim.thresholds), images, forged=0
+    )
     assert sum(verdict.reading.agreeing.values()) == 0
     assert verdict.reading.p_value == 1
     assert not verdict.verified
     stranger = {name: torch.randn_like(maps) for name, maps in claim.passport.items()}
-    verdict = judge(strip(network), Claim(stranger, claim.signature, claim.thresholds), images, forged=0)
+    verdict = judge(
+        strip(network), PassportClaim(stranger, claim.signature, thresholds=claim.thresholds), images, forged=0
+    )
     assert 0.3 < verdict.reading.agreement < 0.7
     assert not verdict.verified
 
 
 def test_fidelity_alone_or_a_signature_alone_is_not_enough(owned, images):
     network, claim = owned
-    unreachable = Claim(claim.passport, claim.signature, Thresholds(0.99, 0.03))
+    unreachable = PassportClaim(claim.passport, claim.signature, thresholds=Thresholds(0.99, 0.03))
     verdict = judge(strip(network), unreachable, images, forged=0)
     assert verdict.reading.agreement == 1
     assert not verdict.fidelity.holds
@@ -120,7 +125,9 @@ def test_trigger_accuracy_with_and_without_the_passport(owned, images):
     with torch.no_grad():
         said = plain((pixels.permute(0, 3, 1, 2) / 255 - 0.5) / 0.25).argmax(1)
     said[:5] = (said[:5] + 1) % 10
-    marked = Claim(claim.passport, claim.signature, claim.thresholds, trigger_pixels=pixels, trigger_labels=said)
+    marked = PassportClaim(
+        claim.passport, claim.signature, thresholds=claim.thresholds, trigger_pixels=pixels, trigger_labels=said
+    )
     verdict = judge(plain, marked, images, forged=0)
     assert verdict.trigger_accuracy == 0.75
     assert verdict.trigger_accuracy_passport is not None
@@ -148,7 +155,9 @@ def test_the_same_seed_gives_the_same_verdict(owned, images):
 def test_a_v1_network_is_judged_from_its_locked_weights(images):
     locked, _, passport = protected("alexnet", "bn", public_affine=False)
     layers = passport_layers(locked)
-    claim = Claim(passport, {n: detect(layer.passport_affine()[0][0]) for n, layer in layers.items()}, Thresholds(None))
+    claim = PassportClaim(
+        passport, {n: detect(layer.passport_affine()[0][0]) for n, layer in layers.items()}, thresholds=Thresholds(None)
+    )
     suspect = small("alexnet", "bn")
     suspect.load_state_dict(locked.state_dict(), strict=False)
     verdict = judge(suspect, claim, images, forged=1)

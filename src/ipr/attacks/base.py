@@ -10,13 +10,16 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from ipr.claim import Claim
 from ipr.data.images import ImageData, normalise
 from ipr.errors import InputError
-from ipr.passport.claim import Claim
+from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import Branch
 from ipr.passport.surgery import protect, strip
 from ipr.schemes.base import Scheme
 from ipr.schemes.recipe import Recipe
+
+PASSPORTS = ("passport_v1", "passport_v2", "passport_v3")
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,17 @@ class Victim:
     claim: Claim
     scheme: str
 
+    @property
+    def passport_claim(self) -> PassportClaim:
+        """The owner's claim, of a passport scheme: `Attack.schemes` sees to it."""
+        assert isinstance(self.claim, PassportClaim)
+        return self.claim
+
     def in_use(self, example: Tensor) -> nn.Module:
         """The network as whoever uses it holds it: with the distributed passport folded in (V1), else as it is."""
         if self.scheme != "passport_v1":
             return self.suspect
-        return strip(protect(self.suspect, self.claim.passport, example, public_affine=True), Branch.PRIVATE)
+        return strip(protect(self.suspect, self.passport_claim.passport, example, public_affine=True), Branch.PRIVATE)
 
 
 @dataclass(frozen=True)
@@ -49,11 +58,13 @@ class Attacked:
         claims: what tells the point of the attack's curve (`rate=0.6`) -> the claim.
         freed: whether the suspect's own scales at the protected layers are what is left of the passport's, so that the
             signature is read from them too (V1, whose passport was folded in before it was trained on).
+        iterations: steps of a forgery that has no epochs.
     """
 
     suspect: nn.Module
     claims: Mapping[str, Claim]
     freed: bool = False
+    iterations: int | None = None
 
 
 class Fit(Protocol):
@@ -72,6 +83,7 @@ class Attack(ABC):
         section: where the paper describes it.
         attacker_has: the threat model.
         schemes: the schemes that it applies to.
+        needs: why it applies to no other.
     """
 
     name: str = "???"
@@ -79,7 +91,15 @@ class Attack(ABC):
     kind: ClassVar[str]
     section: ClassVar[str]
     attacker_has: ClassVar[str]
-    schemes: ClassVar[tuple[str, ...]] = ("passport_v1", "passport_v2", "passport_v3")
+    schemes: ClassVar[tuple[str, ...]] = PASSPORTS
+    needs: ClassVar[str] = "the scheme has no passport"
+
+    @classmethod
+    def inapplicable(cls, scheme: str) -> str | None:
+        """Why the attack does not apply to a scheme; None where it does."""
+        if scheme in cls.schemes:
+            return None
+        return "nothing is embedded in it" if scheme == "baseline" else cls.needs
 
     def check(self, scheme: str) -> None:
         """Refuses what the attack does not apply to, and settings out of range.
@@ -87,10 +107,9 @@ class Attack(ABC):
         Raises:
             InputError: naming the field.
         """
-        if scheme not in self.schemes:
-            raise InputError(
-                "attack", self.name, f"does not apply to scheme={scheme}", f"choose among: {', '.join(self.schemes)}"
-            )
+        if reason := self.inapplicable(scheme):
+            what = f"does not apply to scheme={scheme}, because {reason}"
+            raise InputError("attack", self.name, what, f"choose among: {', '.join(self.schemes)}")
 
     @abstractmethod
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:

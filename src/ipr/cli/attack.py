@@ -12,8 +12,11 @@ def execute(config: AttackConfig) -> int:
     from ipr.reports.terminal import attack_table
     from ipr.runs.attack import attack
 
-    run = attack(config)
     console = Console()
+    if config.skip_inapplicable and (reason := config.attack.inapplicable(config.scheme.name)):
+        console.print(f"{config.attack.name} on {config.scheme.name}: does not apply, because {reason}", soft_wrap=True)
+        return 0
+    run = attack(config)
     console.print(attack_table(run.rows))
     console.print(f"{'found' if run.found else 'made'}: {run.folder.path}", highlight=False, soft_wrap=True)
     return 0

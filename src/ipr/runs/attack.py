@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from torch import nn
 from ipr.attacks.base import Attack, Attacked, Victim, example_of
 from ipr.data.images import ImageData
 from ipr.errors import InputError
-from ipr.passport.claim import Claim, load_claim
+from ipr.passport.claim import PassportClaim
 from ipr.passport.surgery import find_layers
 from ipr.runs.build import load_suspect, open_images
 from ipr.runs.config import MISSING, DatasetConfig, TrainConfig
@@ -28,6 +28,7 @@ from ipr.runs.store import RunFolder, run_key, write_atomically
 from ipr.runs.train import Run, device, train
 from ipr.schemes.base import Scheme
 from ipr.signature import agreeing_bits, detect
+from ipr.verification.claims import load_claim
 from ipr.verification.fidelity import LabelledImages, accuracy
 from ipr.verification.outcome import Outcome, outcome_of
 from ipr.verification.verdict import judge_claims
@@ -42,6 +43,8 @@ class AttackConfig(TrainConfig):
     attack: Attack = MISSING
     transfer: DatasetConfig | None = None  # another data set for the attacker (finetune)
     attack_seed: int = 0
+    attack_epochs: int | None = None  # for sweeps: the epochs of every attack that trains, whatever its own default
+    skip_inapplicable: bool = False  # for sweeps: pass over what an attack does not apply to
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class AttackRow(Outcome):
         point: where on the attack's curve, e.g. `rate=0.6`; "" where it has one point.
         seconds: what it took to bring this point about, training included, judging not. Points that come of one
             suspect share it.
+        iterations: steps of a forgery that has no epochs; None elsewhere.
         share_of_training: the same as a fraction of the victim's training.
     """
 
@@ -70,6 +74,7 @@ class AttackRow(Outcome):
     test_images: int = 0
     victim_epochs: int = 0
     attack_epochs: int | None = None
+    iterations: int | None = None
     seed: int = 0
     attack_seed: int = 0
     tags: str = ""
@@ -99,6 +104,8 @@ def attack(config: AttackConfig) -> AttackRun:
         InputError: the configuration asks for something that cannot be.
     """
     check(config)
+    if config.attack_epochs is not None and hasattr(config.attack, "epochs"):
+        config = replace(config, attack=replace(config.attack, epochs=config.attack_epochs))  # type: ignore[call-arg]
     config.attack.check(config.scheme.name)
     data = open_images(config.dataset, config.paths)
     own = data if config.transfer is None else open_images(config.transfer, config.paths)
@@ -209,12 +216,12 @@ def _carry_out(
             if not wanted:
                 continue
             verdicts = judge_claims(network, list(wanted.values()), images)
-            freed = _freed_bits(network, claim, own) if one.freed else None
+            freed = _freed_bits(network, victim.passport_claim, own) if one.freed else None
             for (point, forged), verdict in zip(wanted.items(), verdicts, strict=True):
                 outcome = outcome_of(
                     claim, forged, verdict, accuracy_before=before, same_task=own is data, bits_freed=freed
                 )
-                rows[point] = _row(config, data, run, folder, point, outcome, clock.seconds)
+                rows[point] = _row(config, data, run, folder, point, outcome, one.iterations, clock.seconds)
                 with (folder.path / "rows.jsonl").open("a") as file:
                     file.write(json.dumps(asdict(rows[point])) + "\n")
                 if not isinstance(logger, bool):
@@ -253,7 +260,7 @@ class _Pause:
         self.clock.skip(time.perf_counter() - self.started)
 
 
-def _freed_bits(network: nn.Module, owner: Claim, data: ImageData) -> int:
+def _freed_bits(network: nn.Module, owner: PassportClaim, data: ImageData) -> int:
     places = find_layers(network, example_of(data, network), owner.layers)
     scales = {place.conv: network.get_submodule(place.norm).get_parameter("weight").detach() for place in places}
     return sum(agreeing_bits(detect(scales[name]).cpu(), bits) for name, bits in owner.signature.items())
@@ -264,7 +271,14 @@ def _numbers(row: AttackRow) -> dict[str, float]:
 
 
 def _row(
-    config: AttackConfig, data: ImageData, run: Run, folder: RunFolder, point: str, outcome: Outcome, seconds: float
+    config: AttackConfig,
+    data: ImageData,
+    run: Run,
+    folder: RunFolder,
+    point: str,
+    outcome: Outcome,
+    iterations: int | None,
+    seconds: float,
 ) -> AttackRow:
     return AttackRow(
         **asdict(outcome),
@@ -283,6 +297,7 @@ def _row(
         test_images=data.test_labels.numel(),
         victim_epochs=config.trainer.max_epochs,
         attack_epochs=getattr(config.attack, "epochs", None),
+        iterations=iterations,
         seed=config.seed,
         attack_seed=config.attack_seed,
         tags=" ".join(sorted(config.tags)),

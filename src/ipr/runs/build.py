@@ -11,12 +11,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ipr.claim import Claim, Thresholds
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData, normalise
 from ipr.data.trigger_sets import TriggerSet, abstract_trigger_set, folder_trigger_set
 from ipr.errors import InputError
 from ipr.models import build_model
-from ipr.passport.claim import Claim, Thresholds
+from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import image_passport, random_passport, shuffled_passport, with_energy
 from ipr.passport.surgery import ConvNorm, Passport, find_layers, protect
 from ipr.randomness import derive_seed, generator
@@ -89,7 +90,7 @@ def make_claim(
     )
     triggers = make_trigger_set(config, data) if has_triggers(scheme) else None
     passport = with_energy(make_passport(config, data, layers, trained), network, config.passport.energy)
-    return Claim(
+    return PassportClaim(
         passport=passport,
         signature=signature,
         thresholds=Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value),
@@ -151,6 +152,7 @@ def build_scheme(config: TrainConfig, data: ImageData, claim: Claim | None) -> S
         return Baseline(network, recipe, classes)
     scheme = config.scheme
     assert isinstance(scheme, PassportSchemeConfig)
+    assert isinstance(claim, PassportClaim)
     loss = SignatureLoss(scheme.sign_loss_weight, scheme.gamma_0, scheme.gamma_regulariser)
     triggers = None
     if claim.trigger_pixels is not None and claim.trigger_labels is not None:

@@ -15,7 +15,7 @@ import torch
 from ipr.errors import InputError
 from ipr.runs.store import write_atomically
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Record:
     fidelity_threshold: float | None
     bits_total: int | None
     bits_agreeing: int | None
+    correlation: float | None
     p_value: float | None
     p_value_log10: float | None
     p_value_threshold: float | None

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from ipr.claim import Thresholds
 from ipr.data.images import ImageData
 from ipr.errors import InputError
-from ipr.passport.claim import Thresholds
 from ipr.runs.config import SECRETS, PassportSchemeConfig, PassportV1Config, PassportV3Config, SchemeConfig, TrainConfig
 from ipr.runs.store import run_key, secret_digest
 

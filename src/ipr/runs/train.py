@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
+from ipr.claim import Claim, Thresholds
 from ipr.data.images import ImageData
-from ipr.passport.claim import Claim, Thresholds, load_claim
 from ipr.runs.build import build_scheme, load_suspect, make_claim, open_images, save_weights
 from ipr.runs.config import PassportSchemeConfig, PassportV2Config, SchemeConfig, TrainConfig
 from ipr.runs.fit import fit
@@ -22,6 +22,7 @@ from ipr.runs.logging import dashboard, read_metrics, show_record
 from ipr.runs.record import Record, commit, hardware, load_record, versions
 from ipr.runs.request import check, key_of, without_secrets
 from ipr.runs.store import RunFolder, write_atomically
+from ipr.verification.claims import load_claim
 from ipr.verification.fidelity import LabelledImages, accuracy
 from ipr.verification.verdict import Verdict, judge
 
@@ -64,11 +65,8 @@ def train(config: TrainConfig) -> Run:
 
 def _judged_as_asked(record: Record, config: TrainConfig) -> bool:
     asked = config.verification
-    return record.scheme == "baseline" or (record.forged, record.fidelity_threshold, record.p_value_threshold) == (
-        asked.forged,
-        asked.fidelity_threshold,
-        asked.p_value,
-    )
+    limits = (record.fidelity_threshold, record.p_value_threshold) == (asked.fidelity_threshold, asked.p_value)
+    return record.scheme == "baseline" or (limits and record.forged in (None, asked.forged))
 
 
 def _make(config: TrainConfig, data: ImageData, folder: RunFolder) -> Run:
@@ -153,6 +151,7 @@ def _record(
     scheme = config.scheme
     passported = isinstance(scheme, PassportSchemeConfig)
     forged = verdict.accuracy_forged if verdict else ()
+    bits = verdict.reading if verdict and not verdict.reading.images else None
     return Record(
         key=folder.key,
         kind="train",
@@ -173,16 +172,17 @@ def _record(
         tags=" ".join(sorted(config.tags)),
         parameters=sum(p.numel() for p in suspect.parameters()),
         accuracy_without=plain_accuracy,
-        accuracy_genuine=verdict.fidelity.accuracy if verdict else None,
+        accuracy_genuine=verdict.fidelity.accuracy if verdict and passported else None,
         accuracy_forged_mean=verdict.forged_mean if forged and verdict else None,
         accuracy_forged_std=verdict.forged_std if len(forged) > 1 and verdict else None,
         accuracy_forged_max=max(forged) if forged else None,
-        forged=len(forged) if verdict else None,
-        forged_passing=verdict.forged_passing if verdict else None,
+        forged=len(forged) if verdict and passported else None,
+        forged_passing=verdict.forged_passing if verdict and passported else None,
         fidelity_holds=verdict.fidelity.holds if verdict else None,
         fidelity_threshold=verdict.fidelity.threshold if verdict else None,
-        bits_total=sum(verdict.reading.total.values()) if verdict else None,
-        bits_agreeing=sum(verdict.reading.agreeing.values()) if verdict else None,
+        bits_total=sum(bits.total.values()) if bits else None,
+        bits_agreeing=sum(bits.agreeing.values()) if bits else None,
+        correlation=verdict.reading.correlation if verdict else None,
         p_value=verdict.reading.p_value if verdict else None,
         p_value_log10=verdict.reading.p_value_log10 if verdict else None,
         p_value_threshold=verdict.p_value_threshold if verdict else None,

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ipr.passport.claim import Claim
-from ipr.signature import agreeing_bits
+from ipr.claim import Claim
 from ipr.verification.verdict import Verdict
 
 
@@ -19,12 +18,14 @@ class Outcome:
         accuracy_before: what the victim reaches as it is used; for a forged claim, with the genuine passport (M_t).
         accuracy_after: what the attacked suspect reaches as it is used; for a forged claim, with that claim.
         accuracy_claimed: accuracy with the claimed passport or scales.
-        bits_total, bits_agreeing, p_value_log10: the claimed signature read with what is claimed.
+        bits_total, bits_agreeing: the claimed signature read with what is claimed; None for a trigger set.
+        correlation: see `Reading`.
+        p_value_log10: the chance of reading this much of the mark by guessing.
         bits_freed: bits of it that the suspect's own, freed scales spell; None where no scale was freed.
-        dissimilarity: the share of bits in which the claimed signature differs from the owner's.
+        dissimilarity: the share of bits, or of trigger images, in which the claim differs from the owner's.
         trigger_accuracy, trigger_accuracy_passport: see `Verdict`.
-        forged: (a) the claim brings another signature than the owner's (Proposition 1 asks B' != B).
-        verified: (b) the claimed signature is read: chance does not explain it.
+        forged: (a) the claim brings another signature or trigger set than the owner's (Proposition 1 asks B' != B).
+        verified: (b) what is claimed is read: chance does not explain it.
         fidelity_kept: (c) for a forged claim, its accuracy is the owner's within epsilon_f; for the owner's claim, the
             suspect lost no more than epsilon_f (None, which counts as kept, where the task is another one).
         attack_succeeded: a forged claim is verified and keeps fidelity, or the owner's is no longer verified although
@@ -34,9 +35,10 @@ class Outcome:
     accuracy_before: float
     accuracy_after: float
     accuracy_claimed: float
-    bits_total: int
-    bits_agreeing: int
+    bits_total: int | None
+    bits_agreeing: int | None
     bits_freed: int | None
+    correlation: float | None
     p_value_log10: float
     dissimilarity: float
     trigger_accuracy: float | None
@@ -60,10 +62,10 @@ def outcome_of(
         same_task: whether the suspect was judged on the victim's task.
         bits_freed: see `Outcome`.
     """
-    total = sum(verdict.reading.total.values())
-    differing = total - sum(agreeing_bits(claim.signature[name], bits) for name, bits in owner.signature.items())
-    forged = differing > 0
-    verified = verdict.reading.p_value <= verdict.p_value_threshold
+    reading = verdict.reading
+    dissimilarity = claim.dissimilarity(owner)
+    forged = dissimilarity > 0
+    verified = reading.p_value <= verdict.p_value_threshold
     kept: bool | None
     if not _same_secrets(owner, claim):
         accuracy_before, after, kept = verdict.fidelity.target, verdict.fidelity.accuracy, verdict.fidelity.holds
@@ -76,11 +78,12 @@ def outcome_of(
         accuracy_before=accuracy_before,
         accuracy_after=after,
         accuracy_claimed=verdict.fidelity.accuracy,
-        bits_total=total,
-        bits_agreeing=sum(verdict.reading.agreeing.values()),
+        bits_total=None if reading.images else sum(reading.total.values()),
+        bits_agreeing=None if reading.images else sum(reading.agreeing.values()),
         bits_freed=bits_freed,
-        p_value_log10=verdict.reading.p_value_log10,
-        dissimilarity=differing / total,
+        correlation=reading.correlation,
+        p_value_log10=reading.p_value_log10,
+        dissimilarity=dissimilarity,
         trigger_accuracy=verdict.trigger_accuracy,
         trigger_accuracy_passport=verdict.trigger_accuracy_passport,
         forged=forged,

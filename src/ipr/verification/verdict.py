@@ -9,15 +9,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from ipr.claim import Claim, Reading
 from ipr.errors import InputError
-from ipr.passport.claim import Claim
+from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import energies, random_passport, with_energy
 from ipr.passport.layer import Branch, presenting
 from ipr.passport.surgery import ConvNorm, find_layers, protect
 from ipr.randomness import generator
 from ipr.signature import detect
-from ipr.verification.fidelity import Fidelity, LabelledImages, accuracies
-from ipr.verification.verify import Reading, read_signature
+from ipr.verification.fidelity import Fidelity, LabelledImages, accuracies, accuracy
+from ipr.verification.verify import read_signature
+from ipr.watermarks.claim import WatermarkClaim
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,10 @@ class Verdict:
     """What a judge finds.
 
     Attributes:
-        fidelity: F with the claimed passport presented.
+        fidelity: F with the claimed passport presented; a watermark leaves the network as it is.
         accuracy_without: accuracy with no passport: the network as it was given away. Fraction, as all accuracies.
         accuracy_forged: accuracy with each of K forged passports.
-        reading: V, the signature read with the claimed passport.
+        reading: V, the signature, or the trigger set, read with what is claimed.
         trigger_accuracy: fraction of the trigger images that get their assigned label with no passport (black box);
             None where the claim has no trigger set.
         trigger_accuracy_passport: the same with the claimed passport.
@@ -79,9 +81,9 @@ def judge(
 
     Args:
         suspect: a plain network; left as it was.
-        claim: passport, signature, trigger set, thresholds.
+        claim: of any kind.
         images: what fidelity is measured on.
-        forged: K, the number of forged passports.
+        forged: K, the number of forged passports; none are tried beside a watermark, whose claim changes no accuracy.
         seed: draws them.
         progress: advanced once per batch of 64 images.
 
@@ -89,7 +91,7 @@ def judge(
         InputError: the claim's passport does not fit the suspect.
     """
     example = next(images.batches(1, next(suspect.parameters()).device))[0]
-    rivals = forged_at_random(suspect, claim, example, forged, seed)
+    rivals = forged_at_random(suspect, claim, example, forged, seed) if isinstance(claim, PassportClaim) else []
     verdict, *others = judge_claims(suspect, [claim, *rivals], images, progress=progress)
     return replace(verdict, accuracy_forged=tuple(other.fidelity.accuracy for other in others))
 
@@ -97,17 +99,49 @@ def judge(
 def judge_claims(
     suspect: nn.Module, claims: Sequence[Claim], images: LabelledImages, *, progress: Iterable[None] | None = None
 ) -> list[Verdict]:
-    """Judges rival claims to the same layers of one suspect, in one pass through what lies before the first of them.
+    """Judges rival claims to one suspect: passports for the same layers in one pass through what lies before them.
 
     Args:
         suspect: a plain network; left as it was.
-        claims: one or more, for the same layers.
+        claims: one or more, all passports or all watermarks.
         images: what fidelity is measured on.
         progress: advanced once per batch of 64 images.
 
     Raises:
         InputError: a claim does not fit the suspect.
     """
+    passports = [claim for claim in claims if isinstance(claim, PassportClaim)]
+    watermarks = [claim for claim in claims if isinstance(claim, WatermarkClaim)]
+    if len(passports) == len(claims):
+        return _judge_passports(suspect, passports, images, progress)
+    if len(watermarks) == len(claims):
+        return _judge_watermarks(suspect, watermarks, images)
+    raise InputError("claims", len(claims), "passports and watermarks are not judged together", "judge them apart")
+
+
+def _judge_watermarks(suspect: nn.Module, claims: Sequence[WatermarkClaim], images: LabelledImages) -> list[Verdict]:
+    found = accuracy(suspect, images)
+    verdicts = []
+    for claim in claims:
+        reading, limits = claim.read(suspect, images.mean, images.std), claim.thresholds
+        target = found if limits.target_accuracy is None else limits.target_accuracy
+        verdicts.append(
+            Verdict(
+                fidelity=Fidelity(found, target, limits.fidelity),
+                accuracy_without=found,
+                accuracy_forged=(),
+                reading=reading,
+                trigger_accuracy=reading.agreement if reading.images else None,
+                trigger_accuracy_passport=None,
+                p_value_threshold=limits.p_value,
+            )
+        )
+    return verdicts
+
+
+def _judge_passports(
+    suspect: nn.Module, claims: Sequence[PassportClaim], images: LabelledImages, progress: Iterable[None] | None
+) -> list[Verdict]:
     example = next(images.batches(1, next(suspect.parameters()).device))[0]
     places = find_layers(suspect, example, claims[0].layers)
     for claim in claims:
@@ -121,7 +155,7 @@ def judge_claims(
     with presenting(protected, together):
         without, *found = accuracies(protected, images, Branch.PUBLIC, Branch.PRIVATE, progress=progress)
     verdicts = []
-    for claim, affine, accuracy in zip(claims, affines, found, strict=True):
+    for claim, affine, reached in zip(claims, affines, found, strict=True):
         triggers: tuple[float | None, float | None] = (None, None)
         if claim.trigger_pixels is not None and claim.trigger_labels is not None:
             marked = LabelledImages(claim.trigger_pixels, claim.trigger_labels, images.mean, images.std)
@@ -129,10 +163,10 @@ def judge_claims(
                 public, private = accuracies(protected, marked, Branch.PUBLIC, Branch.PRIVATE)
             triggers = public, private
         limits = claim.thresholds
-        target = accuracy if limits.target_accuracy is None else limits.target_accuracy
+        target = reached if limits.target_accuracy is None else limits.target_accuracy
         verdicts.append(
             Verdict(
-                fidelity=Fidelity(accuracy, target, limits.fidelity),
+                fidelity=Fidelity(reached, target, limits.fidelity),
                 accuracy_without=without,
                 accuracy_forged=(),
                 reading=read_signature({n: g[0] for n, (g, _) in affine.items()}, claim.signature, claim.text_bytes),
@@ -144,7 +178,7 @@ def judge_claims(
     return verdicts
 
 
-def check_fit(places: Sequence[ConvNorm], claim: Claim) -> None:
+def check_fit(places: Sequence[ConvNorm], claim: PassportClaim) -> None:
     """Refuses a claim whose passport or scales have other shapes than the layers.
 
     Raises:
@@ -166,7 +200,9 @@ def check_fit(places: Sequence[ConvNorm], claim: Claim) -> None:
             )
 
 
-def forged_at_random(suspect: nn.Module, claim: Claim, example: Tensor, count: int, seed: int) -> list[Claim]:
+def forged_at_random(
+    suspect: nn.Module, claim: PassportClaim, example: Tensor, count: int, seed: int
+) -> list[PassportClaim]:
     """Claims of forgers who know the architecture alone (Section IV-D, fake1): random passports.
 
     Each is given the energy |S| of the claimed passport at every layer, and claims as its signature whatever signs its
@@ -190,7 +226,7 @@ def forged_at_random(suspect: nn.Module, claim: Claim, example: Tensor, count: i
     return forgeries
 
 
-def claim_of_signs(claim: Claim, suspect: nn.Module) -> Claim:
+def claim_of_signs(claim: PassportClaim, suspect: nn.Module) -> PassportClaim:
     """The same claim with the signature that its own scales spell, no text and no trigger set."""
     with torch.no_grad():
         signature = {name: detect(gamma[0]).cpu() for name, (gamma, _) in claim.affines(suspect).items()}

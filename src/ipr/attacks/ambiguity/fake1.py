@@ -31,5 +31,5 @@ class Fake1(Attack):
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
         example = example_of(data, victim.suspect)
-        forgeries = forged_at_random(victim.suspect, victim.claim, example, self.passports, seed)
+        forgeries = forged_at_random(victim.suspect, victim.passport_claim, example, self.passports, seed)
         yield Attacked(victim.suspect, {f"passport={i}": claim for i, claim in enumerate(forgeries)})

@@ -105,15 +105,17 @@ class Fake2(Attack):
         source = generator(seed, "signs to start from")
         start = {
             name: torch.randint(0, 2, bits.shape, generator=source) * 2 - 1
-            for name, bits in victim.claim.signature.items()
+            for name, bits in victim.passport_claim.signature.items()
         }
-        forged = replace(victim.claim, passport={}, scales=self._search(victim, data, fit, "fake2", start, None))
+        forged = replace(
+            victim.passport_claim, passport={}, scales=self._search(victim, data, fit, "fake2", start, None)
+        )
         yield Attacked(victim.suspect, {"": claim_of_signs(forged, victim.suspect)})
 
     def _search(
         self, victim: Victim, data: ImageData, fit: Fit, name: str, start: Signature, signature: Signature | None
     ) -> dict[str, Tensor]:
-        claim = victim.claim
+        claim = victim.passport_claim
         protected = protect(victim.suspect, claim.passport, example_of(data, victim.suspect), public_affine=True)
         search = ScaleSearch(
             protected, constant_rate(self.lr, self.weight_decay), len(data.classes), start=start, signature=signature
@@ -142,7 +144,7 @@ class Fake2Signature(Fake2):
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
         for share in self.dissimilarity:
-            bits = flipped(victim.claim.signature, share, generator(seed, f"{share} of the signature"))
+            bits = flipped(victim.passport_claim.signature, share, generator(seed, f"{share} of the signature"))
             scales = self._search(victim, data, fit, f"dissimilarity-{share:g}", bits, bits)
-            forged = replace(victim.claim, passport={}, scales=scales, signature=bits, text_bytes=0)
+            forged = replace(victim.passport_claim, passport={}, scales=scales, signature=bits, text_bytes=0)
             yield Attacked(victim.suspect, {f"dissimilarity={share:g}": forged})

@@ -116,7 +116,7 @@ class Fake3(Attack):
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
-        claim = victim.claim
+        claim = victim.passport_claim
         for share in self.dissimilarity:
             bits = flipped(claim.signature, share, generator(seed, f"{share} of the signature"))
             search = PassportSearch(

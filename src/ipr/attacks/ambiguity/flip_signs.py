@@ -35,7 +35,7 @@ class FlipSigns(Attack):
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
-        genuine = victim.claim.affines(victim.suspect)
+        genuine = victim.passport_claim.affines(victim.suspect)
         names = list(genuine)
         sizes = range(1, len(names) + 1) if len(names) <= 3 else (len(names),)
         claims = {}
@@ -48,6 +48,6 @@ class FlipSigns(Attack):
                     name: torch.cat([gamma * turned[name].to(gamma) if name in turned else gamma, beta])
                     for name, (gamma, beta) in genuine.items()
                 }
-                forged = replace(victim.claim, passport={}, scales=scales)
+                forged = replace(victim.passport_claim, passport={}, scales=scales)
                 claims[f"rate={rate:g} layers={where}"] = claim_of_signs(forged, victim.suspect)
         yield Attacked(victim.suspect, claims)

@@ -45,11 +45,13 @@ class PartialSignature(Attack):
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
-        genuine, claims = victim.claim.affines(victim.suspect), {}
+        genuine, claims = victim.passport_claim.affines(victim.suspect), {}
         for wrong in self.wrong:
-            bits = with_wrong_bytes(victim.claim.signature, wrong, generator(seed, f"{wrong} of the signature"))
+            bits = with_wrong_bytes(
+                victim.passport_claim.signature, wrong, generator(seed, f"{wrong} of the signature")
+            )
             scales = {
                 name: torch.cat([gamma.abs() * bits[name].to(gamma), beta]) for name, (gamma, beta) in genuine.items()
             }
-            claims[f"wrong={wrong:g}"] = replace(victim.claim, passport={}, scales=scales, signature=bits)
+            claims[f"wrong={wrong:g}"] = replace(victim.passport_claim, passport={}, scales=scales, signature=bits)
         yield Attacked(victim.suspect, claims)

@@ -40,7 +40,7 @@ class Overwrite(Attack):
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
-        example, claim = example_of(data, victim.suspect), victim.claim
+        example, claim = example_of(data, victim.suspect), victim.passport_claim
         places = find_layers(victim.suspect, example, claim.layers)
         source = generator(seed, "second passport")
         passport = with_energy(
