@@ -11,11 +11,12 @@ from ipr.attacks.ambiguity.fake3 import PassportSearch
 from ipr.attacks.ambiguity.flip_signs import FlipSigns
 from ipr.attacks.ambiguity.partial_signature import with_wrong_bytes
 from ipr.attacks.base import constant_rate, example_of, flipped
-from ipr.attacks.removal.finetune import Finetune, classifier_of
+from ipr.attacks.removal.finetune import Finetune
 from ipr.attacks.removal.prune import pruned
+from ipr.models.use import classifier_of, evaluating
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import passport_layers
-from ipr.passport.surgery import evaluating, protect
+from ipr.passport.surgery import protect
 from ipr.signature import detect
 from ipr.verification.claims import load_claim
 from ipr.verification.fidelity import Fidelity, LabelledImages, accuracy

@@ -8,8 +8,9 @@ from torch.nn import functional
 from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
 from ipr.passport.layer import passport_layers, patch_mean
-from ipr.schemes.passport import PassportV1, PassportV2, PassportV3, SignatureLoss, TriggerSamples
+from ipr.schemes.passport import PassportV1, PassportV2, PassportV3, SignatureLoss
 from ipr.schemes.recipe import Recipe
+from ipr.schemes.triggers import TriggerSamples
 from ipr.signature import draw_signature
 from references import naive_affine, naive_protect, protected, two_passes
 

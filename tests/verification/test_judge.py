@@ -3,10 +3,11 @@ import torch
 
 from ipr.claim import Thresholds
 from ipr.errors import InputError
+from ipr.models.use import evaluating
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.layer import passport_layers, patch_mean, presenting, scale_and_shift
-from ipr.passport.surgery import evaluating, find_layers, strip
+from ipr.passport.surgery import find_layers, strip
 from ipr.randomness import generator
 from ipr.signature import detect
 from ipr.verification.fidelity import Fidelity, LabelledImages, accuracy

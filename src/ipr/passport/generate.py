@@ -14,8 +14,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ipr.errors import InputError
+from ipr.models.use import evaluating
 from ipr.passport.layer import patch_mean
-from ipr.passport.surgery import ConvNorm, Passport, evaluating
+from ipr.passport.surgery import ConvNorm, Passport
 
 
 def random_passport(layers: Sequence[ConvNorm], generator: Generator) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ipr.errors import InputError
+from ipr.models.use import evaluating
 from ipr.passport.layer import (
     Branch,
     PassportBatchNorm2d,
@@ -52,19 +53,6 @@ class ConvNorm:
     norm: str
     input_shape: tuple[int, int, int]
     channels: int
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Inside, the network is in evaluation mode without gradients; afterwards every module is as it was."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 @contextmanager

@@ -34,8 +34,9 @@ from ipr.runs.config import (
 from ipr.runs.request import has_triggers
 from ipr.schemes.base import Scheme
 from ipr.schemes.baseline import Baseline
-from ipr.schemes.passport import PassportV1, PassportV2, PassportV3, SignatureLoss, TriggerSamples
+from ipr.schemes.passport import PassportV1, PassportV2, PassportV3, SignatureLoss
 from ipr.schemes.recipe import Recipe
+from ipr.schemes.triggers import TriggerSamples
 from ipr.signature import draw_signature
 
 

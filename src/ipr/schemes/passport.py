@@ -8,13 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ipr.data.images import ImageData, normalise
-from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
 from ipr.passport.layer import Branch, answering_with, forward_side_by_side, passport_layers
-from ipr.randomness import generator
 from ipr.schemes.base import Scheme
 from ipr.schemes.recipe import Recipe
+from ipr.schemes.triggers import TriggerSamples
 from ipr.signature import Signature, sign_loss
 
 
@@ -41,44 +39,6 @@ class SignatureLoss:
             if not good:
                 value = self.weight if field == "sign_loss_weight" else getattr(self, field)
                 raise InputError(f"scheme.{field}", value, "is out of range", "give a positive number, e.g. 0.1")
-
-
-class TriggerSamples(nn.Module):
-    """Appends t trigger images to every batch (line 8 of Algorithm 2, line 12 of Algorithm 6).
-
-    The images stay in non-persistent buffers: no checkpoint holds them.
-
-    Args:
-        triggers: the trigger set.
-        per_step: t; 2 by default [2].
-        data: gives the normalisation.
-        seed: with the epoch, decides the order.
-    """
-
-    pixels: Tensor
-    labels: Tensor
-
-    def __init__(self, triggers: TriggerSet, per_step: int, data: ImageData, seed: int) -> None:
-        super().__init__()
-        if not 1 <= per_step <= triggers.labels.numel():
-            raise InputError(
-                "trigger_set.per_step", per_step, f"the trigger set has {triggers.labels.numel()} images", "give e.g. 2"
-            )
-        self.per_step, self.seed = per_step, seed
-        self.register_buffer("pixels", normalise(triggers.pixels, data.mean, data.std), persistent=False)
-        self.register_buffer("labels", triggers.labels, persistent=False)
-        self.register_buffer("order", torch.arange(triggers.labels.numel()), persistent=False)
-
-    def start_epoch(self, epoch: int) -> None:
-        """Draws the order of an epoch from (seed, epoch)."""
-        order = torch.randperm(self.labels.numel(), generator=generator(self.seed, f"triggers of epoch {epoch}"))
-        self.order = order.to(self.labels.device)
-
-    def appended(self, x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """The batch of a step with its trigger images and labels behind it."""
-        positions = torch.arange(step * self.per_step, (step + 1) * self.per_step, device=self.order.device)
-        chosen = self.order[positions % self.order.numel()]
-        return torch.cat([x, self.pixels[chosen]]), torch.cat([y, self.labels[chosen]])
 
 
 class PassportScheme(Scheme):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ipr.data.images import normalise
+from ipr.models.use import evaluating
 from ipr.passport.layer import Branch, forward_side_by_side
-from ipr.passport.surgery import evaluating
 
 
 @dataclass(frozen=True)

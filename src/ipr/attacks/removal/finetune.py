@@ -11,21 +11,9 @@ from torch import nn
 
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, require
 from ipr.data.images import ImageData
-from ipr.errors import InputError
+from ipr.models.use import classifier_of
 from ipr.randomness import derive_seed
 from ipr.schemes.baseline import Baseline
-
-
-def classifier_of(network: nn.Module) -> tuple[str, nn.Linear]:
-    """The last linear layer of a network and its name.
-
-    Raises:
-        InputError: there is none.
-    """
-    found = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-    if not found:
-        raise InputError("attack", "finetune", "the network has no linear classifier", "choose another model")
-    return found[-1]
 
 
 class Finetuning(Baseline):

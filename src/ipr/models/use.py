@@ -1,0 +1,76 @@
+"""Using any network from outside: evaluation mode, its parts by their kind, and its answers and features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ipr.errors import InputError
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Inside, the network is in evaluation mode without gradients; afterwards every module is as it was."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Inside, the network is in evaluation mode and its weights take no gradients, while its inputs may."""
+    learning = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    modes = {module: module.training for module in network.modules()}
+    network.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, learns in learning.items():
+            parameter.requires_grad_(learns)
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def classifier_of(network: nn.Module) -> tuple[str, nn.Linear]:
+    """The last linear layer of a network and its name.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not found:
+        raise InputError("model", type(network).__name__, "has no linear classifier", "choose another model")
+    return found[-1]
+
+
+def convolution_of(network: nn.Module, name: str) -> tuple[str, nn.Conv2d]:
+    """A convolution by its name, or the first one in the module of that name; with its full name.
+
+    Raises:
+        InputError: there is none.
+    """
+    convolutions = {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d)}
+    for found, convolution in convolutions.items():
+        if found == name or found.startswith(f"{name}."):
+            return found, convolution
+    raise InputError("scheme.layer", name, "is no convolution", f"choose among: {', '.join(convolutions)}")
+
+
+def logits_and_features(network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """A network's logits (B, K) and what its classifier sees, (B, N), from one pass."""
+    seen: list[Tensor] = []
+    _, classifier = classifier_of(network)
+    handle = classifier.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    try:
+        logits: Tensor = network(x)
+    finally:
+        handle.remove()
+    return logits, seen[0]
