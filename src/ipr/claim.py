@@ -83,13 +83,13 @@ def reading(
     agreeing: Mapping[str, int],
     total: Mapping[str, int],
     *,
-    classes: int = 2,
+    choices: int = 2,
     text: str = "",
     images: bool = False,
     correlation: float | None = None,
 ) -> Reading:
-    """A reading with its p-value: each mark is guessed with chance 1 / classes."""
-    p_value, log10 = binomial_tail(sum(agreeing.values()), sum(total.values()), classes)
+    """A reading with its p-value: each mark is guessed among `choices` answers."""
+    p_value, log10 = binomial_tail(sum(agreeing.values()), sum(total.values()), choices)
     return Reading(agreeing, total, p_value, log10, text, images, correlation)
 
 

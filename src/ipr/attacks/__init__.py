@@ -6,6 +6,10 @@ from ipr.attacks.ambiguity.fake1 import Fake1
 from ipr.attacks.ambiguity.fake2 import Fake2, Fake2Signature
 from ipr.attacks.ambiguity.fake3 import Fake3
 from ipr.attacks.ambiguity.flip_signs import FlipSigns
+from ipr.attacks.ambiguity.forge_deepmarks import ForgeDeepMarks
+from ipr.attacks.ambiguity.forge_deepsigns import ForgeDeepSigns
+from ipr.attacks.ambiguity.forge_trigger_set import ForgeTriggerSet
+from ipr.attacks.ambiguity.forge_uchida import ForgeUchida
 from ipr.attacks.ambiguity.partial_signature import PartialSignature
 from ipr.attacks.base import Attack
 from ipr.attacks.removal.finetune import Finetune
@@ -19,6 +23,10 @@ ATTACKS: dict[str, type[Attack]] = {
     "fake3": Fake3,
     "finetune": Finetune,
     "flip_signs": FlipSigns,
+    "forge_deepmarks": ForgeDeepMarks,
+    "forge_deepsigns": ForgeDeepSigns,
+    "forge_trigger_set": ForgeTriggerSet,
+    "forge_uchida": ForgeUchida,
     "overwrite": Overwrite,
     "partial_signature": PartialSignature,
     "prune": Prune,

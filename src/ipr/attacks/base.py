@@ -20,6 +20,16 @@ from ipr.schemes.base import Scheme
 from ipr.schemes.recipe import Recipe
 
 PASSPORTS = ("passport_v1", "passport_v2", "passport_v3")
+KEY_IMAGES = (
+    "trigger_set",
+    "zhang_content",
+    "zhang_noise",
+    "zhang_unrelated",
+    "frontier_stitching",
+    "guo_potkonjak",
+)
+EVERY = (*PASSPORTS, "uchida", "deepmarks", "deepsigns", *KEY_IMAGES)
+"""The schemes that embed something."""
 
 
 @dataclass(frozen=True)

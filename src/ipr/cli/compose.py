@@ -45,6 +45,15 @@ def register(command: str = "train") -> None:
         ("passport_v1", schema.PassportV1Config),
         ("passport_v2", schema.PassportV2Config),
         ("passport_v3", schema.PassportV3Config),
+        ("uchida", schema.UchidaConfig),
+        ("deepmarks", schema.DeepMarksConfig),
+        ("deepsigns", schema.DeepSignsConfig),
+        ("trigger_set", schema.KeyImagesConfig),
+        ("zhang_content", schema.KeyImagesConfig),
+        ("zhang_noise", schema.KeyImagesConfig),
+        ("zhang_unrelated", schema.KeyImagesConfig),
+        ("frontier_stitching", schema.FrontierStitchingConfig),
+        ("guo_potkonjak", schema.GuoPotkonjakConfig),
     ):
         store.store(group="schema/scheme", name=name, node=node)
     if command == "attack":

@@ -109,6 +109,17 @@ def read_digits(image_size: int) -> RawImages:
     return RawImages(pixels[train], labels[train], pixels[test], labels[test], tuple("0123456789"))
 
 
+def read_photographs(image_size: int) -> Tensor:
+    """Crops of scikit-learn's two sample photographs, side by side: uint8 (N, image_size, image_size, 3)."""
+    from sklearn.datasets import load_sample_images
+
+    crops = []
+    for photograph in load_sample_images().images:
+        rows = torch.from_numpy(photograph.copy()).unfold(0, image_size, image_size).unfold(1, image_size, image_size)
+        crops.append(rows.permute(0, 1, 3, 4, 2).flatten(0, 1))
+    return torch.cat(crops)
+
+
 def read_image_folder(folder: Path, image_size: int) -> RawImages:
     """An image folder: `train/` and `test/` with one folder a class, or one folder a class split 80 / 20 by class.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,18 +11,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ipr.claim import Claim, Thresholds
+from ipr.claim import Claim
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData, normalise
-from ipr.data.trigger_sets import TriggerSet, abstract_trigger_set, folder_trigger_set
+from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
 from ipr.models import build_model
 from ipr.passport.claim import PassportClaim
-from ipr.passport.generate import image_passport, random_passport, shuffled_passport, with_energy
-from ipr.passport.surgery import ConvNorm, Passport, find_layers, protect
-from ipr.randomness import derive_seed, generator
+from ipr.passport.surgery import protect
+from ipr.randomness import derive_seed
 from ipr.runs.config import (
     DatasetConfig,
+    FrontierStitchingConfig,
     ModelConfig,
     PassportSchemeConfig,
     PassportV1Config,
@@ -31,13 +31,13 @@ from ipr.runs.config import (
     PathsConfig,
     TrainConfig,
 )
-from ipr.runs.request import has_triggers
 from ipr.schemes.base import Scheme
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport import PassportV1, PassportV2, PassportV3, SignatureLoss
 from ipr.schemes.recipe import Recipe
 from ipr.schemes.triggers import TriggerSamples
-from ipr.signature import draw_signature
+from ipr.schemes.watermark import embedding
+from ipr.watermarks.claim import WatermarkClaim
 
 
 def open_images(dataset: DatasetConfig, paths: PathsConfig) -> ImageData:
@@ -68,99 +68,55 @@ def plain_network(model: ModelConfig, data: ImageData, seed: int) -> nn.Module:
     return network.to(memory_format=torch.channels_last)  # as the images are: convolutions run faster
 
 
-def _example(data: ImageData) -> torch.Tensor:
+def example_image(data: ImageData) -> torch.Tensor:
+    """One normalised training image, (1, channels, H, W)."""
     return normalise(data.train_pixels[:1], data.mean, data.std)
 
 
-def make_claim(
-    config: TrainConfig, scheme: PassportSchemeConfig, data: ImageData, trained: Callable[[], nn.Module]
-) -> Claim:
-    """Passport, signature and trigger set for a new run.
+def build_scheme(
+    config: TrainConfig, data: ImageData, claim: Claim | None, trained: Callable[[], nn.Module]
+) -> tuple[Scheme, int]:
+    """The LightningModule that trains a run, with its network at the start, and for how many epochs.
 
     Args:
         config: the request.
-        scheme: its scheme.
         data: its images.
-        trained: finds or trains the plain network of the same architecture; called for feature-map passports only.
+        claim: its secrets; None for the baseline.
+        trained: finds or trains the plain network; called where the training starts from it (frontier stitching).
     """
-    seed, key = config.seed, config.passport.key
-    network = plain_network(config.model, data, seed)
-    layers = find_layers(network, _example(data), scheme.layers)
-    signature = draw_signature(
-        {layer.conv: layer.channels for layer in layers}, scheme.signature, generator(seed, "signature", key)
-    )
-    triggers = make_trigger_set(config, data) if has_triggers(scheme) else None
-    passport = with_energy(make_passport(config, data, layers, trained), network, config.passport.energy)
-    return PassportClaim(
-        passport=passport,
-        signature=signature,
-        thresholds=Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value),
-        text_bytes=len((scheme.signature or "").encode()),
-        trigger_pixels=triggers.pixels if triggers else None,
-        trigger_labels=triggers.labels if triggers else None,
-        architecture={
-            "model": asdict(config.model),
-            "channels_in": data.channels,
-            "image_size": data.image_size,
-            "num_classes": len(data.classes),
-        },
-    )
-
-
-def make_passport(
-    config: TrainConfig, data: ImageData, layers: list[ConvNorm], trained: Callable[[], nn.Module]
-) -> Passport:
-    """A passport of the kind asked for (Section III-B), as published: not yet scaled."""
-    kind, seed, key = config.passport.name, config.seed, config.passport.key
-    source = generator(seed, f"{kind} passport", key)
-    if kind == "random":
-        return random_passport(layers, source)
-    if kind not in ("image", "shuffled"):
-        raise InputError("passport.name", kind, "is unknown", "choose random, image or shuffled")
-    count = 2 * (1 if kind == "image" else config.passport.images)
-    if count > data.train_labels.numel():
-        raise InputError(
-            "passport.images",
-            config.passport.images,
-            f"needs {count} training images",
-            f"give at most {data.train_labels.numel() // 2}",
-        )
-    network = trained()
-    chosen = torch.randperm(data.train_labels.numel(), generator=source)[:count]
-    images = normalise(data.train_pixels[chosen], data.mean, data.std)
-    if kind == "image":
-        return image_passport(network, layers, images)
-    return shuffled_passport(network, layers, images, source)
-
-
-def make_trigger_set(config: TrainConfig, data: ImageData) -> TriggerSet:
-    """The trigger set asked for."""
-    wanted = config.trigger_set
-    if wanted.name == "folder":
-        return folder_trigger_set(wanted.root, data.image_size, data.channels, len(data.classes))
-    if wanted.name != "abstract":
-        raise InputError("trigger_set.name", wanted.name, "is unknown", "choose abstract or folder")
-    source = generator(config.seed, "trigger set", config.passport.key)
-    return abstract_trigger_set(wanted.size, data.image_size, data.channels, len(data.classes), source)
-
-
-def build_scheme(config: TrainConfig, data: ImageData, claim: Claim | None) -> Scheme:
-    """The LightningModule that trains a run, with its network at the start."""
-    asked = config.optimizer
+    asked, scheme, classes = config.optimizer, config.scheme, len(data.classes)
     recipe = Recipe(asked.lr, asked.momentum, asked.weight_decay, asked.schedule, asked.warmup, asked.clip_norm)
-    network, classes = plain_network(config.model, data, config.seed), len(data.classes)
+    network, epochs = plain_network(config.model, data, config.seed), config.trainer.max_epochs
     if claim is None:
-        return Baseline(network, recipe, classes)
-    scheme = config.scheme
-    assert isinstance(scheme, PassportSchemeConfig)
+        return Baseline(network, recipe, classes), epochs
+    if isinstance(claim, WatermarkClaim):
+        weights = {name: getattr(scheme, name) for name in ("weight", "centre_weight") if hasattr(scheme, name)}
+        if isinstance(scheme, FrontierStitchingConfig):
+            network, epochs = trained(), scheme.epochs
+            recipe = replace(recipe, lr=scheme.lr, schedule="constant", warmup=0.0)
+        per_step, seed = config.trigger_set.per_step, config.seed
+        return embedding(claim, network, recipe, data, per_step=per_step, seed=seed, **weights), epochs
     assert isinstance(claim, PassportClaim)
+    assert isinstance(scheme, PassportSchemeConfig)
+    return _passport_scheme(config, scheme, data, claim, network, recipe), epochs
+
+
+def _passport_scheme(
+    config: TrainConfig,
+    scheme: PassportSchemeConfig,
+    data: ImageData,
+    claim: PassportClaim,
+    network: nn.Module,
+    recipe: Recipe,
+) -> Scheme:
+    classes = len(data.classes)
     loss = SignatureLoss(scheme.sign_loss_weight, scheme.gamma_0, scheme.gamma_regulariser)
     triggers = None
     if claim.trigger_pixels is not None and claim.trigger_labels is not None:
         secret = TriggerSet(claim.trigger_pixels, claim.trigger_labels)
         triggers = TriggerSamples(secret, config.trigger_set.per_step, data, config.seed)
     v1 = isinstance(scheme, PassportV1Config)
-    protected = protect(network, claim.passport, _example(data), public_affine=not v1)
+    protected = protect(network, claim.passport, example_image(data), public_affine=not v1)
     if v1:
         return PassportV1(protected, recipe, classes, signature=claim.signature, signature_loss=loss, triggers=triggers)
     assert isinstance(scheme, PassportV2Config)

@@ -26,7 +26,7 @@ class ModelConfig:
 
 @dataclass
 class SchemeConfig:
-    """What is embedded: `scheme=baseline|passport_v1|passport_v2|passport_v3`."""
+    """What is embedded: `scheme=baseline`, a passport (`passport_v1`, ...), or a watermark (`uchida`, ...)."""
 
     name: str = MISSING
     norm: str = MISSING
@@ -63,13 +63,69 @@ class PassportV3Config(PassportV2Config):
 
 
 @dataclass
+class WatermarkSchemeConfig(SchemeConfig):
+    """A watermark that passports compete with: its secrets are drawn from the seed and passport.key."""
+
+
+@dataclass
+class UchidaConfig(WatermarkSchemeConfig):
+    """Uchida et al. 2017: bits in a projection of a mean filter."""
+
+    layer: str = MISSING  # a convolution, or a module whose first one is taken
+    bits: int = 256  # T
+    signature: str | None = None  # text to write, SECRET; null for random bits
+    weight: float = 0.01  # lambda
+
+
+@dataclass
+class DeepMarksConfig(WatermarkSchemeConfig):
+    """DeepMarks: an anti-collusion code word as a fingerprint vector."""
+
+    layer: str = MISSING  # as in uchida
+    order: int = 11  # of the code's projective plane, a prime; order^2 + order + 1 bits
+    weight: float = 0.1  # gamma
+
+
+@dataclass
+class DeepSignsConfig(WatermarkSchemeConfig):
+    """DeepSigns: bits in projected mean activations."""
+
+    classes: int = 4  # S, classes that carry bits
+    bits: int = 32  # T, bits of each
+    images: int = 32  # key images of each
+    centre_weight: float = 0.001  # lambda_1
+    weight: float = 0.3  # lambda_2
+
+
+@dataclass
+class KeyImagesConfig(WatermarkSchemeConfig):
+    """Key images (trigger_set.size and trigger_set.per_step say how many): Adi, Zhang, Le Merrer, Guo."""
+
+
+@dataclass
+class FrontierStitchingConfig(KeyImagesConfig):
+    """Frontier stitching: a trained plain network is tuned to its own adversaries."""
+
+    epsilon: float = 0.03  # of the pixels' range
+    epochs: int = 5  # of the tuning; trainer.max_epochs is the plain network's
+    lr: float = 0.001
+
+
+@dataclass
+class GuoPotkonjakConfig(KeyImagesConfig):
+    """Guo and Potkonjak 2018: a message's pattern on training images."""
+
+    signature: str | None = None  # the message, SECRET; null for a random pattern
+
+
+@dataclass
 class PassportConfig:
     """How passports are made: `passport=random|image|shuffled`."""
 
     name: str = MISSING
     images: int = 20  # N of Section III-B c), for each of P_gamma and P_beta
     energy: float | None = 3.0  # |S| of every passport; null for as published
-    key: str | None = None  # SECRET; without it passport, signature and triggers follow from the seed
+    key: str | None = None  # SECRET; without it passport, signature, watermark and triggers follow from the seed
 
 
 @dataclass

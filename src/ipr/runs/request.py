@@ -10,7 +10,16 @@ import torch
 from ipr.claim import Thresholds
 from ipr.data.images import ImageData
 from ipr.errors import InputError
-from ipr.runs.config import SECRETS, PassportSchemeConfig, PassportV1Config, PassportV3Config, SchemeConfig, TrainConfig
+from ipr.runs.config import (
+    SECRETS,
+    KeyImagesConfig,
+    PassportSchemeConfig,
+    PassportV1Config,
+    PassportV3Config,
+    SchemeConfig,
+    TrainConfig,
+    WatermarkSchemeConfig,
+)
 from ipr.runs.store import run_key, secret_digest
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
@@ -72,11 +81,18 @@ def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
         "seed": config.seed,
     }
     del identity["scheme"]["norm"], identity["optimizer"]["name"]
+    if "signature" in identity["scheme"]:
+        identity["scheme"]["signature"] = secret_digest(identity["scheme"]["signature"])
     if isinstance(config.scheme, PassportSchemeConfig):
-        identity["scheme"]["signature"] = secret_digest(config.scheme.signature)
         identity["passport"] = asdict(config.passport) | {"key": secret_digest(config.passport.key)}
         if has_triggers(config.scheme):
             identity["trigger_set"] = asdict(config.trigger_set)
+    if isinstance(config.scheme, WatermarkSchemeConfig):
+        identity["key"] = secret_digest(config.passport.key)
+        if isinstance(config.scheme, KeyImagesConfig):
+            asked = asdict(config.trigger_set)
+            own = config.scheme.name == "trigger_set"  # the others make their own images
+            identity["trigger_set"] = asked if own else {name: asked[name] for name in ("size", "per_step")}
     return identity
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -15,8 +16,9 @@ from torch import nn
 
 from ipr.claim import Claim, Thresholds
 from ipr.data.images import ImageData
-from ipr.runs.build import build_scheme, load_suspect, make_claim, open_images, save_weights
-from ipr.runs.config import PassportSchemeConfig, PassportV2Config, SchemeConfig, TrainConfig
+from ipr.runs.build import build_scheme, load_suspect, open_images, save_weights
+from ipr.runs.claims import make_claim
+from ipr.runs.config import FrontierStitchingConfig, PassportSchemeConfig, PassportV2Config, SchemeConfig, TrainConfig
 from ipr.runs.fit import fit
 from ipr.runs.logging import dashboard, read_metrics, show_record
 from ipr.runs.record import Record, commit, hardware, load_record, versions
@@ -71,27 +73,30 @@ def _judged_as_asked(record: Record, config: TrainConfig) -> bool:
 
 def _make(config: TrainConfig, data: ImageData, folder: RunFolder) -> Run:
     shown = without_secrets(config)
-    claim = None
-    if isinstance(config.scheme, PassportSchemeConfig):
-        # Before the dashboard is opened: the plain network that the passport comes from has one of its own.
-        claim = (
-            load_claim(folder.claim)
-            if folder.claim.exists()
-            else make_claim(config, config.scheme, data, lambda: _trained_baseline(config, data))
-        )
+    baseline = cache(lambda: _trained_baseline(config, data))
+
+    def trained() -> nn.Module:
+        return load_suspect(config.model, data, baseline().folder.weights)
+
+    # Before the dashboard is opened: the plain network that secrets are made with has one of its own.
+    claim = load_claim(folder.claim) if folder.claim.exists() else make_claim(config, data, trained)
+    if claim is not None:
         claim.save(folder.claim)
+    stitched = isinstance(config.scheme, FrontierStitchingConfig)
+    # tuned, not trained anew: what the plain network took is part of what it took
+    seconds_before = baseline().record.train_seconds if stitched else 0.0
+    scheme, epochs = (None, 0) if folder.weights.exists() else build_scheme(config, data, claim, trained)
     write_atomically(folder.config, yaml.safe_dump(shown, sort_keys=False))
     facts = [config.scheme.name, config.model.name, config.model.norm, config.dataset.name]
     with dashboard(
         config.logger, folder.path, key=folder.key, job_type="train", tags=[*facts, *config.tags], facts=shown
     ) as logger:
-        if not folder.weights.exists():
-            scheme = build_scheme(config, data, claim)
+        if scheme is not None:
             fit(
                 scheme,
                 data,
                 config,
-                epochs=config.trainer.max_epochs,
+                epochs=epochs,
                 clip_norm=config.optimizer.clip_norm,
                 seed=config.seed,
                 checkpoint=folder.checkpoint,
@@ -112,17 +117,17 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder) -> Run:
             plain_accuracy = verdict.accuracy_without
             replace(claim, thresholds=replace(limits, target_accuracy=verdict.fidelity.accuracy)).save(folder.claim)
         judged = time.perf_counter() - started
-        record = _record(config, data, folder, suspect, plain_accuracy, verdict, judged)
+        record = _record(config, data, folder, suspect, plain_accuracy, verdict, seconds_before, judged)
         show_record(logger, record)
         record.save(folder.record)
     return Run(folder, record, found=False, verdict=verdict)
 
 
-def _trained_baseline(config: TrainConfig, data: ImageData) -> nn.Module:
+def _trained_baseline(config: TrainConfig, data: ImageData) -> Run:
     wanted = replace(config, scheme=SchemeConfig("baseline", config.model.norm))
-    what = f"the passport is taken from a trained plain network: finding or training {key_of(wanted, data)}"
+    what = f"{config.scheme.name} begins with a trained plain network: finding or training {key_of(wanted, data)}"
     Console(stderr=True).print(what, highlight=False, soft_wrap=True)
-    return load_suspect(config.model, data, train(wanted).folder.weights)
+    return train(wanted)
 
 
 def device(config: TrainConfig) -> torch.device:
@@ -146,6 +151,7 @@ def _record(
     suspect: nn.Module,
     plain_accuracy: float,
     verdict: Verdict | None,
+    seconds_before: float,
     judge_seconds: float,
 ) -> Record:
     scheme = config.scheme
@@ -189,7 +195,7 @@ def _record(
         trigger_accuracy=verdict.trigger_accuracy if verdict else None,
         trigger_accuracy_passport=verdict.trigger_accuracy_passport if verdict else None,
         verified=verdict.verified if verdict else None,
-        train_seconds=round(sum(float(row["seconds"]) for row in read_metrics(folder.metrics)), 3),
+        train_seconds=round(seconds_before + sum(float(row["seconds"]) for row in read_metrics(folder.metrics)), 3),
         judge_seconds=round(judge_seconds, 3),
         hardware=hardware(),
         threads=torch.get_num_threads(),

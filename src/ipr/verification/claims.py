@@ -8,8 +8,29 @@ from pathlib import Path
 from ipr.claim import REMEDY, Claim, Thresholds, read_parts
 from ipr.errors import InputError
 from ipr.passport.claim import PassportClaim
+from ipr.watermarks.deepmarks import DeepMarksClaim
+from ipr.watermarks.deepsigns import DeepSignsClaim
+from ipr.watermarks.frontier_stitching import FrontierStitchingClaim
+from ipr.watermarks.guo_potkonjak import GuoPotkonjakClaim
+from ipr.watermarks.trigger_set import TriggerSetClaim
+from ipr.watermarks.uchida import UchidaClaim
+from ipr.watermarks.zhang import ZhangContentClaim, ZhangNoiseClaim, ZhangUnrelatedClaim
 
-KINDS: dict[str, type[Claim]] = {kind.kind: kind for kind in (PassportClaim,)}
+KINDS: dict[str, type[Claim]] = {
+    kind.kind: kind
+    for kind in (
+        PassportClaim,
+        UchidaClaim,
+        TriggerSetClaim,
+        DeepMarksClaim,
+        DeepSignsClaim,
+        ZhangContentClaim,
+        ZhangNoiseClaim,
+        ZhangUnrelatedClaim,
+        FrontierStitchingClaim,
+        GuoPotkonjakClaim,
+    )
+}
 """Every kind of claim by its name."""
 
 

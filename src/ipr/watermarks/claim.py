@@ -1,20 +1,21 @@
-"""What the claims of all watermarks share: they are read from the network as it is."""
+"""What the claims of all watermarks share: they are read from the network as it is, and stored field by field."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
-from torch import nn
+from torch import Tensor, nn
 
-from ipr.claim import Claim, Reading
+from ipr.claim import Claim, Reading, Thresholds
 from ipr.data.images import ImageData
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WatermarkClaim(Claim):
-    """A watermark's secrets."""
+    """A watermark's secrets: every field of a kind is a tensor or a plain value, and is stored under its name."""
 
     @abstractmethod
     def read(self, suspect: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> Reading:
@@ -27,3 +28,21 @@ class WatermarkClaim(Claim):
     @abstractmethod
     def redrawn(self, network: nn.Module, data: ImageData, seed: int) -> Self:
         """A claim of the same kind and size with other secrets: what another party would embed."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See `Claim.tensors`."""
+        return {name: value for name, value in self._own().items() if isinstance(value, Tensor)}
+
+    def specifics(self) -> dict[str, Any]:
+        """See `Claim.specifics`."""
+        return {name: value for name, value in self._own().items() if not isinstance(value, Tensor)}
+
+    @classmethod
+    def from_parts(cls, facts: Mapping[str, Any], tensors: Mapping[str, Tensor], thresholds: Thresholds) -> Self:
+        """See `Claim.from_parts`."""
+        names = [field.name for field in fields(cls) if field.name != "thresholds"]
+        parts: dict[str, Any] = {name: tensors[name] if name in tensors else facts[name] for name in names}
+        return cls(**parts, thresholds=thresholds)
+
+    def _own(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("thresholds", "architecture")}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, require
+from ipr.attacks.base import EVERY, Attack, Attacked, Fit, Victim, constant_rate, example_of, require
 from ipr.data.images import ImageData
 from ipr.models.use import classifier_of
 from ipr.randomness import derive_seed
@@ -37,6 +37,7 @@ class Finetune(Attack):
     kind = "removal"
     section = "IV-C1, Table VI"
     attacker_has = "the weights, for V1 the distributed passport, and training data of the task it is tuned to"
+    schemes = EVERY
 
     start: str = "retrain"
     layers: str = "all"

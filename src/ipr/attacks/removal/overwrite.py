@@ -1,31 +1,38 @@
-"""Overwriting: a second passport and a second signature in the same layers."""
+"""Overwriting: a second passport and signature in the same layers, or a second watermark of the same kind."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, require
+from torch import nn
+
+from ipr.attacks.base import EVERY, Attack, Attacked, Fit, Victim, constant_rate, example_of, require
 from ipr.data.images import ImageData
 from ipr.passport.generate import energies, random_passport, with_energy
 from ipr.passport.layer import Branch
 from ipr.passport.surgery import find_layers, protect, strip
 from ipr.randomness import generator
 from ipr.schemes.passport import PassportV1, PassportV2, SignatureLoss
+from ipr.schemes.watermark import embedding
 from ipr.signature import draw_signature
+from ipr.watermarks.claim import WatermarkClaim
 
 
 @dataclass
 class Overwrite(Attack):
-    """The victim is trained on with a second passport and signature by its own scheme; both claims are then judged.
+    """The victim is trained on with a second passport and signature, or a second watermark, by its own scheme; both
+    claims are then judged.
 
-    The second passport is random, with the energy |S| of the owner's. The paper names the attack (Section I) and
-    reports no numbers for it.
+    A second passport is random, with the energy |S| of the owner's; a second watermark is drawn as the first was, and
+    embedded with its authors' constants. The paper names the attack (Section I) and reports no numbers for it.
     """
 
     kind = "removal"
     section = "I (named; no numbers)"
     attacker_has = "the weights, the training data, the scheme and its constants, and the places of the passport layers"
+    schemes = EVERY
 
     epochs: int = 20
     lr: float = 0.01
@@ -40,6 +47,9 @@ class Overwrite(Attack):
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
+        if isinstance(victim.claim, WatermarkClaim):
+            yield self._watermark(victim.suspect, victim.claim, data, fit, seed)
+            return
         example, claim = example_of(data, victim.suspect), victim.passport_claim
         places = find_layers(victim.suspect, example, claim.layers)
         source = generator(seed, "second passport")
@@ -62,3 +72,9 @@ class Overwrite(Attack):
         )
         suspect = strip(scheme.network, Branch.PRIVATE if v1 else Branch.PUBLIC)
         yield Attacked(suspect, {"claim=owner": claim, "claim=second": second})
+
+    def _watermark(self, suspect: nn.Module, claim: WatermarkClaim, data: ImageData, fit: Fit, seed: int) -> Attacked:
+        network, second = copy.deepcopy(suspect), claim.redrawn(suspect, data, seed)
+        recipe = constant_rate(self.lr, self.weight_decay)
+        fit("overwrite", embedding(second, network, recipe, data, seed=seed), epochs=self.epochs, clip_norm=1.0)
+        return Attacked(network, {"claim=owner": claim, "claim=second": second})

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of, fractions
+from ipr.attacks.base import EVERY, Attack, Attacked, Fit, Victim, example_of, fractions
 from ipr.data.images import ImageData
 
 
@@ -42,6 +42,7 @@ class Prune(Attack):
     kind = "removal"
     section = "IV-C2, Figure 11"
     attacker_has = "the weights, and for V1 the distributed passport"
+    schemes = EVERY
 
     rates: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
 

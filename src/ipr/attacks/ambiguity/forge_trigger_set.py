@@ -1,0 +1,104 @@
+"""A forged trigger set (Section II-B2, Table I)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ipr.attacks.base import KEY_IMAGES, Attack, Attacked, Fit, Victim, require
+from ipr.data.images import ImageData, normalise
+from ipr.data.trigger_sets import TriggerSet, abstract_trigger_set
+from ipr.models.use import frozen
+from ipr.randomness import generator
+from ipr.watermarks.key_images import KeyImageClaim
+
+
+def forged_trigger_set(
+    network: nn.Module,
+    base: TriggerSet,
+    data: ImageData,
+    *,
+    eta: float,
+    lr: float,
+    iterations: int,
+    source: torch.Generator,
+) -> tuple[Tensor, int]:
+    """X_T = T_b + eta T_n, with T_n trained by Adam on the cross-entropy with the assigned labels.
+
+    T_n is kept in [-1, 1], so that eta bounds the change; the paper leaves it free. The loss is taken on the pixels as
+    they will be stored, rounded to whole numbers.
+
+    Args:
+        network: a plain network, whose weights stay fixed.
+        base: T_b, uint8 pixels, and the assigned labels.
+        data: gives the normalisation.
+        eta: as a fraction of the pixels' range.
+        lr: Adam's, for T_n.
+        iterations: at most so many; each sees all images once, so that it is an epoch of the forged set.
+        source: draws T_n's start.
+
+    Returns:
+        The forged images, uint8 (N, H, W, channels), and the iterations used: they end when all labels are given.
+    """
+    device = next(network.parameters()).device
+    pixels, labels = base.pixels.float().to(device), base.labels.to(device)
+    noise = (0.1 * torch.randn(pixels.shape, generator=source)).clamp(-1, 1).to(device).requires_grad_()
+    optimizer = torch.optim.Adam([noise], lr)
+
+    def stored() -> Tensor:
+        return (pixels + 255 * eta * noise).clamp(0, 255)
+
+    with frozen(network), torch.enable_grad():
+        for done in range(iterations + 1):
+            summed = stored()
+            rounded = summed + (summed.round() - summed).detach()  # rounding passes the gradient through
+            logits = network(normalise(rounded, data.mean, data.std))
+            if done == iterations or bool((logits.argmax(1) == labels).all()):
+                break
+            optimizer.zero_grad()
+            functional.cross_entropy(logits, labels).backward()
+            optimizer.step()
+            with torch.no_grad():
+                noise.clamp_(-1, 1)
+    return stored().detach().round().to(torch.uint8).cpu(), done
+
+
+@dataclass
+class ForgeTriggerSet(Attack):
+    """Images of the forger's own with an invisible, trained noise, and labels at random; the weights are frozen.
+
+    The base images are abstract patterns drawn by the forger, so that it needs no images of the task. The paper took
+    about 100 epochs of the forged set, 5 % of the training time.
+    """
+
+    kind = "ambiguity"
+    section = "II-B2, Table I"
+    attacker_has = "the weights; no training data"
+    schemes = KEY_IMAGES
+    needs = "no images decide whose it is"
+
+    eta: float = 0.04
+    lr: float = 0.1
+    iterations: int = 100
+
+    def check(self, scheme: str) -> None:
+        """See `Attack.check`."""
+        super().check(scheme)
+        require(0 < self.eta <= 1, "eta", self.eta, "give a fraction of the pixels' range, e.g. 0.04")
+        require(self.lr > 0, "lr", self.lr, "give e.g. 0.1")
+        require(self.iterations >= 1, "iterations", self.iterations, "give e.g. 100")
+
+    def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
+        """See `Attack.run`."""
+        owner, source = victim.claim, generator(seed, "forged trigger set")
+        assert isinstance(owner, KeyImageClaim)
+        count, classes = owner.labels.numel(), len(data.classes)
+        base = abstract_trigger_set(count, data.image_size, data.channels, classes, source)
+        pixels, done = forged_trigger_set(
+            victim.suspect, base, data, eta=self.eta, lr=self.lr, iterations=self.iterations, source=source
+        )
+        yield Attacked(victim.suspect, {"": replace(owner, pixels=pixels, labels=base.labels)}, iterations=done)

@@ -1,0 +1,159 @@
+"""From a request to its secrets: passports and signatures, watermarks, trigger sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import nn
+
+from ipr.claim import Claim, Thresholds
+from ipr.data.images import ImageData, normalise
+from ipr.data.trigger_sets import TriggerSet, abstract_trigger_set, folder_trigger_set
+from ipr.errors import InputError
+from ipr.passport.claim import PassportClaim
+from ipr.passport.generate import image_passport, random_passport, shuffled_passport, with_energy
+from ipr.passport.surgery import ConvNorm, Passport, find_layers
+from ipr.randomness import generator
+from ipr.runs.build import example_image, plain_network
+from ipr.runs.config import (
+    DeepMarksConfig,
+    DeepSignsConfig,
+    FrontierStitchingConfig,
+    GuoPotkonjakConfig,
+    PassportSchemeConfig,
+    TrainConfig,
+    UchidaConfig,
+    WatermarkSchemeConfig,
+)
+from ipr.runs.request import has_triggers
+from ipr.signature import draw_signature
+from ipr.verification.claims import KINDS
+from ipr.watermarks.claim import WatermarkClaim
+from ipr.watermarks.deepmarks import DeepMarksClaim, code_book
+from ipr.watermarks.deepsigns import DeepSignsClaim
+from ipr.watermarks.frontier_stitching import frontier_keys
+from ipr.watermarks.key_images import KeyImageClaim
+from ipr.watermarks.uchida import UchidaClaim
+
+
+def make_claim(config: TrainConfig, data: ImageData, trained: Callable[[], nn.Module]) -> Claim | None:
+    """The secrets of a new run; None where nothing is embedded.
+
+    Args:
+        config: the request.
+        data: its images.
+        trained: finds or trains the plain network of the same architecture; called only where the secrets are made
+            with it (feature-map passports, frontier stitching).
+
+    Raises:
+        InputError: a setting of the scheme does not fit the network or the images.
+    """
+    if isinstance(config.scheme, PassportSchemeConfig):
+        return make_passport_claim(config, config.scheme, data, trained)
+    if isinstance(config.scheme, WatermarkSchemeConfig):
+        return make_watermark(config, config.scheme, data, trained)
+    return None
+
+
+def make_watermark(
+    config: TrainConfig, scheme: WatermarkSchemeConfig, data: ImageData, trained: Callable[[], nn.Module]
+) -> WatermarkClaim:
+    """The secrets of a watermark."""
+    network = plain_network(config.model, data, config.seed)
+    key, message = config.passport.key, getattr(scheme, "signature", None)
+    source = generator(config.seed, f"{scheme.name} watermark", key)
+    owner: Any = {"thresholds": _thresholds(config), "architecture": _architecture(config, data)}
+    if isinstance(scheme, UchidaConfig):
+        return UchidaClaim.drawn(network, scheme.layer, scheme.bits, source, text=message, **owner)
+    if isinstance(scheme, DeepMarksConfig):
+        return DeepMarksClaim.drawn(network, scheme.layer, code_book(scheme.order), source, **owner)
+    if isinstance(scheme, DeepSignsConfig):
+        sizes: dict[str, Any] = {"classes": scheme.classes, "bits": scheme.bits, "images": scheme.images}
+        return DeepSignsClaim.drawn(network, data, source, **sizes, **owner)
+    kind, count = KINDS[scheme.name], config.trigger_set.size
+    assert issubclass(kind, KeyImageClaim)
+    if isinstance(scheme, FrontierStitchingConfig):
+        keys = frontier_keys(trained(), data, count, source, scheme.epsilon)
+    elif scheme.name == "trigger_set":
+        keys = make_trigger_set(config, data)
+    else:
+        if isinstance(scheme, GuoPotkonjakConfig) and message:
+            source = generator(config.seed, f"{scheme.name} watermark of {message}", key)
+        keys = kind.keys(network, data, count, source)
+    return kind(pixels=keys.pixels, labels=keys.labels, choices=kind.choices_among(len(data.classes)), **owner)
+
+
+def _thresholds(config: TrainConfig) -> Thresholds:
+    return Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
+
+
+def _architecture(config: TrainConfig, data: ImageData) -> dict[str, Any]:
+    return {
+        "model": asdict(config.model),
+        "channels_in": data.channels,
+        "image_size": data.image_size,
+        "num_classes": len(data.classes),
+    }
+
+
+def make_passport_claim(
+    config: TrainConfig, scheme: PassportSchemeConfig, data: ImageData, trained: Callable[[], nn.Module]
+) -> PassportClaim:
+    """Passport, signature and trigger set; `trained` is called for feature-map passports only."""
+    seed, key = config.seed, config.passport.key
+    network = plain_network(config.model, data, seed)
+    layers = find_layers(network, example_image(data), scheme.layers)
+    signature = draw_signature(
+        {layer.conv: layer.channels for layer in layers}, scheme.signature, generator(seed, "signature", key)
+    )
+    triggers = make_trigger_set(config, data) if has_triggers(scheme) else None
+    passport = with_energy(make_passport(config, data, layers, trained), network, config.passport.energy)
+    return PassportClaim(
+        passport=passport,
+        signature=signature,
+        thresholds=_thresholds(config),
+        text_bytes=len((scheme.signature or "").encode()),
+        trigger_pixels=triggers.pixels if triggers else None,
+        trigger_labels=triggers.labels if triggers else None,
+        architecture=_architecture(config, data),
+    )
+
+
+def make_passport(
+    config: TrainConfig, data: ImageData, layers: list[ConvNorm], trained: Callable[[], nn.Module]
+) -> Passport:
+    """A passport of the kind asked for (Section III-B), as published: not yet scaled."""
+    kind, seed, key = config.passport.name, config.seed, config.passport.key
+    source = generator(seed, f"{kind} passport", key)
+    if kind == "random":
+        return random_passport(layers, source)
+    if kind not in ("image", "shuffled"):
+        raise InputError("passport.name", kind, "is unknown", "choose random, image or shuffled")
+    count = 2 * (1 if kind == "image" else config.passport.images)
+    if count > data.train_labels.numel():
+        raise InputError(
+            "passport.images",
+            config.passport.images,
+            f"needs {count} training images",
+            f"give at most {data.train_labels.numel() // 2}",
+        )
+    network = trained()
+    chosen = torch.randperm(data.train_labels.numel(), generator=source)[:count]
+    images = normalise(data.train_pixels[chosen], data.mean, data.std)
+    if kind == "image":
+        return image_passport(network, layers, images)
+    return shuffled_passport(network, layers, images, source)
+
+
+def make_trigger_set(config: TrainConfig, data: ImageData) -> TriggerSet:
+    """The trigger set asked for."""
+    wanted = config.trigger_set
+    if wanted.name == "folder":
+        return folder_trigger_set(wanted.root, data.image_size, data.channels, len(data.classes))
+    if wanted.name != "abstract":
+        raise InputError("trigger_set.name", wanted.name, "is unknown", "choose abstract or folder")
+    source = generator(config.seed, "trigger set", config.passport.key)
+    return abstract_trigger_set(wanted.size, data.image_size, data.channels, len(data.classes), source)

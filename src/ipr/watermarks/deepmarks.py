@@ -1,0 +1,136 @@
+"""DeepMarks (Chen et al. 2018 [3]): a user's code word from an anti-collusion code, written as a fingerprint vector."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from ipr.claim import Reading, Thresholds, reading
+from ipr.data.images import ImageData
+from ipr.errors import InputError
+from ipr.models.use import convolution_of
+from ipr.randomness import generator
+from ipr.signature import agreeing_bits, detect
+from ipr.watermarks.claim import WatermarkClaim
+from ipr.watermarks.projection import check_bits, mean_filter, projected, secret_projection
+
+
+def code_book(order: int) -> Tensor:
+    """The anti-collusion code of a projective plane: v = order^2 + order + 1 words of v bits, (v, v), int8.
+
+    The plane's lines are the blocks of a (v, order + 1, 1) balanced incomplete block design; a user's word is -1 at
+    the points of that user's line and +1 elsewhere. The words of up to `order` users who average their networks can
+    be told from what is left, as DeepMarks asks of its design.
+
+    Raises:
+        InputError: the order is not prime.
+    """
+    if order < 2 or any(order % divisor == 0 for divisor in range(2, order)):
+        raise InputError("scheme.order", order, "is not a prime number", "give e.g. 11, for 133 bits")
+    # Points, and lines, of the plane over the integers modulo `order`: (1, y, z), (0, 1, z) and (0, 0, 1).
+    line = [(1, y, z) for y in range(order) for z in range(order)] + [(0, 1, z) for z in range(order)] + [(0, 0, 1)]
+    points = torch.tensor(line)
+    incident = (points @ points.T) % order == 0
+    return torch.where(incident, -1, 1).to(torch.int8)
+
+
+def fingerprint(basis: Tensor, word: Tensor) -> Tensor:
+    """F = sum_i b_i u_i, (v,): the word's bits on an orthonormal basis u (the columns of `basis`)."""
+    return basis @ word.to(basis)
+
+
+def embedding_loss(w: Tensor, projection: Tensor, fingerprint: Tensor) -> Tensor:
+    """|f - X w|^2, summed over the fingerprint's elements (the authors' Eq. 1).
+
+    Args:
+        w: mean filter, (M,).
+        projection: X, (v, M).
+        fingerprint: f, (v,).
+    """
+    return (fingerprint - projection @ w).square().sum()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepMarksClaim(WatermarkClaim):
+    """Layer, projection, basis and code word.
+
+    Attributes:
+        layer: the convolution that carries the fingerprint.
+        projection: X, (v, M), float.
+        basis: u, orthonormal columns, (v, v), float.
+        bits: the user's code word in {-1, +1}, (v,), int8.
+    """
+
+    kind = "deepmarks"
+
+    layer: str
+    projection: Tensor
+    basis: Tensor
+    bits: Tensor
+
+    def __post_init__(self) -> None:
+        check_bits("bits", self.bits)
+
+    @classmethod
+    def drawn(
+        cls,
+        network: nn.Module,
+        layer: str,
+        words: Tensor,
+        source: Generator,
+        *,
+        thresholds: Thresholds,
+        architecture: Mapping[str, Any],
+    ) -> Self:
+        """A new claim for a layer: one of the words, and a basis and a projection of its own.
+
+        Deviation: X is drawn from N(0, 1) as Uchida's, so that an unrelated network's bits are fair coins; with the
+        U[0, 1] that some implementations use, all elements of X w lean to the sign of the weights' mean.
+        """
+        name, convolution = convolution_of(network, layer)
+        size = words.shape[1]
+        basis, _ = torch.linalg.qr(torch.randn(size, size, generator=source))
+        chosen = int(torch.randint(words.shape[0], (1,), generator=source))
+        return cls(
+            layer=name,
+            projection=secret_projection(size, mean_filter(convolution).numel(), source),
+            basis=basis,
+            bits=words[chosen],
+            thresholds=thresholds,
+            architecture=architecture,
+        )
+
+    def read(self, suspect: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> Reading:
+        """Bit i is the sign of u_i . X w; the correlation is the cosine between f and X w."""
+        found = projected(suspect, self.layer, self.projection)
+        basis = self.basis.double()
+        agreeing, total = agreeing_bits(detect(basis.T @ found), self.bits), self.bits.numel()
+        cosine = functional.cosine_similarity(fingerprint(basis, self.bits), found, dim=0)
+        return reading({self.layer: agreeing}, {self.layer: total}, correlation=float(cosine))
+
+    def redrawn(self, network: nn.Module, data: ImageData, seed: int) -> Self:
+        """See `WatermarkClaim.redrawn`: another user's word."""
+        words = code_book(order_of(self.bits.numel()))
+        return self.drawn(
+            network,
+            self.layer,
+            words[(words != self.bits).any(1)],
+            generator(seed, "second watermark"),
+            thresholds=self.thresholds,
+            architecture=self.architecture,
+        )
+
+    def marks(self) -> Tensor:
+        """The code word."""
+        return self.bits
+
+
+def order_of(size: int) -> int:
+    """The order of the plane with v = `size` points: v = order^2 + order + 1."""
+    return (math.isqrt(4 * size - 3) - 1) // 2

@@ -1,0 +1,163 @@
+"""DeepSigns (Rouhani et al. 2018 [5]), white box: bits in projected mean activations of chosen classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from ipr.claim import Reading, Thresholds, reading
+from ipr.data.images import ImageData
+from ipr.errors import InputError
+from ipr.models.use import classifier_of, evaluating, logits_and_features
+from ipr.randomness import generator
+from ipr.signature import agreeing_bits, detect
+from ipr.verification.fidelity import LabelledImages
+from ipr.watermarks.claim import WatermarkClaim
+from ipr.watermarks.projection import check_bits, secret_projection
+
+
+def embedding_losses(
+    features: Tensor, labels: Tensor, chosen: Tensor, centres: Tensor, projection: Tensor, bits: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The two regularisers of DeepSigns: |f(x) - mu_y|^2 and the cross-entropy of sigmoid(mu A) with the bits.
+
+    Deviation: the authors' optional term that pushes the centres of different classes apart is left out.
+
+    Args:
+        features: f(x), (B, N): what the classifier sees.
+        labels: y, (B,).
+        chosen: the classes that carry bits, (S,).
+        centres: mu, (S, N), learned with the network.
+        projection: A, (T, N).
+        bits: b in {-1, +1}, (S, T).
+
+    Returns:
+        The mean over the batch's images of chosen classes of the squared distance (0 where there is none), and the
+        cross-entropy, a sum over all bits.
+    """
+    member = (labels[:, None] == chosen).to(features)  # (B, S)
+    distances = (features[:, None] - centres).square().sum(-1)
+    near = (distances * member).sum() / member.sum().clamp(min=1)
+    logits = centres @ projection.T
+    return near, functional.binary_cross_entropy_with_logits(logits, (bits > 0).to(logits), reduction="sum")
+
+
+def mean_features(network: nn.Module, images: LabelledImages, chosen: Tensor) -> Tensor:
+    """The mean of what the classifier sees over the images of each chosen class, (S, N), in double precision."""
+    device = next(network.parameters()).device
+    with evaluating(network):
+        features = torch.cat([logits_and_features(network, x)[1].double().cpu() for x, _ in images.batches(64, device)])
+    return torch.stack([features[images.labels == label].mean(0) for label in chosen])
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepSignsClaim(WatermarkClaim):
+    """Classes, key images, projection and bits.
+
+    Attributes:
+        chosen: the classes that carry bits, (S,), int64.
+        pixels: key images of these classes, (n, H, W, channels), uint8.
+        labels: their classes, (n,), int64.
+        projection: A, (T, N), float.
+        bits: b in {-1, +1}, (S, T), int8.
+    """
+
+    kind = "deepsigns"
+
+    chosen: Tensor
+    pixels: Tensor
+    labels: Tensor
+    projection: Tensor
+    bits: Tensor
+
+    def __post_init__(self) -> None:
+        check_bits("bits", self.bits)
+
+    @classmethod
+    def drawn(
+        cls,
+        network: nn.Module,
+        data: ImageData,
+        source: Generator,
+        *,
+        classes: int,
+        bits: int,
+        images: int,
+        thresholds: Thresholds,
+        architecture: Mapping[str, Any],
+    ) -> Self:
+        """A new claim: `bits` in each of `classes` classes, read from `images` training images of each.
+
+        Raises:
+            InputError: the data has fewer classes, or fewer images of one.
+        """
+        if not 1 <= classes <= len(data.classes):
+            raise InputError("scheme.classes", classes, f"the data set has {len(data.classes)} classes", "give e.g. 4")
+        _, classifier = classifier_of(network)
+        chosen = torch.randperm(len(data.classes), generator=source)[:classes].sort().values
+        kept = []
+        for label in chosen:
+            members = (data.train_labels == label).nonzero()[:, 0]
+            if not 1 <= images <= members.numel():
+                raise InputError(
+                    "scheme.images",
+                    images,
+                    f"there are {members.numel()} training images of {data.classes[int(label)]}",
+                    f"give 1 to {members.numel()}",
+                )
+            kept.append(members[torch.randperm(members.numel(), generator=source)[:images]])
+        keys = torch.cat(kept)
+        drawn = torch.randint(0, 2, (classes, bits), generator=source, dtype=torch.int8) * 2 - 1
+        return cls(
+            chosen=chosen,
+            pixels=data.train_pixels[keys],
+            labels=data.train_labels[keys],
+            projection=secret_projection(bits, classifier.in_features, source),
+            bits=drawn,
+            thresholds=thresholds,
+            architecture=architecture,
+        )
+
+    def read(self, suspect: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> Reading:
+        """Bits of a class are the signs of A mu, mu the mean activation of its key images.
+
+        The bits are drawn independently of A, so an unrelated network agrees with each by a fair coin.
+
+        Raises:
+            InputError: the projection does not fit the suspect's classifier.
+        """
+        name, classifier = classifier_of(suspect)
+        if classifier.in_features != self.projection.shape[1]:
+            raise InputError(
+                "claim",
+                f"{name}: a projection of {self.projection.shape[1]} activations",
+                f"the classifier sees {classifier.in_features}",
+                "judge the network that it was made for",
+            )
+        means = mean_features(suspect, LabelledImages(self.pixels, self.labels, mean, std), self.chosen)
+        found = detect(means @ self.projection.double().T)
+        names = [f"class {int(label)}" for label in self.chosen]
+        agreeing = {name: agreeing_bits(f, b) for name, f, b in zip(names, found, self.bits, strict=True)}
+        return reading(agreeing, dict.fromkeys(names, self.bits.shape[1]))
+
+    def redrawn(self, network: nn.Module, data: ImageData, seed: int) -> Self:
+        """See `WatermarkClaim.redrawn`."""
+        return self.drawn(
+            network,
+            data,
+            generator(seed, "second watermark"),
+            classes=self.chosen.numel(),
+            bits=self.bits.shape[1],
+            images=self.labels.numel() // self.chosen.numel(),
+            thresholds=self.thresholds,
+            architecture=self.architecture,
+        )
+
+    def marks(self) -> Tensor:
+        """The bits of all classes."""
+        return self.bits.flatten()

@@ -1,0 +1,91 @@
+"""What all black-box watermarks share: images with labels that only the marked network is meant to give."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ipr.claim import Reading, reading
+from ipr.data.images import ImageData
+from ipr.data.trigger_sets import TriggerSet
+from ipr.errors import InputError
+from ipr.models.use import evaluating
+from ipr.randomness import generator
+from ipr.verification.fidelity import LabelledImages
+from ipr.watermarks.claim import WatermarkClaim
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyImageClaim(WatermarkClaim):
+    """Key images and the labels that the marked network gives them.
+
+    Attributes:
+        pixels: (N, H, W, channels), uint8.
+        labels: (N,), int64.
+        choices: an unrelated network is taken to agree with a key by a guess among so many answers: the number of
+            classes, or 2 for frontier stitching. This is exact where the labels are drawn at random; where they follow
+            a rule, answers to similar keys are not independent, and the p-value is only as good as that assumption.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    choices: int
+
+    def __post_init__(self) -> None:
+        if self.labels.dim() != 1 or self.pixels.dim() != 4 or self.labels.numel() != self.pixels.shape[0]:
+            raise InputError("claim", "key images", "are not one label for each image", "restore the claim")
+
+    @classmethod
+    def choices_among(cls, classes: int) -> int:
+        """What `choices` is for a task of so many classes."""
+        return classes
+
+    @classmethod
+    @abstractmethod
+    def keys(cls, network: nn.Module, data: ImageData, count: int, source: Generator) -> TriggerSet:
+        """New keys with the constants of the scheme's authors.
+
+        Args:
+            network: a plain network trained on the data; only frontier stitching looks at it.
+            data: the training images, classes and image size.
+            count: N.
+            source: the owner's key.
+        """
+
+    def read(self, suspect: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> Reading:
+        """Counts the keys that get their label.
+
+        Raises:
+            InputError: the suspect takes images of other channels or another size.
+        """
+        agreeing = int((answers(suspect, LabelledImages(self.pixels, self.labels, mean, std)) == self.labels).sum())
+        return reading({"keys": agreeing}, {"keys": self.labels.numel()}, choices=self.choices, images=True)
+
+    def redrawn(self, network: nn.Module, data: ImageData, seed: int) -> Self:
+        """See `WatermarkClaim.redrawn`."""
+        keys = self.keys(network, data, self.labels.numel(), generator(seed, "second watermark"))
+        return replace(self, pixels=keys.pixels, labels=keys.labels)
+
+    def marks(self) -> Tensor:
+        """The images, each with its label at the end, (N, H W channels + 1)."""
+        return torch.cat([self.pixels.flatten(1).long(), self.labels[:, None]], 1)
+
+
+def answers(network: nn.Module, images: LabelledImages) -> Tensor:
+    """The class that a network gives to each image, (N,), on the CPU.
+
+    Raises:
+        InputError: the images do not fit the network.
+    """
+    device = next(network.parameters()).device
+    try:
+        with evaluating(network):
+            return torch.cat([network(x).argmax(1).cpu() for x, _ in images.batches(256, device)])
+    except RuntimeError as error:
+        shape = tuple(images.pixels.shape[1:])
+        remedy = "judge the network that they were made for"
+        raise InputError("claim", f"key images of shape {shape}", "do not fit the suspect", remedy) from error

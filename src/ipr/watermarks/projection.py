@@ -1,0 +1,43 @@
+"""The secret projection of one convolution's mean filter, which Uchida et al. and DeepMarks write into."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ipr.errors import InputError
+from ipr.models.use import convolution_of
+
+
+def mean_filter(convolution: nn.Conv2d) -> Tensor:
+    """w: a convolution's weights averaged over its output filters, (M,) with M = C_in k^2 (Uchida et al., 3.2)."""
+    return convolution.weight.mean(0).flatten()
+
+
+def secret_projection(rows: int, columns: int, source: Generator) -> Tensor:
+    """X, (rows, columns), drawn from N(0, 1): the projection that hides where the mark is."""
+    return torch.randn(rows, columns, generator=source)
+
+
+def projected(network: nn.Module, layer: str, projection: Tensor) -> Tensor:
+    """X w of a network's layer, (T,), in double precision.
+
+    Raises:
+        InputError: the projection does not fit the layer.
+    """
+    name, convolution = convolution_of(network, layer)
+    filter_ = mean_filter(convolution).detach().double().cpu()
+    if filter_.numel() != projection.shape[1]:
+        raise InputError(
+            "claim",
+            f"{name}: a projection of {projection.shape[1]} weights",
+            f"the layer's mean filter has {filter_.numel()}",
+            "judge the network that it was made for",
+        )
+    return projection.double().cpu() @ filter_
+
+
+def check_bits(name: str, bits: Tensor) -> None:
+    """Refuses bits that are no -1 and +1 in int8."""
+    if bits.dtype != torch.int8 or not bool((bits.abs() == 1).all()):
+        raise InputError("claim", name, "is not made of -1 and +1 in int8", "restore the claim")

@@ -1,0 +1,95 @@
+"""Uchida et al. 2017 [1]: bits in a secret projection of a convolution's mean filter (the paper's Eq. 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from ipr.claim import Reading, Thresholds, reading
+from ipr.data.images import ImageData
+from ipr.models.use import convolution_of
+from ipr.randomness import generator
+from ipr.signature import agreeing_bits, decode_text, detect, draw_signature
+from ipr.watermarks.claim import WatermarkClaim
+from ipr.watermarks.projection import check_bits, mean_filter, projected, secret_projection
+
+
+def embedding_loss(w: Tensor, projection: Tensor, bits: Tensor) -> Tensor:
+    """Eq. 2: E_R = -sum_j (b_j log y_j + (1 - b_j) log(1 - y_j)), y_j = sigmoid(sum_i X_ji w_i).
+
+    Args:
+        w: mean filter, (M,).
+        projection: X, (T, M).
+        bits: b in {-1, +1}, (T,); +1 stands for the 1 of Eq. 2, -1 for its 0.
+    """
+    return functional.binary_cross_entropy_with_logits(projection @ w, (bits > 0).to(w), reduction="sum")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UchidaClaim(WatermarkClaim):
+    """Layer, projection and bits.
+
+    Attributes:
+        layer: the convolution that carries the bits.
+        projection: X, (T, M), float.
+        bits: b in {-1, +1}, (T,), int8.
+        text_bytes: how many bytes of text the bits begin with.
+    """
+
+    kind = "uchida"
+
+    layer: str
+    projection: Tensor
+    bits: Tensor
+    text_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        check_bits("bits", self.bits)
+
+    @classmethod
+    def drawn(
+        cls,
+        network: nn.Module,
+        layer: str,
+        count: int,
+        source: Generator,
+        *,
+        text: str | None = None,
+        thresholds: Thresholds,
+        architecture: Mapping[str, Any],
+    ) -> Self:
+        """A new claim of `count` bits for a layer: text first, random bits behind it."""
+        name, convolution = convolution_of(network, layer)
+        return cls(
+            layer=name,
+            projection=secret_projection(count, mean_filter(convolution).numel(), source),
+            bits=draw_signature({name: count}, text, source)[name],
+            text_bytes=len((text or "").encode()),
+            thresholds=thresholds,
+            architecture=architecture,
+        )
+
+    def read(self, suspect: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> Reading:
+        """Bit j is 1 where sum_i X_ji w_i > 0. X is drawn, so an unrelated network's bits are fair coins."""
+        found = detect(projected(suspect, self.layer, self.projection))
+        agreeing, total = agreeing_bits(found, self.bits), self.bits.numel()
+        return reading({self.layer: agreeing}, {self.layer: total}, text=decode_text(found[: 8 * self.text_bytes]))
+
+    def redrawn(self, network: nn.Module, data: ImageData, seed: int) -> Self:
+        """See `WatermarkClaim.redrawn`."""
+        return self.drawn(
+            network,
+            self.layer,
+            self.bits.numel(),
+            generator(seed, "second watermark"),
+            thresholds=self.thresholds,
+            architecture=self.architecture,
+        )
+
+    def marks(self) -> Tensor:
+        """The bits."""
+        return self.bits
