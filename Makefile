@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install quickstart test lint format lock clean
+.PHONY: help install quickstart test attacks docs lint format lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,14 @@ quickstart: install ## train, judge and compare baseline, V1, V2 and V3 on handw
 
 test: install ## all tests
 	$(BIN)/pytest -n 2
+
+attacks: install ## every attack on every scheme, and its table in README.md; IMAGES=FOLDER holds cifar10/train, cifar10/test
+	$(BIN)/ipr attack study=cifar10_part_attacks dataset.root=$(IMAGES)
+	$(BIN)/ipr report tag=cifar10_part_attacks
+	$(BIN)/python docs/generate.py runs/report/cifar10_part_attacks/attacks.md
+
+docs: install ## the generated tables of docs/
+	$(BIN)/python docs/generate.py
 
 lint: install ## ruff and mypy
 	$(BIN)/ruff check .

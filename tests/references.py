@@ -8,9 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ipr.claim import Thresholds
+from ipr.data.images import ImageData, normalise
 from ipr.models import build_model
 from ipr.passport.generate import random_passport
 from ipr.passport.surgery import find_layers, protect
+from ipr.verification.claims import KINDS
+from ipr.watermarks.claim import WatermarkClaim
+from ipr.watermarks.deepmarks import DeepMarksClaim, code_book
+from ipr.watermarks.deepsigns import DeepSignsClaim
+from ipr.watermarks.uchida import UchidaClaim
 
 
 def small(name: str = "alexnet", norm: str = "gn", image_size: int = 16) -> nn.Module:
@@ -28,6 +35,34 @@ def protected(name: str = "alexnet", norm: str = "gn", *, public_affine: bool = 
     found = find_layers(plain, example, layers or default_layers(name))
     passport = random_passport(found, torch.Generator().manual_seed(2))
     return protect(plain, passport, example, public_affine=public_affine), plain, passport
+
+
+def memorise(network: nn.Module, data: ImageData, steps: int = 12) -> None:
+    """Some steps of training on all images at once."""
+    optimizer = torch.optim.SGD(network.parameters(), 0.05, momentum=0.9)
+    x = normalise(data.train_pixels, data.mean, data.std)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        functional.cross_entropy(network(x), data.train_labels).backward()
+        optimizer.step()
+
+
+def _layer(network: nn.Module) -> str:
+    return "conv3" if hasattr(network, "conv3") else "conv5_x"
+
+
+def watermark(scheme: str, network: nn.Module, data: ImageData, seed: int = 0) -> WatermarkClaim:
+    """A claim of a watermark scheme, for a small network and few images."""
+    source, kind = torch.Generator().manual_seed(seed), KINDS[scheme]
+    owner = {"thresholds": Thresholds(None), "architecture": {"num_classes": len(data.classes)}}
+    if kind is UchidaClaim:
+        return UchidaClaim.drawn(network, _layer(network), 40, source, text="me", **owner)
+    if kind is DeepMarksClaim:
+        return DeepMarksClaim.drawn(network, _layer(network), code_book(5), source, **owner)
+    if kind is DeepSignsClaim:
+        return DeepSignsClaim.drawn(network, data, source, classes=3, bits=16, images=4, **owner)
+    keys = kind.keys(network, data, 2 if scheme == "frontier_stitching" else 6, source)
+    return kind(pixels=keys.pixels, labels=keys.labels, choices=kind.choices_among(len(data.classes)), **owner)
 
 
 def naive_affine(conv: nn.Conv2d, passport: Tensor) -> tuple[Tensor, Tensor]:

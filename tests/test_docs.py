@@ -1,6 +1,7 @@
 """What the README says is run, at a size of seconds."""
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -64,3 +65,11 @@ def test_links_and_pictures_of_the_documents_exist():
     for document in [TOP / "README.md", *TOP.glob("docs/*.md"), TOP / "CONTRIBUTING.md"]:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_generated_tables_are_up_to_date():
+    """The tables of docs/attacks.md and docs/schemes.md: `make docs` writes them."""
+    generate = runpy.run_path(str(TOP / "docs" / "generate.py"))
+    for document, table in (("attacks.md", generate["attacks_table"]()), ("schemes.md", generate["schemes_table"]())):
+        text = (TOP / "docs" / document).read_text()
+        assert generate["with_table"](text, document.removesuffix(".md"), table) == text, "run `make docs`"

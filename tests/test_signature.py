@@ -79,6 +79,14 @@ def test_binomial_tail_against_scipy(total):
         assert log10 == pytest.approx(binom.logsf(agreeing - 1, total, 0.5) / math.log(10), abs=1e-9)
 
 
+@pytest.mark.parametrize("choices", [3, 10, 101])
+def test_binomial_tail_of_guesses_among_several_answers(choices):
+    for agreeing in (0, 1, 10, 37, 99, 100):
+        p_value, log10 = binomial_tail(agreeing, 100, choices)
+        assert p_value == pytest.approx(binom.sf(agreeing - 1, 100, 1 / choices), rel=1e-9)
+        assert log10 == pytest.approx(binom.logsf(agreeing - 1, 100, 1 / choices) / math.log(10), abs=1e-9)
+
+
 def test_binomial_tail_below_the_smallest_float():
     p_value, log10 = binomial_tail(2560, 2560)  # ResNet-18's capacity
     assert p_value == 0.0

@@ -29,7 +29,7 @@ def assert_one_line(outcome, *words):
         (["++model.norn=bn"], ["model.norn=bn", "did you mean norm"]),
         (["trainer.max_epochs=five"], ["trainer.max_epochs", "five", "Integer"]),
         (["dataset.flip=7.5"], ["dataset.flip", "7.5"]),
-        (["scheme=passport_v9"], ["scheme=passport_v9", "baseline, passport_v1"]),
+        (["scheme=passport_v9"], ["scheme=passport_v9", "baseline, deepmarks"]),
         (["model=vgg"], ["model=vgg", "alexnet, resnet18, resnet50"]),
         (["study=nothing"], ["study=nothing", "quickstart"]),
         (["scheme=baseline", "scheme.signature=mine"], ["scheme.signature"]),

@@ -16,19 +16,13 @@ from ipr.errors import InputError
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import Branch
 from ipr.passport.surgery import protect, strip
+from ipr.schemes import SCHEMES
 from ipr.schemes.base import Scheme
 from ipr.schemes.recipe import Recipe
 
-PASSPORTS = ("passport_v1", "passport_v2", "passport_v3")
-KEY_IMAGES = (
-    "trigger_set",
-    "zhang_content",
-    "zhang_noise",
-    "zhang_unrelated",
-    "frontier_stitching",
-    "guo_potkonjak",
-)
-EVERY = (*PASSPORTS, "uchida", "deepmarks", "deepsigns", *KEY_IMAGES)
+PASSPORTS = tuple(name for name, about in SCHEMES.items() if about.family == "passport")
+KEY_IMAGES = tuple(name for name, about in SCHEMES.items() if about.family == "key images")
+EVERY = tuple(name for name, about in SCHEMES.items() if about.family != "none")
 """The schemes that embed something."""
 
 

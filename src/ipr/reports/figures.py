@@ -29,8 +29,8 @@ def accuracy_figure(part: pd.DataFrame, title: str) -> Figure:
     figure = Figure(figsize=(1.6 + 1.35 * len(shown), 3.6), layout="constrained")
     axes = figure.add_subplot()
     width = 0.26
-    for place, (row, seeds) in enumerate(shown):
-        kinds = ["no passport"] if row["scheme"] == "baseline" else list(COLUMNS)
+    for place, (_, seeds) in enumerate(shown):
+        kinds = [kind for kind, column in COLUMNS.items() if seeds[column].notna().any()]
         for offset, kind in enumerate(kinds):
             values = 100 * seeds[COLUMNS[kind]].astype(float)
             x = place + (offset - (len(kinds) - 1) / 2) * width
@@ -56,7 +56,7 @@ def energy_figure(part: pd.DataFrame, title: str) -> Figure | None:
     """Accuracy against the passport's energy |S|, per scheme, with the baseline of its norm as a line; None where
     the records hold one energy only.
     """
-    passported = part[part["scheme"] != "baseline"]
+    passported = part[part["passport"].notna()]
     schemes = [
         s
         for s in sorted(set(passported["scheme"]))
@@ -99,7 +99,7 @@ def _label(row: dict[str, Any]) -> str:
     name = row["scheme"].replace("passport_v", "V")
     energy = (
         ""
-        if row["scheme"] == "baseline"
+        if row["passport"] is None
         else f"\n|S| {'as published' if row['energy'] is None else format(row['energy'], 'g')}"
     )
     return f"{name} ({row['norm']}){energy}"

@@ -25,17 +25,19 @@ def run_table(record: Record, verdict: Verdict | None) -> Table:
     if record.scheme == "baseline":
         table.add_row("accuracy", percent(record.accuracy_without))
         return table
-    table.add_row("accuracy, no passport", percent(record.accuracy_without))
-    table.add_row("accuracy, genuine passport", percent(record.accuracy_genuine))
-    table.add_row(
-        f"accuracy, {record.forged} forged passports",
-        _forged(record.accuracy_forged_mean, record.accuracy_forged_max, record.forged_passing),
-    )
-    table.add_row("signature", f"{record.bits_agreeing} of {record.bits_total} bits")
-    table.add_row("chance of a guess", power_of_ten(record.p_value_log10 or 0.0))
-    if record.trigger_accuracy is not None:
-        table.add_row("trigger set, no passport", percent(record.trigger_accuracy))
-        table.add_row("trigger set, genuine passport", percent(record.trigger_accuracy_passport))
+    passported = record.accuracy_genuine is not None
+    table.add_row("accuracy, no passport" if passported else "accuracy", percent(record.accuracy_without))
+    if passported:
+        table.add_row("accuracy, genuine passport", percent(record.accuracy_genuine))
+    if record.accuracy_forged_mean is not None:
+        table.add_row(
+            f"accuracy, {record.forged} forged passports",
+            _forged(record.accuracy_forged_mean, record.accuracy_forged_max, record.forged_passing),
+        )
+    if record.bits_total is not None:
+        table.add_row("signature", f"{record.bits_agreeing} of {record.bits_total} bits")
+    _evidence(table, record.p_value_log10 or 0.0, record.correlation)
+    _triggers(table, record.trigger_accuracy, record.trigger_accuracy_passport)
     table.add_row("ownership", "verified" if record.verified else "not verified")
     return table
 
@@ -43,24 +45,24 @@ def run_table(record: Record, verdict: Verdict | None) -> Table:
 def verdict_table(verdict: Verdict, title: str = "verdict") -> Table:
     """A verdict, with the bits of each layer and the text that was read."""
     table, fidelity, reading = _table(title), verdict.fidelity, verdict.reading
-    table.add_row("accuracy, no passport", percent(verdict.accuracy_without))
+    table.add_row("accuracy, no passport" if verdict.passported else "accuracy", percent(verdict.accuracy_without))
     outcome = "holds" if fidelity.holds else "fails"
-    table.add_row("accuracy, genuine passport", percent(fidelity.accuracy))
+    if verdict.passported:
+        table.add_row("accuracy, genuine passport", percent(fidelity.accuracy))
     table.add_row("fidelity", f"{outcome} (target {percent(fidelity.target)}, within {percent(fidelity.threshold)})")
     if verdict.accuracy_forged:
         table.add_row(
             f"accuracy, {len(verdict.accuracy_forged)} forged passports",
             _forged(verdict.forged_mean, max(verdict.accuracy_forged), verdict.forged_passing),
         )
-    for name, agreeing in reading.agreeing.items():
-        table.add_row(f"signature in {name}", f"{agreeing} of {reading.total[name]} bits")
-    table.add_row("signature", f"{sum(reading.agreeing.values())} of {sum(reading.total.values())} bits")
+    if not reading.images:
+        for name, agreeing in reading.agreeing.items():
+            table.add_row(f"signature in {name}", f"{agreeing} of {reading.total[name]} bits")
+        table.add_row("signature", f"{sum(reading.agreeing.values())} of {sum(reading.total.values())} bits")
     if reading.text:
         table.add_row("text read back", ascii(reading.text)[1:-1])
-    table.add_row("chance of a guess", power_of_ten(reading.p_value_log10))
-    if verdict.trigger_accuracy is not None:
-        table.add_row("trigger set, no passport", percent(verdict.trigger_accuracy))
-        table.add_row("trigger set, genuine passport", percent(verdict.trigger_accuracy_passport))
+    _evidence(table, reading.p_value_log10, reading.correlation)
+    _triggers(table, verdict.trigger_accuracy, verdict.trigger_accuracy_passport)
     table.add_row("ownership", "verified" if verdict.verified else "not verified")
     return table
 
@@ -72,7 +74,8 @@ def attack_table(rows: Sequence[AttackRow]) -> Table:
     succeeded = sum(row.attack_succeeded for row in rows)
     title += f" to {first.transfer}" if first.transfer else ""
     table = Table(title=f"{title}: succeeded at {succeeded} of {len(rows)} points", title_justify="left")
-    names = ["point", "accuracy", "before", f"bits ({first.bits_total})", "fidelity", "verified", "succeeded"]
+    mark = f"bits ({first.bits_total})" if first.bits_total is not None else "trigger set"
+    names = ["point", "accuracy", "before", mark, "fidelity", "verified", "succeeded"]
     freed = any(row.bits_freed is not None for row in rows)
     for name in [*names, *(["freed bits"] if freed else [])]:
         table.add_column(name, justify="left" if name == "point" else "right")
@@ -81,7 +84,7 @@ def attack_table(rows: Sequence[AttackRow]) -> Table:
             row.point or "-",
             percent(row.accuracy_after),
             percent(row.accuracy_before),
-            str(row.bits_agreeing),
+            percent(row.trigger_accuracy) if row.bits_total is None else str(row.bits_agreeing),
             {None: "other task", True: "kept", False: "lost"}[row.fidelity_kept],
             "yes" if row.verified else "no",
             "yes" if row.attack_succeeded else "no",
@@ -95,6 +98,19 @@ def attack_table(rows: Sequence[AttackRow]) -> Table:
 def power_of_ten(log10: float) -> str:
     """A probability by its logarithm, however small."""
     return f"10^{log10:.1f}" if log10 < -3 else f"{10**log10:.3g}"
+
+
+def _evidence(table: Table, p_value_log10: float, correlation: float | None) -> None:
+    if correlation is not None:
+        table.add_row("correlation", f"{correlation:.3f}")
+    table.add_row("chance of a guess", power_of_ten(p_value_log10))
+
+
+def _triggers(table: Table, accuracy: float | None, with_passport: float | None) -> None:
+    if accuracy is not None:
+        table.add_row("trigger set" if with_passport is None else "trigger set, no passport", percent(accuracy))
+    if with_passport is not None:
+        table.add_row("trigger set, genuine passport", percent(with_passport))
 
 
 def _table(title: str) -> Table:

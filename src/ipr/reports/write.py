@@ -1,14 +1,18 @@
-"""A report in a folder: the table as Markdown and CSV, the figures as PNG and SVG."""
+"""A report in a folder: the tables as Markdown and CSV, the figures as PNG and SVG."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from ipr.errors import InputError
+from ipr.reports.attacks import attack_markdown
 from ipr.reports.figures import accuracy_figure, energy_figure
 from ipr.reports.markdown import markdown
 from ipr.reports.summary import records_frame, setting_of, tables
+from ipr.runs.attack import find_rows
 from ipr.runs.record import find_records
 
 
@@ -45,11 +49,18 @@ def write_report(runs: Path, tag: str | None, out: Path) -> Report:
     records += [r for r in every if r.scheme == "baseline" and r not in records and setting_of(r) in compared]
     frame = records_frame(records)
     table = markdown(frame)
+    attacked = [row for row in find_rows(runs) if tag is None or tag in row.tags.split()]
     try:
         out.mkdir(parents=True, exist_ok=True)
         files = [out / "table.md", out / "records.csv"]
         files[0].write_text(table + "\n")
         frame.to_csv(files[1], index=False)
+        if attacked:
+            attacks = attack_markdown(attacked)
+            files += [out / "attacks.md", out / "attacks.csv"]
+            files[2].write_text(attacks + "\n")
+            pd.DataFrame([asdict(row) for row in attacked]).to_csv(files[3], index=False)
+            table += "\n\n" + attacks
         parts = tables(frame)
         for number, (setting, part) in enumerate(parts, 1):
             title = f"{setting['model']}, width {setting['width']:g}, {setting['dataset']}, {setting['epochs']} epochs"

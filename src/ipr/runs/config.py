@@ -21,6 +21,7 @@ class ModelConfig:
     norm: str = MISSING  # bn | gn; by default what the paper pairs with the scheme
     width: float = 1.0  # multiplies the channels of every convolution
     passport_layers: list[str] = MISSING  # Table IV
+    watermark_layer: str = MISSING  # whose mean filter carries a watermark's bits
     fidelity_threshold: float = MISSING  # epsilon_f of Section IV-D, a fraction
 
 
@@ -107,8 +108,8 @@ class FrontierStitchingConfig(KeyImagesConfig):
     """Frontier stitching: a trained plain network is tuned to its own adversaries."""
 
     epsilon: float = 0.03  # of the pixels' range
-    epochs: int = 5  # of the tuning; trainer.max_epochs is the plain network's
-    lr: float = 0.001
+    epochs: int = 10  # of the tuning; trainer.max_epochs is the plain network's
+    lr: float = 0.01
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -88,9 +87,9 @@ class DeepMarks(InFilters):
 
 
 class DeepSigns(Scheme):
-    """L_c + lambda_1 |f(x) - mu_y|^2 + lambda_2 BCE(sigmoid(mu A), b) (Rouhani et al. 2018).
+    """L_c + lambda_1 |f(x) - mu_y|^2 + lambda_2 BCE(sigmoid(A mu), b) (Rouhani et al. 2018).
 
-    The centres mu are trained with the network. They start at 0, and no weights file holds them.
+    See `deepsigns.embedding_losses` for what mu is here.
     """
 
     chosen: Tensor
@@ -111,20 +110,15 @@ class DeepSigns(Scheme):
         check_weight("weight", weight)
         check_weight("centre_weight", centre_weight)
         self.centre_weight, self.weight = centre_weight, weight
-        self.centres = nn.Parameter(torch.zeros(claim.chosen.numel(), claim.projection.shape[1]))
         self.register_buffer("chosen", claim.chosen, persistent=False)
         self.register_buffer("projection", claim.projection, persistent=False)
         self.register_buffer("bits", claim.bits, persistent=False)
-
-    def trained(self) -> list[nn.Parameter]:
-        """The network and the centres."""
-        return [*super().trained(), self.centres]
 
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """L_c and both regularisers."""
         logits, features = logits_and_features(self.network, x)
         self.train_accuracy.update(logits.detach(), y)
-        near, read = deepsigns.embedding_losses(features, y, self.chosen, self.centres, self.projection, self.bits)
+        near, read = deepsigns.embedding_losses(features, y, self.chosen, self.projection, self.bits)
         return {
             "cross_entropy": functional.cross_entropy(logits, y),
             "centres": self.centre_weight * near,

@@ -35,6 +35,7 @@ class Verdict:
             None where the claim has no trigger set.
         trigger_accuracy_passport: the same with the claimed passport.
         p_value_threshold: what the claim declared.
+        passported: whether the claim presents a passport, or scales; a watermark presents nothing.
     """
 
     fidelity: Fidelity
@@ -44,6 +45,7 @@ class Verdict:
     trigger_accuracy: float | None
     trigger_accuracy_passport: float | None
     p_value_threshold: float
+    passported: bool = True
 
     @property
     def verified(self) -> bool:
@@ -134,6 +136,7 @@ def _judge_watermarks(suspect: nn.Module, claims: Sequence[WatermarkClaim], imag
                 trigger_accuracy=reading.agreement if reading.images else None,
                 trigger_accuracy_passport=None,
                 p_value_threshold=limits.p_value,
+                passported=False,
             )
         )
     return verdicts

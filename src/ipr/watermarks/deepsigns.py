@@ -22,29 +22,32 @@ from ipr.watermarks.projection import check_bits, secret_projection
 
 
 def embedding_losses(
-    features: Tensor, labels: Tensor, chosen: Tensor, centres: Tensor, projection: Tensor, bits: Tensor
+    features: Tensor, labels: Tensor, chosen: Tensor, projection: Tensor, bits: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The two regularisers of DeepSigns: |f(x) - mu_y|^2 and the cross-entropy of sigmoid(mu A) with the bits.
+    """The two regularisers of DeepSigns: |f(x) - mu_y|^2, and the cross-entropy of sigmoid(A mu) with the bits.
 
-    Deviation: the authors' optional term that pushes the centres of different classes apart is left out.
+    Deviations: mu_y is the mean over the batch's images of class y, where the authors train it beside the network and
+    let the first regulariser draw f(x) to it; and their optional term that pushes centres apart is left out.
 
     Args:
         features: f(x), (B, N): what the classifier sees.
         labels: y, (B,).
         chosen: the classes that carry bits, (S,).
-        centres: mu, (S, N), learned with the network.
         projection: A, (T, N).
         bits: b in {-1, +1}, (S, T).
 
     Returns:
-        The mean over the batch's images of chosen classes of the squared distance (0 where there is none), and the
-        cross-entropy, a sum over all bits.
+        The mean of the squared distance over the batch's images of chosen classes, and the mean of the cross-entropy
+        over all bits of the chosen classes that are in the batch; 0 where there is none.
     """
     member = (labels[:, None] == chosen).to(features)  # (B, S)
-    distances = (features[:, None] - centres).square().sum(-1)
-    near = (distances * member).sum() / member.sum().clamp(min=1)
-    logits = centres @ projection.T
-    return near, functional.binary_cross_entropy_with_logits(logits, (bits > 0).to(logits), reduction="sum")
+    count = member.sum(0)  # (S,)
+    means = member.T @ features / count.clamp(min=1)[:, None]  # (S, N)
+    near = ((features - member @ means).square().sum(1) * member.sum(1)).sum() / count.sum().clamp(min=1)
+    logits = means @ projection.T
+    wrong = functional.binary_cross_entropy_with_logits(logits, (bits > 0).to(logits), reduction="none").mean(1)
+    present = (count > 0).to(features)
+    return near, (wrong * present).sum() / present.sum().clamp(min=1)
 
 
 def mean_features(network: nn.Module, images: LabelledImages, chosen: Tensor) -> Tensor:

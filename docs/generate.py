@@ -1,0 +1,59 @@
+"""Writes what is generated in the documents: `make docs`; given the attack table of a report, the README's as well.
+
+python docs/generate.py runs/report/cifar10_part_attacks/attacks.md
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from pathlib import Path
+
+from ipr.attacks import ATTACKS
+from ipr.schemes import SCHEMES
+
+TOP = Path(__file__).parents[1]
+
+
+def attacks_table() -> str:
+    """The table of docs/attacks.md."""
+    lines = ["| attack | kind | paper | what the attacker has | applies to | settings |", "|---|---|---|---|---|---|"]
+    for name, attack in ATTACKS.items():
+        settings = ", ".join(f.name for f in dataclasses.fields(attack) if f.name != "name")
+        families = dict.fromkeys(SCHEMES[scheme].family for scheme in attack.schemes)
+        whole = {f: [s for s, about in SCHEMES.items() if about.family == f] for f in families}
+        where = ", ".join(f if set(whole[f]) <= {*attack.schemes} else ", ".join(attack.schemes) for f in families)
+        lines.append(f"| `{name}` | {attack.kind} | {attack.section} | {attack.attacker_has} | {where} | {settings} |")
+    return "\n".join(lines)
+
+
+def schemes_table() -> str:
+    """The table of docs/schemes.md."""
+    lines = ["| scheme | family | source | embeds | is read by |", "|---|---|---|---|---|"]
+    for name, about in SCHEMES.items():
+        lines.append(f"| `{name}` | {about.family} | {about.source} | {about.embeds} | {about.reads} |")
+    return "\n".join(lines)
+
+
+def with_table(text: str, name: str, table: str) -> str:
+    """A document with the table between `<!-- NAME -->` and `<!-- end -->` replaced."""
+    new, count = re.subn(
+        rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", lambda m: m.group(1) + table + m.group(2), text, flags=re.DOTALL
+    )
+    assert count == 1, f"<!-- {name} --> ... <!-- end --> is there {count} times"
+    return new
+
+
+def main(arguments: list[str]) -> None:
+    """Rewrites the documents in place."""
+    wanted = [(TOP / "docs" / "attacks.md", attacks_table()), (TOP / "docs" / "schemes.md", schemes_table())]
+    for path, table in wanted:
+        path.write_text(with_table(path.read_text(), path.stem, table))
+    if arguments:
+        readme, table = TOP / "README.md", Path(arguments[0]).read_text().strip()
+        readme.write_text(with_table(readme.read_text(), "attacks", table))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
