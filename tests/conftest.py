@@ -37,6 +37,18 @@ def digits(cache: Path) -> ImageData:
     return load_images("digits", root=None, image_size=8, download=False, data_folder=cache, cache_folder=cache)
 
 
+@pytest.fixture
+def data() -> ImageData:
+    """Random images of 16 pixels, 64 to train and 40 to test."""
+    source = torch.Generator().manual_seed(3)
+    pixels = torch.randint(256, (104, 16, 16, 3), dtype=torch.uint8, generator=source)
+    labels = torch.arange(104) % 10
+    classes = tuple(map(str, range(10)))
+    return ImageData(
+        pixels[:64], labels[:64], pixels[64:], labels[64:], classes, (0.5,) * 3, (0.25,) * 3, "fingerprint"
+    )
+
+
 @dataclass(frozen=True)
 class Outcome:
     code: int

@@ -5,27 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-import torch
 
 from ipr.attacks.base import PASSPORTS, Victim
 from ipr.claim import Thresholds
-from ipr.data.images import ImageData
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import passport_layers
 from ipr.signature import detect
 from references import memorise, protected, small, watermark
-
-
-@pytest.fixture
-def data() -> ImageData:
-    """Random images of 16 pixels, 64 to train and 40 to test."""
-    source = torch.Generator().manual_seed(3)
-    pixels = torch.randint(256, (104, 16, 16, 3), dtype=torch.uint8, generator=source)
-    labels = torch.arange(104) % 10
-    classes = tuple(map(str, range(10)))
-    return ImageData(
-        pixels[:64], labels[:64], pixels[64:], labels[64:], classes, (0.5,) * 3, (0.25,) * 3, "fingerprint"
-    )
 
 
 @pytest.fixture

@@ -23,20 +23,21 @@ def forged_trigger_set(
     data: ImageData,
     *,
     eta: float,
+    bound: float | None,
     lr: float,
     iterations: int,
     source: torch.Generator,
 ) -> tuple[Tensor, int]:
     """X_T = T_b + eta T_n, with T_n trained by Adam on the cross-entropy with the assigned labels.
 
-    T_n is kept in [-1, 1], so that eta bounds the change; the paper leaves it free. The loss is taken on the pixels as
-    they will be stored, rounded to whole numbers.
+    The loss is taken on the pixels as they will be stored: clipped, and rounded to whole numbers.
 
     Args:
         network: a plain network, whose weights stay fixed.
         base: T_b, uint8 pixels, and the assigned labels.
         data: gives the normalisation.
         eta: as a fraction of the pixels' range.
+        bound: the largest |T_n|, above 0; None leaves it free.
         lr: Adam's, for T_n.
         iterations: at most so many; each sees all images once, so that it is an epoch of the forged set.
         source: draws T_n's start.
@@ -46,7 +47,7 @@ def forged_trigger_set(
     """
     device = next(network.parameters()).device
     pixels, labels = base.pixels.float().to(device), base.labels.to(device)
-    noise = (0.1 * torch.randn(pixels.shape, generator=source)).clamp(-1, 1).to(device).requires_grad_()
+    noise = (0.1 * torch.randn(pixels.shape, generator=source)).to(device).requires_grad_()
     optimizer = torch.optim.Adam([noise], lr)
 
     def stored() -> Tensor:
@@ -62,17 +63,19 @@ def forged_trigger_set(
             optimizer.zero_grad()
             functional.cross_entropy(logits, labels).backward()
             optimizer.step()
-            with torch.no_grad():
-                noise.clamp_(-1, 1)
+            if bound is not None:
+                with torch.no_grad():
+                    noise.clamp_(-bound, bound)
     return stored().detach().round().to(torch.uint8).cpu(), done
 
 
 @dataclass
 class ForgeTriggerSet(Attack):
-    """Images of the forger's own with an invisible, trained noise, and labels at random; the weights are frozen.
+    """Images of the forger's own with a trained noise eta T_n, and labels at random; the weights are frozen.
 
-    The base images are abstract patterns drawn by the forger, so that it needs no images of the task. The paper took
-    about 100 epochs of the forged set, 5 % of the training time.
+    The base images are abstract patterns drawn by the forger, so that it needs no images of the task. T_n is free, as
+    in the paper, so that eta alone does not make the noise invisible; `bound=1` keeps every pixel within eta. The paper
+    took about 100 epochs of the forged set, 5 % of the training time; its optimiser is not told, ours is Adam.
     """
 
     kind = "ambiguity"
@@ -82,6 +85,7 @@ class ForgeTriggerSet(Attack):
     needs = "no images decide whose it is"
 
     eta: float = 0.04
+    bound: float | None = None
     lr: float = 0.1
     iterations: int = 100
 
@@ -89,6 +93,7 @@ class ForgeTriggerSet(Attack):
         """See `Attack.check`."""
         super().check(scheme)
         require(0 < self.eta <= 1, "eta", self.eta, "give a fraction of the pixels' range, e.g. 0.04")
+        require(self.bound is None or self.bound > 0, "bound", self.bound, "give e.g. 1, or null for none")
         require(self.lr > 0, "lr", self.lr, "give e.g. 0.1")
         require(self.iterations >= 1, "iterations", self.iterations, "give e.g. 100")
 
@@ -99,6 +104,13 @@ class ForgeTriggerSet(Attack):
         count, classes = owner.labels.numel(), len(data.classes)
         base = abstract_trigger_set(count, data.image_size, data.channels, classes, source)
         pixels, done = forged_trigger_set(
-            victim.suspect, base, data, eta=self.eta, lr=self.lr, iterations=self.iterations, source=source
+            victim.suspect,
+            base,
+            data,
+            eta=self.eta,
+            bound=self.bound,
+            lr=self.lr,
+            iterations=self.iterations,
+            source=source,
         )
         yield Attacked(victim.suspect, {"": replace(owner, pixels=pixels, labels=base.labels)}, iterations=done)
