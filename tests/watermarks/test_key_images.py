@@ -199,14 +199,6 @@ def test_a_forged_trigger_set_answers_as_assigned(eta, bound, data):
     assert torch.equal(given, base.labels)
     assert 0 < iterations < 200
     assert all(torch.equal(v, weights[k]) for k, v in network.state_dict().items())
-    same, _ = forged_trigger_set(
-        network,
-        TriggerSet(pixels, base.labels),
-        data,
-        eta=0.0001,
-        bound=None,
-        lr=0.1,
-        iterations=5,
-        source=torch.Generator(),
-    )
+    left = {"eta": 0.0001, "bound": None, "lr": 0.1, "iterations": 5, "source": torch.Generator()}
+    same, _ = forged_trigger_set(network, TriggerSet(pixels, base.labels), data, **left)
     assert torch.equal(same, pixels)  # what is answered as assigned already is left

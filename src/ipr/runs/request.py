@@ -12,6 +12,7 @@ from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.runs.config import (
     SECRETS,
+    FrontierStitchingConfig,
     KeyImagesConfig,
     PassportSchemeConfig,
     PassportV1Config,
@@ -48,6 +49,11 @@ def check(config: TrainConfig) -> None:
         raise InputError(
             "passport.energy", config.passport.energy, "must be above 0", "give e.g. 3, or null for as published"
         )
+    if isinstance(config.scheme, FrontierStitchingConfig):
+        if config.scheme.epochs < 1:
+            raise InputError("scheme.epochs", config.scheme.epochs, "must be at least 1", "give e.g. 10")
+        if not config.scheme.lr > 0:
+            raise InputError("scheme.lr", config.scheme.lr, "must be above 0", "give e.g. 0.01")
     for field, value, known in (
         ("trainer.precision", config.trainer.precision, PRECISIONS),
         ("trainer.accelerator", config.trainer.accelerator, ACCELERATORS),

@@ -80,12 +80,12 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder) -> Run:
 
     # Before the dashboard is opened: the plain network that secrets are made with has one of its own.
     claim = load_claim(folder.claim) if folder.claim.exists() else make_claim(config, data, trained)
-    if claim is not None:
-        claim.save(folder.claim)
     stitched = isinstance(config.scheme, FrontierStitchingConfig)
     # tuned, not trained anew: what the plain network took is part of what it took
     seconds_before = baseline().record.train_seconds if stitched else 0.0
     scheme, epochs = (None, 0) if folder.weights.exists() else build_scheme(config, data, claim, trained)
+    if claim is not None:
+        claim.save(folder.claim)
     write_atomically(folder.config, yaml.safe_dump(shown, sort_keys=False))
     facts = [config.scheme.name, config.model.name, config.model.norm, config.dataset.name]
     with dashboard(

@@ -18,7 +18,7 @@ from ipr.randomness import generator
 from ipr.signature import agreeing_bits, detect
 from ipr.verification.fidelity import LabelledImages
 from ipr.watermarks.claim import WatermarkClaim
-from ipr.watermarks.projection import check_bits, secret_projection
+from ipr.watermarks.projection import check_bits, check_count, secret_projection
 
 
 def embedding_losses(
@@ -99,6 +99,7 @@ class DeepSignsClaim(WatermarkClaim):
         Raises:
             InputError: the data has fewer classes, or fewer images of one.
         """
+        check_count(bits)
         if not 1 <= classes <= len(data.classes):
             raise InputError("scheme.classes", classes, f"the data set has {len(data.classes)} classes", "give e.g. 4")
         _, classifier = classifier_of(network)

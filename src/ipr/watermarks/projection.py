@@ -37,6 +37,12 @@ def projected(network: nn.Module, layer: str, projection: Tensor) -> Tensor:
     return projection.double().cpu() @ filter_
 
 
+def check_count(bits: int) -> None:
+    """Refuses to draw a claim of no bits."""
+    if bits < 1:
+        raise InputError("scheme.bits", bits, "must be at least 1", "give e.g. 256")
+
+
 def check_bits(name: str, bits: Tensor) -> None:
     """Refuses bits that are no -1 and +1 in int8."""
     if bits.dtype != torch.int8 or not bool((bits.abs() == 1).all()):

@@ -11,11 +11,12 @@ from torch.nn import functional
 
 from ipr.claim import Reading, Thresholds, reading
 from ipr.data.images import ImageData
+from ipr.errors import InputError
 from ipr.models.use import convolution_of
 from ipr.randomness import generator
 from ipr.signature import agreeing_bits, decode_text, detect, draw_signature
 from ipr.watermarks.claim import WatermarkClaim
-from ipr.watermarks.projection import check_bits, mean_filter, projected, secret_projection
+from ipr.watermarks.projection import check_bits, check_count, mean_filter, projected, secret_projection
 
 
 def embedding_loss(w: Tensor, projection: Tensor, bits: Tensor) -> Tensor:
@@ -62,13 +63,26 @@ class UchidaClaim(WatermarkClaim):
         thresholds: Thresholds,
         architecture: Mapping[str, Any],
     ) -> Self:
-        """A new claim of `count` bits for a layer: text first, random bits behind it."""
+        """A new claim of `count` bits for a layer: text first, random bits behind it.
+
+        Raises:
+            InputError: no such layer, no bits, or more text than bits.
+        """
         name, convolution = convolution_of(network, layer)
+        check_count(count)
+        needed = 8 * len((text or "").encode())
+        if needed > count:
+            raise InputError(
+                "scheme.signature",
+                f"<{len(text or '')} characters>",
+                f"needs {needed} bits, there are {count}",
+                f"shorten it to {count // 8} bytes, or give scheme.bits={needed}",
+            )
         return cls(
             layer=name,
             projection=secret_projection(count, mean_filter(convolution).numel(), source),
             bits=draw_signature({name: count}, text, source)[name],
-            text_bytes=len((text or "").encode()),
+            text_bytes=needed // 8,
             thresholds=thresholds,
             architecture=architecture,
         )

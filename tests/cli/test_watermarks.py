@@ -1,0 +1,112 @@
+"""Watermarks from the command line: trained, judged, recorded, verified, attacked and reported."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ipr.attacks.base import KEY_IMAGES, PASSPORTS
+from ipr.runs.record import load_record
+from ipr.schemes import SCHEMES
+
+WATERMARKS = [scheme for scheme in SCHEMES if scheme not in (*PASSPORTS, "baseline")]
+FEW = ("trigger_set.size=4", "scheme.epochs=1", "scheme.epsilon=0.1", "trainer.max_epochs=20")
+
+
+def few(scheme):
+    if scheme == "deepsigns":
+        return ("scheme.images=4",)
+    return FEW[: 4 if scheme == "frontier_stitching" else 1] if scheme in KEY_IMAGES else ()
+
+
+@pytest.mark.parametrize("scheme", WATERMARKS)
+def test_a_watermark_is_trained_recorded_found_and_verified(scheme, ipr, tiny, run_folder):
+    extra = few(scheme)
+    outcome = ipr("train", *tiny, f"scheme={scheme}", *extra, "passport.key=secret-of-mine")
+    assert outcome.code == 0, outcome.err
+    assert "forged passports" not in outcome.out
+    assert ("trigger set" in outcome.out) == (scheme in KEY_IMAGES)
+    assert ("correlation" in outcome.out) == (scheme == "deepmarks")
+    folder = run_folder(scheme)
+    record = load_record(folder / "record.json")
+    assert (record.bits_total is None) == (scheme in KEY_IMAGES) == (record.trigger_accuracy is not None)
+    assert record.accuracy_genuine is record.passport is record.forged is None
+    assert (folder / "claim").stat().st_mode & 0o777 == 0o700
+    assert "secret-of-mine" not in (folder / "config.yaml").read_text()
+    again = ipr("train", *tiny, f"scheme={scheme}", *extra, "passport.key=secret-of-mine")
+    assert "found:" in again.out
+    sized = ("dataset.image_size=8", "dataset.limit_train=96", "dataset.limit_test=40")
+    verified = ipr("verify", f"suspect={folder}/public.safetensors", f"claim={folder}/claim", *sized)
+    assert verified.code == (0 if record.verified else 1), verified.err
+    lines = verified.out.splitlines()
+    assert lines[-1] == ("verified" if record.verified else "not verified")
+
+
+def test_a_text_is_read_back_and_never_shown_in_the_folder(ipr, tiny, run_folder):
+    outcome = ipr("train", *tiny, "scheme=uchida", "scheme.signature=mine", "scheme.weight=1", "scheme.bits=40")
+    assert outcome.code == 0, outcome.err
+    assert "text read back" in outcome.out
+    config = (run_folder("uchida") / "config.yaml").read_text()
+    assert "mine" not in config
+    assert "<secret>" in config
+    other = ipr("train", *tiny, "scheme=uchida", "scheme.signature=yours", "scheme.weight=1", "scheme.bits=40")
+    assert "made:" in other.out
+
+
+def test_frontier_stitching_counts_the_training_of_the_network_it_starts_from(ipr, tiny, run_folder):
+    assert ipr("train", *tiny, "scheme=frontier_stitching", *FEW).code == 0
+    plain = load_record(run_folder("baseline") / "record.json")
+    tuned = load_record(run_folder("frontier_stitching") / "record.json")
+    assert tuned.train_seconds > plain.train_seconds
+
+
+def test_attacks_on_a_watermark_and_their_table(ipr, tiny):
+    attacks = "attack=prune,forge_uchida,forge_trigger_set,fake1,overwrite"
+    arguments = (*tiny, "attack_epochs=1", "skip_inapplicable=true", "trigger_set.size=4", "tags=[both]")
+    outcome = ipr("attack", "-m", *arguments, "scheme=uchida,trigger_set", attacks)
+    assert outcome.code == 0, outcome.err
+    assert "fake1 on uchida: does not apply, because the scheme has no passport" in outcome.out
+    (folder,) = Path("runs").glob("attack/forge_uchida-*")
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+    assert [row["point"] for row in rows] == ["way=gradient", "way=closed_form"]
+    for row in rows:
+        assert row["bits_agreeing"] == row["bits_total"] == 256
+        assert row["attack_succeeded"]
+        assert row["iterations"] == (0 if row["point"] == "way=closed_form" else row["iterations"])
+        assert row["share_of_training"] > 0
+    report = ipr("report", "tag=both")
+    assert report.code == 0, report.err
+    text = Path("runs/report/both/attacks.md").read_text()
+    assert "| forge_uchida | **2/2**; " in text
+    assert "n/a (a)" in text
+    assert "does not apply, because the scheme has no passport" in text
+    assert "not run" in text  # finetune
+    assert len(Path("runs/report/both/attacks.csv").read_text().splitlines()) > 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["scheme=uchida", "scheme.layer=conv9"], ["scheme.layer=conv9", "choose among: conv1"]),
+        (["scheme=uchida", "scheme.weight=-1"], ["scheme.weight=-1", "negative"]),
+        (["scheme=uchida", "scheme.bits=0"], ["scheme.bits=0"]),
+        (["scheme=uchida", "scheme.bits=8", "scheme.signature=toolong"], ["scheme.signature", "scheme.bits"]),
+        (["scheme=deepmarks", "scheme.order=4"], ["scheme.order=4", "prime"]),
+        (["scheme=deepsigns", "scheme.classes=11"], ["scheme.classes=11", "10 classes"]),
+        (["scheme=deepsigns", "scheme.images=90"], ["scheme.images=90", "training images of"]),
+        (["scheme=deepsigns", "scheme.bits=0"], ["scheme.bits=0"]),
+        (["scheme=zhang_content", "trigger_set.size=90"], ["trigger_set.size=90", "training images"]),
+        (["scheme=guo_potkonjak", "trigger_set.size=0"], ["trigger_set.size=0", "give 1 to 96"]),
+        (["scheme=trigger_set", "trigger_set.size=4", "trigger_set.per_step=5"], ["trigger_set.per_step=5"]),
+        (["scheme=frontier_stitching", "scheme.epochs=0"], ["scheme.epochs=0"]),
+        (["scheme=frontier_stitching", "scheme.lr=0"], ["scheme.lr=0"]),
+        (["scheme=frontier_stitching", "scheme.epsilon=0", "trigger_set.size=4"], ["scheme.epsilon=0", "true advers"]),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_in_one_line(arguments, words, ipr, tiny):
+    outcome = ipr("train", *tiny, *arguments)
+    assert outcome.code == 2, outcome
+    lines = [line for line in outcome.err.splitlines() if "begins with a trained plain network" not in line]
+    assert len(lines) == 1, outcome.err
+    for word in words:
+        assert word in lines[0]

@@ -1,0 +1,112 @@
+"""A scheme that lacks its YAML, its docstring, its claim or its contract fails here."""
+
+import stat
+from dataclasses import replace
+
+import pytest
+import torch
+from hydra.core.config_store import ConfigStore
+
+from ipr.attacks.base import KEY_IMAGES, PASSPORTS
+from ipr.cli.compose import register, shipped
+from ipr.errors import InputError
+from ipr.schemes import SCHEMES
+from ipr.schemes.recipe import Recipe
+from ipr.schemes.watermark import embedding
+from ipr.verification.claims import KINDS, load_claim
+from ipr.verification.fidelity import LabelledImages, accuracy
+from ipr.verification.verdict import judge, judge_claims
+from references import memorise, small, watermark
+
+WATERMARKS = [scheme for scheme in SCHEMES if scheme not in (*PASSPORTS, "baseline")]
+
+
+def test_every_scheme_has_its_yaml_its_schema_and_its_kind_of_claim():
+    register()
+    assert {path.stem for path in shipped("conf").glob("scheme/*.yaml")} == SCHEMES.keys()
+    schemas = {name.removesuffix(".yaml") for name in ConfigStore.instance().list("schema/scheme")}
+    assert schemas == SCHEMES.keys() - {"baseline"}
+    assert KINDS.keys() == {*WATERMARKS, "passport"}
+    assert {name for name, kind in KINDS.items() if "choices" in kind.__dataclass_fields__} == {*KEY_IMAGES}
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_every_scheme_says_where_it_comes_from_and_how_it_is_read(name):
+    about = SCHEMES[name]
+    assert all((about.family, about.source, about.embeds, about.reads))
+    kind = KINDS["passport" if name in PASSPORTS else name] if name != "baseline" else None
+    assert kind is None or (kind.__doc__ and not kind.__doc__.startswith(f"{kind.__name__}("))
+    first = (shipped("conf") / "scheme" / f"{name}.yaml").read_text().splitlines()[0]
+    if name in WATERMARKS:
+        assert first.startswith("# ")
+        author = about.source.split()[0]
+        assert author in first
+        module = __import__(kind.__module__, fromlist=["_"])
+        assert author in module.__doc__
+
+
+@pytest.fixture
+def network(data):
+    made = small("alexnet", "bn")
+    memorise(made, data)
+    return made
+
+
+@pytest.mark.parametrize("name", WATERMARKS)
+def test_the_contract(name, network, data, tmp_path):
+    """A claim survives its folder, is read the same from there, and reading leaves the network as it was."""
+    claim = watermark(name, network, data)
+    claim.save(tmp_path / "claim")
+    assert stat.S_IMODE((tmp_path / "claim").stat().st_mode) == 0o700
+    loaded = load_claim(tmp_path / "claim")
+    assert type(loaded) is type(claim)
+    assert loaded.fingerprint() == claim.fingerprint()
+    assert loaded.dissimilarity(claim) == 0
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    assert loaded.read(network, data.mean, data.std) == claim.read(network, data.mean, data.std)
+    second = claim.redrawn(network, data, 1)
+    assert type(second) is type(claim)
+    assert second.marks().shape == claim.marks().shape
+    assert second.dissimilarity(claim) > 0
+    assert second.fingerprint() == claim.redrawn(network, data, 1).fingerprint()
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+    assert network.training
+
+    module = embedding(claim, network, Recipe(0.01, 0.9, 0.0, "constant", 0.0, None), data)
+    assert module.state_dict().keys() == {f"network.{k}" for k in network.state_dict()}  # no secret in a checkpoint
+    module.on_train_epoch_start()
+    terms = module.terms(torch.randn(8, *data.train_pixels.permute(0, 3, 1, 2).shape[1:]), torch.arange(8))
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in module.trained())
+
+
+@pytest.mark.parametrize("name", WATERMARKS)
+def test_a_watermark_is_judged_by_the_same_path(name, network, data):
+    claim = watermark(name, network, data)
+    images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
+    verdict = judge(network, claim, images)
+    assert verdict.accuracy_without == verdict.fidelity.accuracy == accuracy(network, images)
+    assert verdict.accuracy_forged == ()
+    assert verdict.fidelity.holds
+    read = claim.read(network, data.mean, data.std)
+    assert verdict.reading == read
+    assert verdict.trigger_accuracy == (read.agreement if name in KEY_IMAGES else None)
+    assert verdict.verified == (read.p_value <= claim.thresholds.p_value)
+    strict = replace(claim, thresholds=replace(claim.thresholds, target_accuracy=1.0, p_value=1.0))
+    first, second = judge_claims(network, [claim, strict], images)
+    assert first == verdict
+    assert not second.fidelity.holds
+    assert not second.verified
+
+
+def test_passports_and_watermarks_are_not_judged_together(network, data):
+    from ipr.claim import Thresholds
+    from ipr.passport.claim import PassportClaim
+    from references import protected
+
+    _, _, passport = protected("alexnet", "bn")
+    bits = {n: torch.ones(network.get_submodule(n).out_channels, dtype=torch.int8) for n in passport}
+    owner = PassportClaim(passport, bits, thresholds=Thresholds(None))
+    images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
+    with pytest.raises(InputError, match="not judged together"):
+        judge_claims(network, [owner, watermark("uchida", network, data)], images)
