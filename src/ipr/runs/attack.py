@@ -25,7 +25,7 @@ from ipr.runs.logging import dashboard, read_metrics
 from ipr.runs.record import commit, hardware, versions
 from ipr.runs.request import check, without_secrets
 from ipr.runs.store import RunFolder, run_key, write_atomically
-from ipr.runs.train import Run, device, train
+from ipr.runs.train import Run, device, judging, train
 from ipr.schemes.base import Scheme
 from ipr.signature import agreeing_bits, detect
 from ipr.verification.claims import load_claim
@@ -215,7 +215,8 @@ def _carry_out(
             wanted = {point: claim for point, claim in one.claims.items() if point not in rows}
             if not wanted:
                 continue
-            verdicts = judge_claims(network, list(wanted.values()), images)
+            with judging(images, f"judging {len(wanted)} claims") as progress:
+                verdicts = judge_claims(network, list(wanted.values()), images, progress=progress)
             freed = _freed_bits(network, victim.passport_claim, own) if one.freed else None
             for (point, forged), verdict in zip(wanted.items(), verdicts, strict=True):
                 outcome = outcome_of(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -138,10 +140,15 @@ def device(config: TrainConfig) -> torch.device:
 
 def judge_with_progress(suspect: nn.Module, claim: Claim, images: LabelledImages, forged: int, seed: int) -> Verdict:
     """`judge`, with a progress bar on a terminal."""
+    with judging(images, f"judging {forged} forged passports") as progress:
+        return judge(suspect, claim, images, forged=forged, seed=seed, progress=progress)
+
+
+@contextmanager
+def judging(images: LabelledImages, what: str) -> Iterator[Iterable[None]]:
+    """A progress bar on a terminal, for `judge` and `judge_claims`: one step a batch of 64 images."""
     with Progress(transient=True) as bar:
-        steps = range(-(-images.labels.numel() // 64))
-        ticks = bar.track(steps, description=f"judging {forged} forged passports")
-        return judge(suspect, claim, images, forged=forged, seed=seed, progress=(None for _ in ticks))
+        yield (None for _ in bar.track(range(-(-images.labels.numel() // 64)), description=what))
 
 
 def _record(

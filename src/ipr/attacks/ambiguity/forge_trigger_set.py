@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -54,7 +56,7 @@ def forged_trigger_set(
         return (pixels + 255 * eta * noise).clamp(0, 255)
 
     with frozen(network), torch.enable_grad():
-        for done in range(iterations + 1):
+        for done in track(range(iterations + 1), "forging", console=Console(stderr=True), transient=True):
             summed = stored()
             rounded = summed + (summed.round() - summed).detach()  # rounding passes the gradient through
             logits = network(normalise(rounded, data.mean, data.std))
