@@ -8,6 +8,7 @@ from statistics import fmean
 
 from ipr.attacks import ATTACKS
 from ipr.attacks.base import EVERY
+from ipr.reports.summary import mean_and_spread
 from ipr.runs.attack import AttackRow
 
 LINES: dict[str, dict[str, Callable[[str], bool]]] = {
@@ -27,33 +28,26 @@ class Cell:
     """What an attack came to on a scheme.
 
     Attributes:
-        succeeded, points: at how many of the judged points it succeeded.
-        accuracy: after the attack, or with the forged claim, at the point that came nearest to success; a fraction.
-        mark: the share of bits, or trigger images, that was read there.
-        share_of_training: what that point cost.
-        iterations: of a forgery that has no epochs; None elsewhere.
+        succeeded, points: at how many of the judged points it succeeded, over all victims.
+        accuracies: of each victim at the point nearest to success, after the attack or with the forged claim.
+        marks: the share of bits, or trigger images, that was read there.
     """
 
     succeeded: int
     points: int
-    accuracy: float
-    mark: float
-    share_of_training: float
-    iterations: float | None
+    accuracies: tuple[float, ...]
+    marks: tuple[float, ...]
 
 
 def cell(rows: Sequence[AttackRow]) -> Cell:
-    """One cell from its rows; over several victims, the means of what each came to."""
-    victims = {row.victim for row in rows}
-    nearest = [_nearest([row for row in rows if row.victim == victim]) for victim in sorted(victims)]
-    iterations = [row.iterations for row in nearest if row.iterations is not None]
+    """One cell from the rows of an attack on a scheme."""
+    victims = sorted({row.victim for row in rows})
+    nearest = [_nearest([row for row in rows if row.victim == victim]) for victim in victims]
     return Cell(
         succeeded=sum(row.attack_succeeded for row in rows),
         points=len(rows),
-        accuracy=fmean(row.accuracy_after for row in nearest),
-        mark=fmean(_mark(row) for row in nearest),
-        share_of_training=fmean(row.share_of_training for row in nearest),
-        iterations=fmean(iterations) if iterations else None,
+        accuracies=tuple(row.accuracy_after for row in nearest),
+        marks=tuple(_mark(row) for row in nearest),
     )
 
 
@@ -91,7 +85,8 @@ def _table(setting: tuple[object, ...], rows: Sequence[AttackRow]) -> str:
     lines = [
         f"{model} at width {width:g} on {dataset} ({train} training and {test} test images), {epochs} epochs, "
         f"{seeds} seed{'s' if seeds > 1 else ''}. Each cell: at how many of its points the attack **succeeded**; then, "
-        "at the point that came nearest, the accuracy and the share of bits or trigger images read, both in %.",
+        "at the point that came nearest, the accuracy and the share of bits or trigger images read, both in %"
+        f"{', mean ± standard deviation over the seeds' if seeds > 1 else ''}.",
         "",
         "| attack | "
         + " | ".join(f"{scheme.removeprefix('passport_')} ({norms[scheme]})" for scheme in schemes)
@@ -112,18 +107,32 @@ def _table(setting: tuple[object, ...], rows: Sequence[AttackRow]) -> str:
             lines.append(f"| {label} | " + " | ".join(cells) + " |")
     letters = "abcdefghijkl"
     notes = [f"({letters[number]}) does not apply, because {reason}" for number, reason in enumerate(reasons)]
-    costs = [
-        f"`{r.attack}` on {r.scheme}{', ' + r.point if r.point else ''}: {r.iterations} iterations, "
-        f"{r.seconds:.2f} s, {100 * r.share_of_training:.2f} % of the training"
-        for r in rows
-        if r.iterations is not None
-    ]
-    machines, software = "; ".join(sorted({r.hardware for r in rows})), "; ".join(sorted({r.versions for r in rows}))
     found = ["; ".join(notes) + "."] if notes else []
-    paid = ["Forging a watermark took: " + "; ".join(costs) + "."] if costs else []
-    return "\n\n".join(["\n".join(lines), *found, *paid, f"{machines}; {software}."])
+    costs = _costs([row for row in rows if row.iterations is not None])
+    machines, software = "; ".join(sorted({r.hardware for r in rows})), "; ".join(sorted({r.versions for r in rows}))
+    return "\n\n".join(["\n".join(lines), *found, *costs, f"{machines}; {software}."])
+
+
+def _costs(rows: Sequence[AttackRow]) -> list[str]:
+    if not rows:
+        return []
+    lines = [
+        "What forging a watermark cost, with no training data (means over the seeds):",
+        "",
+        "| attack | scheme | way | iterations | seconds | % of the victim's training |",
+        "|---|---|---|---|---|---|",
+    ]
+    for attack, scheme, point in dict.fromkeys((row.attack, row.scheme, row.point) for row in rows):
+        same = [row for row in rows if (row.attack, row.scheme, row.point) == (attack, scheme, point)]
+        iterations = fmean(row.iterations or 0 for row in same)
+        share = 100 * fmean(row.share_of_training for row in same)
+        seconds = fmean(row.seconds for row in same)
+        way = point.removeprefix("way=").replace("_", " ") or "gradient"
+        lines.append(f"| {attack} | {scheme} | {way} | {iterations:.0f} | {seconds:.2f} | {share:.2f} |")
+    return ["\n".join(lines)]
 
 
 def _text(found: Cell) -> str:
     count = f"{found.succeeded}/{found.points}"
-    return f"{f'**{count}**' if found.succeeded else count}; {100 * found.accuracy:.1f}; {100 * found.mark:.0f}"
+    marks = mean_and_spread(found.marks, digits=0)
+    return f"{f'**{count}**' if found.succeeded else count}; {mean_and_spread(found.accuracies)}; {marks}"

@@ -1,0 +1,62 @@
+"""The attack table, from rows written by hand."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from ipr.attacks import ATTACKS
+from ipr.reports.attacks import attack_markdown, cell
+from ipr.runs.attack import AttackRow
+
+EMPTY = {f.name: None for f in fields(AttackRow) if f.default.__class__.__name__ == "_MISSING_TYPE"}
+ROW = AttackRow(**{
+    **EMPTY,
+    "accuracy_before": 0.7, "accuracy_after": 0.6, "bits_total": 100, "bits_agreeing": 80, "p_value_log10": -5.0,
+    "forged": False, "verified": True, "fidelity_kept": True, "attack_succeeded": False,
+    "attack": "prune", "point": "rate=0.6", "victim": "one", "scheme": "uchida", "norm": "bn", "seconds": 2.0,
+})  # fmt: skip
+
+
+def test_an_owners_claim_came_nearest_to_removal_where_least_is_read_and_fidelity_is_kept():
+    rows = [
+        ROW,
+        replace(ROW, point="rate=0.7", bits_agreeing=70, accuracy_after=0.5),
+        replace(ROW, point="rate=0.9", bits_agreeing=10, accuracy_after=0.1, fidelity_kept=False),
+    ]
+    assert (cell(rows).marks, cell(rows).accuracies) == ((0.7,), (0.5,))
+    rows.append(replace(ROW, point="rate=0.8", bits_agreeing=75, attack_succeeded=True))
+    assert (cell(rows).succeeded, cell(rows).points, cell(rows).marks) == (1, 4, (0.75,))
+    other = replace(ROW, victim="two", fidelity_kept=None, bits_total=None, bits_agreeing=None, trigger_accuracy=0.25)
+    assert cell([*rows, other]).marks == (0.75, 0.25)
+
+
+def test_a_forged_claim_came_nearest_where_it_is_verified_and_most_accurate():
+    forged = replace(ROW, attack="fake3", forged=True, accuracy_after=0.2)
+    rows = [forged, replace(forged, accuracy_after=0.4), replace(forged, accuracy_after=0.69, verified=False)]
+    assert cell(rows).accuracies == (0.4,)
+    rows.append(replace(forged, accuracy_after=0.3, attack_succeeded=True))
+    assert cell(rows).accuracies == (0.3,)
+
+
+def test_every_cell_is_filled_or_says_why_not():
+    forged = replace(
+        ROW, attack="forge_uchida", point="way=gradient", iterations=11, forged=True, attack_succeeded=True
+    )
+    second = [replace(row, seed=1, victim="two", accuracy_after=0.64) for row in (ROW, forged)]
+    text = attack_markdown([ROW, forged, *second, replace(ROW, scheme="passport_v2", norm="gn", victim="three")])
+    header, _, *lines = [line for line in text.splitlines() if line.startswith("|")][: len(ATTACKS) + 4]
+    assert header == "| attack | v2 (gn) | uchida (bn) |"
+    table = {line.split(" | ")[0].removeprefix("| "): line.removesuffix(" |").split(" | ")[1:] for line in lines}
+    assert table["prune, 60 %"] == ["0/1; 60.0; 80", "0/2; 62.0 ± 2.8; 80 ± 0"]
+    assert table["forge_uchida"][1] == "**2/2**; 62.0 ± 2.8; 80 ± 0"
+    assert table["fake1"] == ["not run", "n/a (a)"]
+    assert "(a) does not apply, because the scheme has no passport" in text
+    assert "| forge_uchida | uchida | gradient | 11 | 2.00 | 0.00 |" in text
+    assert "2 seeds" in text
+    assert len(table) == len(ATTACKS) + 2  # prune and overwrite take two lines
+
+
+@pytest.mark.parametrize("field", ["dataset", "width", "victim_epochs"])
+def test_settings_are_not_mixed(field):
+    other = replace(ROW, **{field: "x" if field == "dataset" else 3})
+    assert attack_markdown([ROW, other]).count("Each cell:") == 2
