@@ -181,6 +181,26 @@ def test_finetune_begins_the_classifier_anew_when_asked_or_when_the_classes_diff
     assert attacked.claims[""] is victim.claim
 
 
+def test_trigger_images_are_read_with_the_owners_classifier_where_the_classes_differ(victim_of, data):
+    victim = victim_of("trigger_set", "alexnet", "bn")
+    other = replace(data, classes=data.classes[:7], train_labels=data.train_labels % 7)
+
+    def fit(name, scheme, *, epochs, clip_norm):
+        with torch.no_grad():
+            scheme.network.conv1.weight.mul_(1.5)
+
+    tuned, restored = Finetune("finetune").run(victim, other, fit, 0)
+    assert (list(tuned.claims), list(restored.claims)) == ([""], ["classifier=owner"])
+    assert classifier_of(tuned.suspect)[1].out_features == 7
+    owners = classifier_of(restored.suspect)[1]
+    assert torch.equal(owners.weight, classifier_of(victim.suspect)[1].weight)
+    assert torch.equal(restored.suspect.conv1.weight, tuned.suspect.conv1.weight)
+    assert not torch.equal(restored.suspect.conv1.weight, victim.suspect.conv1.weight)
+    (alone,) = Finetune("finetune").run(victim, data, fit, 0)  # the same classes: the new classifier answers
+    (bits,) = Finetune("finetune").run(victim_of("uchida", "alexnet", "bn"), other, fit, 0)  # no images to read
+    assert list(alone.claims) == list(bits.claims) == [""]
+
+
 def test_v1_in_use_is_the_network_with_its_passport(victim_of, data):
     victim = victim_of("passport_v1", "alexnet", "bn")
     protected = protect(victim.suspect, victim.claim.passport, example_of(data, victim.suspect), public_affine=True)

@@ -10,10 +10,13 @@ import torch
 from torch import nn
 
 from ipr.attacks.base import EVERY, Attack, Attacked, Fit, Victim, constant_rate, example_of, require
+from ipr.claim import Claim
 from ipr.data.images import ImageData
 from ipr.models.use import classifier_of
+from ipr.passport.claim import PassportClaim
 from ipr.randomness import derive_seed
 from ipr.schemes.baseline import Baseline
+from ipr.watermarks.key_images import KeyImageClaim
 
 
 class Finetuning(Baseline):
@@ -32,6 +35,10 @@ class Finetune(Attack):
     trains everything, `last` the classifier alone (FTAL, FTLL, RTAL, RTLL of Adi et al.). In V1 the passport's scales
     become ordinary, free ones: the signature is read from Avg(W * P) and from these freed scales, as the authors' code
     reads the second and the paper describes the first. `transfer=NAME` names the other data set.
+
+    Where the classes differ, trigger images have no labels among the new ones: a second point, `classifier=owner`,
+    reads them with the owner's classifier put back on the tuned network, as the authors of DeepIPR do. Its accuracy, on
+    the other task, says nothing.
     """
 
     kind = "removal"
@@ -57,6 +64,7 @@ class Finetune(Attack):
         """See `Attack.run`."""
         network = copy.deepcopy(victim.in_use(example_of(data, victim.suspect)))
         name, classifier = classifier_of(network)
+        owners = classifier
         if self.start == "retrain" or classifier.out_features != len(data.classes):
             with torch.random.fork_rng():
                 torch.manual_seed(derive_seed(seed, "classifier"))
@@ -70,3 +78,12 @@ class Finetune(Attack):
         fit("finetune", tuning, epochs=self.epochs, clip_norm=None)
         network.requires_grad_(True)
         yield Attacked(network, {"": victim.claim}, freed=victim.scheme == "passport_v1")
+        if owners.out_features != len(data.classes) and has_images(victim.claim):
+            restored = copy.deepcopy(network)
+            restored.set_submodule(name, owners)
+            yield Attacked(restored, {"classifier=owner": victim.claim})
+
+
+def has_images(claim: Claim) -> bool:
+    """Whether a claim brings trigger images."""
+    return isinstance(claim, KeyImageClaim) or (isinstance(claim, PassportClaim) and claim.trigger_pixels is not None)
