@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ipr.claim import Claim, Thresholds
+    from ipr.data.images import LabelledImages
     from ipr.errors import InputError
     from ipr.passport.claim import PassportClaim
     from ipr.passport.generate import image_passport, random_passport, shuffled_passport, with_energy
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from ipr.passport.surgery import find_layers, protect, strip
     from ipr.signature import draw_signature, sign_loss
     from ipr.verification.claims import load_claim
-    from ipr.verification.fidelity import LabelledImages
     from ipr.verification.verdict import Verdict, judge
 
 _HOMES = {
@@ -38,7 +38,7 @@ _HOMES = {
     "strip": "ipr.passport.surgery",
     "draw_signature": "ipr.signature",
     "sign_loss": "ipr.signature",
-    "LabelledImages": "ipr.verification.fidelity",
+    "LabelledImages": "ipr.data.images",
     "Verdict": "ipr.verification.verdict",
     "judge": "ipr.verification.verdict",
 }

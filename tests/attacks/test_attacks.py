@@ -13,13 +13,14 @@ from ipr.attacks.ambiguity.partial_signature import with_wrong_bytes
 from ipr.attacks.base import constant_rate, example_of, flipped
 from ipr.attacks.removal.finetune import Finetune
 from ipr.attacks.removal.prune import pruned
+from ipr.data.images import LabelledImages
 from ipr.models.use import classifier_of, evaluating
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import passport_layers
 from ipr.passport.surgery import protect
 from ipr.signature import detect
 from ipr.verification.claims import load_claim
-from ipr.verification.fidelity import Fidelity, LabelledImages, accuracy
+from ipr.verification.fidelity import Fidelity, accuracy
 from ipr.verification.outcome import outcome_of
 from ipr.verification.verdict import claim_of_signs, judge_claims
 from references import small

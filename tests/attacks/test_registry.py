@@ -12,8 +12,8 @@ import ipr.attacks
 from ipr.attacks import ATTACKS
 from ipr.attacks.base import EVERY, PASSPORTS, Attack
 from ipr.cli.compose import shipped
+from ipr.data.images import LabelledImages
 from ipr.errors import InputError
-from ipr.verification.fidelity import LabelledImages
 from ipr.verification.verdict import judge_claims
 
 VICTIMS = [

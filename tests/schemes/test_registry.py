@@ -9,12 +9,13 @@ from hydra.core.config_store import ConfigStore
 
 from ipr.attacks.base import KEY_IMAGES, PASSPORTS
 from ipr.cli.compose import register, shipped
+from ipr.data.images import LabelledImages
 from ipr.errors import InputError
 from ipr.schemes import SCHEMES
 from ipr.schemes.recipe import Recipe
 from ipr.schemes.watermark import embedding
 from ipr.verification.claims import KINDS, load_claim
-from ipr.verification.fidelity import LabelledImages, accuracy
+from ipr.verification.fidelity import accuracy
 from ipr.verification.verdict import judge, judge_claims
 from references import memorise, small, watermark
 

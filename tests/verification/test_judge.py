@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from ipr.claim import Thresholds
+from ipr.data.images import LabelledImages
 from ipr.errors import InputError
 from ipr.models.use import evaluating
 from ipr.passport.claim import PassportClaim
@@ -10,7 +11,7 @@ from ipr.passport.layer import passport_layers, patch_mean, presenting, scale_an
 from ipr.passport.surgery import find_layers, strip
 from ipr.randomness import generator
 from ipr.signature import detect
-from ipr.verification.fidelity import Fidelity, LabelledImages, accuracy
+from ipr.verification.fidelity import Fidelity, accuracy
 from ipr.verification.verdict import judge
 from references import protected, small
 

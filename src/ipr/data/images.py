@@ -1,7 +1,8 @@
-"""A data set as a few tensors, and fixed, class-balanced parts of it."""
+"""A data set as a few tensors, fixed, class-balanced parts of it, and images to judge on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -52,6 +53,21 @@ class ImageData:
             kept = balanced_subset(self.test_labels, test, "dataset.limit_test")
             data = replace(data, test_pixels=self.test_pixels[kept], test_labels=self.test_labels[kept])
         return data
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images to judge on: uint8 pixels (N, H, W, channels), labels (N,), and the normalisation used in training."""
+
+    pixels: Tensor
+    labels: Tensor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def batches(self, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """Normalised float32 batches (B, channels, H, W) and labels (B,) on a device."""
+        for pixels, labels in zip(self.pixels.split(size), self.labels.split(size), strict=True):
+            yield normalise(pixels.to(device), self.mean, self.std), labels.to(device)
 
 
 def balanced_subset(labels: Tensor, limit: int, field: str) -> Tensor:

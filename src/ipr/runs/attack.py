@@ -14,7 +14,7 @@ import yaml
 from torch import nn
 
 from ipr.attacks.base import Attack, Attacked, Victim, example_of
-from ipr.data.images import ImageData
+from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
 from ipr.passport.claim import PassportClaim
 from ipr.passport.surgery import find_layers
@@ -29,7 +29,7 @@ from ipr.runs.train import Run, device, judging, train
 from ipr.schemes.base import Scheme
 from ipr.signature import agreeing_bits, detect
 from ipr.verification.claims import load_claim
-from ipr.verification.fidelity import LabelledImages, accuracy
+from ipr.verification.fidelity import accuracy
 from ipr.verification.outcome import Outcome, outcome_of
 from ipr.verification.verdict import judge_claims
 

@@ -17,7 +17,7 @@ from rich.progress import Progress
 from torch import nn
 
 from ipr.claim import Claim, Thresholds
-from ipr.data.images import ImageData
+from ipr.data.images import ImageData, LabelledImages
 from ipr.runs.build import build_scheme, load_suspect, open_images, save_weights
 from ipr.runs.claims import make_claim
 from ipr.runs.config import FrontierStitchingConfig, PassportSchemeConfig, PassportV2Config, SchemeConfig, TrainConfig
@@ -27,7 +27,7 @@ from ipr.runs.record import Record, commit, hardware, load_record, versions
 from ipr.runs.request import check, key_of, without_secrets
 from ipr.runs.store import RunFolder, write_atomically
 from ipr.verification.claims import load_claim
-from ipr.verification.fidelity import LabelledImages, accuracy
+from ipr.verification.fidelity import accuracy
 from ipr.verification.verdict import Verdict, judge
 
 

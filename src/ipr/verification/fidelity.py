@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from ipr.data.images import normalise
+from ipr.data.images import LabelledImages
 from ipr.models.use import evaluating
 from ipr.passport.layer import Branch, forward_side_by_side
 
@@ -25,21 +24,6 @@ class Fidelity:
     def holds(self) -> bool:
         """The outcome of F; the comparison forgives the rounding of a float, nothing more."""
         return abs(self.accuracy - self.target) <= self.threshold + 1e-12
-
-
-@dataclass(frozen=True)
-class LabelledImages:
-    """Images to judge on: uint8 pixels (N, H, W, channels), labels (N,), and the normalisation used in training."""
-
-    pixels: Tensor
-    labels: Tensor
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def batches(self, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised float32 batches (B, channels, H, W) and labels (B,) on a device."""
-        for pixels, labels in zip(self.pixels.split(size), self.labels.split(size), strict=True):
-            yield normalise(pixels.to(device), self.mean, self.std), labels.to(device)
 
 
 def accuracy(network: nn.Module, images: LabelledImages, batch_size: int = 256) -> float:

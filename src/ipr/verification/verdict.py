@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ipr.claim import Claim, Reading
+from ipr.data.images import LabelledImages
 from ipr.errors import InputError
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import energies, random_passport, with_energy
@@ -17,7 +18,7 @@ from ipr.passport.layer import Branch, presenting
 from ipr.passport.surgery import ConvNorm, find_layers, protect
 from ipr.randomness import generator
 from ipr.signature import detect
-from ipr.verification.fidelity import Fidelity, LabelledImages, accuracies, accuracy
+from ipr.verification.fidelity import Fidelity, accuracies, accuracy
 from ipr.verification.verify import read_signature
 from ipr.watermarks.claim import WatermarkClaim
 

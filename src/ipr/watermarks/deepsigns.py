@@ -11,12 +11,11 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ipr.claim import Reading, Thresholds, reading
-from ipr.data.images import ImageData
+from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
 from ipr.models.use import classifier_of, evaluating, logits_and_features
 from ipr.randomness import generator
 from ipr.signature import agreeing_bits, detect
-from ipr.verification.fidelity import LabelledImages
 from ipr.watermarks.claim import WatermarkClaim
 from ipr.watermarks.projection import check_bits, check_count, secret_projection
 

@@ -10,12 +10,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ipr.claim import Reading, reading
-from ipr.data.images import ImageData
+from ipr.data.images import ImageData, LabelledImages
 from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
 from ipr.models.use import evaluating
 from ipr.randomness import generator
-from ipr.verification.fidelity import LabelledImages
 from ipr.watermarks.claim import WatermarkClaim
 
 

@@ -9,9 +9,8 @@ from torch.nn import functional
 
 from ipr.attacks.ambiguity.projections import ForgeProjection, Forgery, bits_as_values
 from ipr.attacks.base import Victim
-from ipr.data.images import ImageData
+from ipr.data.images import ImageData, LabelledImages
 from ipr.data.trigger_sets import abstract_trigger_set
-from ipr.verification.fidelity import LabelledImages
 from ipr.watermarks.deepsigns import DeepSignsClaim, mean_features
 from ipr.watermarks.projection import secret_projection
 
