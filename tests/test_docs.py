@@ -10,7 +10,15 @@ import pytest
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-COMMANDS = [line for kind, block in BLOCKS if kind == "bash" for line in block.splitlines() if line]
+
+
+def commands_of(text):
+    """The lines of a document's bash blocks."""
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line]
+
+
+COMMANDS = commands_of(README)
 SMALL = [
     "dataset.limit_train=64", "dataset.limit_test=20", "trainer.max_epochs=1", "model.width=0.1", "logger=csv",
     "trainer.progress_bar=false", "verification.forged=2", "optimizer.batch_size=32",
@@ -36,15 +44,16 @@ def _folder_of_images(place):
                 Image.new("RGB", (32, 32), (25 * label, 30 * i, 0)).save(place / split / str(label) / f"{i}.png")
 
 
-def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
-    commands = [command for command in COMMANDS if command.startswith("ipr ")]
-    assert len(commands) >= 6
-    _folder_of_images(tmp_path / "cifar10")
+def _run_all(commands, ipr, tmp_path):
     for command in commands:
         _, name, *arguments = shlex.split(command)
-        arguments = [a.replace("FOLDER", str(tmp_path)) for a in arguments]
+        arguments = [a.replace("FOLDER", str(tmp_path / "images")) for a in arguments]
         if name in ("train", "attack"):
-            arguments += SMALL
+            arguments += SMALL if name == "train" else [*SMALL, "attack_epochs=1"]
+            if "frontier_stitching" in command:  # it needs a network that has learned something
+                arguments += ["trainer.max_epochs=25", "trigger_set.size=4", "scheme.epsilon=0.1", "scheme.epochs=1"]
+            if "study=cifar10_part_attacks" in command:
+                arguments += ["scheme=passport_v2,uchida", "attack=prune,forge_uchida"]
             if "study=quickstart" not in command and any("study=" in a for a in arguments):
                 arguments.append("seed=0")
         if any("KEY" in a for a in arguments):
@@ -52,6 +61,35 @@ def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
             arguments = [a.replace("KEY", key) for a in arguments] + ["dataset.limit_test=20", "forged=2"]
         outcome = ipr(name, *arguments)
         assert outcome.code in ((0, 1) if name == "verify" else (0,)), (command, outcome.err)
+
+
+def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
+    """And what `make attacks` runs."""
+    _folder_of_images(tmp_path / "images" / "cifar10")
+    commands = [command for command in COMMANDS if command.startswith("ipr ")]
+    assert len(commands) >= 6
+    assert "make attacks IMAGES=FOLDER" in COMMANDS
+    recipe = (TOP / "Makefile").read_text().split("\nattacks:")[1].split("\n\n")[0].splitlines()[1:]
+    made = [line.strip().removeprefix("$(BIN)/").replace("$(IMAGES)", "FOLDER") for line in recipe]
+    assert made[2] == "python docs/generate.py runs/report/cifar10_part_attacks/attacks.md"
+    _run_all(commands + made[:2], ipr, tmp_path)
+    generate = runpy.run_path(str(TOP / "docs" / "generate.py"))
+    table = Path(made[2].split()[-1]).read_text().strip()
+    assert re.search(r"\| forge_uchida \| n/a \(.\) \| \*\*2/2\*\*; ", table)
+    written = generate["with_table"](README, "attacks", table)
+    assert table in written
+    assert written.split("<!-- attacks -->")[0] == README.split("<!-- attacks -->")[0]
+    assert written.split("<!-- end -->")[1] == README.split("<!-- end -->")[1]
+
+
+@pytest.mark.parametrize("document", ["attacks.md", "schemes.md"])
+def test_every_command_of_a_document_runs(document, ipr, tmp_path):
+    for name in ("cifar10", "cifar100"):
+        _folder_of_images(Path("data") / name)
+    commands = commands_of((TOP / "docs" / document).read_text())
+    assert commands
+    assert all(command.startswith("ipr ") for command in commands)
+    _run_all(commands, ipr, tmp_path)
 
 
 @pytest.mark.parametrize("code", [block for kind, block in BLOCKS if kind == "python"])
