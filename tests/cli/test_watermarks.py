@@ -1,5 +1,6 @@
 """Watermarks from the command line: trained, judged, recorded, verified, attacked and reported."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from ipr.schemes import SCHEMES
 
 WATERMARKS = [scheme for scheme in SCHEMES if scheme not in (*PASSPORTS, "baseline")]
 FEW = ("trigger_set.size=4", "scheme.epochs=1", "scheme.epsilon=0.1", "trainer.max_epochs=20")
+
+
+def hashes(folder):
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def few(scheme):
@@ -63,8 +68,12 @@ def test_frontier_stitching_counts_the_training_of_the_network_it_starts_from(ip
 def test_attacks_on_a_watermark_and_their_table(ipr, tiny):
     attacks = "attack=prune,forge_uchida,forge_trigger_set,fake1,overwrite"
     arguments = (*tiny, "attack_epochs=1", "skip_inapplicable=true", "trigger_set.size=4", "tags=[both]")
+    trained = (*tiny, "trigger_set.size=4", "tags=[both]", "scheme=uchida,trigger_set")
+    assert ipr("train", "-m", *trained).code == 0
+    before = hashes(Path("runs/train"))
     outcome = ipr("attack", "-m", *arguments, "scheme=uchida,trigger_set", attacks)
     assert outcome.code == 0, outcome.err
+    assert hashes(Path("runs/train")) == before  # no attack touches its victim
     assert "fake1 on uchida: does not apply, because the scheme has no passport" in outcome.out
     (folder,) = Path("runs").glob("attack/forge_uchida-*")
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]

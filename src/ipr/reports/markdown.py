@@ -52,7 +52,13 @@ def _row(row: dict[str, Any], seeds: pd.DataFrame) -> list[str]:
     energy = "as published" if row["energy"] is None else f"{row['energy']:g}"
     energy, bits = energy if row["passport"] else "", seeds["bits_total"].dropna()
     best = seeds["accuracy_forged_max"].max()
-    forged = f"{mean_and_spread(seeds['accuracy_forged_mean'])}; {100 * best:.1f}" if best == best else "-"
+    forged = (
+        f"{mean_and_spread(seeds['accuracy_forged_mean'])}; {100 * best:.1f}"
+        if best == best
+        else "-"
+        if row["passport"]
+        else ""
+    )
     trigger = seeds["trigger_accuracy"].dropna()
     return [
         row["scheme"],

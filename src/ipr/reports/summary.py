@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ipr.runs.record import Record
+from ipr.schemes import SCHEMES
 
 SETTING = ["dataset", "train_images", "test_images", "model", "width", "optimizer", "epochs", "precision"]
 """What one table holds fixed."""
@@ -46,11 +47,12 @@ def tables(frame: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
 
 
 def rows(part: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-    """The rows of a table: batch norm before group norm, the baseline before its schemes."""
-    return [
+    """The rows of a table: batch norm before group norm, the baseline before its schemes, those in their own order."""
+    found = [
         ({k: None if v != v else v for k, v in zip(ROW, keys, strict=True)}, seeds)
         for keys, seeds in part.groupby(ROW, dropna=False, sort=True)
     ]
+    return sorted(found, key=lambda row: (row[0]["norm"], list(SCHEMES).index(row[0]["scheme"])))
 
 
 def mean_and_spread(values: Sequence[float] | pd.Series, digits: int = 1, signed: bool = False) -> str:
