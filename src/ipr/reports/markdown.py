@@ -49,16 +49,13 @@ def _row(row: dict[str, Any], seeds: pd.DataFrame) -> list[str]:
     if row["scheme"] == "baseline":
         accuracy = mean_and_spread(seeds["accuracy_without"])
         return ["baseline", row["norm"], "", str(len(seeds)), accuracy, "", "", "", "", "", ""]
-    energy = "as published" if row["energy"] is None else f"{row['energy']:g}"
-    energy, bits = energy if row["passport"] else "", seeds["bits_total"].dropna()
-    best = seeds["accuracy_forged_max"].max()
-    forged = (
-        f"{mean_and_spread(seeds['accuracy_forged_mean'])}; {100 * best:.1f}"
-        if best == best
-        else "-"
-        if row["passport"]
-        else ""
-    )
+    energy = forged = genuine = ""
+    if row["passport"]:
+        energy = "as published" if row["energy"] is None else f"{row['energy']:g}"
+        best = seeds["accuracy_forged_max"].max()
+        forged = f"{mean_and_spread(seeds['accuracy_forged_mean'])}; {100 * best:.1f}" if best == best else "-"
+        genuine = mean_and_spread(seeds["accuracy_genuine"])
+    bits = seeds["bits_total"].dropna()
     trigger = seeds["trigger_accuracy"].dropna()
     return [
         row["scheme"],
@@ -66,7 +63,7 @@ def _row(row: dict[str, Any], seeds: pd.DataFrame) -> list[str]:
         energy,
         str(len(seeds)),
         mean_and_spread(seeds["accuracy_without"]),
-        mean_and_spread(seeds["accuracy_genuine"]) if row["passport"] else "",
+        genuine,
         forged,
         mean_and_spread(seeds["gain"], signed=True),
         f"{int(seeds['bits_agreeing'].sum())} of {int(bits.sum())}" if len(bits) else "",
