@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,15 @@ def test_bad_input_is_one_line(ipr, tiny, arguments, said):
     assert said in outcome.err
     assert outcome.err.count("\n") == 1
     assert not Path("runs").exists()
+
+
+def test_which_bits_were_lost_is_read_from_what_an_attack_left(ipr, tiny, capsys):
+    assert ipr("attack", *tiny, "scheme=passport_v1", "attack=finetune", "attack.epochs=2").code == 0
+    script = Path(__file__).parents[2] / "benchmarks" / "lost_bits.py"
+    runpy.run_path(str(script))["main"](Path("runs"))
+    title, line = capsys.readouterr().out.splitlines()
+    assert title.startswith("scheme norm seed")
+    (row,) = rows(attacked("finetune", "passport_v1"))
+    turned = line.split(" | ")[2]
+    assert line.startswith("passport_v1 bn 0 | ")
+    assert row["bits_total"] - row["bits_agreeing"] == (0 if turned == "none" else turned.count("->"))
