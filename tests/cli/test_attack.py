@@ -123,11 +123,11 @@ def test_bad_input_is_one_line(ipr, tiny, arguments, said):
     assert not Path("runs").exists()
 
 
-def test_which_bits_were_lost_is_read_from_what_an_attack_left(ipr, tiny, capsys):
+def test_which_bits_were_lost_is_read_from_what_an_attack_left(ipr, tiny, capfd):
     assert ipr("attack", *tiny, "scheme=passport_v1", "attack=finetune", "attack.epochs=2").code == 0
     script = Path(__file__).parents[2] / "benchmarks" / "lost_bits.py"
     runpy.run_path(str(script))["main"](Path("runs"))
-    title, line = capsys.readouterr().out.splitlines()
+    title, line = capfd.readouterr().out.splitlines()
     assert title.startswith("scheme norm seed")
     (row,) = rows(attacked("finetune", "passport_v1"))
     turned = line.split(" | ")[2]
