@@ -1,4 +1,4 @@
-"""Writes what is generated in the documents: `make docs`; given the attack table of a report, the README's as well.
+"""Writes what is generated in the documents: `make docs`; given the attack table of a report, the README's too.
 
 python docs/generate.py runs/report/cifar10_part_attacks/attacks.md
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -51,8 +52,9 @@ def main(arguments: list[str]) -> None:
     for path, table in wanted:
         path.write_text(with_table(path.read_text(), path.stem, table))
     if arguments:
-        readme, table = TOP / "README.md", Path(arguments[0]).read_text().strip()
-        readme.write_text(with_table(readme.read_text(), "attacks", table))
+        readme, report = TOP / "README.md", Path(arguments[0])
+        readme.write_text(with_table(readme.read_text(), "attacks", report.read_text().strip()))
+        shutil.copy(report.with_name("forgeries.png"), TOP / "docs" / "images" / "forgeries.png")
 
 
 if __name__ == "__main__":

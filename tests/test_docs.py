@@ -76,6 +76,7 @@ def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
     generate = runpy.run_path(str(TOP / "docs" / "generate.py"))
     table = Path(made[2].split()[-1]).read_text().strip()
     assert re.search(r"\| forge_uchida \| n/a \(.\) \| \*\*2/2\*\*; ", table)
+    assert Path(made[2].split()[-1]).with_name("forgeries.png").exists()
     written = generate["with_table"](README, "attacks", table)
     assert table in written
     assert written.split("<!-- attacks -->")[0] == README.split("<!-- attacks -->")[0]

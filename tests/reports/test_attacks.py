@@ -6,6 +6,7 @@ import pytest
 
 from ipr.attacks import ATTACKS
 from ipr.reports.attacks import attack_markdown, cell
+from ipr.reports.figures import forgery_figure
 from ipr.runs.attack import AttackRow
 
 EMPTY = {f.name: None for f in fields(AttackRow) if f.default.__class__.__name__ == "_MISSING_TYPE"}
@@ -60,3 +61,16 @@ def test_every_cell_is_filled_or_says_why_not():
 def test_settings_are_not_mixed(field):
     other = replace(ROW, **{field: "x" if field == "dataset" else 3})
     assert attack_markdown([ROW, other]).count("Each cell:") == 2
+
+
+def test_the_picture_shows_the_best_verified_forgery_of_each_forger():
+    fake1 = replace(ROW, attack="fake1", scheme="passport_v1", forged=True, accuracy_after=0.1)
+    better, unverified = replace(fake1, accuracy_after=0.15), replace(fake1, accuracy_after=0.6, verified=False)
+    fake2, insider = replace(fake1, attack="fake2", accuracy_after=0.5), replace(fake1, attack="fake3")
+    other = replace(better, victim="two", accuracy_after=0.25, accuracy_before=0.8)
+    uchida = replace(fake1, attack="forge_uchida", scheme="uchida", accuracy_after=0.7)
+    figure = forgery_figure([fake1, better, unverified, fake2, insider, other, uchida, ROW], "title")
+    heights = [round(bar.get_height()) for bar in figure.axes[0].patches]
+    assert heights == [75, 20, 50, 70, 70, 0, 0, 0]  # V1: owner, weights, data; Uchida: owner, weights; the legend
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["V1", "uchida"]
+    assert forgery_figure([ROW, unverified, insider], "title") is None

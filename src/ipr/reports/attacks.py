@@ -72,18 +72,26 @@ def _nearest(rows: Sequence[AttackRow]) -> AttackRow:
 
 def attack_markdown(rows: Sequence[AttackRow]) -> str:
     """A table for each setting: attacks down, schemes across, with what each cell says and why a cell is empty."""
-    settings = sorted({tuple(getattr(row, name) for name in SETTING) for row in rows})
-    return "\n\n".join(_table(s, [r for r in rows if tuple(getattr(r, n) for n in SETTING) == s]) for s in settings)
+    return "\n\n".join(_table(same) for same in attack_settings(rows))
 
 
-def _table(setting: tuple[object, ...], rows: Sequence[AttackRow]) -> str:
-    dataset, train, test, model, width, epochs = setting
+def attack_settings(rows: Sequence[AttackRow]) -> list[list[AttackRow]]:
+    """The rows of each setting, which are not to be compared with one another's."""
+    settings: dict[tuple[object, ...], list[AttackRow]] = {}
+    for row in rows:
+        settings.setdefault(tuple(getattr(row, name) for name in SETTING), []).append(row)
+    return [settings[setting] for setting in sorted(settings, key=str)]
+
+
+def _table(rows: Sequence[AttackRow]) -> str:
+    first = rows[0]
     schemes = [scheme for scheme in EVERY if any(row.scheme == scheme for row in rows)]
     seeds = len({row.seed for row in rows})
     norms = {scheme: "/".join(sorted({row.norm for row in rows if row.scheme == scheme})) for scheme in schemes}
     reasons: list[str] = []
     lines = [
-        f"{model} at width {width:g} on {dataset} ({train} training and {test} test images), {epochs} epochs, "
+        f"{first.model} at width {first.width:g} on {first.dataset} ({first.train_images} training and "
+        f"{first.test_images} test images), {first.victim_epochs} epochs, "
         f"{seeds} seed{'s' if seeds > 1 else ''}. Each cell: at how many of its points the attack **succeeded**; then, "
         "at the point that came nearest, the accuracy and the share of bits or trigger images read, both in %"
         f"{', mean ± standard deviation over the seeds' if seeds > 1 else ''}.",

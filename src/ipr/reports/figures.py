@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ipr.reports.summary import rows
+from ipr.reports.summary import rows as table_rows
+from ipr.runs.attack import AttackRow
+from ipr.schemes import SCHEMES
 
 COLOURS = {"genuine passport": "#0072b2", "no passport": "#999999", "forged passports": "#d55e00"}
 """Told apart by every kind of colour vision (Okabe and Ito)."""
@@ -25,7 +28,7 @@ def accuracy_figure(part: pd.DataFrame, title: str) -> Figure:
     """Accuracy with the genuine, no and forged passports, side by side, per scheme; bars are means over seeds, whiskers
     the standard deviation, numbers the means, the mark above a forged bar the best forgery of all.
     """
-    shown = rows(part)
+    shown = table_rows(part)
     figure = Figure(figsize=(1.6 + 1.35 * len(shown), 3.6), layout="constrained")
     axes = figure.add_subplot()
     width = 0.26
@@ -109,3 +112,52 @@ def _percent_axis(axes: Axes, title: str) -> None:
     axes.set_ylabel("test accuracy (%)")
     axes.set_title(title, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+FORGERS = {
+    "weights alone": ("#d55e00", ("fake1", "forge_uchida", "forge_deepmarks", "forge_deepsigns", "forge_trigger_set")),
+    "weights and training data": ("#e69f00", ("fake2",)),
+}
+"""Who forges, in what colour, by which attacks."""
+
+
+def forgery_figure(rows: Sequence[AttackRow], title: str) -> Figure | None:
+    """What a forged claim leaves of a network, per scheme: accuracy with the owner's claim, and with the best forged
+    claim that is verified, by what the forger has; means over seeds, whiskers the standard deviation. None without one.
+    """
+    forged = [row for row in rows if row.forged and row.verified and any(row.attack in a for _, a in FORGERS.values())]
+    schemes = [scheme for scheme in SCHEMES if any(row.scheme == scheme for row in forged)]
+    if not schemes:
+        return None
+    figure = Figure(figsize=(1.6 + 0.95 * len(schemes), 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    for place, scheme in enumerate(schemes):
+        own = [row for row in forged if row.scheme == scheme]
+        shown = {"owner": (COLOURS["genuine passport"], {row.victim: row.accuracy_before for row in own})}
+        for who, (colour, attacks) in FORGERS.items():
+            best: dict[str, float] = {}
+            for row in own:
+                if row.attack in attacks:
+                    best[row.victim] = max(best.get(row.victim, 0.0), row.accuracy_after)
+            if best:
+                shown[who] = (colour, best)
+        for offset, (colour, accuracies) in enumerate(shown.values()):
+            values = pd.Series(list(accuracies.values()), dtype=float) * 100
+            x = place + (offset - (len(shown) - 1) / 2) * 0.27
+            spread = values.std() if len(values) > 1 else 0
+            axes.bar(x, values.mean(), 0.26, yerr=spread or None, color=colour, ecolor="#333333", capsize=2)
+            axes.annotate(
+                f"{values.mean():.0f}",
+                (x, values.mean() + spread),
+                xytext=(0, 2),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7,
+            )
+    axes.bar(0, 0, color=COLOURS["genuine passport"], label="the owner's claim")
+    for who, (colour, _) in FORGERS.items():
+        axes.bar(0, 0, color=colour, label=f"best forged claim, from {who}")
+    axes.set_xticks(range(len(schemes)), [s.replace("passport_v", "V").replace("_", "\n") for s in schemes], fontsize=8)
+    _percent_axis(axes, title)
+    figure.legend(ncols=3, fontsize=7, loc="outside lower center", frameon=False)
+    return figure

@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from ipr.errors import InputError
-from ipr.reports.attacks import attack_markdown
-from ipr.reports.figures import accuracy_figure, energy_figure
+from ipr.reports.attacks import attack_markdown, attack_settings
+from ipr.reports.figures import accuracy_figure, energy_figure, forgery_figure
 from ipr.reports.markdown import markdown
 from ipr.reports.summary import records_frame, setting_of, tables
 from ipr.runs.attack import find_rows
@@ -61,16 +62,21 @@ def write_report(runs: Path, tag: str | None, out: Path) -> Report:
             files[2].write_text(attacks + "\n")
             pd.DataFrame([asdict(row) for row in attacked]).to_csv(files[3], index=False)
             table += "\n\n" + attacks
+        figures: dict[str, Figure | None] = {}
         parts = tables(frame)
         for number, (setting, part) in enumerate(parts, 1):
             title = f"{setting['model']}, width {setting['width']:g}, {setting['dataset']}, {setting['epochs']} epochs"
-            for name, figure in (("accuracy", accuracy_figure(part, title)), ("energy", energy_figure(part, title))):
-                if figure is None:
-                    continue
-                stem = f"{name}-{number}" if len(parts) > 1 else name
-                for suffix in ("png", "svg"):
-                    files.append(out / f"{stem}.{suffix}")
-                    figure.savefig(files[-1], dpi=150)
+            end = f"-{number}" if len(parts) > 1 else ""
+            figures |= {f"accuracy{end}": accuracy_figure(part, title), f"energy{end}": energy_figure(part, title)}
+        for number, same in enumerate(attack_settings(attacked), 1):
+            title = f"{same[0].model}, width {same[0].width:g}, {same[0].dataset}, {same[0].victim_epochs} epochs"
+            figures[f"forgeries-{number}" if number > 1 else "forgeries"] = forgery_figure(same, title)
+        for stem, figure in figures.items():
+            if figure is None:
+                continue
+            for suffix in ("png", "svg"):
+                files.append(out / f"{stem}.{suffix}")
+                figure.savefig(files[-1], dpi=150)
     except OSError as error:
         raise InputError("out", out, f"cannot be written ({error.strerror})", "choose another folder") from error
     return Report(table, files)
