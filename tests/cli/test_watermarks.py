@@ -9,6 +9,7 @@ import pytest
 from ipr.attacks.base import KEY_IMAGES, PASSPORTS
 from ipr.runs.record import load_record
 from ipr.schemes import SCHEMES
+from ipr.verification.claims import load_claim
 
 WATERMARKS = [scheme for scheme in SCHEMES if scheme not in (*PASSPORTS, "baseline")]
 FEW = ("trigger_set.size=4", "scheme.epochs=1", "scheme.epsilon=0.1", "trainer.max_epochs=20")
@@ -56,6 +57,16 @@ def test_a_text_is_read_back_and_never_shown_in_the_folder(ipr, tiny, run_folder
     assert "<secret>" in config
     other = ipr("train", *tiny, "scheme=uchida", "scheme.signature=yours", "scheme.weight=1", "scheme.bits=40")
     assert "made:" in other.out
+
+
+def test_another_message_is_another_pattern(ipr, tiny):
+    sized = (*tiny, "scheme=guo_potkonjak", "trigger_set.size=4")
+    for message in ("scheme.signature=one", "scheme.signature=other", "scheme.signature=null"):
+        assert ipr("train", *sized, message).code == 0
+    claims = [load_claim(folder / "claim") for folder in sorted(Path("runs/train").glob("guo_potkonjak-*"))]
+    assert len({claim.fingerprint() for claim in claims}) == len(claims) == 3
+    for folder in Path("runs/train").glob("guo_potkonjak-*"):
+        assert "other" not in (folder / "config.yaml").read_text()
 
 
 def test_frontier_stitching_counts_the_training_of_the_network_it_starts_from(ipr, tiny, run_folder):

@@ -63,11 +63,11 @@ def make_watermark(
 ) -> WatermarkClaim:
     """The secrets of a watermark."""
     network = plain_network(config.model, data, config.seed)
-    key, message = config.passport.key, getattr(scheme, "signature", None)
+    key = config.passport.key
     source = generator(config.seed, f"{scheme.name} watermark", key)
     owner: Any = {"thresholds": _thresholds(config), "architecture": _architecture(config, data)}
     if isinstance(scheme, UchidaConfig):
-        return UchidaClaim.drawn(network, scheme.layer, scheme.bits, source, text=message, **owner)
+        return UchidaClaim.drawn(network, scheme.layer, scheme.bits, source, text=scheme.signature, **owner)
     if isinstance(scheme, DeepMarksConfig):
         return DeepMarksClaim.drawn(network, scheme.layer, code_book(scheme.order), source, **owner)
     if isinstance(scheme, DeepSignsConfig):
@@ -80,8 +80,8 @@ def make_watermark(
     elif scheme.name == "trigger_set":
         keys = make_trigger_set(config, data)
     else:
-        if isinstance(scheme, GuoPotkonjakConfig) and message:
-            source = generator(config.seed, f"{scheme.name} watermark of {message}", key)
+        if isinstance(scheme, GuoPotkonjakConfig) and scheme.signature:
+            source = generator(config.seed, f"{scheme.name} watermark of {scheme.signature}", key)
         keys = kind.keys(network, data, count, source)
     return kind(pixels=keys.pixels, labels=keys.labels, choices=kind.choices_among(len(data.classes)), **owner)
 
