@@ -81,6 +81,27 @@ def test_the_contract(name, network, data, tmp_path):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in module.trained())
 
 
+@pytest.mark.parametrize(
+    ("name", "field", "broken"),
+    [
+        ("uchida", "bits", lambda t: t[:-1]), ("uchida", "bits", lambda t: 0 * t),
+        ("uchida", "projection", torch.ravel), ("uchida", "projection", lambda t: t * torch.nan),
+        ("deepmarks", "basis", lambda t: t[:, 1:]),
+        ("deepmarks", "projection", lambda t: t.long()), ("deepsigns", "bits", torch.ravel),
+        ("deepsigns", "labels", lambda t: t[:1].expand_as(t)), ("deepsigns", "pixels", lambda t: t[1:]),
+        ("trigger_set", "labels", lambda t: t.float()), ("trigger_set", "pixels", lambda t: t[0]),
+        ("trigger_set", "pixels", lambda t: t.float()), ("trigger_set", "choices", lambda n: 0),
+        ("trigger_set", "choices", lambda n: "10"),
+    ],
+)  # fmt: skip
+def test_a_claim_whose_parts_do_not_fit_is_refused_when_it_is_loaded(name, field, broken, network, data, tmp_path):
+    claim = watermark(name, network, data)
+    object.__setattr__(claim, field, broken(getattr(claim, field)))  # as a damaged or hostile folder would hold it
+    claim.save(tmp_path / "claim")
+    with pytest.raises(InputError, match=r"^claim=.*restore"):
+        load_claim(tmp_path / "claim")
+
+
 @pytest.mark.parametrize("name", WATERMARKS)
 def test_a_watermark_is_judged_by_the_same_path(name, network, data):
     claim = watermark(name, network, data)

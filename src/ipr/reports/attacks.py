@@ -47,11 +47,12 @@ def cell(rows: Sequence[AttackRow]) -> Cell:
         succeeded=sum(row.attack_succeeded for row in rows),
         points=len(rows),
         accuracies=tuple(row.accuracy_after for row in nearest),
-        marks=tuple(_mark(row) for row in nearest),
+        marks=tuple(mark(row) for row in nearest),
     )
 
 
-def _mark(row: AttackRow) -> float:
+def mark(row: AttackRow) -> float:
+    """The share of the claimed bits, or trigger images, that was read."""
     if row.bits_total:
         return (row.bits_agreeing or 0) / row.bits_total
     return row.trigger_accuracy or 0.0
@@ -64,8 +65,8 @@ def _nearest(rows: Sequence[AttackRow]) -> AttackRow:
 
     def rank(row: AttackRow) -> tuple[bool, bool, float, float]:
         if row.forged:
-            return row.attack_succeeded, row.verified, row.accuracy_after, _mark(row)
-        return row.attack_succeeded, row.fidelity_kept is not False, -_mark(row), row.accuracy_after
+            return row.attack_succeeded, row.verified, row.accuracy_after, mark(row)
+        return row.attack_succeeded, row.fidelity_kept is not False, -mark(row), row.accuracy_after
 
     return max(rows, key=rank)
 
@@ -118,7 +119,9 @@ def _table(rows: Sequence[AttackRow]) -> str:
     found = ["; ".join(notes) + "."] if notes else []
     costs = _costs([row for row in rows if row.iterations is not None])
     machines, software = "; ".join(sorted({r.hardware for r in rows})), "; ".join(sorted({r.versions for r in rows}))
-    return "\n\n".join(["\n".join(lines), *found, *costs, f"{machines}; {software}."])
+    minutes = sum(seconds for _, seconds in {(row.key, row.seconds) for row in rows}) / 60  # points share a suspect's
+    total = f"{machines}; {software}; {minutes:.1f} minutes of attacks in all, judging not counted."
+    return "\n\n".join(["\n".join(lines), *found, *costs, total])
 
 
 def _costs(rows: Sequence[AttackRow]) -> list[str]:

@@ -12,6 +12,7 @@ from ipr.errors import InputError
 from ipr.reports.attacks import attack_markdown, attack_settings
 from ipr.reports.figures import accuracy_figure, energy_figure, forgery_figure
 from ipr.reports.markdown import markdown
+from ipr.reports.points import points_markdown
 from ipr.reports.summary import records_frame, setting_of, tables
 from ipr.runs.attack import find_rows
 from ipr.runs.record import find_records
@@ -58,8 +59,9 @@ def write_report(runs: Path, tag: str | None, out: Path) -> Report:
         frame.to_csv(files[1], index=False)
         if attacked:
             attacks = attack_markdown(attacked)
-            files += [out / "attacks.md", out / "attacks.csv"]
+            files += [out / "attacks.md", out / "attacks.csv", out / "points.md"]
             files[2].write_text(attacks + "\n")
+            files[4].write_text(points_markdown(attacked) + "\n")
             pd.DataFrame([asdict(row) for row in attacked]).to_csv(files[3], index=False)
             table += "\n\n" + attacks
         figures: dict[str, Figure | None] = {}

@@ -18,6 +18,7 @@ from torch import nn
 
 from ipr.claim import Claim, Thresholds
 from ipr.data.images import ImageData, LabelledImages
+from ipr.passport.claim import PassportClaim
 from ipr.runs.build import build_scheme, load_suspect, open_images, save_weights
 from ipr.runs.claims import make_claim
 from ipr.runs.config import FrontierStitchingConfig, PassportSchemeConfig, PassportV2Config, SchemeConfig, TrainConfig
@@ -140,7 +141,8 @@ def device(config: TrainConfig) -> torch.device:
 
 def judge_with_progress(suspect: nn.Module, claim: Claim, images: LabelledImages, forged: int, seed: int) -> Verdict:
     """`judge`, with a progress bar on a terminal."""
-    with judging(images, f"judging {forged} forged passports") as progress:
+    what = f"judging {forged} forged passports" if isinstance(claim, PassportClaim) else "judging"
+    with judging(images, what) as progress:
         return judge(suspect, claim, images, forged=forged, seed=seed, progress=progress)
 
 

@@ -18,7 +18,7 @@ from ipr.models.use import convolution_of
 from ipr.randomness import generator
 from ipr.signature import agreeing_bits, detect
 from ipr.watermarks.claim import WatermarkClaim
-from ipr.watermarks.projection import check_bits, mean_filter, projected, secret_projection
+from ipr.watermarks.projection import check_bits, check_finite, check_shape, mean_filter, projected, secret_projection
 
 
 def code_book(order: int) -> Tensor:
@@ -75,7 +75,12 @@ class DeepMarksClaim(WatermarkClaim):
     bits: Tensor
 
     def __post_init__(self) -> None:
+        check_shape("bits", self.bits, None)
+        check_shape("projection", self.projection, self.bits.numel(), None)
+        check_shape("basis", self.basis, self.bits.numel(), self.bits.numel())
         check_bits("bits", self.bits)
+        check_finite("projection", self.projection)
+        check_finite("basis", self.basis)
 
     @classmethod
     def drawn(

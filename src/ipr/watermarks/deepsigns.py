@@ -17,7 +17,7 @@ from ipr.models.use import classifier_of, evaluating, logits_and_features
 from ipr.randomness import generator
 from ipr.signature import agreeing_bits, detect
 from ipr.watermarks.claim import WatermarkClaim
-from ipr.watermarks.projection import check_bits, check_count, secret_projection
+from ipr.watermarks.projection import check_bits, check_count, check_finite, check_shape, secret_projection
 
 
 def embedding_losses(
@@ -78,7 +78,15 @@ class DeepSignsClaim(WatermarkClaim):
     bits: Tensor
 
     def __post_init__(self) -> None:
+        check_shape("chosen", self.chosen, None)
+        check_shape("bits", self.bits, self.chosen.numel(), None)
+        check_shape("projection", self.projection, self.bits.shape[1], None)
+        check_shape("labels", self.labels, None)
+        check_shape("pixels", self.pixels, self.labels.numel(), None, None, None)
         check_bits("bits", self.bits)
+        check_finite("projection", self.projection)
+        if missing := {*self.chosen.tolist()} - {*self.labels.tolist()}:
+            raise InputError("claim", f"class {min(missing)}", "has no key image", "restore the claim")
 
     @classmethod
     def drawn(

@@ -37,6 +37,10 @@ class KeyImageClaim(WatermarkClaim):
     def __post_init__(self) -> None:
         if self.labels.dim() != 1 or self.pixels.dim() != 4 or self.labels.numel() != self.pixels.shape[0]:
             raise InputError("claim", "key images", "are not one label for each image", "restore the claim")
+        if self.pixels.dtype != torch.uint8 or self.labels.dtype != torch.int64 or not self.labels.numel():
+            raise InputError("claim", "key images", "are not bytes with whole numbers as labels", "restore the claim")
+        if not isinstance(self.choices, int) or self.choices < 2:
+            raise InputError("claim", f"choices={self.choices}", "is not a number from 2 on", "restore the claim")
 
     @classmethod
     def choices_among(cls, classes: int) -> int:

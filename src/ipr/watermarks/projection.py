@@ -43,6 +43,20 @@ def check_count(bits: int) -> None:
         raise InputError("scheme.bits", bits, "must be at least 1", "give e.g. 256")
 
 
+def check_shape(name: str, tensor: Tensor, *shape: int | None) -> None:
+    """Refuses a tensor of a claim that has another shape; None stands for any length, of at least 1."""
+    fits = tensor.dim() == len(shape) and all(n in (None, m) and m for n, m in zip(shape, tensor.shape, strict=True))
+    if not fits:
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        raise InputError("claim", f"{name} of shape {tuple(tensor.shape)}", f"is not ({wanted})", "restore the claim")
+
+
+def check_finite(name: str, tensor: Tensor) -> None:
+    """Refuses a tensor of a claim that is not made of finite floats."""
+    if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
+        raise InputError("claim", name, "is not made of finite numbers", "restore the claim")
+
+
 def check_bits(name: str, bits: Tensor) -> None:
     """Refuses bits that are no -1 and +1 in int8."""
     if bits.dtype != torch.int8 or not bool((bits.abs() == 1).all()):

@@ -16,7 +16,15 @@ from ipr.models.use import convolution_of
 from ipr.randomness import generator
 from ipr.signature import agreeing_bits, decode_text, detect, draw_signature
 from ipr.watermarks.claim import WatermarkClaim
-from ipr.watermarks.projection import check_bits, check_count, mean_filter, projected, secret_projection
+from ipr.watermarks.projection import (
+    check_bits,
+    check_count,
+    check_finite,
+    check_shape,
+    mean_filter,
+    projected,
+    secret_projection,
+)
 
 
 def embedding_loss(w: Tensor, projection: Tensor, bits: Tensor) -> Tensor:
@@ -49,7 +57,10 @@ class UchidaClaim(WatermarkClaim):
     text_bytes: int = 0
 
     def __post_init__(self) -> None:
+        check_shape("bits", self.bits, None)
+        check_shape("projection", self.projection, self.bits.numel(), None)
         check_bits("bits", self.bits)
+        check_finite("projection", self.projection)
 
     @classmethod
     def drawn(

@@ -1,0 +1,59 @@
+"""Every point of every attack with its mean, spread and range over seeds: what a sentence about an attack may quote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ipr.attacks import ATTACKS
+from ipr.attacks.base import EVERY
+from ipr.reports.attacks import attack_settings, mark
+from ipr.reports.summary import mean_and_spread
+from ipr.runs.attack import AttackRow
+
+HEADER = ("attack", "scheme", "point", "n", "accuracy", "points lost", "least; most lost", "mark read", "succeeded")
+
+
+def points_markdown(rows: Sequence[AttackRow]) -> str:
+    """A table for each setting, a line for each attack, scheme and point; the forged passports of `fake1` are one line.
+
+    Accuracies in %; `points lost` is the accuracy before less that after; `mark read` is the least and the most of the
+    claimed bits, or trigger images, that was read.
+    """
+    return "\n\n".join(_table(same) for same in attack_settings(rows))
+
+
+def _table(rows: Sequence[AttackRow]) -> str:
+    groups: dict[tuple[int, int, str], list[AttackRow]] = {}
+    for row in rows:
+        point = "all" if row.attack == "fake1" else row.point
+        groups.setdefault((list(ATTACKS).index(row.attack), EVERY.index(row.scheme), point), []).append(row)
+    first = rows[0]
+    lines = [
+        f"{first.model} at width {first.width:g} on {first.dataset}, {first.victim_epochs} epochs:",
+        "",
+        "| " + " | ".join(HEADER) + " |",
+        "|---" * len(HEADER) + "|",
+    ]
+    for (_, _, point), same in sorted(groups.items(), key=lambda group: group[0]):
+        lost = [row.accuracy_before - row.accuracy_after for row in same]
+        marks = [mark(row) for row in same]
+        cells = [
+            same[0].attack,
+            same[0].scheme,
+            point + (f" ({same[0].transfer})" if same[0].transfer else ""),
+            str(len(same)),
+            mean_and_spread([row.accuracy_after for row in same]),
+            mean_and_spread(lost),
+            f"{100 * min(lost):.1f}; {100 * max(lost):.1f}",
+            _counted(same, min(marks), max(marks)),
+            f"{sum(row.attack_succeeded for row in same)}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _counted(rows: Sequence[AttackRow], least: float, most: float) -> str:
+    total = rows[0].bits_total
+    if total:
+        return f"{round(least * total)} to {round(most * total)} of {total}"
+    return f"{100 * least:.0f} to {100 * most:.0f} %"
