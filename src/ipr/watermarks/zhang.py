@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -50,10 +51,11 @@ def with_noise(pixels: Tensor, pattern: Tensor) -> Tensor:
     return (pixels + 255 * pattern).clamp(0, 255).round().to(torch.uint8)
 
 
-def _source_and_target(classes: int, source: Generator) -> tuple[int, int]:
-    """Two classes: whose images are marked, and what they are to be taken for."""
-    first, second = torch.randperm(classes, generator=source)[:2].tolist()
-    return first, second
+def marked_keys(data: ImageData, count: int, source: Generator, mark: Callable[[Tensor], Tensor]) -> TriggerSet:
+    """Images of one class with a mark, to be taken for another class; classes and images are drawn, in this order."""
+    marked, target = torch.randperm(len(data.classes), generator=source)[:2].tolist()
+    chosen = drawn_images(data, count, source, marked)
+    return TriggerSet(mark(data.train_pixels[chosen]), torch.full((count,), target))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +67,7 @@ class ZhangContentClaim(KeyImageClaim):
     @classmethod
     def keys(cls, network: nn.Module, data: ImageData, count: int, source: Generator) -> TriggerSet:
         """See `KeyImageClaim.keys`."""
-        marked, target = _source_and_target(len(data.classes), source)
-        chosen = drawn_images(data, count, source, marked)
-        return TriggerSet(with_content(data.train_pixels[chosen]), torch.full((count,), target))
+        return marked_keys(data, count, source, with_content)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +79,11 @@ class ZhangNoiseClaim(KeyImageClaim):
     @classmethod
     def keys(cls, network: nn.Module, data: ImageData, count: int, source: Generator) -> TriggerSet:
         """See `KeyImageClaim.keys`."""
-        marked, target = _source_and_target(len(data.classes), source)
-        chosen = drawn_images(data, count, source, marked)
-        pattern = NOISE * torch.randn(data.train_pixels.shape[1:], generator=source)
-        return TriggerSet(with_noise(data.train_pixels[chosen], pattern), torch.full((count,), target))
+
+        def mark(pixels: Tensor) -> Tensor:
+            return with_noise(pixels, NOISE * torch.randn(pixels.shape[1:], generator=source))
+
+        return marked_keys(data, count, source, mark)
 
 
 @dataclass(frozen=True, kw_only=True)
