@@ -1,11 +1,9 @@
-"""Slow, literal forms of the paper's equations, for comparison."""
+"""Small networks, data and claims for tests; the paper's equations in their literal form are in `reference_forms`."""
 
 from __future__ import annotations
 
-import copy
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from ipr.claim import Thresholds
@@ -63,60 +61,3 @@ def watermark(scheme: str, network: nn.Module, data: ImageData, seed: int = 0) -
         return DeepSignsClaim.drawn(network, data, source, classes=3, bits=16, images=4, **owner)
     keys = kind.keys(network, data, 2 if scheme == "frontier_stitching" else 6, source)
     return kind(pixels=keys.pixels, labels=keys.labels, choices=kind.choices_among(len(data.classes)), **owner)
-
-
-def naive_affine(conv: nn.Conv2d, passport: Tensor) -> tuple[Tensor, Tensor]:
-    """Eq. 4 as printed: convolve P with W and average over the positions."""
-    out = conv(passport)
-    if conv.bias is not None:
-        out = out - conv.bias.view(1, -1, 1, 1)
-    return out[0].mean((1, 2)), out[1].mean((1, 2))
-
-
-class NaivePassportNorm(nn.Module):
-    """Algorithms 1 and 3 as printed, with the convolution over the passport in every forward pass."""
-
-    def __init__(self, norm: nn.Module, conv: nn.Conv2d, passport: Tensor) -> None:
-        super().__init__()
-        self.norm, self.weight, self.bias = copy.deepcopy(norm), norm.weight, norm.bias
-        self.norm.weight = self.norm.bias = None
-        self._conv, self._passport, self.idx = (conv,), (passport,), 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        gamma, beta = naive_affine(self._conv[0], self._passport[0]) if self.idx else (self.weight, self.bias)
-        return gamma.view(1, -1, 1, 1) * self.norm(x) + beta.view(1, -1, 1, 1)
-
-
-def naive_protect(plain: nn.Module, passport: dict[str, Tensor]) -> nn.Module:
-    """The same surgery, by hand, for networks whose norm is found from the convolution's name."""
-    network = copy.deepcopy(plain)
-    for name, maps in passport.items():
-        conv = network.get_submodule(name)
-        where = (
-            name[:-1] + "1"
-            if "shortcut" in name
-            else name.replace("conv5_x", "@").replace("conv", "norm").replace("@", "conv5_x")
-        )
-        layer = NaivePassportNorm(network.get_submodule(where), conv, maps)
-        parent, _, child = where.rpartition(".")
-        holder = network.get_submodule(parent)
-        if isinstance(holder, nn.Sequential):
-            holder[int(child)] = layer
-        else:
-            setattr(holder, child, layer)
-    return network
-
-
-def two_passes(naive: nn.Module, x: Tensor) -> list[Tensor]:
-    """Both branches, one full pass each (Algorithm 6 as printed)."""
-    answers = []
-    for idx in (0, 1):
-        for module in naive.modules():
-            if isinstance(module, NaivePassportNorm):
-                module.idx = idx
-        answers.append(naive(x))
-    return answers
-
-
-def cross_entropies(answers: list[Tensor], y: Tensor) -> Tensor:
-    return torch.stack([functional.cross_entropy(answer, y) for answer in answers])

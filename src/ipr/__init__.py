@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from ipr.data.images import LabelledImages
     from ipr.errors import InputError
     from ipr.passport.claim import PassportClaim
+    from ipr.passport.fork import Forked, fork
     from ipr.passport.generate import image_passport, random_passport, shuffled_passport, with_energy
-    from ipr.passport.layer import Branch, forward_side_by_side, passport_layers
+    from ipr.passport.layer import Branch, passport_layers
     from ipr.passport.surgery import find_layers, protect, strip
     from ipr.signature import draw_signature, sign_loss
     from ipr.verification.claims import load_claim
@@ -31,7 +32,8 @@ _HOMES = {
     "shuffled_passport": "ipr.passport.generate",
     "with_energy": "ipr.passport.generate",
     "Branch": "ipr.passport.layer",
-    "forward_side_by_side": "ipr.passport.layer",
+    "Forked": "ipr.passport.fork",
+    "fork": "ipr.passport.fork",
     "passport_layers": "ipr.passport.layer",
     "find_layers": "ipr.passport.surgery",
     "protect": "ipr.passport.surgery",
@@ -46,6 +48,7 @@ _HOMES = {
 __all__ = [
     "Branch",
     "Claim",
+    "Forked",
     "InputError",
     "LabelledImages",
     "PassportClaim",
@@ -53,7 +56,7 @@ __all__ = [
     "Verdict",
     "draw_signature",
     "find_layers",
-    "forward_side_by_side",
+    "fork",
     "image_passport",
     "judge",
     "load_claim",

@@ -5,16 +5,19 @@ import pytest
 import torch
 from torch import nn
 
+from ipr.passport.fork import fork
+from ipr.passport.generate import random_passport
 from ipr.passport.layer import (
     Branch,
     answering_with,
-    forward_side_by_side,
     passport_layers,
     patch_mean,
     presenting,
     scale_and_shift,
 )
-from references import cross_entropies, default_layers, naive_affine, naive_protect, protected, two_passes
+from ipr.passport.surgery import find_layers, protect
+from reference_forms import cross_entropies, naive_affine, naive_protect, two_passes
+from references import default_layers, protected
 
 CONVOLUTIONS = [
     dict(kernel_size=3, padding=1),
@@ -72,7 +75,7 @@ def test_both_branches_equal_two_naive_passes(name, norm, training):
         layer.patch_means = patch_mean(passport[key].double(), layer.conv)[None]
     x, y = torch.randn(4, 3, 16, 16, dtype=torch.float64), torch.tensor([0, 1, 2, 3])
     slow = cross_entropies(two_passes(naive, x), y)
-    fast = cross_entropies(list(forward_side_by_side(network, x, Branch.PUBLIC, Branch.PRIVATE)), y)
+    fast = cross_entropies(list(fork(network, x[:1])(x, Branch.PUBLIC, Branch.PRIVATE)), y)
     torch.testing.assert_close(fast, slow, rtol=0, atol=1e-9)
     slow.sum().backward()
     fast.sum().backward()
@@ -92,12 +95,13 @@ def test_both_branches_equal_two_naive_passes(name, norm, training):
 @pytest.mark.parametrize("name", ["alexnet", "resnet18"])
 def test_the_trunk_runs_once(name):
     network, _, _ = protected(name, "gn")
-    rows = {}
-    first, last = network.conv2 if name == "alexnet" else network.conv4_x, network.linear
+    forked = fork(network, torch.randn(1, 3, 16, 16))
+    calls = {}
+    first, last = network.conv2 if name == "alexnet" else network.conv5_x[0].conv1, network.linear
     for key, module in (("trunk", first), ("tail", last)):
-        module.register_forward_hook(lambda m, a, out, key=key: rows.setdefault(key, []).append(out.shape[0]))
-    forward_side_by_side(network, torch.randn(3, 3, 16, 16), Branch.PUBLIC, Branch.PRIVATE)
-    assert rows == {"trunk": [3], "tail": [6]}
+        module.register_forward_hook(lambda m, a, out, key=key: calls.setdefault(key, []).append(out.shape[0]))
+    forked(torch.randn(3, 3, 16, 16), Branch.PUBLIC, Branch.PRIVATE)
+    assert calls == {"trunk": [3], "tail": [3, 3]}
 
 
 @pytest.mark.parametrize(("name", "norm"), [("alexnet", "bn"), ("alexnet", "gn"), ("resnet18", "gn")])
@@ -109,7 +113,7 @@ def test_rival_passports_share_the_trunk_and_answer_as_alone(name, norm):
     rivals = {key: scale_and_shift(layer.conv.weight.detach(), means[key]) for key, layer in layers.items()}
     x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
     with presenting(network, rivals):
-        together = forward_side_by_side(network, x, Branch.PUBLIC, Branch.PRIVATE)
+        together = fork(network, x[:1])(x, Branch.PUBLIC, Branch.PRIVATE)
     assert together.shape == (5, 2, 10)
     for k in range(4):
         with presenting(network, {key: (g[k : k + 1], b[k : k + 1]) for key, (g, b) in rivals.items()}):
@@ -118,16 +122,60 @@ def test_rival_passports_share_the_trunk_and_answer_as_alone(name, norm):
         torch.testing.assert_close(together[0], network(x), rtol=0, atol=1e-9)
 
 
-def test_a_graph_that_joins_forked_and_unforked_rows_runs_pass_by_pass():
+def test_a_skip_around_the_first_passport_layer_joins_trunk_and_tail():
     network, plain, passport = protected("resnet18", "gn", layers=["conv5_x.1.conv1"])
-    assert passport_layers(network)["conv5_x.1.conv1"].forks is None
     network = network.double()
     naive = naive_protect(plain.double(), {k: v.double() for k, v in passport.items()})
     for key, layer in passport_layers(network).items():
         layer.patch_means = patch_mean(passport[key].double(), layer.conv)[None]
     x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
-    both = forward_side_by_side(network, x, Branch.PUBLIC, Branch.PRIVATE)
+    forked = fork(network, x[:1])
+    assert forked.shares_trunk
+    both = forked(x, Branch.PUBLIC, Branch.PRIVATE)
     torch.testing.assert_close(both, torch.stack(two_passes(naive, x)), rtol=0, atol=1e-9)
+
+
+class _ChangesInPlace(nn.Module):
+    """A skip that the tail adds to in place: a second tail would find what the first one left."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(3, 16, 3, padding=1), nn.GroupNorm(1, 16)
+        self.conv2, self.norm2 = nn.Conv2d(16, 16, 3, padding=1), nn.GroupNorm(1, 16)
+
+    def forward(self, x):
+        skip = self.norm1(self.conv1(x))
+        skip.add_(self.norm2(self.conv2(skip)))
+        return skip.mean((2, 3))
+
+
+class _DecidesByValue(_ChangesInPlace):
+    """Python looks at a value: this cannot be traced."""
+
+    def forward(self, x):
+        x = self.norm2(self.conv2(self.norm1(self.conv1(x))))
+        return x.mean((2, 3)) if x.sum() > 0 else x.amax((2, 3))
+
+
+@pytest.mark.parametrize("kind", [_ChangesInPlace, _DecidesByValue])
+def test_a_graph_that_cannot_be_split_takes_full_passes(kind):
+    torch.manual_seed(0)
+    plain, x = kind(), torch.randn(2, 3, 8, 8)
+    layers = find_layers(plain, x, ["conv2"])
+    network = protect(plain, random_passport(layers, torch.Generator()), x, public_affine=True)
+    forked = fork(network, x[:1])
+    assert not forked.shares_trunk
+    with answering_with(network, Branch.PUBLIC):
+        public = network(x)
+    expected = torch.stack([public, network(x)])
+    torch.testing.assert_close(forked(x, Branch.PUBLIC, Branch.PRIVATE), expected, rtol=0, atol=0)
+
+
+def test_several_passports_need_a_fork():
+    network, _, _ = protected()
+    two = {key: (torch.ones(2, layer.conv.out_channels),) * 2 for key, layer in passport_layers(network).items()}
+    with presenting(network, two), pytest.raises(ValueError, match=r"2 passports are presented; let ipr\.fork"):
+        network(torch.randn(1, 3, 16, 16))
 
 
 def test_other_branches_and_passports_last_only_inside():
@@ -152,7 +200,8 @@ def test_the_passport_reaches_the_weights_of_its_convolution_only():
     gamma.sum().backward()
     touched = {name for name, p in network.named_parameters() if p.grad is not None}
     assert touched == {"conv4.weight"}
-    mean = layer.patch_means[0, 0].reshape(network.conv4.weight.shape[1:])
+    c_in, *kernel = network.conv4.weight.shape[1:]
+    mean = layer.patch_means[0, 0].reshape(*kernel, c_in).movedim(-1, 0)
     torch.testing.assert_close(network.conv4.weight.grad, mean.expand_as(network.conv4.weight))
 
 

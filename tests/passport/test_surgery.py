@@ -8,8 +8,9 @@ from torch import nn
 
 from ipr.errors import InputError
 from ipr.models import build_model
+from ipr.passport.fork import fork
 from ipr.passport.generate import random_passport
-from ipr.passport.layer import Branch, PassportLayer, answering_with, forward_side_by_side, passport_layers
+from ipr.passport.layer import Branch, PassportLayer, answering_with, passport_layers
 from ipr.passport.surgery import find_layers, protect, strip
 from references import default_layers, protected, small
 
@@ -162,6 +163,6 @@ def test_passports_that_do_not_fit_are_refused():
 
 def test_an_optimiser_made_afterwards_trains_the_public_affine_too():
     network, _, _ = protected("alexnet", "gn")
-    out = forward_side_by_side(network, torch.randn(4, 3, 16, 16), Branch.PUBLIC, Branch.PRIVATE)
+    out = fork(network, torch.randn(1, 3, 16, 16))(torch.randn(4, 3, 16, 16), Branch.PUBLIC, Branch.PRIVATE)
     out.square().mean().backward()
     assert all(p.grad is not None for p in network.parameters())

@@ -12,7 +12,8 @@ from ipr.schemes.passport import PassportV1, PassportV2, PassportV3, SignatureLo
 from ipr.schemes.recipe import Recipe
 from ipr.schemes.triggers import TriggerSamples
 from ipr.signature import draw_signature
-from references import naive_affine, naive_protect, protected, two_passes
+from reference_forms import naive_affine, naive_protect, two_passes
+from references import protected
 
 RECIPE = Recipe(0.01, 0.9, 1e-4, "step", 0.0, None)
 CONSTANTS = SignatureLoss(weight=0.1, gamma_0=0.1, gamma_regulariser=1e-5)
@@ -28,8 +29,10 @@ def setting(kind, *, norm="gn", public_affine=True, **options):
     signature = draw_signature(
         {name: layer.conv.out_channels for name, layer in layers.items()}, None, torch.Generator().manual_seed(4)
     )
-    scheme = kind(network, RECIPE, 10, signature=signature, signature_loss=CONSTANTS, **options).train()
     x, y = torch.randn(6, 3, 16, 16, dtype=torch.float64), torch.arange(6)
+    if kind is not PassportV1:
+        options["example"] = x[:1]
+    scheme = kind(network, RECIPE, 10, signature=signature, signature_loss=CONSTANTS, **options).train()
     return scheme, naive.train(), passport, signature, x, y
 
 

@@ -79,7 +79,7 @@ def feature_maps(network: nn.Module, layers: Sequence[ConvNorm], images: Tensor)
 
 
 def energies(passport: Passport, network: nn.Module) -> dict[str, Tensor]:
-    """|S| of P_gamma and of P_beta at each layer of a network; layer name -> shape (2,), no unit."""
+    """|S| of P_gamma and of P_beta at each layer of a network; layer name -> float64, shape (2,), no unit."""
     return {name: _means(maps, network, name).flatten(1).norm(dim=1) for name, maps in passport.items()}
 
 
@@ -105,11 +105,12 @@ def with_energy(
         if not (now > 0).all():
             raise InputError("passport", name, "its mean patch is 0, so it carries no signal", "choose other images")
         target = energy[name] if isinstance(energy, Mapping) else torch.tensor(float(energy))
-        scaled[name] = passport[name] * (target.to(now) / now)[:, None, None, None]
+        factor = (target.to(now) / now)[:, None, None, None]
+        scaled[name] = (passport[name] * factor).to(passport[name].dtype)
     return scaled
 
 
 def _means(maps: Tensor, network: nn.Module, name: str) -> Tensor:
     conv = network.get_submodule(name)
     assert isinstance(conv, nn.Conv2d)
-    return patch_mean(maps, conv)
+    return patch_mean(maps.double(), conv)

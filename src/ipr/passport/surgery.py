@@ -20,9 +20,6 @@ from ipr.passport.layer import (
     PassportBatchNorm2d,
     PassportGroupNorm,
     PassportLayer,
-    answering_with,
-    forward_side_by_side,
-    passport_layers,
 )
 
 Passport = Mapping[str, Tensor]
@@ -175,7 +172,6 @@ def protect(network: nn.Module, passport: Passport, example: Tensor, *, public_a
         conv, norm = protected.get_submodule(found.conv), protected.get_submodule(found.norm)
         assert isinstance(conv, nn.Conv2d)
         _set_submodule(protected, found.norm, _passport_layer(norm, conv, passport[found.conv], public_affine))
-    _plan_forks(protected, example)
     return protected
 
 
@@ -230,40 +226,3 @@ def _set_submodule(network: nn.Module, name: str, module: nn.Module) -> None:
         holder[int(child)] = module
     else:
         setattr(holder, child, module)
-
-
-def _plan_forks(network: nn.Module, example: Tensor) -> None:
-    """Sets where affines side by side part: at the layers that no other passport layer feeds.
-
-    Found by letting every passport layer answer NaN: a layer whose input holds none sees unforked rows. The plan is
-    then tried; it stays None where the graph joins forked and unforked rows, e.g. in a skip around the first layer.
-    """
-    layers = list(passport_layers(network).values())
-    poisoned: dict[PassportLayer, bool] = {}
-
-    def poison(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        assert isinstance(module, PassportLayer)
-        poisoned[module] = bool(args[0].isnan().any())
-        return output * torch.nan
-
-    with _hooks([layer.register_forward_hook(poison) for layer in layers]), evaluating(network):
-        network(example)
-    for layer in layers:
-        layer.forks = not poisoned[layer]
-    rows = torch.cat([example[:1]] * 3)  # three rows cannot be broadcast against six
-    try:
-        with evaluating(network):
-            together = forward_side_by_side(network, rows, Branch.PUBLIC, Branch.PRIVATE)
-            apart = [_answer(network, rows, branch) for branch in (Branch.PUBLIC, Branch.PRIVATE)]
-        possible = torch.allclose(together, torch.stack(apart), rtol=1e-3, atol=1e-4)
-    except RuntimeError:
-        possible = False
-    if not possible:
-        for layer in layers:
-            layer.forks = None
-
-
-def _answer(network: nn.Module, x: Tensor, branch: Branch) -> Tensor:
-    with answering_with(network, branch):
-        answer: Tensor = network(x)
-    return answer

@@ -116,7 +116,8 @@ def _passport_scheme(
         secret = TriggerSet(claim.trigger_pixels, claim.trigger_labels)
         triggers = TriggerSamples(secret, config.trigger_set.per_step, data, config.seed)
     v1 = isinstance(scheme, PassportV1Config)
-    protected = protect(network, claim.passport, example_image(data), public_affine=not v1)
+    example = example_image(data)
+    protected = protect(network, claim.passport, example, public_affine=not v1)
     if v1:
         return PassportV1(protected, recipe, classes, signature=claim.signature, signature_loss=loss, triggers=triggers)
     assert isinstance(scheme, PassportV2Config)
@@ -127,6 +128,7 @@ def _passport_scheme(
         classes,
         signature=claim.signature,
         signature_loss=loss,
+        example=example,
         triggers=triggers,
         alternation=scheme.alternation,
     )

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ipr.errors import InputError
-from ipr.passport.layer import Branch, answering_with, forward_side_by_side, passport_layers
+from ipr.passport.fork import fork
+from ipr.passport.layer import Affine, Branch, answering_with, passport_layers, presenting
 from ipr.schemes.base import Scheme
 from ipr.schemes.recipe import Recipe
 from ipr.schemes.triggers import TriggerSamples
@@ -79,10 +80,14 @@ class PassportScheme(Scheme):
         """The batch, with trigger images where the scheme has them."""
         return (x, y) if self.triggers is None else self.triggers.appended(x, y, self.global_step)
 
-    def regulariser(self) -> dict[str, Tensor]:
+    def passport_affines(self) -> dict[str, Affine]:
+        """Eq. 4 at every passport layer, once a step: for the forward pass and for the regulariser."""
+        return {name: layer.passport_affine() for name, layer in passport_layers(self.network).items()}
+
+    def regulariser(self, affines: dict[str, Affine]) -> dict[str, Tensor]:
         """lambda_r R: the sign loss (Eq. 6) summed over layers, and the authors' penalty on gamma^2."""
         constants = self.signature_loss
-        gamma = torch.cat([layer.passport_affine()[0][0] for layer in passport_layers(self.network).values()])
+        gamma = torch.cat([scale[0] for scale, _ in affines.values()])
         return {
             "sign_loss": constants.weight * sign_loss(gamma, self.bits, constants.gamma_0),
             "gamma_penalty": constants.gamma_regulariser * gamma.square().sum(),
@@ -95,15 +100,18 @@ class PassportV1(PassportScheme):
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """L_c with the passport, and the regulariser."""
         x, y = self.with_triggers(x, y)
-        logits = self.network(x)
+        affines = self.passport_affines()
+        with presenting(self.network, affines):
+            logits = self.network(x)
         self.train_accuracy.update(logits.detach(), y)
-        return {"cross_entropy": functional.cross_entropy(logits, y), **self.regulariser()}
+        return {"cross_entropy": functional.cross_entropy(logits, y), **self.regulariser(affines)}
 
 
 class PassportV2(PassportScheme):
     """V2: the passport stays private; the network learns both branches at once (Algorithm 6).
 
     Args:
+        example: an input for the network, used to split it into what both branches share and what they do not.
         alternation: `joint` sums both losses before one backward pass, as the authors' code does for Algorithm 6;
             `alternate` trains one branch a step, idx 0 and 1 in turn.
     """
@@ -116,6 +124,7 @@ class PassportV2(PassportScheme):
         *,
         signature: Signature,
         signature_loss: SignatureLoss,
+        example: Tensor,
         triggers: TriggerSamples | None = None,
         alternation: str = "joint",
     ) -> None:
@@ -125,24 +134,35 @@ class PassportV2(PassportScheme):
         if alternation not in ("joint", "alternate"):
             raise InputError("scheme.alternation", alternation, "is unknown", "choose joint or alternate")
         self.alternation = alternation
+        self.forked = fork(network, example)
+
+    def compile_network(self) -> None:
+        """See `Scheme.compile_network`: trunk and tail, or the network where one branch runs a step."""
+        if self.alternation == "joint":
+            self.forked.compile()
+        else:
+            super().compile_network()
 
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """L_c of idx 0 and of idx 1, and the regulariser with idx 1."""
         x, y = self.with_triggers(x, y)
         if self.alternation == "joint":
-            public, private = forward_side_by_side(self.network, x, Branch.PUBLIC, Branch.PRIVATE)
+            affines = self.passport_affines()
+            with presenting(self.network, affines):
+                public, private = self.forked(x, Branch.PUBLIC, Branch.PRIVATE)
             self.train_accuracy.update(public.detach(), y)
             return {
                 "cross_entropy_public": functional.cross_entropy(public, y),
                 "cross_entropy_private": functional.cross_entropy(private, y),
-                **self.regulariser(),
+                **self.regulariser(affines),
             }
         branch = Branch(self.global_step % 2)
-        with answering_with(self.network, branch):
+        affines = self.passport_affines() if branch is Branch.PRIVATE else {}
+        with answering_with(self.network, branch), presenting(self.network, affines):
             logits = self.network(x)
         self.train_accuracy.update(logits.detach(), y)
         loss = {f"cross_entropy_{branch.name.lower()}": functional.cross_entropy(logits, y)}
-        return loss | self.regulariser() if branch is Branch.PRIVATE else loss
+        return loss | self.regulariser(affines) if affines else loss
 
 
 class PassportV3(PassportV2):

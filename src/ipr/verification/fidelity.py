@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from ipr.data.images import LabelledImages
 from ipr.models.use import evaluating
-from ipr.passport.layer import Branch, forward_side_by_side
+from ipr.passport.fork import Forked
+from ipr.passport.layer import Branch
 
 
 @dataclass(frozen=True)
@@ -35,19 +36,20 @@ def accuracy(network: nn.Module, images: LabelledImages, batch_size: int = 256) 
 
 
 def accuracies(
-    network: nn.Module,
+    forked: Forked,
     images: LabelledImages,
     *branches: Branch,
     batch_size: int = 64,
     progress: Iterable[None] | None = None,
 ) -> list[float]:
     """The same for every branch and every passport presented to a protected network, in one trunk pass."""
+    network = forked.network
     device = next(network.parameters()).device
     correct: Tensor | int = 0
     ticks = iter(progress or ())
     with evaluating(network):
         for x, y in images.batches(batch_size, device):
-            answers = forward_side_by_side(network, x, *branches).argmax(-1)
+            answers = forked(x, *branches).argmax(-1)
             correct = correct + (answers == y).sum(1)
             next(ticks, None)
     assert isinstance(correct, Tensor)

@@ -13,6 +13,7 @@ from ipr.claim import Claim, Reading
 from ipr.data.images import LabelledImages
 from ipr.errors import InputError
 from ipr.passport.claim import PassportClaim
+from ipr.passport.fork import fork
 from ipr.passport.generate import energies, random_passport, with_energy
 from ipr.passport.layer import Branch, presenting
 from ipr.passport.surgery import ConvNorm, find_layers, protect
@@ -152,19 +153,20 @@ def _judge_passports(
         check_fit(places, claim)
     blank = {place.conv: torch.zeros((2, *place.input_shape)) for place in places}
     protected = protect(suspect, blank, example, public_affine=True)
+    forked = fork(protected, example)
     affines = [claim.affines(protected) for claim in claims]
     together = {
         name: (torch.cat([a[name][0] for a in affines]), torch.cat([a[name][1] for a in affines])) for name in blank
     }
     with presenting(protected, together):
-        without, *found = accuracies(protected, images, Branch.PUBLIC, Branch.PRIVATE, progress=progress)
+        without, *found = accuracies(forked, images, Branch.PUBLIC, Branch.PRIVATE, progress=progress)
     verdicts = []
     for claim, affine, reached in zip(claims, affines, found, strict=True):
         triggers: tuple[float | None, float | None] = (None, None)
         if claim.trigger_pixels is not None and claim.trigger_labels is not None:
             marked = LabelledImages(claim.trigger_pixels, claim.trigger_labels, images.mean, images.std)
             with presenting(protected, affine):
-                public, private = accuracies(protected, marked, Branch.PUBLIC, Branch.PRIVATE)
+                public, private = accuracies(forked, marked, Branch.PUBLIC, Branch.PRIVATE)
             triggers = public, private
         limits = claim.thresholds
         target = reached if limits.target_accuracy is None else limits.target_accuracy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import nn
 
@@ -59,7 +60,8 @@ class Overwrite(Attack):
         signature = draw_signature({place.conv: place.channels for place in places}, None, source)
         v1 = victim.scheme == "passport_v1"
         protected = protect(victim.suspect, passport, example, public_affine=not v1)
-        scheme = (PassportV1 if v1 else PassportV2)(
+        kind = PassportV1 if v1 else partial(PassportV2, example=example)
+        scheme = kind(
             protected,
             constant_rate(self.lr, self.weight_decay),
             len(data.classes),

@@ -1,0 +1,158 @@
+"""Many scales and shifts through one network at once: the branches of V2 and V3, or the passports of rival claims.
+
+They differ at the passport layers alone, so what comes before is computed once: the network's graph is split into a
+trunk, which no passport layer feeds, and a tail, which runs once for each scale and shift. Values and gradients are
+those of one full pass for each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ipr.models.use import evaluating
+from ipr.passport.layer import Affine, Branch, PassportLayer, answering_with, passport_layers, presenting
+
+
+@dataclass(frozen=True)
+class _Halves:
+    """The network's graph in two; `tail` takes what `trunk` returns, then gamma and beta of each layer in `layers`."""
+
+    trunk: fx.GraphModule
+    tail: fx.GraphModule
+    layers: tuple[str, ...]
+
+
+class Forked:
+    """A protected network that answers with several scales and shifts at once. It shares the network's modules.
+
+    Made by `fork`. The tails run one after the other: on CPUs that is faster than rows side by side
+    (docs/performance.md).
+
+    Attributes:
+        network: the protected network.
+        shares_trunk: whether the graph could be split; if not, every scale and shift takes a full pass. So it does
+            while a batch norm is in training, whose running statistics a shared trunk would move once, not once a pass.
+    """
+
+    def __init__(self, network: nn.Module, shares_trunk: bool) -> None:
+        self.network, self.shares_trunk = network, shares_trunk
+        self._halves: dict[bool, _Halves] = {}
+        self._compiled = False
+
+    def compile(self) -> None:
+        """Lets `torch.compile` make trunk and tail, or the network where it could not be split, faster."""
+        self._halves, self._compiled = {}, True
+        if not self.shares_trunk:
+            self.network.compile()
+
+    def __call__(self, x: Tensor, *branches: Branch) -> Tensor:
+        """The network's answers.
+
+        Args:
+            x: its input, shape (B, ...).
+            branches: the branches to answer with, PRIVATE standing for all K passports presented.
+
+        Returns:
+            Shape (number of branches and passports, B, ...).
+        """
+        layers = passport_layers(self.network)
+        affines = {
+            name: [pair for branch in branches for pair in _rows(layer.affine_of(branch))]
+            for name, layer in layers.items()
+        }
+        count = len(next(iter(affines.values())))
+        mixes = any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in self.network.modules())
+        if self.shares_trunk and not mixes:
+            halves = self._split(self.network.training)
+            shared = halves.trunk(x)
+            tails = (
+                halves.tail(*shared, *(part for name in halves.layers for part in affines[name][k]))
+                for k in range(count)
+            )
+            return torch.stack(list(tails))
+        rows = []
+        for k in range(count):
+            own = {name: pairs[k] for name, pairs in affines.items()}
+            with presenting(self.network, own), answering_with(self.network, Branch.PRIVATE):
+                rows.append(self.network(x))
+        return torch.stack(rows)
+
+    def _split(self, training: bool) -> _Halves:
+        """The two halves; traced once for each mode, as a network may look at `self.training`."""
+        if training not in self._halves:
+            halves = _split(self.network)
+            if self._compiled:
+                halves.trunk.compile()
+                halves.tail.compile()
+            self._halves[training] = halves
+        return self._halves[training]
+
+
+def fork(network: nn.Module, example: Tensor) -> Forked:
+    """A protected network, ready to answer with several scales and shifts at once.
+
+    Args:
+        network: a protected network; its mode, weights and statistics stay as they are.
+        example: an input for it, e.g. one image, shape (1, C, H, W): the split is tried on it against full passes, and
+            not used where they disagree (a graph that changes a shared value in place).
+    """
+    forked = Forked(network, shares_trunk=True)
+    trial = {}
+    for name, layer in passport_layers(network).items():
+        gamma, beta = (part.detach() for part in layer.public_affine())
+        trial[name] = (torch.cat([gamma, gamma + 1]), torch.cat([beta, beta - 1]))
+    try:
+        with evaluating(network), presenting(network, trial):
+            together = forked(example, Branch.PRIVATE)
+            apart = Forked(network, shares_trunk=False)(example, Branch.PRIVATE)
+        forked.shares_trunk = torch.allclose(together, apart, rtol=1e-3, atol=1e-4)
+    except (fx.proxy.TraceError, TypeError, RuntimeError, AttributeError, NotImplementedError):
+        forked.shares_trunk = False  # what Python decides from a tensor's values cannot be traced
+    return forked
+
+
+def _rows(affine: Affine) -> list[Affine]:
+    gamma, beta = affine
+    return list(zip(gamma.split(1), beta.split(1), strict=True))
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, PassportLayer) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _split(network: nn.Module) -> _Halves:
+    """Traces a network and splits its graph at the first passport layers."""
+    whole = _Tracer().trace(network)
+    names = {id(layer): name for name, layer in passport_layers(network).items()}
+    layers = {
+        node: names[id(module)]
+        for node in whole.nodes
+        if node.op == "call_module" and isinstance(module := network.get_submodule(str(node.target)), PassportLayer)
+    }
+    behind: set[fx.Node] = set()
+    for node in whole.nodes:
+        if node in layers or any(source in behind for source in node.all_input_nodes):
+            behind.add(node)
+    shared = [n for n in whole.nodes if n not in behind and any(user in behind for user in n.users)]
+
+    trunk = fx.Graph()
+    copied: dict[fx.Node, Any] = {}
+    for node in whole.nodes:
+        if node not in behind and node.op != "output":
+            copied[node] = trunk.node_copy(node, copied.__getitem__)
+    trunk.output(tuple(copied[node] for node in shared))
+
+    tail = fx.Graph()
+    copied = {node: tail.placeholder(f"shared_{i}") for i, node in enumerate(shared)}
+    affines = {node: (tail.placeholder(f"gamma_{i}"), tail.placeholder(f"beta_{i}")) for i, node in enumerate(layers)}
+    for node in whole.nodes:
+        if node in behind:
+            copied[node] = tail.node_copy(node, copied.__getitem__)
+            if node in layers:
+                copied[node].args = (*copied[node].args, affines[node])
+    return _Halves(fx.GraphModule(network, trunk), fx.GraphModule(network, tail), tuple(layers.values()))
