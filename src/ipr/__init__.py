@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ipr.passport.fork import Forked, fork
     from ipr.passport.generate import image_passport, random_passport, shuffled_passport, with_energy
     from ipr.passport.layer import Branch, passport_layers
-    from ipr.passport.surgery import find_layers, protect, strip
+    from ipr.passport.surgery import find_layers, fold, protect, strip
     from ipr.signature import draw_signature, sign_loss
     from ipr.verification.claims import load_claim
     from ipr.verification.verdict import Verdict, judge
@@ -36,6 +36,7 @@ _HOMES = {
     "fork": "ipr.passport.fork",
     "passport_layers": "ipr.passport.layer",
     "find_layers": "ipr.passport.surgery",
+    "fold": "ipr.passport.surgery",
     "protect": "ipr.passport.surgery",
     "strip": "ipr.passport.surgery",
     "draw_signature": "ipr.signature",
@@ -56,6 +57,7 @@ __all__ = [
     "Verdict",
     "draw_signature",
     "find_layers",
+    "fold",
     "fork",
     "image_passport",
     "judge",

@@ -11,7 +11,7 @@ from ipr.models import build_model
 from ipr.passport.fork import fork
 from ipr.passport.generate import random_passport
 from ipr.passport.layer import Branch, PassportLayer, answering_with, passport_layers
-from ipr.passport.surgery import find_layers, protect, strip
+from ipr.passport.surgery import find_layers, fold, protect, strip
 from references import default_layers, protected, small
 
 FOREIGN = {
@@ -166,3 +166,46 @@ def test_an_optimiser_made_afterwards_trains_the_public_affine_too():
     out = fork(network, torch.randn(1, 3, 16, 16))(torch.randn(4, 3, 16, 16), Branch.PUBLIC, Branch.PRIVATE)
     out.square().mean().backward()
     assert all(p.grad is not None for p in network.parameters())
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet18", "torchvision resnet18", "timm resnet18"])
+def test_batch_norms_fold_into_their_convolutions(name):
+    """Float64, after weights and statistics have moved: the same answers, no batch norm, the original as it was."""
+    plain = (FOREIGN[name][0]() if name in FOREIGN else small(name, "bn")).double().train()
+    for parameter in plain.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    plain(torch.randn(8, 3, 32, 32, dtype=torch.float64) if name in FOREIGN else torch.randn(8, 3, 16, 16).double())
+    plain.eval()
+    x = torch.randn(4, 3, 32, 32) if name in FOREIGN else torch.randn(4, 3, 16, 16)
+    before = copy.deepcopy(plain.state_dict())
+    folded = fold(plain, x[:1].double())
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
+    torch.testing.assert_close(folded(x.double()), plain(x.double()), rtol=1e-9, atol=1e-9)
+    assert all(torch.equal(v, before[k]) for k, v in plain.state_dict().items())
+
+
+def test_a_v1_network_folds_with_its_passport_and_group_norm_stays():
+    network, _, _ = protected("alexnet", "bn", public_affine=False)
+    x = torch.randn(4, 3, 16, 16)
+    network.eval()
+    torch.testing.assert_close(fold(strip(network, Branch.PRIVATE), x[:1])(x), network(x), rtol=1e-4, atol=1e-4)
+    grouped, _, _ = protected("alexnet", "gn")
+    folded = fold(strip(grouped), x[:1])
+    assert sum(isinstance(m, nn.GroupNorm) for m in folded.modules()) == 5
+    with pytest.raises(InputError, match="has passport layers; strip it first"):
+        fold(network, x[:1])
+
+
+def test_a_convolution_whose_output_is_used_twice_is_not_folded():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+            self.norm.running_var.fill_(4.0)
+
+        def forward(self, x):
+            x = self.conv(x)
+            return x + self.norm(x)
+
+    with pytest.raises(InputError, match="uses a convolution's output twice"):
+        fold(Twice().eval(), torch.randn(1, 3, 8, 8))

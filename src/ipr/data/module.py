@@ -1,4 +1,4 @@
-"""Lightning's view of the images: batches are cut from memory; augmentation and normalisation run on the device."""
+"""The images as Lightning sees them: on the training device, where batches are cut, augmented and normalised."""
 
 from __future__ import annotations
 
@@ -37,12 +37,22 @@ class ImageDataModule(L.LightningDataModule):
         crop_padding: pixels of padding before a random crop; 0 for none.
         flip: mirror half of the images.
         seed: the seed of the run.
+        memory_format: how the pixels of a batch lie in memory; `torch.channels_last` costs no copy.
 
     Raises:
         InputError: the batch size is below 1 or above the number of training images.
     """
 
-    def __init__(self, data: ImageData, *, batch_size: int, crop_padding: int, flip: bool, seed: int) -> None:
+    def __init__(
+        self,
+        data: ImageData,
+        *,
+        batch_size: int,
+        crop_padding: int,
+        flip: bool,
+        seed: int,
+        memory_format: torch.memory_format = torch.channels_last,
+    ) -> None:
         super().__init__()
         if not 1 <= batch_size <= data.train_labels.numel():
             raise InputError(
@@ -52,7 +62,13 @@ class ImageDataModule(L.LightningDataModule):
                 f"give 1 to {data.train_labels.numel()}, e.g. 64",
             )
         self.data, self.batch_size = data, batch_size
-        self.crop_padding, self.flip, self.seed = crop_padding, flip, seed
+        self.crop_padding, self.flip, self.seed, self.memory_format = crop_padding, flip, seed, memory_format
+
+    def setup(self, stage: str) -> None:
+        """Puts the training images on the device, once: 154 MB for CIFAR-10."""
+        assert self.trainer is not None
+        device = self.trainer.strategy.root_device
+        self.pixels, self.labels = self.data.train_pixels.to(device), self.data.train_labels.to(device)
 
     def train_dataloader(self) -> Batches:
         """The batches of the current epoch; the trainer asks anew at each (`reload_dataloaders_every_n_epochs=1`)."""
@@ -62,7 +78,7 @@ class ImageDataModule(L.LightningDataModule):
         order = torch.randperm(
             self.data.train_labels.numel(), generator=generator(self.seed, f"order of epoch {epoch}")
         )
-        return Batches(self.data.train_pixels, self.data.train_labels, order, self.batch_size)
+        return Batches(self.pixels, self.labels, order.to(device), self.batch_size)
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """uint8 (B, H, W, channels) on the device to augmented, normalised (B, channels, H, W)."""
@@ -70,5 +86,6 @@ class ImageDataModule(L.LightningDataModule):
         if self.crop_padding or self.flip:
             pixels = augment(pixels, self.crop_padding, self.flip, self.augmentation)
         assert self.trainer is not None
-        images: Tensor = self.trainer.precision_plugin.convert_input(normalise(pixels, self.data.mean, self.data.std))
-        return images, labels
+        images = normalise(pixels, self.data.mean, self.data.std).contiguous(memory_format=self.memory_format)
+        converted: Tensor = self.trainer.precision_plugin.convert_input(images)
+        return converted, labels

@@ -172,7 +172,9 @@ class TrainerConfig:
     """How long, and on what."""
 
     max_epochs: int = 20
-    precision: str = "32-true"
+    precision: str = "32-true"  # 32-true | 64-true | bf16-mixed | 16-mixed (GPU)
+    memory_format: str = "channels_last"  # channels_last | contiguous
+    compile: bool = False  # torch.compile, which needs a C++ compiler; pays on long trainings (docs/performance.md)
     accelerator: str = "auto"
     deterministic: bool = True
     progress_bar: bool = True

@@ -17,6 +17,7 @@ from ipr.data.module import ImageDataModule
 from ipr.errors import InputError
 from ipr.runs.config import TrainConfig
 from ipr.runs.logging import MetricsFile
+from ipr.runs.request import MEMORY_FORMATS
 from ipr.schemes.base import Scheme
 
 
@@ -65,12 +66,17 @@ def fit(
         num_sanity_val_steps=0,
         log_every_n_steps=1,  # everything logged is a mean over an epoch; a larger number only warns
     )
+    memory_format = MEMORY_FORMATS[config.trainer.memory_format]
+    scheme.network.to(memory_format=memory_format)
+    if config.trainer.compile:
+        scheme.compile_network()
     batches = ImageDataModule(
         data,
         batch_size=config.optimizer.batch_size,
         crop_padding=config.dataset.crop_padding,
         flip=config.dataset.flip,
         seed=seed,
+        memory_format=memory_format,
     )
     resumed = checkpoint if checkpoint.exists() else None
     if resumed is not None:
@@ -80,6 +86,8 @@ def fit(
             # Lightning 2.6 on torch 2.14: https://github.com/Lightning-AI/pytorch-lightning, utilities/_pytree.py
             warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")  # resumed
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+            # torch.compile looks at .grad of whatever a graph is given, e.g. of gamma, which is no leaf
+            warnings.filterwarnings("ignore", r"The \.grad attribute of a Tensor that is not a leaf")
             trainer.fit(scheme, datamodule=batches, ckpt_path=resumed, weights_only=True)
     except SystemExit as stopped:  # how Lightning ends when it is interrupted
         raise KeyboardInterrupt from stopped

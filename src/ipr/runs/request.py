@@ -24,6 +24,7 @@ from ipr.runs.config import (
 from ipr.runs.store import run_key, secret_digest
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
+MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
@@ -56,6 +57,7 @@ def check(config: TrainConfig) -> None:
             raise InputError("scheme.lr", config.scheme.lr, "must be above 0", "give e.g. 0.01")
     for field, value, known in (
         ("trainer.precision", config.trainer.precision, PRECISIONS),
+        ("trainer.memory_format", config.trainer.memory_format, tuple(MEMORY_FORMATS)),
         ("trainer.accelerator", config.trainer.accelerator, ACCELERATORS),
         ("model.norm", config.model.norm, ("bn", "gn")),
     ):
@@ -83,7 +85,9 @@ def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
         "model": {"name": config.model.name, "norm": config.model.norm, "width": config.model.width},
         "scheme": asdict(config.scheme),
         "optimizer": asdict(config.optimizer),
-        "trainer": {"max_epochs": config.trainer.max_epochs, "precision": config.trainer.precision},
+        "trainer": {
+            name: getattr(config.trainer, name) for name in ("max_epochs", "precision", "memory_format", "compile")
+        },
         "seed": config.seed,
     }
     del identity["scheme"]["norm"], identity["optimizer"]["name"]

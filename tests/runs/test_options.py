@@ -1,0 +1,111 @@
+"""Precision, memory format and compilation change speed, and what is learned by rounding alone; no step waits."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ipr.errors import InputError
+from ipr.runs.build import open_images
+from ipr.runs.request import check, key_of
+from ipr.runs.train import train
+
+SCHEMES = ["baseline", "passport_v1", "passport_v2", "passport_v3"]
+
+
+@pytest.mark.parametrize("scheme", ["passport_v1", "passport_v2"])
+def test_another_memory_format_learns_the_same_but_for_rounding(request_for, scheme):
+    runs = [
+        train(request_for(f"scheme={scheme}", "trainer.precision=64-true", f"trainer.memory_format={kind}"))
+        for kind in ("channels_last", "contiguous")
+    ]
+    assert runs[0].folder.key != runs[1].folder.key
+    one, two = (load_file(run.folder.weights) for run in runs)
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("scheme", ["passport_v1", "passport_v2", "trigger_set"])
+def test_a_compiled_network_learns_the_same_but_for_rounding(request_for, scheme, monkeypatch):
+    """Compiled as far as the graphs of forward and backward; the C++ behind them is torch's own."""
+    import torch._dynamo
+
+    torch._dynamo.reset()
+    compiled = []
+    plain_compile = torch.nn.Module.compile
+
+    def record(module, *args, **kwargs):
+        compiled.append(module)
+        plain_compile(module, *args, backend="aot_eager", **kwargs)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", record)
+    runs = [
+        train(request_for(f"scheme={scheme}", "trainer.precision=64-true", f"trainer.compile={wanted}"))
+        for wanted in ("false", "true")
+    ]
+    assert compiled
+    one, two = (load_file(run.folder.weights) for run in runs)
+    assert one.keys() == two.keys()  # no name tells that it was compiled
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-9)
+
+
+def test_half_precision_leaves_weights_and_passport_in_full(request_for):
+    run = train(request_for("scheme=passport_v2", "trainer.precision=bf16-mixed"))
+    assert all(tensor.dtype == torch.float32 for tensor in load_file(run.folder.weights).values())
+    assert run.record.precision == "bf16-mixed"
+
+
+def test_every_option_that_changes_rounding_names_another_run(request_for):
+    asked = [
+        request_for(*option)
+        for option in (
+            [],
+            ["trainer.memory_format=contiguous"],
+            ["trainer.compile=true"],
+            ["trainer.precision=64-true"],
+        )
+    ]
+    data = open_images(asked[0].dataset, asked[0].paths)
+    assert len({key_of(config, data) for config in asked}) == 4
+
+
+def test_an_unknown_memory_format_is_refused(request_for):
+    with pytest.raises(InputError, match=r"memory_format=nhwc: is unknown; choose among: channels_last, contiguous"):
+        check(request_for("trainer.memory_format=nhwc"))
+
+
+WAITS = ("_local_scalar_dense", "nonzero", "_unique2", "masked_select", "equal", "is_nonzero")
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations that make the host wait for the device."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func.overloadpacket.__name__ in WAITS
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("scheme", [*SCHEMES, "uchida", "deepsigns", "trigger_set"])
+def test_no_step_waits_for_the_device(request_for, scheme, monkeypatch):
+    """Twice the steps wait no more often: what waits is done once an epoch."""
+    import ipr.runs.train as module
+
+    counts, plain_fit = {}, module.fit
+    for images in (64, 128):
+        waits = Waits()
+
+        def counted(*args, waits=waits, **kwargs):
+            with waits:
+                plain_fit(*args, **kwargs)
+
+        monkeypatch.setattr(module, "fit", counted)
+        small = ["scheme.classes=2", "scheme.bits=4", "scheme.images=2"] if scheme == "deepsigns" else []
+        train(request_for(f"scheme={scheme}", f"dataset.limit_train={images}", "dataset.image_size=16", *small))
+        counts[images] = waits.count
+    assert counts[64] == counts[128]
+    with waits:
+        torch.ones(2).sum().item()
+    assert waits.count == counts[128] + 1
