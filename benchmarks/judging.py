@@ -1,0 +1,58 @@
+"""Judging 50 forged passports, against one full pass for each.
+
+python benchmarks/judging.py
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+import measure
+from ipr.data.images import LabelledImages
+from ipr.passport.fork import Forked, fork
+from ipr.passport.layer import Affine, Branch, passport_layers, presenting
+from ipr.passport.surgery import protect
+from ipr.verification.fidelity import accuracies
+from measure import Row, ratios, take_turns
+from networks import passport_for, plain
+
+REACH = {"alexnet": 0.47, "resnet18": 0.20}
+FORGED = 50
+
+
+def judging(forked: Forked, images: LabelledImages, affines: dict[str, Affine]) -> list[float]:
+    """Accuracies of all passports."""
+    with presenting(forked.network, affines):
+        return accuracies(forked, images, Branch.PRIVATE)
+
+
+def table_rows(rounds: int, width: float) -> list[Row]:
+    """A row for each network."""
+    rows = []
+    source = torch.Generator().manual_seed(5)
+    pixels = torch.randint(256, (64, 32, 32, 3), dtype=torch.uint8, generator=source)
+    images = LabelledImages(pixels, torch.arange(64) % 10, (0.5,) * 3, (0.25,) * 3)
+    for name in ("alexnet", "resnet18"):
+        network = plain(name, "gn", width)
+        example = torch.zeros(1, 3, 32, 32)
+        protected = protect(network, passport_for(network, name), example, public_affine=True).eval()
+
+        def drawn(channels: int) -> tuple[Tensor, Tensor]:
+            return torch.randn(FORGED, channels, generator=source), torch.randn(FORGED, channels, generator=source)
+
+        affines = {conv: drawn(layer.conv.out_channels) for conv, layer in passport_layers(protected).items()}
+        together, apart = fork(protected, example), Forked(protected, shares_trunk=False)
+        assert judging(together, images, affines) == judging(apart, images, affines)
+        passes, shared = partial(judging, apart, images, affines), partial(judging, together, images, affines)
+        seconds = take_turns({"passes": passes, "control": passes, "together": shared}, rounds, warm=0)
+        measured, control = (ratios(seconds, work, "passes") for work in ("together", "control"))
+        work = f"judging {FORGED} forged passports / {FORGED} full passes, {name}"
+        rows.append(Row(work, REACH[name], measured, control))
+    return rows
+
+
+if __name__ == "__main__":
+    measure.show(table_rows(*measure.rounds_and_width(__doc__, 3)))
