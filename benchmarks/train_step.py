@@ -3,7 +3,7 @@
     python benchmarks/train_step.py
 
 The paper's form runs beside it: a convolution over the passport in every forward pass, a full pass for each branch. The
-last lines compare both ways to run the branches behind the trunk: one after the other, and side by side along the batch.
+last lines compare both ways to run the branches behind the trunk: one after the other, and side by side as one batch.
 """
 
 from __future__ import annotations

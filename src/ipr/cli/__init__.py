@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 COMMANDS = {
@@ -11,6 +14,23 @@ COMMANDS = {
     "verify": "judge a claim on a suspect's weights",
     "report": "tables and figures from the records of finished runs",
 }
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Inside, torch and what is built on it are imported, without looking for garbage among it.
+
+    Modules stay until the end; searching them while they load and once more when Python ends takes 2 seconds.
+    """
+    if "torch" in sys.modules:  # a later job of a sweep: what is alive now must not be kept for good
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def usage() -> str:
@@ -44,4 +64,6 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(2)
     from ipr.cli.compose import run
 
-    run(command, import_module(f"ipr.cli.{command}").execute, rest)
+    with loading():
+        execute = import_module(f"ipr.cli.{command}").execute
+    run(command, execute, rest)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from ipr.cli import loading
 from ipr.runs.config import TrainConfig
 
 
 def execute(config: TrainConfig) -> int:
     """Finds or makes the run and prints what the judge found."""
-    from ipr.reports.terminal import run_table
-    from ipr.runs.train import train
+    with loading():
+        from ipr.reports.terminal import run_table
+        from ipr.runs.train import train
 
     run = train(config)
     console = Console()

@@ -6,17 +6,19 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ipr.cli import loading
 from ipr.runs.config import ModelConfig, VerifyConfig
 
 
 def execute(config: VerifyConfig) -> int:
     """Judges a claim on a suspect; 0 if it is verified, 1 if not."""
-    from ipr.data.images import LabelledImages
-    from ipr.errors import InputError
-    from ipr.reports.terminal import verdict_table
-    from ipr.runs.build import load_suspect, open_images
-    from ipr.runs.train import judge_with_progress
-    from ipr.verification.claims import load_claim
+    with loading():
+        from ipr.data.images import LabelledImages
+        from ipr.errors import InputError
+        from ipr.reports.terminal import verdict_table
+        from ipr.runs.build import load_suspect, open_images
+        from ipr.runs.train import judge_with_progress
+        from ipr.verification.claims import load_claim
 
     claim = load_claim(Path(config.claim))
     try:

@@ -28,7 +28,7 @@ from ipr.runs.record import Record, commit, hardware, load_record, versions
 from ipr.runs.request import check, key_of, without_secrets
 from ipr.runs.store import RunFolder, write_atomically
 from ipr.verification.claims import load_claim
-from ipr.verification.fidelity import accuracy
+from ipr.verification.fidelity import BATCH, accuracy
 from ipr.verification.verdict import Verdict, judge
 
 
@@ -148,9 +148,9 @@ def judge_with_progress(suspect: nn.Module, claim: Claim, images: LabelledImages
 
 @contextmanager
 def judging(images: LabelledImages, what: str) -> Iterator[Iterable[None]]:
-    """A progress bar on a terminal, for `judge` and `judge_claims`: one step a batch of 64 images."""
+    """A progress bar on a terminal, for `judge` and `judge_claims`: one step a batch."""
     with Progress(transient=True) as bar:
-        yield (None for _ in bar.track(range(-(-images.labels.numel() // 64)), description=what))
+        yield (None for _ in bar.track(range(-(-images.labels.numel() // BATCH)), description=what))
 
 
 def _record(

@@ -89,7 +89,7 @@ def judge(
         images: what fidelity is measured on.
         forged: K, the number of forged passports; none are tried beside a watermark, whose claim changes no accuracy.
         seed: draws them.
-        progress: advanced once per batch of 64 images.
+        progress: advanced once per batch of `fidelity.BATCH` images.
 
     Raises:
         InputError: the claim's passport does not fit the suspect.
@@ -109,7 +109,7 @@ def judge_claims(
         suspect: a plain network; left as it was.
         claims: one or more, all passports or all watermarks.
         images: what fidelity is measured on.
-        progress: advanced once per batch of 64 images.
+        progress: advanced once per batch of `fidelity.BATCH` images.
 
     Raises:
         InputError: a claim does not fit the suspect.
