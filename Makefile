@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install quickstart test attacks docs lint format lock clean
+.PHONY: help install quickstart test attacks bench gpu docs lint format lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,15 @@ attacks: install ## every attack on every scheme, and its table in README.md; IM
 	$(BIN)/ipr attack study=cifar10_part_attacks dataset.root=$(IMAGES)
 	$(BIN)/ipr report tag=cifar10_part_attacks
 	$(BIN)/python docs/generate.py runs/report/cifar10_part_attacks/attacks.md
+
+bench: install ## how fast it is beside the plain network, and that table in docs/performance.md; 15 minutes on two cores
+	$(BIN)/python benchmarks/table.py runs/bench/performance.md
+	$(BIN)/python docs/generate.py runs/bench/performance.md
+
+gpu: install ## epoch seconds of every scheme, then Table IV in full, 200 epochs; IMAGES=FOLDER as above; for a GPU
+	$(BIN)/python benchmarks/epochs.py dataset.root=$(IMAGES)
+	$(BIN)/ipr train study=table_iv dataset.root=$(IMAGES)
+	$(BIN)/ipr report tag=table_iv
 
 docs: install ## the generated tables of docs/
 	$(BIN)/python docs/generate.py

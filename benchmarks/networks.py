@@ -48,13 +48,18 @@ def passport_for(
 
 
 def scheme(
-    kind: type[Baseline | PassportV1 | PassportV2], name: str, norm: str, width: float, layers: list[str] | None = None
+    kind: type[Baseline | PassportV1 | PassportV2],
+    name: str,
+    norm: str,
+    width: float,
+    layers: list[str] | None = None,
+    image_size: int = 32,
 ) -> Scheme:
     """A scheme as `ipr train` builds it."""
-    network = plain(name, norm, width)
+    network = plain(name, norm, width, image_size)
     if kind is Baseline:
         return Baseline(network, RECIPE, 10).train()
-    example, passport = batch(1)[0], passport_for(network, name, layers=layers)
+    example, passport = batch(1, image_size)[0], passport_for(network, name, image_size, layers)
     protected = protect(network, passport, example, public_affine=kind is not PassportV1)
     capacities = {conv: network.get_submodule(conv).out_channels for conv in passport}
     signature = draw_signature(capacities, None, torch.Generator().manual_seed(3))  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
-"""Writes what is generated in the documents: `make docs`; given the attack table of a report, the README's too.
+"""Writes what is generated in the documents: `make docs`; given a measured table, the place where it stands too.
 
 python docs/generate.py runs/report/cifar10_part_attacks/attacks.md
+python docs/generate.py runs/bench/performance.md
 """
 
 from __future__ import annotations
@@ -51,10 +52,11 @@ def main(arguments: list[str]) -> None:
     wanted = [(TOP / "docs" / "attacks.md", attacks_table()), (TOP / "docs" / "schemes.md", schemes_table())]
     for path, table in wanted:
         path.write_text(with_table(path.read_text(), path.stem, table))
-    if arguments:
-        readme, report = TOP / "README.md", Path(arguments[0])
-        readme.write_text(with_table(readme.read_text(), "attacks", report.read_text().strip()))
-        shutil.copy(report.with_name("forgeries.png"), TOP / "docs" / "images" / "forgeries.png")
+    for measured in map(Path, arguments):
+        place = TOP / "README.md" if measured.stem == "attacks" else TOP / "docs" / measured.name
+        place.write_text(with_table(place.read_text(), measured.stem, measured.read_text().strip()))
+        if measured.stem == "attacks":
+            shutil.copy(measured.with_name("forgeries.png"), TOP / "docs" / "images" / "forgeries.png")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def test_the_two_commands_come_first_and_are_targets_of_the_makefile():
     assert "make test" in (TOP / ".ci" / "run").read_text()
 
 
-def _folder_of_images(place):
+def folder_of_images(place):
     from PIL import Image
 
     for split, count in (("train", 8), ("test", 2)):
@@ -65,7 +65,7 @@ def _run_all(commands, ipr, tmp_path):
 
 def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
     """And what `make attacks` runs."""
-    _folder_of_images(tmp_path / "images" / "cifar10")
+    folder_of_images(tmp_path / "images" / "cifar10")
     commands = [command for command in COMMANDS if command.startswith("ipr ")]
     assert len(commands) >= 6
     assert "make attacks IMAGES=FOLDER" in COMMANDS
@@ -86,7 +86,7 @@ def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
 @pytest.mark.parametrize("document", ["attacks.md", "schemes.md"])
 def test_every_command_of_a_document_runs(document, ipr, tmp_path):
     for name in ("cifar10", "cifar100"):
-        _folder_of_images(Path("data") / name)
+        folder_of_images(Path("data") / name)
     commands = commands_of((TOP / "docs" / document).read_text())
     assert commands
     assert all(command.startswith("ipr ") for command in commands)

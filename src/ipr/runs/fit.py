@@ -86,8 +86,6 @@ def fit(
             # Lightning 2.6 on torch 2.14: https://github.com/Lightning-AI/pytorch-lightning, utilities/_pytree.py
             warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")  # resumed
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-            # torch.compile looks at .grad of whatever a graph is given, e.g. of gamma, which is no leaf
-            warnings.filterwarnings("ignore", r"The \.grad attribute of a Tensor that is not a leaf")
             trainer.fit(scheme, datamodule=batches, ckpt_path=resumed, weights_only=True)
     except SystemExit as stopped:  # how Lightning ends when it is interrupted
         raise KeyboardInterrupt from stopped

@@ -1,0 +1,118 @@
+"""Every script in benchmarks/ that times something runs, at a size of seconds; what can be held exactly is."""
+
+import statistics
+from pathlib import Path
+
+import pytest
+import torch
+
+import epochs
+import exactness
+import growth
+import options
+import options_accuracy
+import table
+from measure import Row, quartiles, ratios, take_turns
+from test_docs import folder_of_images
+
+SMALL = [
+    "dataset.limit_train=64", "dataset.limit_test=20", "model.width=0.1", "optimizer.batch_size=32",
+    "verification.forged=2",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet18"])
+def test_in_float32_the_fast_forms_are_no_further_from_float64_than_the_literal_ones(name):
+    """Ten draws. Scales are nearer; logits and gradients as near, but for the draw."""
+    found = [exactness.errors(name, 0.25, seed) for seed in range(10)]
+    mean = {q: tuple(statistics.fmean(one[q][form] for one in found) for form in (0, 1)) for q in found[0]}
+    assert mean["scale and shift"][0] < 0.8 * mean["scale and shift"][1]
+    assert mean["logits"][0] <= 1.02 * mean["logits"][1]
+    assert mean["gradients"][0] <= 1.02 * mean["gradients"][1]
+
+
+def test_the_table_has_every_row(tmp_path, capsys, monkeypatch, cache):
+    monkeypatch.setenv("IPR_CACHE", str(cache))
+    monkeypatch.setattr("judging.FORGED", 2)
+    monkeypatch.setattr("whole_run.REQUEST", [*table.whole_run.REQUEST, *SMALL, "logger=csv"])
+    monkeypatch.setattr("loop.BATCH", 8)
+    table.main(tmp_path / "bench" / "performance.md", rounds=1, width=0.1)
+    written = (tmp_path / "bench" / "performance.md").read_text()
+    for what in (
+        *(f"training step {scheme} / {norm} baseline, {name}" for name in ("alexnet", "resnet18")
+          for scheme, norm in (("V1", "BN"), ("V2", "GN"), ("V3", "GN"))),
+        "inference V1, folded", "inference V2 and V3, exported", "forged passports", "input: images a second",
+        "Lightning's loop", "all but the training steps", "ipr --help", "ipr train --cfg job",
+    ):  # fmt: skip
+        assert what in written, what
+    assert "tails one after the other / side by side" in written
+    assert written.splitlines()[2] in capsys.readouterr().out
+
+
+def test_a_row_says_what_was_reached():
+    assert Row("a", 1.03, [1.0, 1.02, 1.5]).reached
+    assert not Row("a", 1.03, [1.0, 1.04, 1.05]).reached
+    assert Row("a", 5, [4, 6, 7], at_least=True).reached
+    assert Row("a", 1, [0.98, 1.01, 1.02], alike=True).reached
+    assert not Row("a", 1, [1.1, 1.2, 1.3], alike=True).reached
+    assert str(Row("a", 5, [4, 6, 7], [1], [2], at_least=True)) == (
+        "| a | >= 5 | 2.000 [2.000, 2.000] | **6.000 [5.000, 6.500]** | 1.000 [1.000, 1.000] | 3 | yes |"
+    )
+    assert quartiles([1.0]) == [1.0, 1.0, 1.0]
+
+
+def test_works_take_turns():
+    order, ticks = [], iter(range(100))
+    works = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
+    seconds = take_turns(works, 2, clock=lambda: float(next(ticks)), warm=1)
+    assert order == ["a", "b", "a", "b", "a", "b"]
+    assert seconds == {"a": [1.0, 1.0], "b": [1.0, 1.0]}
+    assert ratios({"a": [2.0, 3.0], "b": [1.0, 2.0]}, "a", "b") == [2.0, 1.5]
+
+
+def test_growth_draws_its_points(tmp_path, capsys):
+    growth.main(tmp_path / "growth.png", rounds=1, width=0.1, small=True)
+    assert (tmp_path / "growth.png").stat().st_size > 10_000
+    shown = capsys.readouterr().out
+    assert shown.count("operations") == 2
+    assert "pixels of an edge" in shown
+
+
+def test_options_are_compared_with_the_default(capsys, monkeypatch):
+    plain_compile = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: plain_compile(module, backend="eager"))
+    options.main(1, 0.1)
+    rows = capsys.readouterr().out.splitlines()
+    assert len([row for row in rows if "1.000 [1.000, 1.000]" in row]) == 4
+
+
+@pytest.fixture
+def photographs(tmp_path, monkeypatch, cache):
+    monkeypatch.setenv("IPR_CACHE", str(cache))
+    folder_of_images(tmp_path / "images" / "cifar10")
+    return [f"dataset.root={tmp_path / 'images'}", *SMALL]
+
+
+def test_accuracy_of_every_option(photographs, capsys, monkeypatch):
+    monkeypatch.delitem(options_accuracy.OPTIONS, "trainer.compile=true")  # a minute of C++
+    options_accuracy.main([*photographs, "trainer.max_epochs=1"], seeds=2)
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.endswith("| 2 |")]
+    assert [row.split(" | ")[0] for row in rows] == [f"| {name}" for name in options_accuracy.OPTIONS]
+    assert len(list(Path("runs/options/train").iterdir())) == 6
+
+
+def test_epoch_seconds_of_every_scheme(photographs, capsys):
+    """The first half of `make gpu`, here on a CPU, two epochs each."""
+    epochs.main([*photographs])
+    rows = [row for row in capsys.readouterr().out.splitlines() if row.startswith(("| alexnet", "| resnet18"))]
+    assert len(rows) == 20
+    assert all(float(row.split(" | ")[3]) > 0 for row in rows)
+
+
+def test_table_iv_trains_two_epochs_here(photographs, ipr):
+    """The second half: the study and its report."""
+    small = ["trainer.max_epochs=2", "trainer.progress_bar=false", "logger=csv"]
+    assert ipr("train", "study=table_iv", *photographs, *small).code == 0
+    shown = ipr("report", "tag=table_iv")
+    assert shown.code == 0
+    assert all(f"| {scheme} |" in shown.out for scheme in ("baseline", "passport_v1", "passport_v2", "passport_v3"))
