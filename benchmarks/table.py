@@ -17,7 +17,7 @@ import startup
 import train_step
 import whole_run
 
-PARTS = {train_step: 15, inference: 31, judging: 3, inputs: 7, loop: 5, whole_run: 3, startup: 7}
+PARTS = {train_step: 11, inference: 31, judging: 3, inputs: 7, loop: 5, whole_run: 3, startup: 7}
 """Every script and its rounds."""
 
 

@@ -11,6 +11,7 @@ import exactness
 import growth
 import options
 import options_accuracy
+import profile_step
 import table
 from measure import Row, quartiles, ratios, take_turns
 from test_docs import folder_of_images
@@ -76,6 +77,14 @@ def test_growth_draws_its_points(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert shown.count("operations") == 2
     assert "pixels of an edge" in shown
+
+
+def test_a_profile_names_what_time_goes_to(capsys):
+    profile_step.main(1, 0.1)
+    shown = capsys.readouterr().out
+    assert shown.count("| convolutions, forward |") == 4
+    v2 = [row for row in shown.splitlines() if row.startswith("| floating-point operations") and row.count("|") == 5]
+    assert all(1.1 < float(row.split(" | ")[2]) < 1.6 for row in v2)  # what the shared trunk leaves
 
 
 def test_options_are_compared_with_the_default(capsys, monkeypatch):

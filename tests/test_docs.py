@@ -93,6 +93,24 @@ def test_every_command_of_a_document_runs(document, ipr, tmp_path):
     _run_all(commands, ipr, tmp_path)
 
 
+def test_every_command_of_the_page_on_performance_is_one_that_tests_run():
+    """`make bench` and `make gpu` by their recipes, scripts by tests/test_benchmarks.py."""
+    makefile, tests = (TOP / "Makefile").read_text(), (TOP / "tests" / "test_benchmarks.py").read_text()
+    commands = commands_of((TOP / "docs" / "performance.md").read_text())
+    assert {"make bench", "make gpu IMAGES=FOLDER"} <= {*commands}
+    for command in commands:
+        if command.startswith("make "):
+            recipe = makefile.split(f"\n{command.split()[1]}:")[1].split("\n\n")[0]
+            scripts = re.findall(r"benchmarks/(\w+)\.py", recipe)
+            assert scripts
+        else:
+            scripts = re.findall(r"^python benchmarks/(\w+)\.py", command)
+            assert scripts, command
+        for script in scripts:
+            assert (TOP / "benchmarks" / f"{script}.py").exists()
+            assert f"import {script}\n" in tests
+
+
 @pytest.mark.parametrize("code", [block for kind, block in BLOCKS if kind == "python"])
 def test_the_python_of_the_readme_runs(code):
     namespace = {}

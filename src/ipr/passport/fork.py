@@ -44,10 +44,9 @@ class Forked:
         self._compiled = False
 
     def compile(self) -> None:
-        """Lets `torch.compile` make trunk and tail, or the network where it could not be split, faster."""
+        """Lets `torch.compile` make trunk, tail and full passes faster, each when it first runs."""
         self._halves, self._compiled = {}, True
-        if not self.shares_trunk:
-            self.network.compile()
+        self.network.compile()
 
     def __call__(self, x: Tensor, *branches: Branch) -> Tensor:
         """The network's answers.
