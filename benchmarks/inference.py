@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 import measure
 from ipr.passport.layer import Branch
@@ -33,6 +34,21 @@ def answering(network: nn.Module, x: Tensor) -> Work:
     return answer
 
 
+def share_of_norms(network: nn.Module, x: Tensor) -> float:
+    """What of a plain network's inference is batch norm: all that folding can save, as a fraction."""
+    answer = answering(network, x)
+    answer()
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        for _ in range(5):
+            answer()
+    seconds = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
+    return seconds["aten::native_batch_norm"] / sum(seconds.values())
+
+
+NOTES: list[str] = []
+"""Lines below the table."""
+
+
 def table_rows(rounds: int, width: float) -> list[Row]:
     """Rows for V1, and for V2 and V3, on both networks."""
     rows = []
@@ -49,6 +65,8 @@ def table_rows(rounds: int, width: float) -> list[Row]:
                 "given": answering(given, x),
             }
             if v1:
+                share = share_of_norms(plain(name, norm, width), x)
+                NOTES.append(f"{name}: batch norm is {100 * share:.1f} % of the plain network's inference (profiler).")
                 works["printed"] = answering(naive_protect(network, passport), x)
             seconds = take_turns(works, rounds, warm=3)
             what = "V1, folded / BN baseline" if v1 else "V2 and V3, exported / GN baseline"
@@ -68,3 +86,4 @@ def table_rows(rounds: int, width: float) -> list[Row]:
 
 if __name__ == "__main__":
     measure.show(table_rows(*measure.rounds_and_width(__doc__, 31)))
+    print("\n".join(NOTES))

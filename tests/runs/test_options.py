@@ -75,6 +75,12 @@ def test_an_unknown_memory_format_is_refused(request_for):
         check(request_for("trainer.memory_format=nhwc"))
 
 
+def test_compilation_without_a_compiler_is_refused(request_for, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(InputError, match=r"trainer.compile=True: needs a C\+\+ compiler, and there is no no-such-comp"):
+        check(request_for("trainer.compile=true"))
+
+
 WAITS = ("_local_scalar_dense", "nonzero", "_unique2", "masked_select", "equal", "is_nonzero")
 
 

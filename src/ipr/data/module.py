@@ -65,10 +65,12 @@ class ImageDataModule(L.LightningDataModule):
         self.crop_padding, self.flip, self.seed, self.memory_format = crop_padding, flip, seed, memory_format
 
     def setup(self, stage: str) -> None:
-        """Puts the training images on the device, once: 154 MB for CIFAR-10."""
+        """Puts the training images on the device, once: 154 MB for CIFAR-10; left where they are if they fill a GPU."""
         assert self.trainer is not None
-        device = self.trainer.strategy.root_device
-        self.pixels, self.labels = self.data.train_pixels.to(device), self.data.train_labels.to(device)
+        device, pixels = self.trainer.strategy.root_device, self.data.train_pixels
+        if device.type == "cuda" and pixels.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+            device = pixels.device
+        self.pixels, self.labels = pixels.to(device), self.data.train_labels.to(device)
 
     def train_dataloader(self) -> Batches:
         """The batches of the current epoch; the trainer asks anew at each (`reload_dataloaders_every_n_epochs=1`)."""
@@ -78,7 +80,7 @@ class ImageDataModule(L.LightningDataModule):
         order = torch.randperm(
             self.data.train_labels.numel(), generator=generator(self.seed, f"order of epoch {epoch}")
         )
-        return Batches(self.pixels, self.labels, order.to(device), self.batch_size)
+        return Batches(self.pixels, self.labels, order.to(self.pixels.device), self.batch_size)
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """uint8 (B, H, W, channels) on the device to augmented, normalised (B, channels, H, W)."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -67,6 +70,11 @@ def check(config: TrainConfig) -> None:
         raise InputError("trainer.accelerator", config.trainer.accelerator, "no GPU is at hand", "choose auto or cpu")
     if config.trainer.precision == "16-mixed" and not torch.cuda.is_available():
         raise InputError("trainer.precision", config.trainer.precision, "needs a GPU", "choose bf16-mixed or 32-true")
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if config.trainer.compile and not torch.cuda.is_available() and shutil.which(compiler) is None:
+        raise InputError(
+            "trainer.compile", True, f"needs a C++ compiler, and there is no {compiler}", "install one, or choose false"
+        )
     Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
 
 
