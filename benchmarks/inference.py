@@ -42,7 +42,7 @@ def share_of_norms(network: nn.Module, x: Tensor) -> float:
         for _ in range(5):
             answer()
     seconds = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
-    return seconds["aten::native_batch_norm"] / sum(seconds.values())
+    return float(seconds["aten::native_batch_norm"] / sum(seconds.values()))
 
 
 NOTES: list[str] = []
