@@ -96,7 +96,11 @@ def test_every_command_of_a_document_runs(document, ipr, tmp_path):
 def test_every_command_of_the_page_on_performance_is_one_that_tests_run():
     """`make bench` and `make gpu` by their recipes, scripts by tests/test_benchmarks.py."""
     makefile, tests = (TOP / "Makefile").read_text(), (TOP / "tests" / "test_benchmarks.py").read_text()
-    commands = commands_of((TOP / "docs" / "performance.md").read_text())
+    tests += (TOP / "benchmarks" / "table.py").read_text()  # a test runs it with all its parts
+    page = (TOP / "docs" / "performance.md").read_text()
+    generate = runpy.run_path(str(TOP / "docs" / "generate.py"))
+    assert "| a row |" in generate["with_table"](page, "performance", "| a row |")  # what `make bench` ends with
+    commands = commands_of(page)
     assert {"make bench", "make gpu IMAGES=FOLDER"} <= {*commands}
     for command in commands:
         if command.startswith("make "):

@@ -171,6 +171,12 @@ def test_a_graph_that_cannot_be_split_takes_full_passes(kind):
     torch.testing.assert_close(forked(x, Branch.PUBLIC, Branch.PRIVATE), expected, rtol=0, atol=0)
 
 
+def test_an_example_that_does_not_fit_is_not_taken_for_a_graph_that_cannot_be_split():
+    network, _, _ = protected()
+    with pytest.raises(RuntimeError, match="channels"):
+        fork(network, torch.randn(1, 5, 16, 16))
+
+
 def test_several_passports_need_a_fork():
     network, _, _ = protected()
     two = {key: (torch.ones(2, layer.conv.out_channels),) * 2 for key, layer in passport_layers(network).items()}

@@ -104,13 +104,13 @@ def fork(network: nn.Module, example: Tensor) -> Forked:
     for name, layer in passport_layers(network).items():
         gamma, beta = (part.detach() for part in layer.public_affine())
         trial[name] = (torch.cat([gamma, gamma + 1]), torch.cat([beta, beta - 1]))
-    try:
-        with evaluating(network), presenting(network, trial):
+    with evaluating(network), presenting(network, trial):
+        apart = Forked(network, shares_trunk=False)(example, Branch.PRIVATE)
+        try:
             together = forked(example, Branch.PRIVATE)
-            apart = Forked(network, shares_trunk=False)(example, Branch.PRIVATE)
-        forked.shares_trunk = torch.allclose(together, apart, rtol=1e-3, atol=1e-4)
-    except (fx.proxy.TraceError, TypeError, RuntimeError, AttributeError, NotImplementedError):
-        forked.shares_trunk = False  # what Python decides from a tensor's values cannot be traced
+            forked.shares_trunk = torch.allclose(together, apart, rtol=1e-3, atol=1e-4)
+        except (fx.proxy.TraceError, TypeError, RuntimeError, AttributeError, NotImplementedError):
+            forked.shares_trunk = False  # what Python decides from a tensor's values cannot be traced
     return forked
 
 
