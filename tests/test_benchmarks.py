@@ -13,7 +13,10 @@ import options
 import options_accuracy
 import profile_step
 import table
+from ipr.schemes.baseline import Baseline
+from ipr.schemes.passport import PassportV2
 from measure import Row, quartiles, ratios, take_turns
+from networks import batch, scheme, training_step
 from test_docs import folder_of_images
 
 SMALL = [
@@ -40,8 +43,8 @@ def test_the_table_has_every_row(tmp_path, capsys, monkeypatch, cache):
     table.main(tmp_path / "bench" / "performance.md", rounds=1, width=0.1)
     written = (tmp_path / "bench" / "performance.md").read_text()
     for what in (
-        *(f"training step {scheme} / {norm} baseline, {name}" for name in ("alexnet", "resnet18")
-          for scheme, norm in (("V1", "BN"), ("V2", "GN"), ("V3", "GN"))),
+        *(f"training step {kind} / {norm} baseline, {name}" for name in ("alexnet", "resnet18")
+          for kind, norm in (("V1", "BN"), ("V2", "GN"), ("V3", "GN"))),
         "inference V1, folded", "inference V2 and V3, exported", "forged passports", "input: images a second",
         "Lightning's loop", "all but the training steps", "ipr --help", "ipr train --cfg job",
     ):  # fmt: skip
@@ -83,8 +86,16 @@ def test_a_profile_names_what_time_goes_to(capsys):
     profile_step.main(1, 0.1)
     shown = capsys.readouterr().out
     assert shown.count("| convolutions, forward |") == 4
-    v2 = [row for row in shown.splitlines() if row.startswith("| floating-point operations") and row.count("|") == 5]
-    assert all(1.1 < float(row.split(" | ")[2]) < 1.6 for row in v2)  # what the shared trunk leaves
+    assert shown.count("| floating-point operations, to the baseline | 1.000 |") == 4
+
+
+@pytest.mark.parametrize(("name", "expected"), [("alexnet", 1.43), ("resnet18", 1.20)])
+def test_a_step_of_v2_repeats_the_convolutions_behind_the_trunk_and_nothing_else(name, expected):
+    """At full width, in operations: what is behind Conv3, and behind the first convolution of Conv5_x."""
+    x, y = batch(8)
+    kinds = ((Baseline, "gn"), (PassportV2, "gn"))
+    plain, forked = (growth.operations(training_step(scheme(kind, name, norm, 1.0), x, y)) for kind, norm in kinds)
+    assert forked / plain == pytest.approx(expected, abs=0.01)
 
 
 def test_options_are_compared_with_the_default(capsys, monkeypatch):
