@@ -13,7 +13,7 @@ from ipr.passport.fork import Forked
 from ipr.passport.layer import Branch
 
 BATCH = 256
-"""Images of one pass: twelve per cent faster than 64 with 50 rival passports on two cores (benchmarks/growth.py)."""
+"""Images of one pass."""
 
 
 @dataclass(frozen=True)
