@@ -20,7 +20,8 @@ COMMANDS = {
 def loading() -> Iterator[None]:
     """Inside, torch and what is built on it are imported, without looking for garbage among it.
 
-    Modules stay until the end; searching them while they load and once more when Python ends takes as long as importing torch.
+    Modules stay until the end: searching them while they load, and once more when Python ends, takes longer than
+    importing torch.
     """
     if "torch" in sys.modules:  # a later job of a sweep: what is alive now must not be kept for good
         yield
