@@ -20,7 +20,7 @@ from contextlib import contextmanager
 import torch
 from hydra import compose, initialize_config_dir
 
-from ipr.cli.compose import register, shipped, typed
+from ipr.cli.compose import register, reporting, shipped, typed
 from ipr.runs.logging import read_metrics
 from ipr.runs.record import hardware, versions
 from ipr.runs.train import train
@@ -79,4 +79,7 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    codes: list[int] = []
+    with reporting(codes):
+        main(sys.argv[1:])
+    sys.exit(max(codes, default=0))

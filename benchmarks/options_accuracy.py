@@ -12,7 +12,7 @@ import sys
 
 from hydra import compose, initialize_config_dir
 
-from ipr.cli.compose import register, shipped, typed
+from ipr.cli.compose import register, reporting, shipped, typed
 from ipr.runs.record import hardware, versions
 from ipr.runs.train import train
 
@@ -47,4 +47,7 @@ def main(arguments: list[str], seeds: int = 3) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    codes: list[int] = []
+    with reporting(codes):
+        main(sys.argv[1:])
+    sys.exit(max(codes, default=0))

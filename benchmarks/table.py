@@ -5,7 +5,7 @@ python benchmarks/table.py runs/bench/performance.md
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import inference
@@ -37,4 +37,6 @@ def main(out: Path, rounds: int | None = None, width: float = 1.0) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, help="the file for the table; its folder is made")
+    main(parser.parse_args().out)
