@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import measure
 from ipr.data.images import LabelledImages
@@ -16,8 +16,9 @@ from ipr.passport.fork import Forked, fork
 from ipr.passport.layer import Affine, Branch, passport_layers, presenting
 from ipr.passport.surgery import protect
 from ipr.verification.fidelity import accuracies
-from measure import Row, ratios, take_turns
+from measure import Row, Work, ratios, take_turns
 from networks import passport_for, plain
+from reference_forms import SideBySideNorm, side_by_side
 
 REACH = {"alexnet": 0.47, "resnet18": 0.20}
 FORGED = 50
@@ -27,6 +28,20 @@ def judging(forked: Forked, images: LabelledImages, affines: dict[str, Affine]) 
     """Accuracies of all passports."""
     with presenting(forked.network, affines):
         return accuracies(forked, images, Branch.PRIVATE)
+
+
+@torch.no_grad()
+def judging_side_by_side(network: nn.Module, images: LabelledImages, affines: dict[str, Affine]) -> None:
+    """The same with all passports as rows of one batch."""
+    layers = [module for module in network.modules() if isinstance(module, SideBySideNorm)]
+    for layer, pair in zip(layers, affines.values(), strict=True):
+        layer.affine = pair
+    for x, _ in images.batches(64, torch.device("cpu")):
+        network(x).argmax(-1)
+
+
+NOTES: list[str] = []
+"""Lines below the table."""
 
 
 def table_rows(rounds: int, width: float) -> list[Row]:
@@ -47,7 +62,11 @@ def table_rows(rounds: int, width: float) -> list[Row]:
         together, apart = fork(protected, example), Forked(protected, shares_trunk=False)
         assert judging(together, images, affines) == judging(apart, images, affines)
         passes, shared = partial(judging, apart, images, affines), partial(judging, together, images, affines)
-        seconds = take_turns({"passes": passes, "control": passes, "together": shared}, rounds, warm=0)
+        rows_of_one = partial(judging_side_by_side, side_by_side(network, affines).eval(), images, affines)
+        works: dict[str, Work] = {"passes": passes, "control": passes, "together": shared, "side by side": rows_of_one}
+        seconds = take_turns(works, rounds, warm=0)
+        apart_or_not = measure.spread(ratios(seconds, "together", "side by side"))
+        NOTES.append(f"judging on {name}: tails one after the other / side by side {apart_or_not}, n={rounds}.")
         measured, control = (ratios(seconds, work, "passes") for work in ("together", "control"))
         work = f"judging {FORGED} forged passports / {FORGED} full passes, {name}"
         rows.append(Row(work, REACH[name], measured, control))
@@ -56,3 +75,4 @@ def table_rows(rounds: int, width: float) -> list[Row]:
 
 if __name__ == "__main__":
     measure.show(table_rows(*measure.rounds_and_width(__doc__, 3)))
+    print("\n".join(NOTES))

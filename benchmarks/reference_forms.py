@@ -96,6 +96,12 @@ def naive_protect(plain: nn.Module, passport: Mapping[str, Tensor]) -> nn.Module
     )
 
 
+def side_by_side(plain: nn.Module, convs: Collection[str]) -> nn.Module:
+    """A network whose norms behind these convolutions (Table IV's) take K scales and shifts as rows of one batch."""
+    first = {"conv3", "conv5_x.0.conv1", "conv5_x.0.shortcut.0"}
+    return with_norms(plain, convs, lambda norm, conv, _: SideBySideNorm(norm, conv in first))
+
+
 def answer_with(naive: nn.Module, idx: int) -> None:
     """Sets `idx` of Algorithm 3 at every layer."""
     for module in naive.modules():

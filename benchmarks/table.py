@@ -30,7 +30,7 @@ def main(out: Path, rounds: int | None = None, width: float = 1.0) -> None:
             lines.append(str(row))
             print(row, flush=True)
     lines += ["", measure.facts(), ""]
-    lines += [f"- {note}" for part in (train_step, inference, whole_run) for note in part.NOTES]
+    lines += [f"- {note}" for part in (train_step, inference, judging, whole_run) for note in part.NOTES]
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("\n".join(lines) + "\n")
     print(f"\n{measure.facts()}\nwritten: {out}")

@@ -15,13 +15,14 @@ from torch import Tensor
 from torch.nn import functional
 
 import measure
+import reference_forms
 from ipr.passport.layer import patch_mean, scale_and_shift
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport import PassportV1, PassportV2, PassportV3
 from ipr.signature import sign_loss
 from measure import Row, ratios, take_turns
 from networks import batch, passport_for, plain, scheme, stepping, training_step
-from reference_forms import NaivePassportNorm, SideBySideNorm, answer_with, naive_protect, two_passes, with_norms
+from reference_forms import NaivePassportNorm, SideBySideNorm, answer_with, naive_protect, two_passes
 
 REACH = {
     ("alexnet", "V1"): 1.03, ("alexnet", "V2"): 1.43, ("alexnet", "V3"): 1.47,
@@ -53,8 +54,7 @@ def side_by_side(name: str, norm: str, width: float, x: Tensor, y: Tensor) -> Ca
     """V2 with both branches as rows of one batch behind the trunk."""
     start = plain(name, norm, width)
     passport = passport_for(start, name)
-    first = {"conv3", "conv5_x.0.conv1", "conv5_x.0.shortcut.0"}
-    network = with_norms(start, passport, lambda norm, conv, _: SideBySideNorm(norm, conv in first)).train()
+    network = reference_forms.side_by_side(start, passport).train()
     convs = {conv: network.get_submodule(conv) for conv in passport}
     layers = [module for module in network.modules() if isinstance(module, SideBySideNorm)]
     means = {conv: patch_mean(maps, convs[conv])[None] for conv, maps in passport.items()}  # type: ignore[arg-type]
