@@ -11,7 +11,10 @@ import pandas as pd
 from ipr.runs.record import Record
 from ipr.schemes import SCHEMES
 
-SETTING = ["dataset", "train_images", "test_images", "model", "width", "optimizer", "epochs", "precision"]
+SETTING = [
+    *("dataset", "train_images", "test_images", "model", "width"),
+    *("optimizer", "epochs", "precision", "memory_format", "compile"),
+]
 """What one table holds fixed."""
 
 ROW = ["norm", "scheme", "passport", "energy", "alternation"]

@@ -15,7 +15,7 @@ import torch
 from ipr.errors import InputError
 from ipr.runs.store import write_atomically
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Record:
     optimizer: str
     epochs: int
     precision: str
+    memory_format: str
+    compile: bool
     seed: int
     passport: str | None
     energy: float | None

@@ -180,6 +180,8 @@ def _record(
         optimizer=config.optimizer.name,
         epochs=config.trainer.max_epochs,
         precision=config.trainer.precision,
+        memory_format=config.trainer.memory_format,
+        compile=config.trainer.compile,
         seed=config.seed,
         passport=config.passport.name if passported else None,
         energy=config.passport.energy if passported else None,
