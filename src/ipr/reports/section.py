@@ -1,0 +1,114 @@
+"""What a report is made of, before it is written as Markdown, CSV, LaTeX, pictures or a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from matplotlib.figure import Figure
+
+FILTERS = ("scheme", "model", "dataset", "attack")
+"""What a page can be filtered by: the keys of `Line.about` and `Picture.about`."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """One cell of a table.
+
+    Attributes:
+        ours: what we measured, ready to be read, e.g. `66.1 ± 0.3`; "" where there is nothing.
+        n: how many runs it is the mean of; None where it is a single fact or a name.
+        paper: the paper's number for the same cell, ready to be read; None where it has none.
+    """
+
+    ours: str
+    n: int | None = None
+    paper: str | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table.
+
+    Attributes:
+        cells: one for each column of the header.
+        about: what the row is about, by `FILTERS`, e.g. `{"scheme": "passport_v1", "attack": "prune"}`.
+    """
+
+    cells: Sequence[Value]
+    about: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TableView:
+    """A table: `name` is the stem of its files, `caption` one sentence with units."""
+
+    name: str
+    caption: str
+    header: Sequence[str]
+    lines: Sequence[Line]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure: `name` is the stem of its files; `about` as of a `Line`, a set of values for each filter."""
+
+    name: str
+    caption: str
+    figure: Figure
+    about: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A statement that must hold for the paper's claim to stand, and what became of it.
+
+    Attributes:
+        name: e.g. `signatures_survive_pruning`.
+        says: the statement in one sentence.
+        holds: None where the runs that it is about are not there.
+        measured: what was found, in one line.
+        why: where it fails, the cause that was found by measurement; "" elsewhere.
+    """
+
+    name: str
+    says: str
+    holds: bool | None
+    measured: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class CellState:
+    """One cell of a study's sweep: `state` is done, failed, running or planned; `reason` says why it failed."""
+
+    name: str
+    command: str
+    state: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One study at one scale, or one part of a folder of records.
+
+    Attributes:
+        name: e.g. `table_06`.
+        title: e.g. `Table VI: fine-tuning`.
+        question: what it asks, in one sentence.
+        source: where the paper has it.
+        scale: smoke, cpu or paper, and in words what that means; "" for a folder of records.
+        provenance: hardware, versions and commits, a line each.
+    """
+
+    name: str
+    title: str
+    question: str = ""
+    source: str = ""
+    scale: str = ""
+    tables: Sequence[TableView] = ()
+    pictures: Sequence[Picture] = ()
+    statements: Sequence[Checked] = ()
+    cells: Sequence[CellState] = ()
+    provenance: Sequence[str] = ()
+    notes: Sequence[str] = ()
