@@ -36,8 +36,8 @@ bench: install ## how fast it is beside the plain network, and that table in doc
 
 gpu: install ## epoch seconds of every scheme, then Table IV in full, 200 epochs; IMAGES=FOLDER as above; for a GPU
 	$(BIN)/python benchmarks/epochs.py dataset.root=$(IMAGES)
-	$(BIN)/ipr train study=table_iv dataset.root=$(IMAGES)
-	$(BIN)/ipr report tag=table_iv
+	$(BIN)/ipr train study=published dataset.root=$(IMAGES)
+	$(BIN)/ipr report tag=published
 
 docs: install ## the generated tables of docs/
 	$(BIN)/python docs/generate.py

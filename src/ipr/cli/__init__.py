@@ -11,6 +11,7 @@ from importlib import import_module
 COMMANDS = {
     "train": "embed a scheme into a network, judge it and record it",
     "attack": "attack a trained run and judge what becomes of it",
+    "reproduce": "run the paper's tables and figures, as far as they are missing, and report them",
     "verify": "judge a claim on a suspect's weights",
     "report": "tables and figures from the records of finished runs",
 }
@@ -36,7 +37,7 @@ def loading() -> Iterator[None]:
 
 def usage() -> str:
     """What `ipr --help` prints."""
-    lines = [f"  {name:8} {what}" for name, what in COMMANDS.items()]
+    lines = [f"  {name:10} {what}" for name, what in COMMANDS.items()]
     return "\n".join(
         [
             "usage: ipr COMMAND [key=value ...]",
@@ -63,8 +64,10 @@ def main(argv: list[str] | None = None) -> None:
     if command not in COMMANDS:
         print(f"ipr: error: command={command}: is unknown; choose among: {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
+    with loading():
+        module = import_module(f"ipr.cli.{command}")
+    if command == "reproduce":  # not one job, but many
+        module.run(rest)
     from ipr.cli.compose import run
 
-    with loading():
-        execute = import_module(f"ipr.cli.{command}").execute
-    run(command, execute, rest)
+    run(command, module.execute, rest)

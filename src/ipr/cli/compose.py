@@ -40,7 +40,6 @@ def register(command: str = "train") -> None:
     store = ConfigStore.instance()
     store.store(name="train_schema", node=schema.TrainConfig)
     store.store(name="verify_schema", node=schema.VerifyConfig)
-    store.store(name="report_schema", node=schema.ReportConfig)
     for name, node in (
         ("passport_v1", schema.PassportV1Config),
         ("passport_v2", schema.PassportV2Config),
@@ -56,15 +55,34 @@ def register(command: str = "train") -> None:
         ("guo_potkonjak", schema.GuoPotkonjakConfig),
     ):
         store.store(group="schema/scheme", name=name, node=node)
-    if command == "attack":
+    if command in ("reproduce", "report"):
+        from ipr.studies.config import ReportConfig, ReproduceConfig
+
+        store.store(name="reproduce_schema", node=ReproduceConfig)
+        store.store(name="report_schema", node=ReportConfig)
+    if command in ("attack", "cell"):
         from ipr.attacks import ATTACKS  # here, as it loads torch
         from ipr.runs.attack import AttackConfig
+        from ipr.runs.cells import CellConfig
 
         store.store(name="attack_schema", node=AttackConfig)
+        store.store(name="cell_schema", node=CellConfig)
         for name, attack in ATTACKS.items():
             store.store(group="schema/attack", name=name, node=attack)
-    for study in sorted(shipped("experiments").glob("*.yaml")):
+    store.repo.pop("study", None)  # a group of `ipr train` and `ipr attack`, a plain key of the others
+    for study in sweeps() if command in ("train", "attack") else ():
         store.store(group="study", name=study.stem, node=OmegaConf.load(study), package="_global_")
+
+
+def sweeps() -> list[Path]:
+    """The studies of `experiments/` that `ipr train` and `ipr attack` sweep over."""
+    return [path for path in sorted(shipped("experiments").glob("*.yaml")) if path not in papers().values()]
+
+
+def papers() -> dict[str, Path]:
+    """The studies of `experiments/` that `ipr reproduce` knows: the paper's tables and figures, in its order."""
+    found = [p for kind in ("table", "figure") for p in sorted(shipped("experiments").glob(f"{kind}_[0-9]*.yaml"))]
+    return {path.stem: path for path in found}
 
 
 def typed(config: DictConfig) -> Any:
@@ -105,6 +123,11 @@ def run(command: str, execute: Callable[[Any], int], arguments: Sequence[str]) -
     In a sweep, a job that fails is reported and the others go on; the exit code is the largest of all jobs': 2 for
     input that cannot be used, 70 for a defect of ours.
     """
+    sys.exit(max(invoke(command, execute, arguments), default=0))
+
+
+def invoke(command: str, execute: Callable[[Any], int], arguments: Sequence[str]) -> list[int]:
+    """The same without the exit: the codes of all jobs that ran in this process."""
     codes: list[int] = []
 
     def task(config: DictConfig) -> None:
@@ -119,7 +142,7 @@ def run(command: str, execute: Callable[[Any], int], arguments: Sequence[str]) -
             sys.argv.append(f"hydra.sweep.dir={private}")
         with reporting(codes):
             hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name=command)(task)()
-    sys.exit(max(codes, default=0))
+    return codes
 
 
 @contextmanager

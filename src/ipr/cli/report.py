@@ -6,19 +6,71 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markdown import Markdown
+from rich.table import Table
 
-from ipr.runs.config import ReportConfig
+from ipr.cli import loading
+from ipr.cli.compose import papers
+from ipr.errors import InputError
+from ipr.studies.config import ReportConfig
 
 
 def execute(config: ReportConfig) -> int:
-    """Writes table and figures from records and prints the table and where they are."""
-    from ipr.reports.write import write_report
+    """Writes tables, figures and a page from records and says where they are."""
+    console = Console()
+    if config.study is not None:
+        if config.tag is not None:
+            raise InputError("tag", config.tag, "does not go with study", "leave one of them out")
+        report_studies(
+            config.paths.runs, config.study, config.scale.name if config.scale else None, config.out, console
+        )
+        return 0
+    with loading():
+        from ipr.reports.write import write_report
 
     runs = Path(config.paths.runs)
     out = Path(config.out) if config.out else runs / "report" / (config.tag or "all")
     report = write_report(runs, config.tag, out)
-    console = Console()
     console.print(Markdown(report.table) if console.is_terminal else report.table, soft_wrap=True, highlight=False)
     for path in report.files:
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
     return 0
+
+
+def report_studies(runs_folder: str, asked: str, scale: str | None, out: str | None, console: Console) -> None:
+    """Writes the report of studies that were run, or are running, and prints what became of their statements.
+
+    Args:
+        runs_folder: the folder of runs.
+        asked: `all`, or studies with commas between.
+        scale: only this scale; None for all.
+        out: where to write; None for a folder of its own beside the runs.
+        console: where to print.
+
+    Raises:
+        InputError: none of them was run.
+    """
+    with loading():
+        from ipr.reports.files import write_sections
+        from ipr.reports.study import section_of
+        from ipr.studies.store import read_plans
+
+    runs = Path(runs_folder)
+    names = [] if asked == "all" else [Path(name).stem for name in asked.split(",")]
+    plans = read_plans(runs, papers(), names, scale)
+    if not plans:
+        at = f" at scale={scale}" if scale else ""
+        raise InputError("study", asked, f"was not run in {runs.absolute()}{at}", f"first: ipr reproduce study={asked}")
+    sections = [section_of(plan, runs) for plan in plans]
+    folder = Path(out) if out else runs / "report" / "-".join([*(names or ["studies"]), *([scale] if scale else [])])
+    title = "Passports and watermarks: the paper's tables and figures"
+    files = write_sections(sections, folder, title)
+    table = Table(title_justify="left", show_lines=False)
+    for heading in ("study", "scale", "statement", "holds", "measured"):
+        table.add_column(heading, overflow="fold")
+    for section in sections:
+        for checked in section.statements:
+            holds = {True: "yes", False: "no", None: "not run"}[checked.holds]
+            table.add_row(section.name, section.scale.split(":")[0], checked.name, holds, checked.measured)
+    console.print(table)
+    page = next(path for path in files if path.suffix == ".html")
+    console.print(f"written: {page} and {len(files) - 1} more files", highlight=False, soft_wrap=True)

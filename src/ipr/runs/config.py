@@ -236,12 +236,3 @@ class VerifyConfig:
     paths: PathsConfig = MISSING
     forged: int = 50
     seed: int = 0
-
-
-@dataclass
-class ReportConfig:
-    """`ipr report`."""
-
-    paths: PathsConfig = MISSING
-    tag: str | None = None  # only runs that carry this tag
-    out: str | None = None  # a folder for table and figure; by default <paths.runs>/report

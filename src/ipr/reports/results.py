@@ -1,0 +1,182 @@
+"""From the cells of a plan to one frame of results: a row for each run, judged point of an attack, or fact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ipr.errors import InputError
+from ipr.reports.attacks import mark
+from ipr.runs.attack import AttackRow, load_rows
+from ipr.runs.record import Record, load_record
+from ipr.runs.store import RunFolder
+from ipr.studies.columns import COLUMNS, LABELS
+from ipr.studies.store import Plan, PlannedCell
+
+OPTIONAL = ("hardware", "versions", "commit")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the finished cells of a plan came to.
+
+    Attributes:
+        frame: under the names of `COLUMNS`, with NaN where a column does not apply.
+        exhibits: for each exhibit's cell that is done, its folder.
+        provenance: hardware, versions and commits, each once.
+    """
+
+    frame: pd.DataFrame
+    exhibits: Mapping[str, Path]
+    provenance: list[str]
+
+
+def results_of(plan: Plan, runs: Path) -> Results:
+    """Reads every finished cell.
+
+    Args:
+        plan: with what became of its cells.
+        runs: the folder of runs.
+
+    Raises:
+        InputError: a record cannot be read.
+    """
+    rows: list[dict[str, Any]] = []
+    exhibits: dict[str, Path] = {}
+    made: set[tuple[str, ...]] = set()
+    for cell in plan.cells:
+        if cell.word is None or cell.word.state != "done":
+            continue
+        folder = RunFolder(runs / cell.word.run)
+        kind = cell.word.run.split("/")[0]
+        if kind == "train":
+            record = load_record(folder.record)
+            made.add((record.hardware, record.versions, record.commit))
+            rows.append(about(cell) | of_record(record))
+        elif kind == "attack":
+            for row in load_rows(folder.path / "rows.jsonl").values():
+                made.add((row.hardware, row.versions, row.commit))
+                rows.append(about(cell) | of_attack(row))
+        else:
+            exhibits[str(cell.about["exhibit"])] = folder.path
+            for fact in read_facts(folder.path / "facts.json"):
+                made.add(tuple(str(fact.get(name, "")) for name in OPTIONAL))
+                rows.append(about(cell) | {name: value for name, value in fact.items() if name in COLUMNS})
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, "of"])
+    return Results(with_baselines(frame), exhibits, provenance_of(made))
+
+
+def about(cell: PlannedCell) -> dict[str, Any]:
+    """What a cell says of itself, under the names of columns."""
+    return {name: value for name, value in cell.about.items() if name in LABELS}
+
+
+def of_record(record: Record) -> dict[str, Any]:
+    """A training as a row."""
+    genuine, without = record.accuracy_genuine, record.accuracy_without
+    used = genuine if record.scheme == "passport_v1" else without
+    marked = share(record.bits_agreeing, record.bits_total)
+    watermark = record.passport is None and record.scheme != "baseline"
+    return {
+        "norm": record.norm,
+        "energy": record.energy,
+        "whose": None if record.scheme == "baseline" else "genuine",
+        "accuracy": used,
+        "accuracy_without": without,
+        "accuracy_genuine": genuine,
+        "accuracy_forged": record.accuracy_forged_mean,
+        "accuracy_forged_best": record.accuracy_forged_max,
+        "lost_without": None if genuine is None else genuine - without,
+        "mark": record.trigger_accuracy if watermark and marked is None else marked,
+        "triggers": record.trigger_accuracy,
+        "verified": number(record.verified),
+        "fidelity_kept": number(record.fidelity_holds),
+        "seconds": record.train_seconds,
+    }
+
+
+def of_attack(row: AttackRow) -> dict[str, Any]:
+    """A judged point of an attack as a row.
+
+    With the owner's classifier put back the accuracy on the other task says nothing, and without it the trigger images
+    have no labels among the new classes: neither is told.
+    """
+    point = dict(token.split("=", 1) for token in row.point.split())
+    restored, other = point.get("classifier") == "owner", row.transfer is not None
+    images = row.bits_total is None and row.trigger_accuracy is not None
+    reached = None if restored else row.accuracy_after
+    marked = None if images and other and not restored else mark(row) if row.kind and row.p_value_log10 else None
+    layers = point.get("layers")
+    return {
+        "norm": row.norm,
+        "whose": "forged" if row.forged else "genuine" if row.bits_total or images else None,
+        "way": point.get("way"),
+        "layers": layers,
+        "layers_count": None if layers is None or layers == "all" else layers.count("+") + 1,
+        **{name: float(point[name]) for name in ("rate", "dissimilarity", "wrong") if name in point},
+        "accuracy": reached,
+        "lost": None if reached is None or other else row.accuracy_before - reached,
+        "mark": marked,
+        "mark_freed": share(row.bits_freed, row.bits_total),
+        "mark_over_accuracy": None if marked is None or reached is None else marked - reached,
+        "triggers": None if other and not restored else row.trigger_accuracy,
+        "verified": number(row.verified),
+        "fidelity_kept": number(row.fidelity_kept),
+        "succeeded": number(row.attack_succeeded),
+        "seconds": row.seconds,
+        "share_of_training": row.share_of_training,
+        "iterations": row.iterations,
+    }
+
+
+def read_facts(path: Path) -> list[dict[str, Any]]:
+    """The rows of an exhibit.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    try:
+        facts: list[dict[str, Any]] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        remedy = "delete the folder; the same command shows it again"
+        raise InputError("facts", path, f"cannot be read ({error})", remedy) from error
+    return facts
+
+
+def share(part: int | None, whole: int | None) -> float | None:
+    """Their ratio, where there is one."""
+    return None if part is None or not whole else part / whole
+
+
+def number(truth: bool | None) -> float | None:
+    """1 for true, 0 for false, None for neither."""
+    return None if truth is None else float(truth)
+
+
+def with_baselines(frame: pd.DataFrame) -> pd.DataFrame:
+    """Fills `baseline` and `gain` for trainings and for fine-tuning to another task, from the baselines among them."""
+    same = ["model", "norm", "dataset", "transfer", "attack", "seed"]
+    if frame.empty:
+        return frame
+    keys = pd.MultiIndex.from_frame(frame[same].astype(object).where(frame[same].notna(), None))
+    plain = (frame["scheme"] == "baseline") & frame["exhibit"].isna() & frame["accuracy"].notna()
+    known = dict(zip(keys[plain], frame.loc[plain, "accuracy"], strict=True))
+    compared = frame["exhibit"].isna() & (frame["attack"].isna() | (frame["attack"] == "finetune"))
+    baseline = [known.get(key) if use else None for key, use in zip(keys, compared, strict=True)]
+    frame["baseline"] = pd.array(baseline, dtype="Float64").to_numpy(float, na_value=float("nan"))
+    accuracy = frame["accuracy"].astype(float)
+    frame["gain"] = (accuracy - frame["baseline"]).where(frame["scheme"] != "baseline")
+    return frame
+
+
+def provenance_of(made: set[tuple[str, ...]]) -> list[str]:
+    """Hardware, versions and commits of runs, each combination of the first two once."""
+    commits: dict[tuple[str, str], list[str]] = {}
+    for hardware, versions, commit in sorted(made):
+        commits.setdefault((hardware, versions), []).append(commit or "unknown")
+    return [f"{hardware}; {versions}; commit {', '.join(of)}" for (hardware, versions), of in commits.items()]

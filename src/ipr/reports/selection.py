@@ -1,0 +1,77 @@
+"""Choosing results by what they are, and averaging them: what tables, figures and statements share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ipr.schemes import SCHEMES
+
+ORDER: Mapping[str, Sequence[str]] = {
+    "scheme": tuple(SCHEMES),
+    "model": ("alexnet", "resnet18", "resnet50"),
+    "dataset": ("cifar10", "cifar100", "caltech101"),
+    "transfer": ("cifar10", "cifar100", "caltech101"),
+    "norm": ("bn", "gn"),
+    "whose": ("genuine", "forged"),
+    "phase": ("training", "inference"),
+}
+"""Labels that have an order of their own; others are sorted."""
+
+Key = tuple[Any, ...]
+
+
+def chosen(frame: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
+    """The results that a condition names.
+
+    Args:
+        frame: of results.
+        where: column -> a value, a list of values, None for none, or bounds `{at_least: 0.5, at_most: 0.9}`.
+    """
+    kept = pd.Series(True, index=frame.index)
+    for column, wanted in where.items():
+        values = frame[column]
+        if isinstance(wanted, Mapping):
+            numbers = values.astype(float)
+            kept &= numbers.ge(wanted.get("at_least", float("-inf")) - 1e-9)
+            kept &= numbers.le(wanted.get("at_most", float("inf")) + 1e-9)
+        elif isinstance(wanted, list):
+            kept &= values.isin([w for w in wanted if w is not None]) | (values.isna() if None in wanted else False)
+        elif wanted is None:
+            kept &= values.isna()
+        else:
+            kept &= values.eq(wanted)
+    return frame[kept]
+
+
+def grouped(frame: pd.DataFrame, columns: Sequence[str]) -> list[tuple[Key, pd.DataFrame]]:
+    """The results by the values of columns, None for none, in an order that a reader expects."""
+    if not columns:
+        return [((), frame)]
+    groups: dict[Key, list[Any]] = {}
+    labels = frame[list(columns)].astype(object).where(frame[list(columns)].notna(), None)
+    for index, key in zip(frame.index, labels.itertuples(index=False, name=None), strict=True):
+        groups.setdefault(key, []).append(index)
+
+    def rank(key: Key) -> list[tuple[bool, int, Any]]:
+        return [_rank(column, value) for column, value in zip(columns, key, strict=True)]
+
+    return [(key, frame.loc[groups[key]]) for key in sorted(groups, key=rank)]
+
+
+def _rank(column: str, value: Any) -> tuple[bool, int, Any]:
+    order = ORDER.get(column, ())
+    if value is None:
+        return column == "energy", -1, ""  # an own task before others; as published after a number
+    if value in order:
+        return False, list(order).index(value), ""
+    return False, len(order), (0, value, "") if isinstance(value, int | float) else (1, 0, str(value))
+
+
+def with_energy(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """The columns, and the passports' energy where the results hold more than one."""
+    passported = frame[frame["scheme"].astype(str).str.startswith("passport_") & frame["exhibit"].isna()]
+    several = passported["energy"].nunique(dropna=False) > 1
+    return [*columns, "energy"] if several and "energy" not in columns else list(columns)

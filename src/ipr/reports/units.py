@@ -1,0 +1,63 @@
+"""How a measured column is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+PLAIN = {
+    "seconds": 1,
+    "iterations": 0,
+    "ratio": 3,
+    "seconds_per_1000": 2,
+    "distance": 3,
+    "mean": 3,
+    "std": 3,
+    "gamma": 4,
+    "change": 3,
+    "value": 3,
+}
+"""Columns that are not fractions, with their digits; all others are written in %, with one."""
+
+NAMES = {
+    "passport_v1": "V1",
+    "passport_v2": "V2",
+    "passport_v3": "V3",
+    "alexnet": "AlexNet",
+    "resnet18": "ResNet-18",
+    "resnet50": "ResNet-50",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "caltech101": "Caltech-101",
+    "trigger_set": "trigger set",
+    "uchida": "Uchida",
+}
+"""How a label is written for a reader."""
+
+
+def written(values: Sequence[float] | pd.Series, column: str) -> str:
+    """Mean and, from two values on, sample standard deviation; "" for none."""
+    numbers = pd.Series(values, dtype=float).dropna()
+    if numbers.empty:
+        return ""
+    digits, factor = (PLAIN[column], 1) if column in PLAIN else (1, 100)
+    mean = f"{factor * numbers.mean():.{digits}f}"
+    return mean if len(numbers) < 2 else f"{mean} ± {factor * numbers.std():.{digits}f}"
+
+
+def one(value: float, column: str) -> str:
+    """A single value with its unit."""
+    if column in PLAIN:
+        return f"{value:.{PLAIN[column]}f}"
+    return f"{100 * value:.1f} {'points' if column in ('gain', 'lost', 'lost_without') else '%'}"
+
+
+def label(column: str, value: Any) -> str:
+    """A label for a reader."""
+    if value is None:
+        return {"transfer": "own task", "energy": "as published", "attack": "trained"}.get(column, "")
+    if isinstance(value, float):
+        return f"{value:g}"
+    return NAMES.get(str(value), str(value).replace("_", " "))

@@ -1,0 +1,159 @@
+"""From a study and a scale to cells: what each Hydra job is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any
+
+from ipr.errors import InputError
+from ipr.studies.scale import DataScale, Scale
+from ipr.studies.study import Study, Sweep
+
+WAVES = ("baseline", "victim", "attack", "exhibit")
+"""Cells of a wave need nothing of a later one: baselines give passports, victims are attacked, runs are shown."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One job.
+
+    Attributes:
+        about: what it is, by columns of results (scheme, model, dataset as in the paper, attack, seed, ...).
+        choices: Hydra groups -> options.
+        values: dotted keys -> values.
+        changes: what a user set beside them, as written.
+        name: readable, unique among different cells, the same for the same cell in several studies.
+    """
+
+    about: Mapping[str, Any]
+    choices: Mapping[str, str]
+    values: Mapping[str, Any]
+    changes: Sequence[str] = ()
+    name: str = field(default="")
+
+    def __post_init__(self) -> None:
+        facts = [str(self.about[key]) for key in NAMED if self.about.get(key) is not None]
+        canonical = json.dumps([self.choices, self.values, *self.changes], sort_keys=True)
+        digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
+        object.__setattr__(self, "name", "-".join([*facts, f"s{self.about['seed']}", digest]))
+
+    @property
+    def wave(self) -> str:
+        """Which of `WAVES` it belongs to."""
+        if "exhibit" in self.choices:
+            return "exhibit"
+        if "attack" in self.choices:
+            return "attack"
+        return "baseline" if self.choices["scheme"] == "baseline" else "victim"
+
+    @property
+    def command(self) -> str:
+        """How to run it alone, for a cell without an exhibit."""
+        verb = {"attack": "attack", "exhibit": "reproduce"}.get(self.wave, "train")
+        parts = [f"{group}={option}" for group, option in self.choices.items()]
+        parts += [f"{key}={_written(value)}" for key, value in self.values.items()]
+        return " ".join(["ipr", verb, *map(shlex.quote, [*parts, *self.changes])])
+
+    def node(self) -> dict[str, Any]:
+        """The cell as a Hydra configuration to be merged into the root."""
+        defaults: list[Any] = [{f"override /{group}": option} for group, option in self.choices.items()]
+        node: dict[str, Any] = {"defaults": [*defaults, "_self_"]}
+        for key, value in self.values.items():
+            *parents, last = key.split(".")
+            place = node
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[last] = value
+        return node
+
+
+NAMED = ("exhibit", "attack", "scheme", "model", "norm", "dataset", "transfer")
+
+
+def _written(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ",".join(map(_written, value)) + "]"
+    return str(value)
+
+
+def plan(study: Study, scale: Scale, seeds: Sequence[int] | None = None) -> list[Cell]:
+    """The cells of a study, each once, in the order in which they are to be run.
+
+    Args:
+        study: what.
+        scale: how large.
+        seeds: instead of the scale's.
+
+    Raises:
+        InputError: the study asks for what cannot be.
+    """
+    cells: dict[str, Cell] = {}
+    for sweep in study.sweeps:
+        for cell in _cells(study, sweep, scale, seeds):
+            cells.setdefault(cell.name, cell)
+    return sorted(cells.values(), key=lambda cell: WAVES.index(cell.wave))
+
+
+def _cells(study: Study, sweep: Sweep, scale: Scale, seeds: Sequence[int] | None) -> Iterator[Cell]:
+    if not sweep.scheme:
+        raise InputError(f"{study.name} sweeps", None, "names no scheme", "give scheme: [...]")
+    nothing: list[Any] = [None]
+    axes: list[Sequence[Any]] = [
+        *(sweep.scheme, sweep.model, sweep.dataset),
+        *(axis or nothing for axis in (sweep.norm, sweep.attack, sweep.transfer, sweep.exhibit)),
+    ]
+    for scheme, model, dataset, norm, attack, transfer, exhibit in product(*axes):
+        size, images = scale.models.get(model), scale.datasets.get(dataset)
+        target = scale.datasets.get(transfer) if transfer else None
+        if size is None or images is None or not images.victims or transfer == dataset:
+            continue
+        if transfer and (target is None or not size.transfer):
+            continue
+        if attack and size.attacks is not None and attack not in size.attacks:
+            continue
+        repeated = seeds if seeds is not None else size.seeds if size.seeds is not None else scale.seeds
+        if exhibit or sweep.first_seed:
+            repeated = repeated[:1]
+        energies: Sequence[Any] = scale.energies if scheme.startswith("passport_") and scale.energies else [()]
+        for seed, energy in product(repeated, energies):
+            choices = {"scheme": scheme, "model": model, "dataset": images.name, **scale.choose}
+            values = {**scale.set, **size.set, **_limits("dataset", images), "seed": seed}
+            about = {"scheme": scheme, "model": model, "dataset": dataset, "seed": seed}
+            if norm:
+                about["norm"] = values["model.norm"] = norm
+            if energy != ():
+                values["passport.energy"] = energy
+            if attack:
+                choices["attack"] = about["attack"] = attack
+                values |= {f"attack.{key}": value for key, value in scale.attacks.get(attack, {}).items()}
+            else:
+                values.pop("attack_epochs", None)
+            if target:
+                choices["dataset@transfer"] = target.name
+                values |= _limits("transfer", target)
+                about["transfer"] = transfer
+            if sweep.rival and attack:
+                choices["attack@rival"] = about["rival"] = sweep.rival
+            if exhibit:
+                choices["exhibit"] = about["exhibit"] = exhibit
+                values |= {f"exhibit.{key}": value for key, value in scale.exhibits.get(exhibit, {}).items()}
+            yield Cell(about, choices, values | sweep.set)
+
+
+def _limits(place: str, images: DataScale) -> dict[str, int]:
+    limits = {f"{place}.limit_train": images.limit_train, f"{place}.limit_test": images.limit_test}
+    return {key: value for key, value in limits.items() if value is not None}
+
+
+def with_changes(cells: Sequence[Cell], changes: Sequence[str]) -> list[Cell]:
+    """The cells with what a user set on the command line beside the scale, which is part of what they are."""
+    return [replace(cell, changes=tuple(changes)) for cell in cells]

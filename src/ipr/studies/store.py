@@ -1,0 +1,126 @@
+"""What is planned and what became of it: `<runs>/studies/<scale>/`, read by the report while runs still go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ipr.errors import InputError
+from ipr.runs.cells import CellWord, read_word
+from ipr.runs.store import write_atomically
+from ipr.studies.plan import Cell
+from ipr.studies.study import Study, load_study
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell as it stands in a plan: see `Cell`; `word` is what became of it, None where it was not begun."""
+
+    name: str
+    about: Mapping[str, Any]
+    command: str
+    word: CellWord | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study at a scale.
+
+    Attributes:
+        study: what.
+        scale: the scale's name.
+        what: the scale in words.
+        changes: keys that were set beside the scale.
+        datasets: the paper's data set -> what stands for it.
+        cells: all of them.
+    """
+
+    study: Study
+    scale: str
+    what: str
+    changes: Sequence[str]
+    datasets: Mapping[str, str]
+    cells: Sequence[PlannedCell]
+
+
+def studies_folder(runs: Path, scale: str) -> Path:
+    """Where plans and words of a scale lie."""
+    return runs / "studies" / scale
+
+
+def write_plan(
+    runs: Path,
+    path: Path,
+    scale: str,
+    what: str,
+    changes: Sequence[str],
+    datasets: Mapping[str, str],
+    cells: list[Cell],
+) -> None:
+    """Keeps what a study consists of at a scale.
+
+    Args:
+        runs: the folder of runs.
+        path: the study's file.
+        scale: the scale's name.
+        what: see `Plan`.
+        changes: see `Plan`.
+        datasets: see `Plan`.
+        cells: all cells.
+    """
+    folder = studies_folder(runs, scale)
+    folder.mkdir(parents=True, exist_ok=True)
+    planned = [{"name": cell.name, "about": dict(cell.about), "command": cell.command} for cell in cells]
+    written = {
+        "schema_version": SCHEMA_VERSION,
+        "study": str(path),
+        "scale": scale,
+        "what": what,
+        "changes": list(changes),
+        "datasets": dict(datasets),
+        "cells": planned,
+    }
+    write_atomically(folder / f"{path.stem}.json", json.dumps(written, indent=1) + "\n")
+
+
+def read_plans(runs: Path, shipped: Mapping[str, Path], names: Sequence[str], scale: str | None) -> list[Plan]:
+    """The plans that are there, with what became of their cells, in the order of the studies.
+
+    Args:
+        runs: the folder of runs.
+        shipped: the studies by name; a plan of another study names its file.
+        names: which studies; [] for all.
+        scale: which scale; None for all.
+
+    Raises:
+        InputError: a plan cannot be read.
+    """
+    plans = []
+    for path in sorted(runs.glob("studies/*/*.json")):
+        if (scale is None or path.parent.name == scale) and (not names or path.stem in names):
+            plans.append(_read(path, shipped))
+    order = list(shipped)
+    return sorted(plans, key=lambda p: (order.index(p.study.name) if p.study.name in order else len(order), p.scale))
+
+
+def _read(path: Path, shipped: Mapping[str, Path]) -> Plan:
+    try:
+        written = json.loads(path.read_text())
+        if written["schema_version"] != SCHEMA_VERSION:
+            raise KeyError("another version")
+        study = load_study(shipped.get(path.stem, Path(written["study"])))
+        cells = [
+            PlannedCell(c["name"], c["about"], c["command"], read_word(path.parent, c["name"]))
+            for c in written["cells"]
+        ]
+        return Plan(study, written["scale"], written["what"], written["changes"], written["datasets"], cells)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        remedy = "delete it and run the same ipr reproduce again"
+        raise InputError("plan", path, f"cannot be read ({error})", remedy) from error

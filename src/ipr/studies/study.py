@@ -1,0 +1,201 @@
+"""A study as it is written down: `experiments/table_06.yaml` and its like, one file for each table or figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ipr.errors import InputError
+from ipr.studies.columns import COLUMNS
+
+KINDS = ("curves", "bars", "exhibit")
+
+
+@dataclass
+class Sweep:
+    """Cells to run: every combination of what is listed. Names are those of the Hydra groups.
+
+    Attributes:
+        scheme, model, dataset: what the victim is; a data set is named as in the paper, and the scale says what stands
+            for it.
+        norm: other norms than the scheme's own.
+        attack: what is done to the victim; [] for training alone.
+        transfer: for attack=finetune, the data sets it is tuned to; a victim's own is passed over.
+        rival: forges a claim before a removal attack.
+        exhibit: what is shown of the run, or of the attacked run.
+        first_seed: whether one seed is enough, as for a picture.
+        set: any other keys, e.g. `scheme.signature`.
+    """
+
+    scheme: list[str] = field(default_factory=list)
+    model: list[str] = field(default_factory=lambda: ["alexnet"])
+    dataset: list[str] = field(default_factory=lambda: ["cifar10"])
+    norm: list[str] = field(default_factory=list)
+    attack: list[str] = field(default_factory=list)
+    transfer: list[str] = field(default_factory=list)
+    rival: str | None = None
+    exhibit: list[str] = field(default_factory=list)
+    first_seed: bool = False
+    set: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Paper:
+    """The paper's numbers, as printed: `rows` under `columns`, names of `COLUMNS`; accuracies and shares in %."""
+
+    columns: list[str] = field(default_factory=list)
+    rows: list[list[Any]] = field(default_factory=list)
+
+
+@dataclass
+class TableDrawing:
+    """A table: a line for each combination of `rows`, a column for each of `values`, or, with `columns`, for each value
+    of that column and each of `values`.
+
+    Attributes:
+        name: stem of its files.
+        caption: one sentence.
+        where: which results, as of `Statement`.
+        values: heading -> column.
+    """
+
+    name: str
+    caption: str
+    rows: list[str]
+    values: dict[str, str]
+    columns: str | None = None
+    where: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class FigureDrawing:
+    """A figure: `curves` or `bars` of `values` (legend -> column) over `x`, a panel for each combination of `panels`, a
+    line or group of bars for each value of `series`; or what an `exhibit` shows (`name` says which of its pictures).
+    """
+
+    name: str
+    caption: str
+    kind: str
+    x: str = ""
+    values: dict[str, str] = field(default_factory=dict)
+    panels: list[str] = field(default_factory=list)
+    series: str = "scheme"
+    where: dict[str, Any] = field(default_factory=dict)
+    exhibit: str = ""
+
+
+@dataclass
+class Statement:
+    """What must hold for the paper's claim to stand.
+
+    Attributes:
+        name: e.g. `signatures_survive_pruning`.
+        says: the statement in one sentence.
+        where: which results it is about: column -> a value, a list of values, null for none, or bounds
+            `{at_least: 0.5, at_most: 0.9}`.
+        value: the column that is looked at; fractions, not percentages.
+        by: results that agree in these columns are averaged before they are compared; [] compares each result.
+        at_least, at_most: the bounds; each average, or result, must keep them.
+        why: scale -> the cause that was measured where it fails there.
+    """
+
+    name: str
+    says: str
+    value: str
+    where: dict[str, Any] = field(default_factory=dict)
+    by: list[str] = field(default_factory=list)
+    at_least: float | None = None
+    at_most: float | None = None
+    why: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Study:
+    """One table or figure of the paper.
+
+    Attributes:
+        title, question, source: what it is, what it asks, where the paper has it.
+        sweeps: its cells.
+        notes: what a reader must know to compare.
+    """
+
+    title: str
+    question: str
+    source: str
+    sweeps: list[Sweep]
+    statements: list[Statement]
+    paper: Paper = field(default_factory=Paper)
+    tables: list[TableDrawing] = field(default_factory=list)
+    figures: list[FigureDrawing] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        for place, columns in self._columns():
+            for column in columns:
+                if column not in COLUMNS:
+                    raise InputError(f"{self.name} {place}", column, "is no column", f"use one of {', '.join(COLUMNS)}")
+        for statement in self.statements:
+            if statement.at_least is None and statement.at_most is None:
+                raise InputError(f"{self.name} {statement.name}", None, "has no bound", "give at_least or at_most")
+        for figure in self.figures:
+            if figure.kind not in KINDS:
+                raise InputError(f"{self.name} {figure.name}", figure.kind, "is no kind", f"use {', '.join(KINDS)}")
+        for row in self.paper.rows:
+            if len(row) != len(self.paper.columns):
+                columns_text = ", ".join(self.paper.columns)
+                raise InputError(f"{self.name} paper", row, "is not a row", f"give {columns_text}")
+
+    def _columns(self) -> list[tuple[str, list[str]]]:
+        places = [("paper", self.paper.columns)]
+        for table in self.tables:
+            places.append((table.name, [*table.rows, *table.where, *table.values.values()]))
+            places.append((table.name, [table.columns] if table.columns else []))
+        for figure in self.figures:
+            used = [*figure.where, *figure.values.values(), *figure.panels, *([figure.x] if figure.x else [])]
+            places.append((figure.name, used))
+        for statement in self.statements:
+            places.append((statement.name, [statement.value, *statement.where, *statement.by]))
+        return places
+
+
+def load_study(path: Path) -> Study:
+    """Reads a study; nothing in it is executed.
+
+    Raises:
+        InputError: it cannot be read, or has other fields than a `Study`.
+    """
+    study: Study = load_as(path, Study, {"name": path.stem})
+    return study
+
+
+def load_as(path: Path, kind: type[Any], given: Mapping[str, Any]) -> Any:
+    """A YAML file as a dataclass; nothing in it is executed.
+
+    Args:
+        path: the file.
+        kind: the dataclass.
+        given: fields that the file does not give.
+
+    Raises:
+        InputError: it cannot be read, or does not fit.
+    """
+    try:
+        written = yaml.safe_load(path.read_text())
+        if not isinstance(written, dict):
+            raise TypeError("no mapping of fields")
+        merged = OmegaConf.merge(OmegaConf.structured(kind), OmegaConf.create({**written, **given}))
+        return OmegaConf.to_object(merged)
+    except (OSError, yaml.YAMLError, OmegaConfBaseException, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        text = " ".join(str(error).split())
+        raise InputError(
+            kind.__name__.lower(), path, f"cannot be read ({text})", "compare it with those shipped"
+        ) from error
