@@ -99,8 +99,8 @@ def secret_digest(secret: str | None) -> str | None:
     return hashlib.scrypt(secret.encode(), salt=b"ipr run identity", n=2**14, r=8, p=1, dklen=16).hex()
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file aside and renames it into place, so that nobody ever reads half of it."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file, text as UTF-8, aside and renames it into place, so that nobody ever reads half of it."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text)
+    aside.write_bytes(content if isinstance(content, bytes) else content.encode())
     aside.replace(path)

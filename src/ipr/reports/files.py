@@ -1,0 +1,62 @@
+"""A list of sections as files: a page, Markdown, CSV, LaTeX and pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ipr.errors import InputError
+from ipr.reports.formats import report_markdown, table_csv, table_latex, table_markdown
+from ipr.reports.names import with_unique_names
+from ipr.reports.page import page_html
+from ipr.reports.section import Picture, Section
+from ipr.reports.svg import svg_file
+from ipr.runs.store import write_atomically
+
+
+def write_sections(sections: Sequence[Section], out: Path, title: str) -> list[Path]:
+    """Writes `index.html`, `report.md`, and each table as `.md`, `.csv`, `.tex` and picture as `.svg`, `.png`.
+
+    A file that is already there is replaced in one step, so that a reader never sees half of it; others are left. The
+    same sections give the same bytes.
+
+    Args:
+        sections: in the order in which they appear.
+        out: the folder; made if missing.
+        title: of the page and of `report.md`.
+
+    Returns:
+        The files, those that show all others last.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    files = []
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in _contents(with_unique_names(sections), title):
+            files.append(out / name)
+            write_atomically(files[-1], content)
+    except OSError as error:
+        raise InputError("out", out, f"cannot be written ({error.strerror})", "choose another folder") from error
+    return files
+
+
+def _contents(sections: Sequence[Section], title: str) -> Iterator[tuple[str, str | bytes]]:
+    for section in sections:
+        for table in section.tables:
+            yield f"{table.name}.md", table_markdown(table) + "\n"
+            yield f"{table.name}.csv", table_csv(table)
+            yield f"{table.name}.tex", table_latex(table) + "\n"
+        for picture in section.pictures:
+            yield f"{picture.name}.svg", svg_file(picture.figure)
+            yield f"{picture.name}.png", _png(picture)
+    yield "report.md", report_markdown(title, sections) + "\n"
+    yield "index.html", page_html(title, sections)
+
+
+def _png(picture: Picture) -> bytes:
+    buffer = io.BytesIO()
+    picture.figure.savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()
