@@ -84,9 +84,9 @@ def of_record(record: Record) -> dict[str, Any]:
     watermark = record.passport is None and record.scheme != "baseline"
     return {
         "norm": record.norm,
-        "energy": record.energy,
         "whose": None if record.scheme == "baseline" else "genuine",
         "accuracy": used,
+        "accuracy_with_claim": used if genuine is None else genuine,
         "accuracy_without": without,
         "accuracy_genuine": genuine,
         "accuracy_forged": record.accuracy_forged_mean,
@@ -120,6 +120,7 @@ def of_attack(row: AttackRow) -> dict[str, Any]:
         "layers_count": None if layers is None or layers == "all" else layers.count("+") + 1,
         **{name: float(point[name]) for name in ("rate", "dissimilarity", "wrong") if name in point},
         "accuracy": reached,
+        "accuracy_with_claim": None if other else row.accuracy_claimed,
         "lost": None if reached is None or other else row.accuracy_before - reached,
         "mark": marked,
         "mark_freed": share(row.bits_freed, row.bits_total),

@@ -64,7 +64,7 @@ def grouped(frame: pd.DataFrame, columns: Sequence[str]) -> list[tuple[Key, pd.D
 def _rank(column: str, value: Any) -> tuple[bool, int, Any]:
     order = ORDER.get(column, ())
     if value is None:
-        return column == "energy", -1, ""  # an own task before others; as published after a number
+        return False, -1, ""  # an own task before others
     if value in order:
         return False, list(order).index(value), ""
     return False, len(order), (0, value, "") if isinstance(value, int | float) else (1, 0, str(value))
@@ -72,6 +72,5 @@ def _rank(column: str, value: Any) -> tuple[bool, int, Any]:
 
 def with_energy(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     """The columns, and the passports' energy where the results hold more than one."""
-    passported = frame[frame["scheme"].astype(str).str.startswith("passport_") & frame["exhibit"].isna()]
-    several = passported["energy"].nunique(dropna=False) > 1
+    several = frame["energy"].nunique() > 1
     return [*columns, "energy"] if several and "energy" not in columns else list(columns)

@@ -57,7 +57,7 @@ def one(value: float, column: str) -> str:
 def label(column: str, value: Any) -> str:
     """A label for a reader."""
     if value is None:
-        return {"transfer": "own task", "energy": "as published", "attack": "trained"}.get(column, "")
+        return {"transfer": "own task", "attack": "trained"}.get(column, "")
     if isinstance(value, float):
         return f"{value:g}"
     return NAMES.get(str(value), str(value).replace("_", " "))

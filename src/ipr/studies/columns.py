@@ -13,7 +13,7 @@ LABELS = {
     "what": "which of an exhibit's rows: a scheme, a layer, a kind of passport, ...",
     "phase": "training or inference (timing); before or after fine-tuning (watermark_distributions)",
     "seed": "of the run",
-    "energy": "|S| of the passports; none as published",
+    "energy": "|S| of the passports, where a scale varies it: a number, or `as published`",
     "whose": "genuine or forged: whose claim was judged",
     "way": "how a claim was forged",
     "layers": "which layers were changed, e.g. conv3+conv4",
@@ -31,6 +31,7 @@ LABELS = {
 
 MEASURES = {
     "accuracy": "what a legitimate user gets (a training), is left with (removal), or what a claim reaches (ambiguity)",
+    "accuracy_with_claim": "what the genuine passport, or an attack's claim, reaches",
     "accuracy_without": "accuracy with no passport",
     "accuracy_genuine": "accuracy with the genuine passport",
     "accuracy_forged": "mean accuracy with random passports",

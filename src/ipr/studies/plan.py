@@ -132,6 +132,7 @@ def _cells(study: Study, sweep: Sweep, scale: Scale, seeds: Sequence[int] | None
                 about["norm"] = values["model.norm"] = norm
             if energy != ():
                 values["passport.energy"] = energy
+                about["energy"] = "as published" if energy is None else energy
             if attack:
                 choices["attack"] = about["attack"] = attack
                 values |= {f"attack.{key}": value for key, value in scale.attacks.get(attack, {}).items()}
