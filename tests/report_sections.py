@@ -77,7 +77,7 @@ def sections() -> list[Section]:
             [table6],
             [],
             [
-                Checked("signature_survives", "Every bit is read after fine-tuning.", True, "least 100.0 % of the bits"),
+                Checked("signature_survives", "Every bit is read after fine-tuning.", True, "100.0 % of the bits"),
                 Checked(
                     "accuracy_kept", "Fine-tuning costs at most 1 point.", False, "2.1 points (passport_v1, cifar10)",
                     "The learning rate of the attack is that of the full-width network; with a tenth of it the loss "

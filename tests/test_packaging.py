@@ -27,6 +27,7 @@ def test_it_holds_code_configuration_studies_and_licence_only(installed):
     names = zipfile.ZipFile(wheel).namelist()
     assert "ipr/conf/train.yaml" in names
     assert "ipr/experiments/quickstart.yaml" in names
+    assert {f"ipr/reports/assets/page.{end}" for end in ("css", "js", "html.jinja")} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"ipr"}
 

@@ -19,7 +19,8 @@ def write_sections(sections: Sequence[Section], out: Path, title: str) -> list[P
     """Writes `index.html`, `report.md`, and each table as `.md`, `.csv`, `.tex` and picture as `.svg`, `.png`.
 
     A file that is already there is replaced in one step, so that a reader never sees half of it; others are left. The
-    same sections give the same bytes.
+    same sections, made anew, give the same bytes (a figure that is drawn again may shift by a hair: its layout starts
+    from where it was).
 
     Args:
         sections: in the order in which they appear.

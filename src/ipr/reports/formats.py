@@ -13,7 +13,7 @@ NUMBER = re.compile(r"\s*[+\-\N{MINUS SIGN}±]?\d")  # "66.1 ± 0.3", "-2.5", "3
 
 
 def is_numeric(view: TableView, column: int) -> bool:
-    """Whether a column holds numbers, which stand on the right: it has an n or a paper's number, or only digits lead."""
+    """Whether a column holds numbers, which stand on the right: there is an n or a paper's number, or all begin so."""
     values = [line.cells[column] for line in view.lines]
     if any(value.n is not None or value.paper is not None for value in values):
         return True
@@ -162,12 +162,12 @@ def _code(text: str) -> str:
     return " ".join(text.split()).replace("`", "'")
 
 
-LATEX = {
+LATEX: dict[str, str | int | None] = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
     "[": "{[}", "*": "{*}",  # after the \\ of the row before they would be its argument
-    "\N{ZERO WIDTH SPACE}": "{}", "–": "--", "—": "---", "…": r"\dots{}", "°": r"\textdegree{}",
+    "\N{ZERO WIDTH SPACE}": "{}", "–": "--", "—": "---", "…": r"\dots{}", "°": r"\textdegree{}",  # noqa: RUF001
     "±": r"$\pm$", "−": r"$-$", "×": r"$\times$", "·": r"$\cdot$", "≤": r"$\leq$", "≥": r"$\geq$",  # noqa: RUF001
     "≈": r"$\approx$", "≠": r"$\neq$", "→": r"$\rightarrow$", "∞": r"$\infty$",
     "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "ε": r"$\varepsilon$", "λ": r"$\lambda$",  # noqa: RUF001

@@ -19,11 +19,11 @@ VERDICTS = {"PASS": "\N{CHECK MARK}", "FAIL": "\N{BALLOT X}", "NOT YET": "\N{WHI
 
 
 def page_html(title: str, sections: Sequence[Section]) -> str:
-    """One page: a summary of all sections, filters, then section by section statements, tables, pictures and provenance.
+    """One page: a summary, filters, then for each section its statements, tables, pictures and provenance.
 
-    Style, script and pictures are inside; every text is escaped. The same sections give the same page. Without
-    JavaScript all is shown and there are no filters. A filter hides rows and pictures that are about something else; the
-    choice is kept in the address, e.g. `index.html#scheme=passport_v1&attack=prune`.
+    Style, script and pictures are inside; every text is escaped. Without JavaScript all is shown and there are
+    no filters. A filter hides rows and pictures that are about something else; the choice is kept in the address, e.g.
+    `index.html#scheme=passport_v1&attack=prune`.
 
     Args:
         title: of the page.

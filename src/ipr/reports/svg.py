@@ -9,12 +9,9 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "ipr"}
-"""Text stays text, and the names inside are the same in every run."""
-
 
 def svg_file(figure: Figure) -> bytes:
-    """A figure as an SVG file; the same figure gives the same bytes."""
+    """A figure as an SVG file; the same figure, made anew, gives the same bytes."""
     return _svg(figure, transparent=False)
 
 
@@ -22,17 +19,20 @@ def inline_svg(figure: Figure, name: str, labelled_by: str) -> str:
     """A figure as an `<svg>` element to stand in an HTML page.
 
     Black becomes the page's text colour, white its background, and greys what lies between, so that axes and text
-    follow a light and a dark page; colours of data stay, and so does light text, which stands on a bar.
+    follow a light and a dark page (the page must set `--background`); colours of data stay, and so does light text,
+    which stands on a bar. The font is the page's.
 
     Args:
-        figure: the figure; it is left as it is.
+        figure: the figure; its colours are left as they are.
         name: unique in the page; it begins every id inside.
         labelled_by: the id of the caption.
     """
     # S314: matplotlib wrote it a moment ago
     root = ElementTree.fromstring(_svg(figure, transparent=True))  # noqa: S314
     for parent in list(root.iter()):
-        for child in [c for c in parent if _local(c.tag) in ("metadata", "style")]:  # a style would hold for all the page
+        for child in [
+            c for c in parent if _local(c.tag) in ("metadata", "style")
+        ]:  # a style would hold for all the page
             parent.remove(child)
     for element in root.iter():
         element.tag = _local(element.tag)
@@ -66,7 +66,8 @@ def inline_svg(figure: Figure, name: str, labelled_by: str) -> str:
 
 def _svg(figure: Figure, transparent: bool) -> bytes:
     buffer = io.BytesIO()
-    with mpl.rc_context(SETTINGS):
+    # text stays text, and the names inside are the same in every run
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ipr"}):
         figure.savefig(buffer, format="svg", transparent=transparent, metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
@@ -88,4 +89,5 @@ def _themed(style: str, tag: str) -> str:
         # a browser that cannot mix keeps the first
         return f"{match[0]}; {match['key']}: color-mix(in srgb, currentColor {share}%, var(--background))"
 
+    style = re.sub(r"font-family: [^;]*(; )?", "", style)  # the page's own
     return re.sub(r"(?P<key>fill|stroke): #(?P<grey>[0-9a-f]{2})(?P=grey){2}\b", colour, style)

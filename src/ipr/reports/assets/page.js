@@ -46,8 +46,9 @@
     const chosen = selects.filter((select) => select.value);
     selects.forEach((select) => select.classList.toggle("chosen", Boolean(select.value)));
     shown.classList.toggle("filtered", chosen.length > 0);
-    shown.textContent = chosen.map((select) => `${select.labels[0].firstChild.data.trim()} ${select.value}: `).join("")
-      + `${rows[0]} of ${rows[1]} rows` + (pictures[1] ? ` and ${pictures[0]} of ${pictures[1]} figures` : "") + " shown.";
+    const choice = chosen.map((select) => `${select.labels[0].firstChild.data.trim()}: ${select.value}`).join(", ");
+    const figures = pictures[1] ? ` and ${pictures[0]} of ${pictures[1]} figures` : "";
+    shown.textContent = `${choice ? `${choice}. ` : ""}${rows[0]} of ${rows[1]} rows${figures} shown.`;
   };
 
   const write = () => {
