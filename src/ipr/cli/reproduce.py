@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from rich.console import Console
 from rich.table import Table
 
 from ipr.cli import loading
-from ipr.cli.compose import invoke, papers, register, reporting
+from ipr.cli.compose import EXIT_INPUT, invoke, papers, register, reporting, shipped, typed
 from ipr.errors import InputError
+from ipr.runs.cells import read_word, words_folder
 from ipr.studies.config import ReproduceConfig
 from ipr.studies.plan import WAVES, Cell, plan, with_changes
 from ipr.studies.store import read_plans, studies_folder, write_plan
@@ -62,22 +64,25 @@ def reproduce(config: ReproduceConfig, passed: Sequence[str]) -> int:
         InputError: a study or a key is unknown, or not a single job could begin.
     """
     runs, console = Path(config.paths.runs), Console()
+    with loading():
+        from ipr.cli.report import report_studies
     changes = [argument for argument in passed if not argument.startswith(UNCHANGING)]
     studies = find_studies(config.study)
-    cells: dict[str, Cell] = {}
-    for path, study in studies:
-        planned = with_changes(plan(study, config.scale), changes)
-        datasets = {name: images.name for name, images in config.scale.datasets.items()}
-        if not config.dry:
-            write_plan(runs, path, config.scale.name, config.scale.what, changes, datasets, planned)
-        cells |= {cell.name: cell for cell in planned}
+    planned = {path: with_changes(plan(study, config.scale), changes) for path, study in studies}
+    cells = {cell.name: cell for of_study in planned.values() for cell in of_study}
     ordered = sorted(cells.values(), key=lambda cell: WAVES.index(cell.wave))
     if config.dry:
         console.print(listing(ordered, studies_folder(runs, config.scale.name)))
         return 0
+    enter(config, ordered)
+    try_out(ordered, passed)
+    datasets = {name: images.name for name, images in config.scale.datasets.items()}
+    for path, of_study in planned.items():
+        write_plan(runs, path, config.scale.name, config.scale.what, changes, datasets, of_study)
     count = f"{len(ordered)} cells of {len(studies)} studies"
     console.print(f"{count}, scale {config.scale.name}: {config.scale.what}", highlight=False, soft_wrap=True)
-    run_waves(config, ordered, passed)
+    if not run_waves(studies_folder(runs, config.scale.name), ordered, passed):
+        return EXIT_INPUT
     names = [path.stem for path, _ in studies]
     unfinished = {
         cell.name: cell
@@ -88,8 +93,6 @@ def reproduce(config: ReproduceConfig, passed: Sequence[str]) -> int:
     for cell in unfinished.values():
         reason = "not begun" if cell.word is None else cell.word.reason or "ended without a word"
         console.print(f"failed: {cell.name}: {reason}", highlight=False, soft_wrap=True, markup=False)
-    with loading():
-        from ipr.cli.report import report_studies
     report_studies(config.paths.runs, config.study, config.scale.name, None, console)
     return 1 if unfinished else 0
 
@@ -109,40 +112,63 @@ def find_studies(asked: str) -> list[tuple[Path, Study]]:
     return found
 
 
-def run_waves(config: ReproduceConfig, cells: Sequence[Cell], passed: Sequence[str]) -> None:
-    """One Hydra multirun for each wave, so that no job waits for another that makes what it needs.
-
-    Raises:
-        InputError: the first wave could not even begin.
-    """
+def enter(config: ReproduceConfig, cells: Sequence[Cell]) -> None:
+    """Puts the cells into Hydra's store, as the options of the group `cell`."""
     register("cell")
     studies = studies_folder(Path(config.paths.runs), config.scale.name).absolute()
-    store = ConfigStore.instance()
+    place: dict[str, Any] = {"download": True} if config.download else {}
+    if config.images is not None:
+        place["root"] = str(Path(config.images).expanduser().absolute())
     for number, cell in enumerate(cells, 1):
-        about = {"cell": cell.name, "number": number, "count": len(cells), "studies": str(studies)}
-        node = cell.node() | about
-        for place in ("dataset", "transfer") if "dataset@transfer" in cell.choices else ("dataset",):
-            images: dict[str, Any] = {"root": config.images} if config.images is not None else {}
-            node[place] = node.get(place, {}) | images | ({"download": True} if config.download else {})
-        store.store(group="cell", name=cell.name, node=node, package="_global_")
+        node = cell.node() | {"cell": cell.name, "number": number, "count": len(cells), "studies": str(studies)}
+        node["dataset"] = node.get("dataset", {}) | place
+        if "dataset@transfer" in cell.choices:
+            node["transfer"] = node.get("transfer", {}) | place
+        ConfigStore.instance().store(group="cell", name=cell.name, node=node, package="_global_")
+
+
+def try_out(cells: Sequence[Cell], passed: Sequence[str]) -> None:
+    """Composes a cell for each choice of data, checks it, and opens its images, before anything is planned or run.
+
+    Raises:
+        InputError: what every job would fail of.
+    """
+    with loading():
+        from ipr.runs.build import open_images
+        from ipr.runs.request import check
+
+    tried = {(cell.choices["dataset"], cell.choices.get("dataset@transfer")): cell for cell in cells}
+    for cell in tried.values():
+        with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
+            config = typed(compose("cell", [f"cell={cell.name}", *passed]))
+        check(config)
+        for dataset in filter(None, (config.dataset, config.transfer)):
+            open_images(dataset, config.paths)
+
+
+def run_waves(studies: Path, cells: Sequence[Cell], passed: Sequence[str]) -> bool:
+    """One Hydra multirun for each wave, so that no job waits for another that makes what it needs.
+
+    Returns:
+        Whether jobs could begin; if not, the reason was printed.
+    """
     from ipr.cli.cell import execute
 
+    words = words_folder(studies)
     for wave in WAVES:
         names = [cell.name for cell in cells if cell.wave == wave]
         if not names:
             continue
-        (studies / "cells").mkdir(parents=True, exist_ok=True)
-        before = {path.name: path.stat().st_mtime_ns for path in (studies / "cells").glob("*.json")}
+        before = {path.name: path.stat().st_mtime_ns for path in words.glob("*.json")}
         codes = invoke("cell", execute, ["--multirun", f"cell={','.join(names)}", *passed])
-        after = {path.name: path.stat().st_mtime_ns for path in (studies / "cells").glob("*.json")}
+        after = {path.name: path.stat().st_mtime_ns for path in words.glob("*.json")}
         if any(codes) and before == after:
-            raise InputError("study", config.study, "no job could begin", "mend what the line above names")
+            return False
+    return True
 
 
 def listing(cells: Sequence[Cell], studies: Path) -> Table:
     """What would be run, and what is there."""
-    from ipr.runs.cells import read_word
-
     table = Table(title=f"{len(cells)} cells", title_justify="left")
     for heading in ("wave", "cell", "state"):
         table.add_column(heading, overflow="fold")

@@ -57,4 +57,3 @@ class Scale:
     exhibits: dict[str, dict[str, Any]] = field(default_factory=dict)
     energies: list[float | None] = field(default_factory=list)
     name: str = ""
-
