@@ -56,13 +56,20 @@ def register(command: str = "train") -> None:
         ("guo_potkonjak", schema.GuoPotkonjakConfig),
     ):
         store.store(group="schema/scheme", name=name, node=node)
-    if command == "attack":
+    if command in ("attack", "exhibit"):
         from ipr.attacks import ATTACKS  # here, as it loads torch
         from ipr.runs.attack import AttackConfig
 
         store.store(name="attack_schema", node=AttackConfig)
         for name, attack in ATTACKS.items():
             store.store(group="schema/attack", name=name, node=attack)
+    if command == "exhibit":
+        from ipr.exhibits import EXHIBITS  # likewise
+        from ipr.runs.exhibit import ExhibitConfig
+
+        store.store(name="exhibit_schema", node=ExhibitConfig)
+        for name, exhibit in EXHIBITS.items():
+            store.store(group="schema/exhibit", name=name, node=exhibit)
     for study in sorted(shipped("experiments").glob("*.yaml")):
         store.store(group="study", name=study.stem, node=OmegaConf.load(study), package="_global_")
 

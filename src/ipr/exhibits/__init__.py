@@ -1,0 +1,11 @@
+"""What the paper shows rather than judges: pictures of what is inside a run; one file and one YAML each."""
+
+from __future__ import annotations
+
+from ipr.exhibits.base import Exhibit
+from ipr.exhibits.watermark_distributions import WatermarkDistributions
+
+EXHIBITS: dict[str, type[Exhibit]] = {
+    "watermark_distributions": WatermarkDistributions,
+}
+"""Every exhibit by the name of its YAML file in `conf/exhibit/`."""
