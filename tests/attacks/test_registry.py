@@ -114,8 +114,11 @@ def test_the_contract(name, victim, victim_of, data):
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_refuses_what_it_does_not_apply_to(name):
-    with pytest.raises(InputError, match=f"attack={name}: does not apply to scheme=baseline, because nothing"):
+    if name == "finetune":  # Table VI tunes baselines too
         ATTACKS[name](name=name).check("baseline")
+    else:
+        with pytest.raises(InputError, match=f"attack={name}: does not apply to scheme=baseline, because nothing"):
+            ATTACKS[name](name=name).check("baseline")
     for scheme in EVERY:
         if scheme in ATTACKS[name].schemes:
             ATTACKS[name](name=name).check(scheme)

@@ -133,3 +133,44 @@ def test_which_bits_were_lost_is_read_from_what_an_attack_left(ipr, tiny, capfd)
     turned = line.split(" | ")[2]
     assert line.startswith("passport_v1 bn 0 | ")
     assert row["bits_total"] - row["bits_agreeing"] == (0 if turned == "none" else turned.count("->"))
+
+
+def test_a_claim_forged_before_is_judged_beside_the_owners(ipr, tiny):
+    """Table I: what is read of a genuine and of a forged watermark after a removal attack."""
+    asked = (*tiny, "scheme=uchida", "attack=prune", "attack.rates=[0.0,0.2]")
+    assert ipr("attack", *asked).code == 0
+    alone = attacked("prune", "uchida")
+    outcome = ipr("attack", *asked, "attack@rival=forge_uchida")
+    assert outcome.code == 0, outcome.err
+    (beside,) = (path for path in Path("runs").glob("attack/prune-uchida-*") if path != alone)
+    found = {row["point"]: row for row in rows(beside)}
+    assert {row["point"]: row["bits_agreeing"] for row in rows(alone)} == {
+        point: row["bits_agreeing"] for point, row in found.items() if "rival" not in point
+    }
+    for way in ("gradient", "closed_form"):
+        forged = found[f"rate=0 claim=rival way={way}"]
+        assert forged["forged"]
+        assert forged["bits_agreeing"] == forged["bits_total"]
+        assert not found["rate=0"]["forged"]
+
+
+def test_a_rival_must_forge_and_the_attack_must_remove(ipr, tiny):
+    for attack, rival in (("prune", "prune"), ("fake1", "fake1")):
+        outcome = ipr("attack", *tiny, "scheme=passport_v2", f"attack={attack}", f"attack@rival={rival}")
+        assert outcome.code == 2
+        assert f"rival={rival}: is a " in outcome.err
+    outcome = ipr("attack", *tiny, "scheme=passport_v2", "attack=prune", "attack@rival=forge_uchida")
+    assert outcome.code == 2
+    assert "does not apply to scheme=passport_v2" in outcome.err
+
+
+def test_a_baseline_is_tuned_to_compare_with(ipr, tiny):
+    outcome = ipr("attack", *tiny, "scheme=baseline", "attack=finetune", "attack.epochs=1")
+    assert outcome.code == 0, outcome.err
+    (row,) = rows(attacked("finetune", "baseline"))
+    assert row["bits_total"] is None
+    assert row["trigger_accuracy"] is None
+    assert not row["verified"]
+    assert not row["attack_succeeded"]
+    assert 0 < row["accuracy_after"] <= 1
+    assert ipr("report").code == 0

@@ -32,12 +32,12 @@ class Victim:
 
     Attributes:
         suspect: the plain network with the weights that were given away; an attack copies it and never changes it.
-        claim: the owner's. Each attack says what of it its attacker has.
+        claim: the owner's; None for a baseline. Each attack says what of it its attacker has.
         scheme: the name of the scheme that made it.
     """
 
     suspect: nn.Module
-    claim: Claim
+    claim: Claim | None
     scheme: str
 
     @property
@@ -59,14 +59,14 @@ class Attacked:
 
     Attributes:
         suspect: a plain network.
-        claims: what tells the point of the attack's curve (`rate=0.6`) -> the claim.
+        claims: what tells the point of the attack's curve (`rate=0.6`) -> the claim; None for a baseline.
         freed: whether the suspect's own scales at the protected layers are what is left of the passport's, so that the
             signature is read from them too (V1, whose passport was folded in before it was trained on).
         iterations: steps of a forgery that has no epochs.
     """
 
     suspect: nn.Module
-    claims: Mapping[str, Claim]
+    claims: Mapping[str, Claim | None]
     freed: bool = False
     iterations: int | None = None
 

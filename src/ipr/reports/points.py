@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ipr.attacks import ATTACKS
-from ipr.attacks.base import EVERY
 from ipr.reports.attacks import attack_settings, mark
 from ipr.reports.summary import mean_and_spread
 from ipr.runs.attack import AttackRow
+from ipr.schemes import SCHEMES
 
 HEADER = ("attack", "scheme", "point", "n", "accuracy", "points lost", "least; most lost", "mark read", "succeeded")
 
@@ -26,7 +26,7 @@ def _table(rows: Sequence[AttackRow]) -> str:
     groups: dict[tuple[int, int, str], list[AttackRow]] = {}
     for row in rows:
         point = "all" if row.attack == "fake1" else row.point
-        groups.setdefault((list(ATTACKS).index(row.attack), EVERY.index(row.scheme), point), []).append(row)
+        groups.setdefault((list(ATTACKS).index(row.attack), list(SCHEMES).index(row.scheme), point), []).append(row)
     first = rows[0]
     lines = [
         f"{first.model} at width {first.width:g} on {first.dataset}, {first.victim_epochs} epochs:",

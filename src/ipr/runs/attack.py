@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ import yaml
 from torch import nn
 
 from ipr.attacks.base import Attack, Attacked, Victim, example_of
+from ipr.claim import Claim
 from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
 from ipr.passport.claim import PassportClaim
@@ -30,7 +31,7 @@ from ipr.schemes.base import Scheme
 from ipr.signature import agreeing_bits, detect
 from ipr.verification.claims import load_claim
 from ipr.verification.fidelity import accuracy
-from ipr.verification.outcome import Outcome, outcome_of
+from ipr.verification.outcome import Outcome, outcome_of, unmarked
 from ipr.verification.verdict import judge_claims
 
 SCHEMA_VERSION = 1
@@ -42,6 +43,9 @@ class AttackConfig(TrainConfig):
 
     attack: Attack = MISSING
     transfer: DatasetConfig | None = None  # another data set for the attacker (finetune)
+    rival: Attack | None = (
+        None  # forges a claim on the victim first; judged beside the owner's on what is left (Table I)
+    )
     attack_seed: int = 0
     attack_epochs: int | None = None  # for sweeps: the epochs of every attack that trains, whatever its own default
     skip_inapplicable: bool = False  # for sweeps: pass over what an attack does not apply to
@@ -104,8 +108,9 @@ def attack(config: AttackConfig) -> AttackRun:
         InputError: the configuration asks for something that cannot be.
     """
     check(config)
-    if config.attack_epochs is not None and hasattr(config.attack, "epochs"):
-        config = replace(config, attack=replace(config.attack, epochs=config.attack_epochs))  # type: ignore[call-arg]
+    config = replace(config, attack=_of_length(config.attack, config.attack_epochs))
+    if config.rival is not None:
+        config = replace(config, rival=_of_length(config.rival, config.attack_epochs))
     config.attack.check(config.scheme.name)
     data = open_images(config.dataset, config.paths)
     own = data if config.transfer is None else open_images(config.transfer, config.paths)
@@ -117,6 +122,15 @@ def attack(config: AttackConfig) -> AttackRun:
             f"{data.image_size} and {data.channels}",
             f"give transfer.image_size={data.image_size}",
         )
+    if config.rival is not None:
+        if (config.attack.kind, config.rival.kind) != ("removal", "ambiguity"):
+            raise InputError(
+                "rival",
+                config.rival.name,
+                f"is a {config.rival.kind} attack before attack={config.attack.name}, a {config.attack.kind} attack",
+                "name an ambiguity attack as rival of a removal attack, or attack@rival=null",
+            )
+        config.rival.check(config.scheme.name)
     if config.transfer is not None and config.attack.name != "finetune":
         raise InputError(
             "transfer",
@@ -132,6 +146,8 @@ def attack(config: AttackConfig) -> AttackRun:
         "images": own.fingerprint if config.transfer is None else [own.fingerprint, own.train_labels.numel()],
         "verification": [config.verification.fidelity_threshold, config.verification.p_value],
     }
+    if config.rival is not None:
+        identity["rival"] = asdict(config.rival)
     key = run_key(f"{config.attack.name}-{config.scheme.name}-{config.model.name}-{config.model.norm}", identity)
     folder = RunFolder(Path(config.paths.runs) / "attack" / key)
     with folder.locked():
@@ -140,6 +156,12 @@ def attack(config: AttackConfig) -> AttackRun:
         if finished.exists() and rows:
             return AttackRun(folder, list(rows.values()), found=True)
         return AttackRun(folder, _carry_out(config, data, own, victim, folder, rows), found=False)
+
+
+def _of_length(attack: Attack, epochs: int | None) -> Attack:
+    if epochs is None or not hasattr(attack, "epochs"):
+        return attack
+    return replace(attack, epochs=epochs)  # type: ignore[call-arg]
 
 
 def load_rows(path: Path) -> dict[str, AttackRow]:
@@ -182,7 +204,7 @@ def _carry_out(
     write_atomically(folder.path / "rows.jsonl", "".join(lines))
     folder.checkpoint.parent.mkdir(mode=0o700, exist_ok=True)  # what is forged may hold what an insider knows
     suspect = load_suspect(config.model, data, run.folder.weights).to(where)
-    claim = load_claim(run.folder.claim)
+    claim = load_claim(run.folder.claim) if run.folder.claim.exists() else None  # the baseline has none
     victim = Victim(suspect, claim, config.scheme.name)
     test = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
     before = accuracy(victim.in_use(example_of(data, suspect)), test)
@@ -209,19 +231,22 @@ def _carry_out(
                 )
             clock.seconds += sum(float(row["seconds"]) for row in read_metrics(metrics))
 
+        rivals: dict[str, Claim | None] = {}
+        if config.rival is not None:
+            for forged in config.rival.run(victim, data, trains, config.attack_seed):
+                rivals |= {" ".join(filter(None, ["claim=rival", point])): c for point, c in forged.claims.items()}
         attacked = config.attack.run(victim, own, trains, config.attack_seed)
         while (one := clock.timed(attacked)) is not None:
             network = one.suspect.to(where)
-            wanted = {point: claim for point, claim in one.claims.items() if point not in rows}
+            claims = dict(one.claims)
+            for point in one.claims:
+                claims |= {" ".join(filter(None, [point, name])): rival for name, rival in rivals.items()}
+            wanted = {point: claim for point, claim in claims.items() if point not in rows}
             if not wanted:
                 continue
-            with judging(images, f"judging {len(wanted)} claims") as progress:
-                verdicts = judge_claims(network, list(wanted.values()), images, progress=progress)
             freed = _freed_bits(network, victim.passport_claim, own) if one.freed else None
-            for (point, forged), verdict in zip(wanted.items(), verdicts, strict=True):
-                outcome = outcome_of(
-                    claim, forged, verdict, accuracy_before=before, same_task=own is data, bits_freed=freed
-                )
+            judged = _judged(config, claim, network, wanted, images, before=before, same_task=own is data, freed=freed)
+            for point, outcome in judged.items():
                 rows[point] = _row(config, data, run, folder, point, outcome, one.iterations, clock.seconds)
                 with (folder.path / "rows.jsonl").open("a") as file:
                     file.write(json.dumps(asdict(rows[point])) + "\n")
@@ -229,6 +254,30 @@ def _carry_out(
                     logger.log_metrics(_numbers(rows[point]))
         (folder.path / "finished").touch()
     return list(rows.values())
+
+
+def _judged(
+    config: AttackConfig,
+    owner: Claim | None,
+    network: nn.Module,
+    wanted: Mapping[str, Claim | None],
+    images: LabelledImages,
+    *,
+    before: float,
+    same_task: bool,
+    freed: int | None,
+) -> dict[str, Outcome]:
+    if owner is None:
+        limit = config.verification.fidelity_threshold
+        after = accuracy(network, images)
+        return {point: unmarked(before, after, limit, same_task=same_task) for point in wanted}
+    claims = {point: claim for point, claim in wanted.items() if claim is not None}
+    with judging(images, f"judging {len(claims)} claims") as progress:
+        verdicts = judge_claims(network, list(claims.values()), images, progress=progress)
+    return {
+        point: outcome_of(owner, claim, verdict, accuracy_before=before, same_task=same_task, bits_freed=freed)
+        for (point, claim), verdict in zip(claims.items(), verdicts, strict=True)
+    }
 
 
 class _Clock:

@@ -27,7 +27,7 @@ class Outcome:
         forged: (a) the claim brings another signature or trigger set than the owner's (Proposition 1 asks B' != B).
         verified: (b) what is claimed is read: chance does not explain it.
         fidelity_kept: (c) for a forged claim, its accuracy is the owner's within epsilon_f; for the owner's claim, the
-            suspect lost no more than epsilon_f (None, which counts as kept, where the task is another one).
+            suspect lost no more than epsilon_f. None, which counts as kept, where the task is another one.
         attack_succeeded: a forged claim is verified and keeps fidelity, or the owner's is no longer verified although
             the suspect keeps it.
     """
@@ -68,8 +68,10 @@ def outcome_of(
     verified = reading.p_value <= verdict.p_value_threshold
     kept: bool | None
     if not _same_secrets(owner, claim):
-        accuracy_before, after, kept = verdict.fidelity.target, verdict.fidelity.accuracy, verdict.fidelity.holds
-        succeeded = forged and verified and kept
+        after, kept = verdict.fidelity.accuracy, None
+        if same_task:
+            accuracy_before, kept = verdict.fidelity.target, verdict.fidelity.holds
+        succeeded = forged and verified and kept is not False
     else:
         after = verdict.accuracy_without
         kept = accuracy_before - after <= verdict.fidelity.threshold + 1e-12 if same_task else None
@@ -90,6 +92,34 @@ def outcome_of(
         verified=verified,
         fidelity_kept=kept,
         attack_succeeded=succeeded,
+    )
+
+
+def unmarked(accuracy_before: float, accuracy_after: float, threshold: float, *, same_task: bool) -> Outcome:
+    """What an attack leaves of a network in which nothing is embedded, to compare others with; it cannot succeed.
+
+    Args:
+        accuracy_before: the baseline's.
+        accuracy_after: the attacked network's.
+        threshold: epsilon_f.
+        same_task: whether both were measured on one task.
+    """
+    return Outcome(
+        accuracy_before=accuracy_before,
+        accuracy_after=accuracy_after,
+        accuracy_claimed=accuracy_after,
+        bits_total=None,
+        bits_agreeing=None,
+        bits_freed=None,
+        correlation=None,
+        p_value_log10=0.0,
+        dissimilarity=0.0,
+        trigger_accuracy=None,
+        trigger_accuracy_passport=None,
+        forged=False,
+        verified=False,
+        fidelity_kept=accuracy_before - accuracy_after <= threshold + 1e-12 if same_task else None,
+        attack_succeeded=False,
     )
 
 
