@@ -8,6 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from ipr.cli.compose import register, shipped, typed
+from ipr.exhibits.base import Case
 from ipr.runs.exhibit import ExhibitConfig
 
 SMALL = (
@@ -30,3 +31,18 @@ def exhibit_for(cache, monkeypatch) -> Callable[..., ExhibitConfig]:
             return typed(compose("exhibit", overrides))
 
     return composed
+
+
+@pytest.fixture
+def case_of(data) -> Callable[..., Case]:
+    """A case made by hand of a network and a claim; what it is not given must not be asked for."""
+
+    def refuse(*_, **__):
+        raise AssertionError("this exhibit has no use for it")
+
+    def make(suspect, claim, scheme, **more) -> Case:
+        others = {"layers": ("conv3", "conv4", "conv5"), "baseline": refuse, "train": refuse, "build": refuse}
+        given = {"data": data, "seed": 0, "attack_seed": 0, **others, **more}
+        return Case(suspect=suspect, claim=claim, scheme=scheme, **given)
+
+    return make

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from ipr.exhibits.base import Exhibit
+from ipr.exhibits.distributions import Distributions
+from ipr.exhibits.scale_signs import ScaleSigns
+from ipr.exhibits.trigger_images import TriggerImages
 from ipr.exhibits.watermark_distributions import WatermarkDistributions
 
 EXHIBITS: dict[str, type[Exhibit]] = {
+    "distributions": Distributions,
+    "scale_signs": ScaleSigns,
+    "trigger_images": TriggerImages,
     "watermark_distributions": WatermarkDistributions,
 }
 """Every exhibit by the name of its YAML file in `conf/exhibit/`."""
