@@ -54,6 +54,7 @@ def test_an_exhibit_refuses_a_scheme_of_which_there_is_nothing_to_show(name):
         ("watermark_distributions", "lr", 0.0), ("watermark_distributions", "iterations", 0),
         ("trigger_images", "eta", 0.0), ("trigger_images", "bound", 0.0), ("trigger_images", "lr", -1.0),
         ("trigger_images", "iterations", 0), ("distributions", "gamma_0", 0.0), ("scale_signs", "channels", 0),
+        ("convergence", "channels", 0), ("timing", "rounds", 0), ("timing", "steps", 0), ("timing", "batch_size", 0),
     ],
 )  # fmt: skip
 def test_a_setting_out_of_range_is_refused_by_name(name, field, value):

@@ -19,8 +19,9 @@ from ipr.schemes.base import Scheme
 Fact = dict[str, float | int | str | None]
 """One flat row of numbers and what they are about."""
 
-Opens = Literal["run", "training", "machine"]
-"""What an exhibit looks at: a finished run, a training while it goes on, or how long work takes on this machine."""
+Opens = Literal["run", "baseline", "training", "machine"]
+"""What an exhibit looks at: a finished run, no more of it than its baseline, a training while it goes on, or how long
+work takes on this machine."""
 
 
 @dataclass(frozen=True)
