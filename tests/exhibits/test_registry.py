@@ -5,13 +5,17 @@ import pkgutil
 from inspect import isabstract
 
 import pytest
+import torch
 
 import ipr.exhibits
+from ipr.claim import Thresholds
 from ipr.cli.compose import shipped
 from ipr.errors import InputError
 from ipr.exhibits import EXHIBITS
 from ipr.exhibits.base import Exhibit
+from ipr.passport.claim import PassportClaim
 from ipr.schemes import SCHEMES
+from references import protected, small, watermark
 
 
 def subclasses(kind):
@@ -60,3 +64,41 @@ def test_an_exhibit_refuses_a_scheme_of_which_there_is_nothing_to_show(name):
 def test_a_setting_out_of_range_is_refused_by_name(name, field, value):
     with pytest.raises(InputError, match=rf"exhibit\.{field}="):
         EXHIBITS[name](name=name, **{field: value}).check(EXHIBITS[name].schemes[0])
+
+
+def opened(scheme, data):
+    """A network and a claim to it, untrained."""
+    if not scheme.startswith("passport"):
+        network = small("alexnet", "bn")
+        return network, watermark(scheme, network, data)
+    _, network, passport = protected("alexnet", "bn", public_affine=scheme != "passport_v1")
+    bits = {name: torch.ones(network.get_submodule(name).out_channels, dtype=torch.int8) for name in passport}
+    return network, PassportClaim(passport, bits, thresholds=Thresholds(None))
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme"),
+    [(name, scheme) for name, kind in EXHIBITS.items() if kind.opens in ("run", "baseline") for scheme in kind.schemes],
+)
+def test_the_contract(name, scheme, case_of, data):
+    """Nothing of the run changes, the same seed shows the same, and what is shown can be kept."""
+    suspect, claim = opened(scheme, data)
+    case = case_of(suspect, claim, scheme, baseline=lambda: small("alexnet", "bn"), passport_images=3)
+    exhibit = EXHIBITS[name](name=name)
+    if hasattr(exhibit, "iterations"):
+        exhibit.iterations = 2
+    before, fingerprint = {k: v.clone() for k, v in suspect.state_dict().items()}, claim.fingerprint()
+    modes, learning = [m.training for m in suspect.modules()], [p.requires_grad for p in suspect.parameters()]
+    first, again = exhibit.show(case), exhibit.show(case)
+    assert all(torch.equal(tensor, before[k]) for k, tensor in suspect.state_dict().items())
+    assert [m.training for m in suspect.modules()] == modes
+    assert [p.requires_grad for p in suspect.parameters()] == learning
+    assert claim.fingerprint() == fingerprint
+    assert first.facts == again.facts
+    assert all(torch.equal(array, again.arrays[k]) for k, array in first.arrays.items())
+    about = {"key", "exhibit", "run", "scheme", "model", "norm", "width", "dataset", "seed", "attack", "epochs", "tags"}
+    assert not any(about & row.keys() for row in first.facts)  # what `ipr.runs.exhibit` adds to every row
+    for array in first.arrays.values():
+        assert array.dtype in (torch.uint8, torch.float32)
+        assert array.device.type == "cpu"
+        assert not array.requires_grad

@@ -74,3 +74,9 @@ def test_every_scheme_is_timed_beside_the_baseline_of_its_norm(exhibit_for):
 def test_a_batch_larger_than_the_data_is_refused(exhibit_for):
     with pytest.raises(InputError, match=r"exhibit\.batch_size=129: is out of range; there are 128 training images"):
         exhibit(exhibit_for("scheme=baseline", "exhibit=timing", "exhibit.batch_size=129"))
+
+
+def test_other_layers_and_other_triggers_are_timed_anew(exhibit_for):
+    asked = ("scheme=baseline", "exhibit=timing", "exhibit.rounds=1", "exhibit.batch_size=4")
+    others = ([], ["model.passport_layers=[conv5]"], ["trigger_set.per_step=4"])
+    assert not any(exhibit(exhibit_for(*asked, *more)).found for more in others)

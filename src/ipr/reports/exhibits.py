@@ -94,7 +94,8 @@ def convergence_figure(arrays: Arrays, facts: Sequence[Fact]) -> Figure:
     """Figure 9: test accuracy, weight updates, and scales and shifts of some channels against epochs."""
     figure, row = _row(4)
     epochs = np.arange(1, arrays["accuracy"].numel() + 1)
-    layer = next(fact["layer"] for fact in facts if "summary" in fact)
+    summary = next(fact for fact in facts if "summary" in fact)
+    layer, colour = summary["layer"], COLOUR_OF["baseline" if summary.get("scheme") == "baseline" else "passport"]
     panels = (
         ("(a) test accuracy", "%", 100 * arrays["accuracy"]),
         (f"(b) weight updates, {layer}", "mean |change|", arrays["weight_update"]),
@@ -103,9 +104,8 @@ def convergence_figure(arrays: Arrays, facts: Sequence[Fact]) -> Figure:
     )
     for axes, (title, label, values) in zip(row, panels, strict=True):
         many = values.dim() > 1
-        axes.plot(epochs, values.numpy(), color=COLOUR_OF["passport"], linewidth=1, alpha=0.6 if many else 1)
-        if len(epochs) == 1:
-            axes.plot(epochs, values.numpy(), ".", color=COLOUR_OF["passport"])
+        marker = "." if len(epochs) == 1 else ""
+        axes.plot(epochs, values.numpy(), color=colour, marker=marker, linewidth=1, alpha=0.6 if many else 1)
         if many:
             axes.axhline(0, color="#999999", linewidth=0.6)
         _label(axes, title, "epoch", label)
@@ -146,7 +146,7 @@ def _density(axes: Axes, samples: Mapping[str, Tensor]) -> None:
     values = {who: sample.flatten().double().numpy() for who, sample in samples.items()}
     together = np.concatenate(list(values.values()))
     smallest = min(sample.size for sample in values.values())
-    edges = np.histogram_bin_edges(together, bins=int(np.clip(np.sqrt(smallest), 8, 80)))
+    edges = np.histogram_bin_edges(together, bins=int(np.clip(2 * np.sqrt(smallest), 24, 80)))
     for who, sample in values.items():
         density, _ = np.histogram(sample, edges, density=True)
         axes.stairs(density, edges, color=COLOUR_OF[who], label=who, linewidth=1.2)

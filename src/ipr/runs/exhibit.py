@@ -92,12 +92,14 @@ def exhibit(config: ExhibitConfig) -> ExhibitRun:
     if config.attack is not None:
         folder = attack(_as(AttackConfig, config)).folder
         shown_on, checkpoint = folder.key, folder.checkpoint.parent / "finetune" / "last.ckpt"
-    identity = {
+    identity: dict[str, Any] = {
         "run": shown_on,
         "exhibit": asdict(wanted),
         "attack_seed": config.attack_seed,
-        "hardware": hardware() if wanted.opens == "machine" else None,
+        "layers": shown_layers(config),  # the key of a baseline does not have them
     }
+    if wanted.opens == "machine":
+        identity |= {"hardware": hardware(), "per_step": config.trigger_set.per_step}
     key = run_key(f"{wanted.name}-{config.scheme.name}-{config.model.name}-{config.model.norm}", identity)
     folder = RunFolder(Path(config.paths.runs) / "exhibit" / key)
     with folder.locked():
@@ -137,6 +139,11 @@ def check_request(config: ExhibitConfig, wanted: Exhibit) -> None:
     elif not wanted.looks_at_tuned or config.attack.name != "finetune":
         remedy = "use attack=finetune" if wanted.looks_at_tuned else "leave the attack out"
         raise InputError("attack", config.attack.name, f"exhibit={wanted.name} is not shown on it", remedy)
+
+
+def shown_layers(config: TrainConfig) -> list[str]:
+    """The passport layers: those that the scheme protects, or where it has none those of the model (Table IV)."""
+    return list(getattr(config.scheme, "layers", config.model.passport_layers))
 
 
 def facts_path(folder: RunFolder) -> Path:
@@ -222,7 +229,7 @@ def _opened(
         data=data,
         seed=config.seed,
         attack_seed=attack_seed,
-        layers=tuple(getattr(config.scheme, "layers", config.model.passport_layers)),
+        layers=tuple(shown_layers(config)),
         baseline=lambda: baseline().to(where),
         train=_Training(config, data, baseline, folder),
         build=_Building(config, data),
