@@ -47,7 +47,8 @@ def test_the_groups_are_those_people_type():
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes(option):
-    check(typed(composed(option, command="attack" if option.startswith("attack=") else "train")))
+    group = option.split("=")[0]
+    check(typed(composed(option, command=group if group in ("attack", "exhibit") else "train")))
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -76,7 +77,13 @@ def test_published_is_table_iv():
 
 def test_every_field_is_named_in_a_yaml_file_or_has_a_default():
     """No option hides a field that must be given: only the suspect and the claim of `ipr verify` must."""
-    for command, missing in (("train", set()), ("attack", set()), ("verify", {"suspect", "claim"}), ("report", set())):
+    for command, missing in (
+        ("train", set()),
+        ("attack", set()),
+        ("exhibit", set()),
+        ("verify", {"suspect", "claim"}),
+        ("report", set()),
+    ):
         register(command)
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose(command)

@@ -60,15 +60,22 @@ def register(command: str = "train") -> None:
 
         store.store(name="reproduce_schema", node=ReproduceConfig)
         store.store(name="report_schema", node=ReportConfig)
-    if command in ("attack", "cell"):
+    if command in ("attack", "exhibit", "cell"):
         from ipr.attacks import ATTACKS  # here, as it loads torch
         from ipr.runs.attack import AttackConfig
-        from ipr.runs.cells import CellConfig
 
         store.store(name="attack_schema", node=AttackConfig)
-        store.store(name="cell_schema", node=CellConfig)
         for name, attack in ATTACKS.items():
             store.store(group="schema/attack", name=name, node=attack)
+    if command in ("exhibit", "cell"):
+        from ipr.exhibits import EXHIBITS  # likewise
+        from ipr.runs.cells import CellConfig
+        from ipr.runs.exhibit import ExhibitConfig
+
+        store.store(name="exhibit_schema", node=ExhibitConfig)
+        store.store(name="cell_schema", node=CellConfig)
+        for name, exhibit in EXHIBITS.items():
+            store.store(group="schema/exhibit", name=name, node=exhibit)
     store.repo.pop("study", None)  # a group of `ipr train` and `ipr attack`, a plain key of the others
     for study in sweeps() if command in ("train", "attack") else ():
         store.store(group="study", name=study.stem, node=OmegaConf.load(study), package="_global_")

@@ -8,11 +8,12 @@ guess change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Generator, Tensor, nn
 
+from ipr.data.images import ImageData, normalise
 from ipr.errors import InputError
 from ipr.models.use import evaluating
 from ipr.passport.layer import patch_mean
@@ -56,6 +57,47 @@ def shuffled_passport(
         chosen = torch.randint(half, (2,), generator=generator) + torch.tensor([0, half])
         passport[name] = candidates[chosen]
     return passport
+
+
+def draw_passport(
+    kind: str,
+    layers: Sequence[ConvNorm],
+    data: ImageData,
+    count: int,
+    trained: Callable[[], nn.Module],
+    generator: Generator,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """A passport of a kind, as published, and the training images that it was taken from.
+
+    Args:
+        kind: `random`, `image` or `shuffled`.
+        layers: the layers to protect.
+        data: the images to draw from, and their normalisation.
+        count: N of Section III-B c), for each of P_gamma and P_beta.
+        trained: finds or trains the plain network of the same architecture, on the CPU; not called for random ones.
+        generator: draws.
+
+    Returns:
+        The passport, (2, C_in, H, W) per layer, and the images, uint8 (n, H, W, channels), in the order in which
+        `image_passport` or `shuffled_passport` takes them; none, (0, H, W, channels), for a random one.
+
+    Raises:
+        InputError: there is no such kind, or there are not enough images.
+    """
+    if kind == "random":
+        return random_passport(layers, generator), data.train_pixels[:0]
+    if kind not in ("image", "shuffled"):
+        raise InputError("passport.name", kind, "is unknown", "choose random, image or shuffled")
+    needed, there = 2 * (1 if kind == "image" else count), data.train_labels.numel()
+    if needed > there:
+        problem, remedy = f"needs {needed} training images", f"give at most {there // 2}"
+        raise InputError("passport.images", count, problem, remedy)
+    network = trained()
+    pixels = data.train_pixels[torch.randperm(there, generator=generator)[:needed]]
+    images = normalise(pixels, data.mean, data.std)
+    if kind == "image":
+        return image_passport(network, layers, images), pixels
+    return shuffled_passport(network, layers, images, generator), pixels
 
 
 def feature_maps(network: nn.Module, layers: Sequence[ConvNorm], images: Tensor) -> dict[str, Tensor]:

@@ -9,18 +9,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ipr.attacks.base import Attack
 from ipr.errors import InputError
-from ipr.runs.attack import AttackConfig, attack
+from ipr.runs.attack import AttackRun, attack
+from ipr.runs.exhibit import ExhibitConfig, ExhibitRun, exhibit
 from ipr.runs.store import write_atomically
-from ipr.runs.train import train
+from ipr.runs.train import Run, train
 
 
 @dataclass
-class CellConfig(AttackConfig):
+class CellConfig(ExhibitConfig):
     """A job of `ipr reproduce`: a training, an attack, or an exhibit, whichever is named last."""
 
-    attack: Attack | None = None  # type: ignore[assignment]
     cell: str = ""
     number: int = 0
     count: int = 0
@@ -80,7 +79,13 @@ def run_cell(config: CellConfig) -> CellWord:
     studies, started = Path(config.studies), time.perf_counter()
     leave_word(studies, CellWord(config.cell, "running"))
     try:
-        run = attack(config) if config.attack is not None else train(config)
+        run: Run | AttackRun | ExhibitRun
+        if config.exhibit is not None:
+            run = exhibit(config)
+        elif config.attack is not None:
+            run = attack(config)
+        else:
+            run = train(config)
     except KeyboardInterrupt:
         (words_folder(studies) / f"{config.cell}.json").unlink(missing_ok=True)  # it goes on another time
         raise

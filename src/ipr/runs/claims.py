@@ -6,15 +6,14 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-import torch
 from torch import nn
 
 from ipr.claim import Claim, Thresholds
-from ipr.data.images import ImageData, normalise
+from ipr.data.images import ImageData
 from ipr.data.trigger_sets import TriggerSet, abstract_trigger_set, folder_trigger_set
 from ipr.errors import InputError
 from ipr.passport.claim import PassportClaim
-from ipr.passport.generate import image_passport, random_passport, shuffled_passport, with_energy
+from ipr.passport.generate import draw_passport, with_energy
 from ipr.passport.surgery import ConvNorm, Passport, find_layers
 from ipr.randomness import generator
 from ipr.runs.build import example_image, plain_network
@@ -126,26 +125,9 @@ def make_passport(
     config: TrainConfig, data: ImageData, layers: list[ConvNorm], trained: Callable[[], nn.Module]
 ) -> Passport:
     """A passport of the kind asked for (Section III-B), as published: not yet scaled."""
-    kind, seed, key = config.passport.name, config.seed, config.passport.key
-    source = generator(seed, f"{kind} passport", key)
-    if kind == "random":
-        return random_passport(layers, source)
-    if kind not in ("image", "shuffled"):
-        raise InputError("passport.name", kind, "is unknown", "choose random, image or shuffled")
-    count = 2 * (1 if kind == "image" else config.passport.images)
-    if count > data.train_labels.numel():
-        raise InputError(
-            "passport.images",
-            config.passport.images,
-            f"needs {count} training images",
-            f"give at most {data.train_labels.numel() // 2}",
-        )
-    network = trained()
-    chosen = torch.randperm(data.train_labels.numel(), generator=source)[:count]
-    images = normalise(data.train_pixels[chosen], data.mean, data.std)
-    if kind == "image":
-        return image_passport(network, layers, images)
-    return shuffled_passport(network, layers, images, source)
+    asked = config.passport
+    source = generator(config.seed, f"{asked.name} passport", asked.key)
+    return draw_passport(asked.name, layers, data, asked.images, trained, source)[0]
 
 
 def make_trigger_set(config: TrainConfig, data: ImageData) -> TriggerSet:

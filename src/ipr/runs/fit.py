@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
@@ -32,6 +33,7 @@ def fit(
     checkpoint: Path,
     metrics: Path,
     logger: Logger | bool,
+    callbacks: Sequence[L.Callback] = (),
 ) -> None:
     """Trains a scheme's network in place; goes on from the checkpoint where there is one.
 
@@ -45,6 +47,7 @@ def fit(
         checkpoint: where the state after the last whole epoch is kept.
         metrics: where the rows of the epochs are kept.
         logger: a dashboard, or False.
+        callbacks: what else watches; what they keep in their `state_dict` is in the checkpoint.
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -57,7 +60,7 @@ def fit(
         precision=config.trainer.precision,  # type: ignore[arg-type]
         max_epochs=epochs,
         logger=logger,
-        callbacks=[saving, MetricsFile(metrics)],
+        callbacks=[*callbacks, saving, MetricsFile(metrics)],
         enable_progress_bar=config.trainer.progress_bar,
         enable_model_summary=False,
         deterministic=config.trainer.deterministic,

@@ -99,8 +99,8 @@ class ForgeTriggerSet(Attack):
         require(self.lr > 0, "lr", self.lr, "give e.g. 0.1")
         require(self.iterations >= 1, "iterations", self.iterations, "give e.g. 100")
 
-    def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
-        """See `Attack.run`."""
+    def forged(self, victim: Victim, data: ImageData, seed: int) -> tuple[TriggerSet, Tensor, int]:
+        """The base images with the assigned labels, the forged images, and the iterations used."""
         owner, source = victim.claim, generator(seed, "forged trigger set")
         assert isinstance(owner, KeyImageClaim)
         count, classes = owner.labels.numel(), len(data.classes)
@@ -115,4 +115,11 @@ class ForgeTriggerSet(Attack):
             iterations=self.iterations,
             source=source,
         )
+        return base, pixels, done
+
+    def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
+        """See `Attack.run`."""
+        owner = victim.claim
+        assert isinstance(owner, KeyImageClaim)
+        base, pixels, done = self.forged(victim, data, seed)
         yield Attacked(victim.suspect, {"": replace(owner, pixels=pixels, labels=base.labels)}, iterations=done)

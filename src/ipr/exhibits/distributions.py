@@ -1,0 +1,89 @@
+"""Weights, scales and shifts of one layer, in a passport network and in its baseline (Figure 10)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from ipr.attacks.base import PASSPORTS, example_of
+from ipr.errors import InputError
+from ipr.exhibits.base import Case, Exhibit, Fact, Shown, require
+from ipr.exhibits.distances import ks_distance
+from ipr.passport.surgery import ConvNorm, find_layers
+
+
+def layer_parts(network: nn.Module, place: ConvNorm) -> tuple[Tensor, Tensor, Tensor]:
+    """What an ordinary layer holds: the weights of its convolution, flat, and its norm's scale and shift, (C,)."""
+    conv, norm = network.get_submodule(place.conv), network.get_submodule(place.norm)
+    parts = conv.get_parameter("weight").flatten(), norm.get_parameter("weight"), norm.get_parameter("bias")
+    weight, scale, shift = (part.detach().cpu().float() for part in parts)
+    return weight, scale, shift
+
+
+def chosen_layer(places: list[ConvNorm], wanted: str | None) -> ConvNorm:
+    """The layer of that name, or the middle one.
+
+    Raises:
+        InputError: there is no such layer.
+    """
+    if wanted is None:
+        return places[len(places) // 2]
+    named = {place.conv: place for place in places}
+    if wanted not in named:
+        raise InputError("exhibit.layer", wanted, "is not a passport layer", f"choose among: {', '.join(named)}")
+    return named[wanted]
+
+
+@dataclass
+class Distributions(Exhibit):
+    """One layer of a passport network (what the passport gives: the private branch in V2 and V3) beside its baseline.
+
+    The baseline is the plain network of the same norm, seed and settings.
+
+    Arrays: `weights_NAME` (C C_in k k,), `scales_NAME` and `shifts_NAME` (C,), NAME being `baseline` or `passport`.
+    Facts: a row by `network` and `of` (`weights`, `scales`, `shifts`) with `mean` and `std`; scales also with
+    `share_large`, the share of |gamma| >= `gamma_0`; shifts with `share_negative`; a row by `compared` (`weights`,
+    `weights in units of their std`) with `ks_distance`. Every row names the `layer`.
+    """
+
+    source = "Figure 10"
+    schemes = PASSPORTS
+    needs = "the scheme has no passport"
+
+    layer: str | None = None
+    gamma_0: float = 0.1
+
+    def check(self, scheme: str) -> None:
+        """See `Exhibit.check`."""
+        super().check(scheme)
+        require(self.gamma_0 > 0, "gamma_0", self.gamma_0, "give a number above 0, e.g. 0.1")
+
+    def show(self, case: Case) -> Shown:
+        """See `Exhibit.show`."""
+        claim = case.passport_claim
+        places = find_layers(case.suspect, example_of(case.data, case.suspect), claim.layers)
+        place = chosen_layer(places, self.layer)
+        weight, _, _ = layer_parts(case.suspect, place)
+        gamma, beta = (part[0].detach().cpu().float() for part in claim.affines(case.suspect)[place.conv])
+        networks = {"baseline": layer_parts(case.baseline(), place), "passport": (weight, gamma, beta)}
+
+        arrays: dict[str, Tensor] = {}
+        facts: list[Fact] = []
+        for network, parts in networks.items():
+            for of, values in zip(("weights", "scales", "shifts"), parts, strict=True):
+                arrays[f"{of}_{network}"] = values
+                row: Fact = {"layer": place.conv, "network": network, "of": of}
+                row |= {"mean": float(values.mean()), "std": float(values.std())}
+                if of == "scales":
+                    row["share_large"] = float((values.abs() >= self.gamma_0).float().mean())
+                if of == "shifts":
+                    row["share_negative"] = float((values < 0).float().mean())
+                facts.append(row)
+        one, other = arrays["weights_baseline"], arrays["weights_passport"]
+        for compared, apart in (
+            ("weights", ks_distance(one, other)),
+            ("weights in units of their std", ks_distance(one / one.std(), other / other.std())),
+        ):
+            facts.append({"layer": place.conv, "compared": compared, "ks_distance": apart})
+        return Shown(arrays, facts)

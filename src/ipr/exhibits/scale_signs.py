@@ -1,0 +1,81 @@
+"""Scale factors, their signs, and the characters that they spell (Table VIII)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ipr.attacks.base import PASSPORTS
+from ipr.errors import InputError
+from ipr.exhibits.base import Case, Exhibit, Fact, Shown, require
+from ipr.signature import agreeing_bits, detect
+
+
+def codes(bits: Tensor) -> list[int]:
+    """The bytes that bits in {-1, +1} spell, highest bit first (Table VIII); a last, incomplete one is left out."""
+    places = 2 ** torch.arange(7, -1, -1)
+    return [int((byte > 0).long() @ places) for byte in bits.split(8) if byte.numel() == 8]
+
+
+def character(code: int) -> str:
+    """The ASCII character of a byte; "" where it has none that can be printed."""
+    return chr(code) if 32 <= code < 127 else ""
+
+
+@dataclass
+class ScaleSigns(Exhibit):
+    """The table of a signature, channel by channel, read with the owner's passport.
+
+    Text is written from the first channel of the first protected layer on and may go on in the next; where the
+    signature holds one, the channels shown are its own. Without text they are the first `channels` of the last
+    protected layer, or of `layer`.
+
+    Arrays: `gamma` and `bits` (what was to be written), (channels,).
+    Facts: a row a channel with `channel` (from 0), `layer`, `gamma`, `sign`, and `bit`; a row a character with
+    `character_index`, `code`, and `character` ("" where it cannot be printed); a row by `agreement` (`shown`, `all`)
+    with `bits_agreeing`, `bits_total` and `bits_share`.
+    """
+
+    source = "Table VIII"
+    schemes = PASSPORTS
+    needs = "the scheme has no passport"
+
+    layer: str | None = None
+    channels: int = 48
+
+    def check(self, scheme: str) -> None:
+        """See `Exhibit.check`."""
+        super().check(scheme)
+        require(self.channels >= 1, "channels", self.channels, "give e.g. 48")
+
+    def show(self, case: Case) -> Shown:
+        """See `Exhibit.show`."""
+        claim = case.passport_claim
+        if self.layer is not None and self.layer not in claim.layers:
+            remedy = f"choose among: {', '.join(claim.layers)}"
+            raise InputError("exhibit.layer", self.layer, "is not a passport layer", remedy)
+        affines = claim.affines(case.suspect)
+        gammas = {name: affines[name][0][0].detach().cpu().float() for name in claim.layers}
+        if claim.text_bytes and self.layer is None:
+            names, count = list(gammas), 8 * claim.text_bytes
+        else:
+            names, count = [self.layer or claim.layers[-1]], self.channels
+        gamma = torch.cat([gammas[name] for name in names])[:count]
+        bits = torch.cat([claim.signature[name] for name in names])[:count].cpu()
+        signs = detect(gamma)
+
+        facts: list[Fact] = []
+        where = [(name, channel) for name in names for channel in range(gammas[name].numel())][:count]
+        rows = zip(where, gamma.tolist(), signs.tolist(), bits.tolist(), strict=True)
+        for (name, channel), value, sign, bit in rows:
+            facts.append({"layer": name, "channel": channel, "gamma": value, "sign": sign, "bit": bit})
+        for index, code in enumerate(codes(signs)):
+            facts.append({"character_index": index, "code": code, "character": character(code)})
+        everywhere = torch.cat(list(gammas.values())), torch.cat([claim.signature[name].cpu() for name in gammas])
+        for which, (values, wanted) in {"shown": (gamma, bits), "all": everywhere}.items():
+            agreeing, total = agreeing_bits(detect(values), wanted), wanted.numel()
+            facts.append({"agreement": which, "bits_agreeing": agreeing, "bits_total": total})
+            facts[-1]["bits_share"] = agreeing / total
+        return Shown({"gamma": gamma, "bits": bits.float()}, facts)
