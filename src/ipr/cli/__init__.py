@@ -13,6 +13,7 @@ COMMANDS = {
     "attack": "attack a trained run and judge what becomes of it",
     "verify": "judge a claim on a suspect's weights",
     "report": "tables and figures from the records of finished runs",
+    "dashboard": "a W&B workspace that sets schemes against attacks",
 }
 
 
@@ -36,7 +37,7 @@ def loading() -> Iterator[None]:
 
 def usage() -> str:
     """What `ipr --help` prints."""
-    lines = [f"  {name:8} {what}" for name, what in COMMANDS.items()]
+    lines = [f"  {name:9} {what}" for name, what in COMMANDS.items()]
     return "\n".join(
         [
             "usage: ipr COMMAND [key=value ...]",

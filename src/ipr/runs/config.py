@@ -245,3 +245,14 @@ class ReportConfig:
     paths: PathsConfig = MISSING
     tag: str | None = None  # only runs that carry this tag
     out: str | None = None  # a folder for table and figure; by default <paths.runs>/report
+
+
+@dataclass
+class DashboardConfig:
+    """`ipr dashboard`."""
+
+    paths: PathsConfig = MISSING
+    project: str = "ipr"  # as logger.project of the runs
+    entity: str | None = None  # as logger.entity; by default that of the login
+    tag: str | None = None  # only runs that carry this tag
+    out: str | None = None  # a file for the workspace; without a login <paths.runs>/dashboard.json
