@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import http.client
 import io
+import netrc
 import os
 import ssl
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
@@ -185,11 +187,26 @@ def load_wandb() -> Any:
     return wandb
 
 
+def has_login(wandb: Any) -> bool:
+    """Whether there is a key, right or wrong, where wandb looks for one; nothing is sent and nobody is asked.
+
+    (`wandb.login` asks the server, for 10 seconds where it is silent.)
+    """
+    settings = wandb.setup().settings
+    if settings.api_key or settings.identity_token_file:
+        return True
+    named = os.environ.get("NETRC")
+    host = urllib.parse.urlsplit(str(settings.base_url)).hostname or ""
+    for path in [Path(named)] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]:
+        with suppress(OSError, netrc.NetrcParseError):
+            if netrc.netrc(path).authenticators(host) is not None:
+                return True
+    return False
+
+
 def absence(wandb: Any) -> str | None:
     """Why nothing can be sent to W&B: no login, or a server that does not answer within `ANSWER_SECONDS`; else None."""
-    with redirect_stderr(io.StringIO()):
-        known = wandb.login(prompt=False)
-    if not known:
+    if not has_login(wandb):
         return "there is no login (`wandb login` makes one)"
     url = str(wandb.setup().settings.base_url).rstrip("/")
     if not url.startswith(("http://", "https://")):

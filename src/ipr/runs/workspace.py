@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ipr.errors import InputError
 from ipr.runs.config import DashboardConfig
 from ipr.runs.store import write_atomically
-from ipr.runs.tracking import absence, load_wandb
+from ipr.runs.tracking import absence, has_login, load_wandb
 
 if TYPE_CHECKING:
     from wandb_workspaces.reports.v2.interface import BarPlot, LinePlot, PanelTypes, ScatterPlot
@@ -48,8 +48,7 @@ def build_dashboard(config: DashboardConfig) -> Dashboard:
         raise InputError(
             "dashboard", NAME, f"cannot be built ({error})", "pip install wandb wandb-workspaces"
         ) from error
-    with redirect_stderr(io.StringIO()):
-        known = wandb.login(prompt=False)
+    known = has_login(wandb)
     url = _save(wandb, config) if known else None
     written = None
     if config.out is not None or url is None:
