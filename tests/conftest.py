@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +47,23 @@ def data() -> ImageData:
     return ImageData(
         pixels[:64], labels[:64], pixels[64:], labels[64:], classes, (0.5,) * 3, (0.25,) * 3, "fingerprint"
     )
+
+
+@pytest.fixture
+def wandb_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Points wandb to a server, with a key or without; it reads that once in a session, so sessions end."""
+    import wandb
+
+    def point(url: str, *, key: str | None = "0" * 40) -> None:
+        wandb.teardown()
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+        monkeypatch.delenv("WANDB_API_KEY", raising=False)
+        if key is not None:
+            monkeypatch.setenv("WANDB_API_KEY", key)
+
+    yield point
+    wandb.teardown()
 
 
 @dataclass(frozen=True)
