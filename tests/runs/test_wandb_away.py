@@ -6,6 +6,7 @@ Each wait is bounded by what it waits for, not by the test: a server that never 
 import gc
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -37,6 +38,12 @@ def logged_offline(run, lines):
     return line
 
 
+def sent(server):
+    """The rows of the history that a server was sent."""
+    files = [body.get("files", {}).get("wandb-history.jsonl", {}) for body in server.streamed]
+    return [row for file in files for row in file.get("content", [])]
+
+
 def test_a_server_that_refuses(request_for, capfd, wandb_at):
     url = closed_port()
     wandb_at(url)
@@ -60,6 +67,22 @@ def test_a_server_that_turns_the_run_down(request_for, capfd, wandb_at):
         logged_offline(*made(request_for, capfd, "logger.mode=online"))
 
 
+def test_what_was_logged_offline_is_uploaded_later_by_the_command_that_was_said(request_for, capfd, wandb_at):
+    wandb_at(closed_port())
+    run, (line,) = made(request_for, capfd, "logger.mode=online")
+    told = read_finished(run.folder.path)
+    command = line.rpartition("to upload it later: ")[2]
+    with serving() as server:
+        environment = os.environ | {"WANDB_BASE_URL": server.url}
+        done = subprocess.run(
+            [sys.executable, "-m", *command.split()], env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        asked = [a["variables"]["groupName"] for a in server.asked if "upsertBucket" in a["query"]]
+        assert asked[0] == told.about.run_group == run.folder.key
+        assert sum("train/loss" in row for row in sent(server)) == 2
+
+
 def test_no_login(request_for, capfd, wandb_at):
     with serving() as server:
         wandb_at(server.url, key=None)
@@ -74,12 +97,7 @@ def test_a_server_that_takes_the_run(request_for, capfd, wandb_at):
         run, lines = made(request_for, capfd, "logger.mode=online", "logger.project=mine")
         (asked,) = {a["variables"]["name"] for a in server.asked if "upsertBucket" in a["query"]}
         assert lines == [f"W&B: {server.url}/me/mine/runs/{asked}"]
-        sent = [
-            line
-            for body in server.streamed
-            for line in body.get("files", {}).get("wandb-history.jsonl", {}).get("content", [])
-        ]
-        assert sum("train/loss" in line for line in sent) == 2
+        assert sum("train/loss" in row for row in sent(server)) == 2
         assert any(body.get("complete") for body in server.streamed)
     assert not list(run.folder.path.glob("wandb/offline-run-*"))
 

@@ -103,7 +103,7 @@ def workspace(entity: str, project: str, tag: str | None = None) -> Workspace:
         sections=sections(),
         settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=100),
         runset_settings=ws.RunsetSettings(
-            filters=[expr.Tags().isin([tag])] if tag is not None else [],
+            filters=expr.And(expr.Tags().isin([tag])) if tag is not None else "",
             groupby=[expr.Config("scheme.name"), expr.Metric("JobType"), expr.Config("attack.name")],
             pinned_columns=[
                 f"summary:{name}"
