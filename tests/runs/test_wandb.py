@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -76,6 +77,8 @@ def test_an_attack_tells_every_point_and_the_curves_of_its_trainings(request_for
     assert steps == sorted(set(steps))  # W&B drops what goes back
     assert told.exits == [0]
     (table,) = run.folder.path.glob("wandb/offline-run-*/files/media/table/*.json")
+    assert list(run.folder.path.glob("wandb/offline-run-*/artifacts/staging/*"))  # and not in the home folder
+    assert "WANDB_DATA_DIR" not in os.environ
     content = json.loads(table.read_text())
     assert [dict(zip(content["columns"], row, strict=True)) for row in content["data"]] == [
         asdict(row) for row in run.rows

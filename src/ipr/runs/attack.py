@@ -238,8 +238,8 @@ def _carry_out(
                     file.write(json.dumps(asdict(rows[point])) + "\n")
                 tracker.point(asdict(rows[point]))
         (folder.path / "finished").touch()
-        tracker.table("points", [asdict(row) for row in rows.values()])
         tracker.summary(asdict(nearest(list(rows.values()))))
+        tracker.table("points", [asdict(row) for row in rows.values()])
     return list(rows.values())
 
 

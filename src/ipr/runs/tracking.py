@@ -83,7 +83,8 @@ class Tracker:
 
             columns: list[str | int] = list(rows[0])
             data: list[Iterable[Any]] = [[plain[str(column)] for column in columns] for plain in map(_plain, rows)]
-            run.log({name: wandb.Table(columns=columns, data=data, allow_mixed_types=True)})
+            with _staged_in(Path(str(run.dir)).parent):
+                run.log({name: wandb.Table(columns=columns, data=data, allow_mixed_types=True)})
 
         if rows:
             self._attempt(add)
@@ -268,6 +269,17 @@ def _start(wandb: Any, asked: Mapping[str, Any], settings: Any, mode: str) -> An
 def _sync(folder: Path, run: Any) -> str:
     inside = Path(str(run.dir)).parent  # .../wandb/offline-run-.../files
     return f"wandb sync {folder / inside.parent.name / inside.name}"
+
+
+@contextmanager
+def _staged_in(folder: Path) -> Iterator[None]:
+    before = os.environ.get("WANDB_DATA_DIR")
+    os.environ["WANDB_DATA_DIR"] = before or str(folder)  # else tables are copied to the home folder, and stay there
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["WANDB_DATA_DIR"]
 
 
 def _define(run: Any, metric: str, axis: str) -> None:
