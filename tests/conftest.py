@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from ipr.data.images import ImageData
 @pytest.fixture(autouse=True)
 def _steady(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))  # whoever runs the tests may have a login to W&B
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -47,6 +49,22 @@ def data() -> ImageData:
     return ImageData(
         pixels[:64], labels[:64], pixels[64:], labels[64:], classes, (0.5,) * 3, (0.25,) * 3, "fingerprint"
     )
+
+
+@pytest.fixture
+def wandb_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Points wandb to a server, with a key or without; it reads that once in a session, so sessions end."""
+    import wandb
+
+    def point(url: str, *, key: str | None = "0" * 40) -> None:
+        wandb.teardown()
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        monkeypatch.delenv("WANDB_API_KEY", raising=False)
+        if key is not None:
+            monkeypatch.setenv("WANDB_API_KEY", key)
+
+    yield point
+    wandb.teardown()
 
 
 @dataclass(frozen=True)

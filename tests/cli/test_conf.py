@@ -83,6 +83,9 @@ def test_every_field_is_named_in_a_yaml_file_or_has_a_default():
         ("exhibit", set()),
         ("verify", {"suspect", "claim"}),
         ("report", set()),
+        ("dashboard", set()),
+        ("reproduce", {"study"}),
+        ("cell", set()),
     ):
         register(command)
         with initialize_config_dir(str(CONF), version_base="1.3"):

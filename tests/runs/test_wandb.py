@@ -1,57 +1,47 @@
-"""What an offline W&B run holds, read back from its file."""
+"""What W&B is told, read back from the files of offline runs."""
 
+import itertools
 import json
-import struct
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
 
-from wandb.proto import wandb_internal_pb2
+from PIL import Image
 
+from ipr.runs.attack import attack
+from ipr.runs.logging import read_metrics
 from ipr.runs.train import train
+from ipr.verification.claims import load_claim
+from ipr.verification.outcome import nearest
+from wandb_files import read_finished
 
 
-def records(path):
-    """The records of a .wandb file: a header of 7 bytes, then LevelDB log blocks of 32 KiB."""
-    content, position, whole = path.read_bytes(), 7, b""
-    while position + 7 <= len(content):
-        left = 32768 - position % 32768
-        if left < 7:
-            position += left
-            continue
-        _, length, kind = struct.unpack_from("<IHB", content, position)
-        whole += content[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # a full record, or its last part
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(whole)
-            yield record
-            whole = b""
+def curves_of(path):
+    """The columns of a metrics.csv that are curves."""
+    return [
+        {name: float(value) for name, value in row.items() if name == "epoch" or name.startswith("train/")}
+        for row in read_metrics(path)
+    ]
 
 
-def test_an_offline_run_tells_what_the_record_tells(request_for):
+def curves(told, start=""):
+    rows = told.having(f"{start}train/loss")
+    return [{k.removeprefix(start): v for k, v in row.items() if not k.startswith("_")} for row in rows]
+
+
+def test_a_training_tells_its_record_and_its_curves(request_for):
     run = train(request_for("scheme=passport_v2", "logger=wandb", "tags=[mine]"))
-    (path,) = run.folder.path.glob("wandb/offline-run-*/*.wandb")
-    about, summary, history, exits, config = None, {}, [], [], {}
-    for record in records(path):
-        kind = record.WhichOneof("record_type")
-        if kind == "run":
-            about = record.run
-            config |= {item.key: item.value_json for item in record.run.config.update}
-        elif kind == "config":
-            config |= {item.key: item.value_json for item in record.config.update}
-        elif kind == "summary":
-            summary |= {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in record.summary.update}
-        elif kind == "history":
-            history.append({i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in record.history.item})
-        elif kind == "exit":
-            exits.append(record.exit.exit_code)
-    assert about.run_group == about.display_name == run.folder.key
-    assert about.job_type == "train"
-    assert set(about.tags) == {"passport_v2", "alexnet", "gn", "digits", "mine"}
-    assert summary["accuracy_genuine"] == run.record.accuracy_genuine
-    assert summary["verified"] == run.record.verified
-    losses = [row["train/loss"] for row in history if "train/loss" in row]
-    assert len(losses) == 2  # one an epoch
-    assert json.loads(config["seed"]) == 0
-    assert exits == [0]
+    told = read_finished(run.folder.path)
+    assert told.about.run_group == told.about.display_name == run.folder.key
+    assert told.about.job_type == "train"
+    assert set(told.about.tags) == {"passport_v2", "alexnet", "gn", "digits", "mine"}
+    assert {name: told.summary[name] for name in asdict(run.record)} == asdict(run.record)
+    assert curves(told) == curves_of(run.folder.metrics)
+    assert len(curves(told)) == 2  # one an epoch
+    assert {"train/loss", "train/accuracy", "train/sign_loss"} <= curves(told)[0].keys()
+    assert told.axes["train/*"] == "epoch"
+    assert told.config["seed"] == 0
+    assert told.exits == [0]
 
 
 def test_each_run_of_a_process_has_its_own(request_for):
@@ -59,3 +49,120 @@ def test_each_run_of_a_process_has_its_own(request_for):
     runs = list(first.folder.path.parent.glob("*/wandb/offline-run-*"))
     assert len(runs) == 2  # the baseline's and the scheme's
     assert len({path.parent for path in runs}) == 2
+
+
+def test_an_attack_tells_every_point_and_the_curves_of_its_trainings(request_for):
+    asked = request_for(
+        "scheme=passport_v2", "attack=fake3", "attack.dissimilarity=[0,0.5]", "attack.epochs=2", "logger=wandb",
+        "tags=[mine]", command="attack",
+    )  # fmt: skip
+    run = attack(asked)
+    told = read_finished(run.folder.path)
+    victim = run.rows[0].victim
+    assert told.about.display_name == run.folder.key
+    assert told.about.run_group == victim == read_finished(Path("runs/train") / victim).about.run_group
+    assert told.about.job_type == "attack"
+    assert set(told.about.tags) == {"fake3", "passport_v2", "alexnet", "gn", "digits", "mine"}
+    points = told.having("point")
+    assert [{name: row[name] for name in asdict(run.rows[0])} for row in points] == [asdict(row) for row in run.rows]
+    assert [(row["point_index"], row["point/dissimilarity"]) for row in points] == [(0, 0.0), (1, 0.5)]
+    assert told.axes["accuracy_after"] == told.axes["point/dissimilarity"] == "point_index"
+    chosen = nearest(run.rows)
+    assert {name: told.summary[name] for name in asdict(chosen)} == asdict(chosen)
+    for name in ("dissimilarity-0", "dissimilarity-0.5"):
+        assert curves(told, f"{name}/") == curves_of(run.folder.path / f"metrics-{name}.csv")
+        assert len(curves(told, f"{name}/")) == 2
+        assert told.axes[f"{name}/train/*"] == "epoch"
+    steps = [row["_step"] for row in told.history]
+    assert steps == sorted(set(steps))  # W&B drops what goes back
+    assert told.exits == [0]
+    (table,) = run.folder.path.glob("wandb/offline-run-*/files/media/table/*.json")
+    assert list(run.folder.path.glob("wandb/offline-run-*/artifacts/staging/*"))  # and not in the home folder
+    assert "WANDB_DATA_DIR" not in os.environ
+    content = json.loads(table.read_text())
+    assert [dict(zip(content["columns"], row, strict=True)) for row in content["data"]] == [
+        asdict(row) for row in run.rows
+    ]
+
+
+def test_the_one_training_of_an_attack_has_the_names_of_any_training(request_for):
+    """And an attack with another data set carries its tag."""
+    for place in (Path("other"), Path("data/cifar10")):
+        for split, label in itertools.product(("train", "test"), range(10)):
+            (place / split / str(label)).mkdir(parents=True)
+            for number in range(4):
+                image = Image.new("RGB", (8, 8), (25 * label, 60 * number, 0))
+                image.save(place / split / str(label) / f"{number}.png")
+    asked = request_for(
+        "scheme=passport_v1", "dataset=image_folder", "dataset.root=other", "dataset.limit_train=40",
+        "dataset@transfer=cifar10", "transfer.image_size=8", "attack=finetune", "attack.epochs=2", "logger=wandb",
+        command="attack",
+    )  # fmt: skip
+    run = attack(asked)
+    told = read_finished(run.folder.path)
+    assert set(told.about.tags) == {"finetune", "passport_v1", "alexnet", "bn", "image_folder", "cifar10"}
+    assert curves(told) == curves_of(run.folder.path / "metrics-finetune.csv")
+    assert len(curves(told)) == 2
+
+
+def test_what_was_done_before_an_interruption_is_told_again(request_for):
+    asked = request_for(
+        "scheme=passport_v2", "attack=fake2_signature", "attack.dissimilarity=[0.1,0.5]", "attack.epochs=2",
+        "logger=wandb", command="attack",
+    )  # fmt: skip
+    run = attack(asked)
+    (before,) = run.folder.path.glob("wandb/offline-run-*")
+    whole = read_finished(run.folder.path)
+    before.rename(run.folder.path / "before")
+    rows = run.folder.path / "rows.jsonl"
+    rows.write_text(rows.read_text().splitlines(keepends=True)[0])
+    (run.folder.path / "finished").unlink()
+    again = attack(asked)
+    told = read_finished(again.folder.path)
+    assert [row["point"] for row in told.having("point")] == ["dissimilarity=0.1", "dissimilarity=0.5"]
+    for name in ("dissimilarity-0.1/", "dissimilarity-0.5/"):
+        assert curves(told, name) == curves(whole, name)
+        assert len(curves(told, name)) == 2
+
+
+def test_a_run_that_is_judged_anew_tells_its_curves_again(request_for):
+    first = train(request_for("scheme=passport_v2", "logger=csv"))
+    again = train(request_for("scheme=passport_v2", "logger=wandb", "verification.forged=2"))
+    assert again.folder == first.folder
+    told = read_finished(again.folder.path)
+    assert curves(told) == curves_of(first.folder.metrics)
+    assert len(curves(told)) == 2
+    assert told.summary["forged"] == 2
+
+
+def test_a_long_tag_is_cut_to_what_wandb_takes(request_for):
+    run = train(request_for("scheme=baseline", "logger=wandb", f"tags=[{'long' * 30}]"))
+    assert ("long" * 30)[:64] in read_finished(run.folder.path).about.tags
+
+
+def test_nothing_secret_of_an_attack_is_told(request_for):
+    """An insider's attack: the owner's and the forged signature and passport stay in `claim` and `checkpoints`."""
+    signature, key = "the secret of the owner", "a key that nobody knows"
+    asked = request_for(
+        "scheme=passport_v2", f"scheme.signature={signature}", f"passport.key={key}", "attack=fake3",
+        "attack.dissimilarity=[0.1]", "attack.epochs=1", "logger=wandb", command="attack",
+    )  # fmt: skip
+    run = attack(asked)
+    read_finished(run.folder.path)
+    claim = load_claim(Path("runs/train") / run.rows[0].victim / "claim")
+    secrets = [signature.encode(), key.encode(), *(t.numpy().tobytes()[8:56] for t in claim.tensors().values())]
+    searched = [
+        path
+        for path in run.folder.path.rglob("*")
+        if path.is_file() and not path.is_symlink() and run.folder.path / "checkpoints" not in path.parents
+    ]
+    assert any(path.suffix == ".wandb" for path in searched)
+    for path in searched:
+        assert not any(secret in path.read_bytes() for secret in secrets), path
+
+
+def test_csv_and_disabled_leave_no_trace(request_for):
+    for asked in (["logger=csv"], ["logger=wandb", "logger.mode=disabled", "seed=1"]):
+        run = train(request_for("scheme=baseline", *asked))
+        assert not (run.folder.path / "wandb").exists()
+        assert replace(run.record, tags="") == run.record

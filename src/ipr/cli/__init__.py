@@ -14,6 +14,7 @@ COMMANDS = {
     "reproduce": "run the paper's tables and figures, as far as they are missing, and report them",
     "verify": "judge a claim on a suspect's weights",
     "report": "tables and figures from the records of finished runs",
+    "dashboard": "a W&B workspace that sets schemes against attacks",
 }
 
 

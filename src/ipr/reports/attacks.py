@@ -10,6 +10,7 @@ from ipr.attacks import ATTACKS
 from ipr.attacks.base import EVERY
 from ipr.reports.summary import mean_and_spread
 from ipr.runs.attack import AttackRow
+from ipr.verification.outcome import mark, nearest
 
 LINES: dict[str, dict[str, Callable[[str], bool]]] = {
     "prune": {"prune, 60 %": lambda point: point == "rate=0.6", "prune, any rate": lambda point: True},
@@ -42,33 +43,13 @@ class Cell:
 def cell(rows: Sequence[AttackRow]) -> Cell:
     """One cell from the rows of an attack on a scheme."""
     victims = sorted({row.victim for row in rows})
-    nearest = [_nearest([row for row in rows if row.victim == victim]) for victim in victims]
+    points = [nearest([row for row in rows if row.victim == victim]) for victim in victims]
     return Cell(
         succeeded=sum(row.attack_succeeded for row in rows),
         points=len(rows),
-        accuracies=tuple(row.accuracy_after for row in nearest),
-        marks=tuple(mark(row) for row in nearest),
+        accuracies=tuple(row.accuracy_after for row in points),
+        marks=tuple(mark(row) for row in points),
     )
-
-
-def mark(row: AttackRow) -> float:
-    """The share of the claimed bits, or trigger images, that was read."""
-    if row.bits_total:
-        return (row.bits_agreeing or 0) / row.bits_total
-    return row.trigger_accuracy or 0.0
-
-
-def _nearest(rows: Sequence[AttackRow]) -> AttackRow:
-    """The point that succeeded, or came nearest: for the owner's claim the one that reads least of the mark where
-    fidelity is kept; for another's the most accurate one that is verified.
-    """
-
-    def rank(row: AttackRow) -> tuple[bool, bool, float, float]:
-        if row.forged:
-            return row.attack_succeeded, row.verified, row.accuracy_after, mark(row)
-        return row.attack_succeeded, row.fidelity_kept is not False, -mark(row), row.accuracy_after
-
-    return max(rows, key=rank)
 
 
 def attack_markdown(rows: Sequence[AttackRow]) -> str:

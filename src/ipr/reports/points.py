@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ipr.attacks import ATTACKS
-from ipr.reports.attacks import attack_settings, mark
+from ipr.reports.attacks import attack_settings
 from ipr.reports.summary import mean_and_spread
 from ipr.runs.attack import AttackRow
 from ipr.schemes import SCHEMES
+from ipr.verification.outcome import mark
 
 HEADER = ("attack", "scheme", "point", "n", "accuracy", "points lost", "least; most lost", "mark read", "succeeded")
 

@@ -11,12 +11,12 @@ from typing import Any
 import pandas as pd
 
 from ipr.errors import InputError
-from ipr.reports.attacks import mark
 from ipr.runs.attack import AttackRow, load_rows
 from ipr.runs.record import Record, load_record
 from ipr.runs.store import RunFolder
 from ipr.studies.columns import COLUMNS, LABELS
 from ipr.studies.store import Plan, PlannedCell
+from ipr.verification.outcome import mark
 
 OPTIONAL = ("hardware", "versions", "commit")
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,16 +23,17 @@ from ipr.passport.surgery import find_layers
 from ipr.runs.build import load_suspect, open_images
 from ipr.runs.config import MISSING, DatasetConfig, TrainConfig
 from ipr.runs.fit import fit
-from ipr.runs.logging import dashboard, read_metrics
+from ipr.runs.logging import read_metrics
 from ipr.runs.record import commit, hardware, versions
 from ipr.runs.request import check, without_secrets
 from ipr.runs.store import RunFolder, run_key, write_atomically
+from ipr.runs.tracking import tracking
 from ipr.runs.train import Run, device, judging, train
 from ipr.schemes.base import Scheme
 from ipr.signature import agreeing_bits, detect
 from ipr.verification.claims import load_claim
 from ipr.verification.fidelity import accuracy
-from ipr.verification.outcome import Outcome, outcome_of, unmarked
+from ipr.verification.outcome import Outcome, nearest, outcome_of, unmarked
 from ipr.verification.verdict import judge_claims
 
 SCHEMA_VERSION = 1
@@ -210,10 +212,19 @@ def _carry_out(
     before = accuracy(victim.in_use(example_of(data, suspect)), test)
     images = LabelledImages(own.test_pixels, own.test_labels, own.mean, own.std)
     facts = [config.attack.name, config.scheme.name, config.model.name, config.model.norm, config.dataset.name]
-    with dashboard(
-        config.logger, folder.path, key=folder.key, job_type="attack", tags=[*facts, *config.tags], facts=shown
-    ) as logger:
+    facts += [config.transfer.name] if config.transfer is not None else []
+    with tracking(
+        config.logger,
+        folder.path,
+        key=folder.key,
+        group=run.folder.key,
+        job_type="attack",
+        tags=[*facts, *config.tags],
+        facts=shown,
+    ) as tracker:
         clock = _Clock()
+        for row in rows.values():  # judged before an interruption
+            tracker.point(asdict(row))
 
         def trains(name: str, scheme: Scheme, *, epochs: int, clip_norm: float | None) -> None:
             metrics = folder.path / f"metrics-{name}.csv"
@@ -227,7 +238,7 @@ def _carry_out(
                     seed=config.attack_seed,
                     checkpoint=folder.checkpoint.parent / name / "last.ckpt",
                     metrics=metrics,
-                    logger=False,
+                    tell=partial(tracker.epoch, training="" if name == config.attack.name else name),
                 )
             clock.seconds += sum(float(row["seconds"]) for row in read_metrics(metrics))
 
@@ -250,9 +261,10 @@ def _carry_out(
                 rows[point] = _row(config, data, run, folder, point, outcome, one.iterations, clock.seconds)
                 with (folder.path / "rows.jsonl").open("a") as file:
                     file.write(json.dumps(asdict(rows[point])) + "\n")
-                if not isinstance(logger, bool):
-                    logger.log_metrics(_numbers(rows[point]))
+                tracker.point(asdict(rows[point]))
         (folder.path / "finished").touch()
+        tracker.summary(asdict(nearest(list(rows.values()))))
+        tracker.table("points", [asdict(row) for row in rows.values()])
     return list(rows.values())
 
 
@@ -314,10 +326,6 @@ def _freed_bits(network: nn.Module, owner: PassportClaim, data: ImageData) -> in
     places = find_layers(network, example_of(data, network), owner.layers)
     scales = {place.conv: network.get_submodule(place.norm).get_parameter("weight").detach() for place in places}
     return sum(agreeing_bits(detect(scales[name]).cpu(), bits) for name, bits in owner.signature.items())
-
-
-def _numbers(row: AttackRow) -> dict[str, float]:
-    return {name: float(value) for name, value in asdict(row).items() if isinstance(value, bool | int | float)}
 
 
 def _row(

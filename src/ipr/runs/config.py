@@ -236,3 +236,14 @@ class VerifyConfig:
     paths: PathsConfig = MISSING
     forged: int = 50
     seed: int = 0
+
+
+@dataclass
+class DashboardConfig:
+    """`ipr dashboard`."""
+
+    paths: PathsConfig = MISSING
+    project: str = "ipr"  # as logger.project of the runs
+    entity: str | None = None  # as logger.entity; by default that of the login
+    tag: str | None = None  # only runs that carry this tag
+    out: str | None = None  # a file for the workspace; without a login <paths.runs>/dashboard.json

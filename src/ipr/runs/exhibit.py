@@ -260,7 +260,6 @@ class _Training:
             seed=config.seed,
             checkpoint=self.folder.checkpoint,
             metrics=self.folder.metrics,
-            logger=False,
             callbacks=[watch],
         )
 

@@ -11,13 +11,12 @@ from pathlib import Path
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import Logger
 
 from ipr.data.images import ImageData
 from ipr.data.module import ImageDataModule
 from ipr.errors import InputError
 from ipr.runs.config import TrainConfig
-from ipr.runs.logging import MetricsFile
+from ipr.runs.logging import MetricsFile, TellEpoch
 from ipr.runs.request import MEMORY_FORMATS
 from ipr.schemes.base import Scheme
 
@@ -32,7 +31,7 @@ def fit(
     seed: int,
     checkpoint: Path,
     metrics: Path,
-    logger: Logger | bool,
+    tell: TellEpoch | None = None,
     callbacks: Sequence[L.Callback] = (),
 ) -> None:
     """Trains a scheme's network in place; goes on from the checkpoint where there is one.
@@ -46,7 +45,7 @@ def fit(
         seed: of the batches' order and the augmentation.
         checkpoint: where the state after the last whole epoch is kept.
         metrics: where the rows of the epochs are kept.
-        logger: a dashboard, or False.
+        tell: is told of every epoch, those before a resumption included.
         callbacks: what else watches; what they keep in their `state_dict` is in the checkpoint.
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -54,20 +53,20 @@ def fit(
     saving = ModelCheckpoint(
         checkpoint.parent, checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False
     )
+    recorder = MetricsFile(metrics, tell)
     trainer = L.Trainer(
         accelerator=config.trainer.accelerator,
         devices=1,
         precision=config.trainer.precision,  # type: ignore[arg-type]
         max_epochs=epochs,
-        logger=logger,
-        callbacks=[*callbacks, saving, MetricsFile(metrics)],
+        logger=False,
+        callbacks=[*callbacks, saving, recorder],
         enable_progress_bar=config.trainer.progress_bar,
         enable_model_summary=False,
         deterministic=config.trainer.deterministic,
         gradient_clip_val=clip_norm,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
-        log_every_n_steps=1,  # everything logged is a mean over an epoch; a larger number only warns
     )
     memory_format = MEMORY_FORMATS[config.trainer.memory_format]
     scheme.network.to(memory_format=memory_format)
@@ -90,6 +89,7 @@ def fit(
             warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")  # resumed
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
             trainer.fit(scheme, datamodule=batches, ckpt_path=resumed, weights_only=True)
+        recorder.tell_rows()
     except SystemExit as stopped:  # how Lightning ends when it is interrupted
         raise KeyboardInterrupt from stopped
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -23,10 +23,11 @@ from ipr.runs.build import build_scheme, load_suspect, open_images, save_weights
 from ipr.runs.claims import make_claim
 from ipr.runs.config import FrontierStitchingConfig, PassportSchemeConfig, PassportV2Config, SchemeConfig, TrainConfig
 from ipr.runs.fit import fit
-from ipr.runs.logging import dashboard, read_metrics, show_record
+from ipr.runs.logging import curve, read_metrics
 from ipr.runs.record import Record, commit, hardware, load_record, versions
 from ipr.runs.request import check, key_of, without_secrets
 from ipr.runs.store import RunFolder, write_atomically
+from ipr.runs.tracking import tracking
 from ipr.verification.claims import load_claim
 from ipr.verification.fidelity import BATCH, accuracy
 from ipr.verification.verdict import Verdict, judge
@@ -81,7 +82,7 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder) -> Run:
     def trained() -> nn.Module:
         return load_suspect(config.model, data, baseline().folder.weights)
 
-    # Before the dashboard is opened: the plain network that secrets are made with has one of its own.
+    # Before tracking begins: the plain network that secrets are made with is tracked on its own.
     claim = load_claim(folder.claim) if folder.claim.exists() else make_claim(config, data, trained)
     stitched = isinstance(config.scheme, FrontierStitchingConfig)
     # tuned, not trained anew: what the plain network took is part of what it took
@@ -91,10 +92,19 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder) -> Run:
         claim.save(folder.claim)
     write_atomically(folder.config, yaml.safe_dump(shown, sort_keys=False))
     facts = [config.scheme.name, config.model.name, config.model.norm, config.dataset.name]
-    with dashboard(
-        config.logger, folder.path, key=folder.key, job_type="train", tags=[*facts, *config.tags], facts=shown
-    ) as logger:
-        if scheme is not None:
+    with tracking(
+        config.logger,
+        folder.path,
+        key=folder.key,
+        group=folder.key,
+        job_type="train",
+        tags=[*facts, *config.tags],
+        facts=shown,
+    ) as tracker:
+        if scheme is None:  # trained before; judged anew
+            for row in read_metrics(folder.metrics):
+                tracker.epoch(curve(row))
+        else:
             fit(
                 scheme,
                 data,
@@ -104,7 +114,7 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder) -> Run:
                 seed=config.seed,
                 checkpoint=folder.checkpoint,
                 metrics=folder.metrics,
-                logger=logger,
+                tell=tracker.epoch,
             )
             save_weights(scheme.network, folder.weights)
         started = time.perf_counter()
@@ -121,8 +131,8 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder) -> Run:
             replace(claim, thresholds=replace(limits, target_accuracy=verdict.fidelity.accuracy)).save(folder.claim)
         judged = time.perf_counter() - started
         record = _record(config, data, folder, suspect, plain_accuracy, verdict, seconds_before, judged)
-        show_record(logger, record)
         record.save(folder.record)
+        tracker.summary(asdict(record))
     return Run(folder, record, found=False, verdict=verdict)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -47,6 +49,29 @@ class Outcome:
     verified: bool
     fidelity_kept: bool | None
     attack_succeeded: bool
+
+
+Judged = TypeVar("Judged", bound=Outcome)
+
+
+def mark(outcome: Outcome) -> float:
+    """The share of the claimed bits, or trigger images, that was read, in [0, 1]."""
+    if outcome.bits_total:
+        return (outcome.bits_agreeing or 0) / outcome.bits_total
+    return outcome.trigger_accuracy or 0.0
+
+
+def nearest(outcomes: Sequence[Judged]) -> Judged:
+    """The point that succeeded, or came nearest: for the owner's claim the one that reads least of the mark where
+    fidelity is kept; for another's the most accurate one that is verified.
+    """
+
+    def rank(one: Outcome) -> tuple[bool, bool, float, float]:
+        if one.forged:
+            return one.attack_succeeded, one.verified, one.accuracy_after, mark(one)
+        return one.attack_succeeded, one.fidelity_kept is not False, -mark(one), one.accuracy_after
+
+    return max(outcomes, key=rank)
 
 
 def outcome_of(

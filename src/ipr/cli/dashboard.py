@@ -1,0 +1,20 @@
+"""`ipr dashboard`."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from ipr.runs.config import DashboardConfig
+
+
+def execute(config: DashboardConfig) -> int:
+    """Saves the workspace on W&B or writes it to a file, and prints where it is."""
+    from ipr.runs.workspace import build_dashboard
+
+    made = build_dashboard(config)
+    lines = [f"saved: {made.url}"] if made.url else []
+    lines += [f"written: {made.written}"] if made.written else []
+    lines += [f"not saved on W&B, as {made.why}: `wandb login`, then the same command saves it"] if made.why else []
+    for line in lines:
+        Console().print(line, markup=False, highlight=False, soft_wrap=True)
+    return 0

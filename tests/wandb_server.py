@@ -1,0 +1,91 @@
+"""Servers on this machine in the place of W&B's: one that takes runs, and one that accepts and never answers."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.server.silent.is_set():
+            self.server.closing.wait(120)
+            self.close_connection = True
+            return
+        answer = b"{}"
+        if self.path.endswith("/graphql"):
+            asked = json.loads(body)
+            self.server.asked.append(asked)
+            data = self.server.answer(asked)
+            answer = json.dumps({"data": data} if data is not None else {"errors": [{"message": "no"}]}).encode()
+        elif self.path.endswith("/file_stream"):
+            self.server.streamed.append(json.loads(body))
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_GET = do_PUT = do_POST
+
+    def log_message(self, *args: object) -> None:
+        """Nothing."""
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Answers what a run and a workspace ask of W&B; `silent` makes it accept and never answer."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.silent, self.closing, self.refuses = threading.Event(), threading.Event(), False
+        self.asked, self.streamed = [], []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def answer(self, asked):
+        query, given = asked["query"], asked.get("variables") or {}
+        if self.refuses:
+            return None
+        if "upsertBucket" in query:
+            project = {"id": "p", "name": given["project"], "entity": {"id": "e", "name": "me"}}
+            bucket = {"id": "b", "name": given["name"], "displayName": given["displayName"], "config": "{}"}
+            return {"upsertBucket": {"bucket": bucket | {"project": project}, "inserted": True}}
+        if "createRunFiles" in query:
+            return {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": []}}
+        if "upsertView" in query:
+            return {"upsertView": {"view": {"id": "v", "name": given["name"]}, "inserted": True}}
+        return {"viewer": {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}}
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    """A server for the duration of a test."""
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.closing.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def closed_port() -> str:
+    """An address where nobody listens."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{one.getsockname()[1]}"
