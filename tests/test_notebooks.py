@@ -1,12 +1,15 @@
 """The notebooks run from beginning to end, and are stored without outputs."""
 
 import os
+import re
+import runpy
 import tempfile
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from traitlets.config import Config
 
 import ipr
@@ -60,6 +63,48 @@ def test_it_runs_and_leaves_nothing_behind(path, execute):
     """Its own assertions hold, and it writes to a temporary folder alone."""
     notebook, folder = execute(nbformat.read(path, as_version=4))
     assert list(folder.iterdir()) == []
-    said = [o for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs]
-    assert any(output.output_type == "stream" and output.name == "stdout" for output in said)
-    assert [o.text for o in said if o.get("name") == "stderr"] == []
+    said = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert any(output.get("name") == "stdout" for output in said)
+    assert [output.text for output in said if output.get("name") == "stderr"] == []
+
+
+@pytest.mark.parametrize("code", ["assert 1 == 2", "import warnings; warnings.warn('careful', stacklevel=1)"])
+def test_a_failed_assertion_and_a_warning_would_be_seen(code, execute):
+    with pytest.raises(CellExecutionError):
+        execute(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_is_stored_without_what_running_it_leaves(path):
+    text = path.read_text()
+    notebook = nbformat.reads(text, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+    assert all(cell.metadata == {} for cell in notebook.cells)
+    assert notebook.metadata.keys() == {"kernelspec", "language_info"}
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert notebook.metadata.language_info == {"name": "python"}
+    assert runpy.run_path(str(TOP / "docs" / "strip.py"))["stripped"](text) == text, "run `make notebooks`"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_asserts_what_it_claims_and_names_no_folder_of_a_machine(path):
+    cells = nbformat.read(path, as_version=4).cells
+    assert any(re.search(r"^ *assert ", cell.source, re.MULTILINE) for cell in cells if cell.cell_type == "code")
+    assert not any(re.search(r"(?<![\w.])(/(home|tmp|root|work|Users)\b|[A-Z]:\\)", cell.source) for cell in cells)
+    assert f"({path.name})" in (path.parent / "README.md").read_text()
+
+
+def test_stripping_keeps_text_and_code_alone():
+    strip = runpy.run_path(str(TOP / "docs" / "strip.py"))["stripped"]
+    clean = NOTEBOOKS[0].read_text()
+    used = nbformat.reads(clean, as_version=4)
+    used.metadata["authors"] = ["somebody"]
+    used.metadata.kernelspec.name = "somebody's"
+    for cell in used.cells:
+        cell.metadata["collapsed"] = True
+        if cell.cell_type == "code":
+            cell.execution_count = 7
+            cell.outputs = [nbformat.v4.new_output("stream", text="a secret")]
+    assert strip(nbformat.writes(used)) == clean

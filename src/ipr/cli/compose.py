@@ -101,8 +101,10 @@ def configuration(command: str, *arguments: str) -> Any:
         arguments: as on the command line, without a shell's quotes: `scheme=uchida`, `seed=1`. No sweeps: write a loop.
 
     Raises:
-        InputError: an argument that cannot be read, an unknown key or choice, or a wrong type.
+        InputError: another command, an argument that cannot be read, an unknown key or choice, or a wrong type.
     """
+    if command not in ("train", "attack"):
+        raise InputError("command", command, "is not one that a configuration is made for", "choose train or attack")
     register(command)
     try:
         with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
