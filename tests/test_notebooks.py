@@ -6,6 +6,7 @@ import runpy
 import tempfile
 from pathlib import Path
 
+import matplotlib.font_manager  # noqa: F401 (makes its list of fonts now: a notebook that has to would say so)
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -26,10 +27,13 @@ def execute(monkeypatch, tmp_path, cache):
 
     It is reached over sockets in a folder (no ports), and a warning in it is an error.
     """
+    path = [str(Path(ipr.__file__).parents[1]), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     environment = {
-        "IPR_CACHE": cache, "OMP_NUM_THREADS": 1, "MPLCONFIGDIR": cache, "JUPYTER_PLATFORM_DIRS": 1,
-        "PYTHONPATH": os.pathsep.join([str(Path(ipr.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
-    }  # fmt: skip
+        "IPR_CACHE": cache,
+        "OMP_NUM_THREADS": 1,
+        "JUPYTER_PLATFORM_DIRS": 1,
+        "PYTHONPATH": os.pathsep.join(path),
+    }
     with tempfile.TemporaryDirectory(prefix="ipr-") as place:  # short: the name of a socket has at most 107 characters
         for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
             environment[name] = Path(place, name.lower())
@@ -45,6 +49,7 @@ def execute(monkeypatch, tmp_path, cache):
                 notebook,
                 kernel_name="python3",
                 timeout=LIMIT,
+                startup_timeout=LIMIT,
                 resources={"metadata": {"path": str(empty)}},
                 config=Config({"KernelManager": sockets}),
             )
