@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install quickstart test attacks bench gpu docs lint format lock clean
+.PHONY: help install quickstart test attacks bench gpu docs notebooks lint format lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ gpu: install ## epoch seconds of every scheme, then Table IV in full, 200 epochs
 
 docs: install ## the generated tables of docs/
 	$(BIN)/python docs/generate.py
+
+notebooks: install ## remove outputs from the notebooks; the tests run them
+	$(BIN)/python docs/strip.py notebooks/*.ipynb
 
 lint: install ## ruff and mypy
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """ipr: embed passports into networks, attack them, judge every outcome, report it.
 
-For one's own training loop, in plain PyTorch: `ipr.protect`, `ipr.strip`, `ipr.judge`.
+For one's own training loop, in plain PyTorch: `ipr.protect`, `ipr.strip`, `ipr.judge`. What the command line does, from
+Python: `ipr.train` and `ipr.attack` of an `ipr.configuration`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ipr.claim import Claim, Thresholds
+    from ipr.cli.compose import configuration
     from ipr.data.images import LabelledImages
     from ipr.errors import InputError
     from ipr.passport.claim import PassportClaim
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from ipr.passport.generate import image_passport, random_passport, shuffled_passport, with_energy
     from ipr.passport.layer import Branch, passport_layers
     from ipr.passport.surgery import find_layers, fold, protect, strip
+    from ipr.runs.attack import attack
+    from ipr.runs.train import train
     from ipr.signature import draw_signature, sign_loss
     from ipr.verification.claims import load_claim
     from ipr.verification.verdict import Verdict, judge
@@ -44,6 +48,9 @@ _HOMES = {
     "LabelledImages": "ipr.data.images",
     "Verdict": "ipr.verification.verdict",
     "judge": "ipr.verification.verdict",
+    "configuration": "ipr.cli.compose",
+    "train": "ipr.runs.train",
+    "attack": "ipr.runs.attack",
 }
 
 __all__ = [
@@ -55,6 +62,8 @@ __all__ = [
     "PassportClaim",
     "Thresholds",
     "Verdict",
+    "attack",
+    "configuration",
     "draw_signature",
     "find_layers",
     "fold",
@@ -68,6 +77,7 @@ __all__ = [
     "shuffled_passport",
     "sign_loss",
     "strip",
+    "train",
     "with_energy",
 ]
 

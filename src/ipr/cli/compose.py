@@ -11,9 +11,10 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import hydra
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -22,6 +23,9 @@ from omegaconf.errors import OmegaConfBaseException
 import ipr
 from ipr.errors import InputError
 from ipr.runs import config as schema
+
+if TYPE_CHECKING:
+    from ipr.runs.attack import AttackConfig
 
 EXIT_INPUT = 2
 EXIT_DEFECT = 70
@@ -105,6 +109,35 @@ def typed(config: DictConfig) -> Any:
     if missing:
         raise InputError(missing[0], "???", "must be given", f"add {missing[0]}=...")
     return OmegaConf.to_object(config)
+
+
+@overload
+def configuration(command: Literal["train"], *arguments: str) -> schema.TrainConfig: ...
+
+
+@overload
+def configuration(command: Literal["attack"], *arguments: str) -> AttackConfig: ...
+
+
+def configuration(command: str, *arguments: str) -> Any:
+    """What `ipr COMMAND ARGUMENTS` asks for, checked and typed: for `ipr.train` and `ipr.attack` in Python.
+
+    Args:
+        command: `train` or `attack`.
+        arguments: as on the command line, without a shell's quotes: `scheme=uchida`, `seed=1`. No sweeps: write a loop.
+
+    Raises:
+        InputError: another command, an argument that cannot be read, an unknown key or choice, or a wrong type.
+    """
+    if command not in ("train", "attack"):
+        raise InputError("command", command, "is not one that a configuration is made for", "choose train or attack")
+    register(command)
+    try:
+        with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
+            return typed(compose(command, list(arguments)))
+    except (HydraException, OmegaConfBaseException) as error:
+        remedy = f"`ipr {command} --help` lists keys and choices"
+        raise InputError("arguments", f"<of ipr {command}>", one_line(error), remedy) from None
 
 
 def _unknown_keys(node: DictConfig, prefix: str) -> list[tuple[str, str, list[str]]]:

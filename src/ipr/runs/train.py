@@ -158,8 +158,10 @@ def judge_with_progress(suspect: nn.Module, claim: Claim, images: LabelledImages
 
 @contextmanager
 def judging(images: LabelledImages, what: str) -> Iterator[Iterable[None]]:
-    """A progress bar on a terminal, for `judge` and `judge_claims`: one step a batch."""
-    with Progress(transient=True) as bar:
+    """A progress bar on a terminal, for `judge` and `judge_claims`: one step a batch. Nothing elsewhere: in a notebook
+    rich would warn that it wants a package of its own.
+    """
+    with Progress(transient=True, disable=not Console().is_terminal) as bar:
         yield (None for _ in bar.track(range(-(-images.labels.numel() // BATCH)), description=what))
 
 
