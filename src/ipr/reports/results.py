@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from ipr.errors import InputError
 from ipr.runs.attack import AttackRow, load_rows
+from ipr.runs.exhibit import facts_path, load_facts
 from ipr.runs.record import Record, load_record
 from ipr.runs.store import RunFolder
 from ipr.studies.columns import COLUMNS, LABELS
+from ipr.studies.facts import as_columns
 from ipr.studies.store import Plan, PlannedCell
 from ipr.verification.outcome import mark
 
@@ -32,7 +32,7 @@ class Results:
     """
 
     frame: pd.DataFrame
-    exhibits: Mapping[str, Path]
+    exhibits: Mapping[str, RunFolder]
     provenance: list[str]
 
 
@@ -47,7 +47,7 @@ def results_of(plan: Plan, runs: Path) -> Results:
         InputError: a record cannot be read.
     """
     rows: list[dict[str, Any]] = []
-    exhibits: dict[str, Path] = {}
+    exhibits: dict[str, RunFolder] = {}
     made: set[tuple[str, ...]] = set()
     for cell in plan.cells:
         if cell.word is None or cell.word.state != "done":
@@ -63,11 +63,11 @@ def results_of(plan: Plan, runs: Path) -> Results:
                 made.add((row.hardware, row.versions, row.commit))
                 rows.append(about(cell) | of_attack(row))
         else:
-            exhibits[str(cell.about["exhibit"])] = folder.path
-            for fact in read_facts(folder.path / "facts.json"):
+            exhibits[str(cell.about["exhibit"])] = folder
+            for fact in load_facts(facts_path(folder)):
                 made.add(tuple(str(fact.get(name, "")) for name in OPTIONAL))
-                rows.append(about(cell) | {name: value for name, value in fact.items() if name in COLUMNS})
-    frame = pd.DataFrame(rows, columns=[*COLUMNS, "of"])
+                rows.append(about(cell) | as_columns(str(cell.about["exhibit"]), fact))
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
     return Results(with_baselines(frame), exhibits, provenance_of(made))
 
 
@@ -133,20 +133,6 @@ def of_attack(row: AttackRow) -> dict[str, Any]:
         "share_of_training": row.share_of_training,
         "iterations": row.iterations,
     }
-
-
-def read_facts(path: Path) -> list[dict[str, Any]]:
-    """The rows of an exhibit.
-
-    Raises:
-        InputError: they cannot be read.
-    """
-    try:
-        facts: list[dict[str, Any]] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        remedy = "delete the folder; the same command shows it again"
-        raise InputError("facts", path, f"cannot be read ({error})", remedy) from error
-    return facts
 
 
 def share(part: int | None, whole: int | None) -> float | None:

@@ -10,12 +10,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ipr.reports.drawing import bars, curves
+from ipr.reports.exhibits import exhibit_pictures
 from ipr.reports.paper import paper_text
 from ipr.reports.results import results_of
 from ipr.reports.section import FILTERS, CellState, Line, Picture, Section, TableView, Value
 from ipr.reports.selection import chosen, grouped, with_energy
 from ipr.reports.statements import check
 from ipr.reports.units import label, written
+from ipr.runs.exhibit import arrays_path, facts_path, load_arrays, load_facts
+from ipr.runs.store import RunFolder
 from ipr.studies.columns import LABELS
 from ipr.studies.store import Plan
 from ipr.studies.study import FigureDrawing, Paper, TableDrawing
@@ -106,14 +109,16 @@ def picture_about(frame: pd.DataFrame) -> dict[str, frozenset[str]]:
     return {name: values for name, values in found.items() if values}
 
 
-def figure_of(drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper, exhibits: Mapping[str, Path]) -> Figure | None:
+def figure_of(
+    drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper, exhibits: Mapping[str, RunFolder]
+) -> Figure | None:
     """Draws what is there; None where nothing is."""
     if drawing.kind == "exhibit":
         if drawing.exhibit not in exhibits:
             return None
-        from ipr.reports.exhibits import pictures_of
-
-        return pictures_of(drawing.exhibit, exhibits[drawing.exhibit]).get(drawing.name)
+        folder = exhibits[drawing.exhibit]
+        arrays, facts = load_arrays(arrays_path(folder)), load_facts(facts_path(folder))
+        return exhibit_pictures(drawing.exhibit, arrays, facts)[drawing.name]
     found = chosen(frame, drawing.where)
     found = found[found[list(drawing.values.values())].notna().any(axis=1)]
     if drawing.x:

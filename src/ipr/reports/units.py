@@ -18,6 +18,7 @@ PLAIN = {
     "gamma": 4,
     "change": 3,
     "value": 3,
+    "index": 0,
 }
 """Columns that are not fractions, with their digits; all others are written in %, with one."""
 

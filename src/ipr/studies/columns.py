@@ -11,7 +11,7 @@ LABELS = {
     "attack": "as of `attack=`; none for a training",
     "exhibit": "as of `exhibit=`; none elsewhere",
     "what": "which of an exhibit's rows: a scheme, a layer, a kind of passport, ...",
-    "phase": "training or inference (timing); before or after fine-tuning (watermark_distributions)",
+    "phase": "of an exhibit: training or inference, before or after fine-tuning, weights, scales or shifts",
     "seed": "of the run",
     "energy": "|S| of the passports, where a scale varies it: a number, or `as published`",
     "whose": "genuine or forged: whose claim was judged",
