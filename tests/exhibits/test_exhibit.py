@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ipr.errors import InputError
+from ipr.reports.exhibits import exhibit_pictures, pictures_of
 from ipr.runs.exhibit import exhibit, load_arrays, load_facts
 from ipr.runs.train import train
 
@@ -82,3 +83,13 @@ def test_what_cannot_be_read_back_says_what_to_do(tmp_path):
     for load, name in ((load_facts, "facts.json"), (load_arrays, "arrays.safetensors"), (load_facts, "missing")):
         with pytest.raises(InputError, match="delete the folder"):
             load(tmp_path / name)
+
+
+def test_what_is_kept_is_drawn_as_what_was_computed(exhibit_for):
+    run = exhibit(exhibit_for("scheme=passport_v1", "exhibit=distributions", "trainer.max_epochs=1"))
+    ((stem, drawn),) = pictures_of("distributions", run.folder.path).items()
+    ((same, fresh),) = exhibit_pictures("distributions", run.arrays, run.facts).items()
+    assert stem == same == "figure_10"
+    for one, other in zip(drawn.axes, fresh.axes, strict=True):
+        assert one.get_title() == other.get_title()
+        assert one.patches[0].get_data().values.tolist() == other.patches[0].get_data().values.tolist()

@@ -42,8 +42,8 @@ class PassportKinds(Exhibit):
     Arrays: `KIND_LAYER` uint8 (up to 4, H, W), the first channels, each scaled to 0..255; `image_input` uint8
     (1, H, W, channels); `shuffled_input` (layers, H, W, channels), the image that was drawn at each layer.
     Facts: a row by `kind` and `layer` with `mean`, `std` and `zeros` (the share of zeros) of P_gamma, and `energy`,
-    |S| as published; a row by `kind` with `images` (N), `layers` (L) and `combinations` for each of P_gamma and P_beta:
-    N^L for shuffled ones, 1 for a fixed image, None for random ones.
+    |S| as published; a row by `kind` with `images` (N), `passport_layers` (L) and `combinations` for each of P_gamma
+    and P_beta: N^L for shuffled ones, 1 for a fixed image, None for random ones.
     """
 
     source = "Figures 6 and 7"
@@ -75,5 +75,5 @@ class PassportKinds(Exhibit):
                 drawn = [(maps[name] == passport[name][0]).flatten(1).all(1).int().argmax() for name in passport]
                 arrays["shuffled_input"] = pixels[torch.stack(drawn)]
             combinations = {"random": None, "image": half, "shuffled": half ** len(layers)}[kind]
-            facts.append({"kind": kind, "images": half, "layers": len(layers), "combinations": combinations})
+            facts.append({"kind": kind, "images": half, "passport_layers": len(layers), "combinations": combinations})
         return Shown(arrays, facts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from ipr.exhibits.base import Fact
 from ipr.reports.figures import COLOURS
+from ipr.runs.exhibit import arrays_path, facts_path, load_arrays, load_facts
+from ipr.runs.store import RunFolder
 
 Arrays = Mapping[str, Tensor]
 
@@ -33,6 +36,20 @@ def exhibit_pictures(name: str, arrays: Arrays, facts: Sequence[Fact]) -> dict[s
         facts: its facts.
     """
     return {stem: draw(arrays, facts) for stem, draw in _DRAWN.get(name, {}).items()}
+
+
+def pictures_of(name: str, folder: Path) -> dict[str, Figure]:
+    """What a kept exhibit has to draw: stem of a file -> figure.
+
+    Args:
+        name: of the exhibit.
+        folder: `runs/exhibit/<key>`.
+
+    Raises:
+        InputError: what it keeps cannot be read.
+    """
+    kept = RunFolder(folder)
+    return exhibit_pictures(name, load_arrays(arrays_path(kept)), load_facts(facts_path(kept)))
 
 
 def watermark_figure(arrays: Arrays, facts: Sequence[Fact]) -> Figure:
