@@ -25,7 +25,8 @@ ERRORS = "import warnings\nwarnings.simplefilter('error')"
 def execute(monkeypatch, tmp_path, cache):
     """Runs a notebook in an empty folder, in a kernel of this Python that reads no configuration of the user's.
 
-    It is reached over sockets in a folder (no ports), and a warning in it is an error.
+    It is reached over sockets in a folder; the one port that ipykernel opens for itself is on 127.0.0.1. A warning in
+    it is an error.
     """
     path = [str(Path(ipr.__file__).parents[1]), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     environment = {
