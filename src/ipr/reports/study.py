@@ -10,14 +10,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ipr.reports.drawing import bars, curves
-from ipr.reports.exhibits import exhibit_pictures
+from ipr.reports.exhibits import pictures_of
 from ipr.reports.paper import paper_text
 from ipr.reports.results import results_of
 from ipr.reports.section import FILTERS, CellState, Line, Picture, Section, TableView, Value
 from ipr.reports.selection import chosen, grouped, with_energy
 from ipr.reports.statements import check
 from ipr.reports.units import label, written
-from ipr.runs.exhibit import arrays_path, facts_path, load_arrays, load_facts
 from ipr.runs.store import RunFolder
 from ipr.studies.columns import LABELS
 from ipr.studies.store import Plan
@@ -116,9 +115,7 @@ def figure_of(
     if drawing.kind == "exhibit":
         if drawing.exhibit not in exhibits:
             return None
-        folder = exhibits[drawing.exhibit]
-        arrays, facts = load_arrays(arrays_path(folder)), load_facts(facts_path(folder))
-        return exhibit_pictures(drawing.exhibit, arrays, facts)[drawing.name]
+        return pictures_of(drawing.exhibit, exhibits[drawing.exhibit].path)[drawing.name]
     found = chosen(frame, drawing.where)
     found = found[found[list(drawing.values.values())].notna().any(axis=1)]
     if drawing.x:
