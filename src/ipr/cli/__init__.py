@@ -11,6 +11,7 @@ from importlib import import_module
 COMMANDS = {
     "train": "embed a scheme into a network, judge it and record it",
     "attack": "attack a trained run and judge what becomes of it",
+    "exhibit": "show what is inside a trained run: distributions, convergence, time",
     "reproduce": "run the paper's tables and figures, as far as they are missing, and report them",
     "verify": "judge a claim on a suspect's weights",
     "report": "tables and figures from the records of finished runs",

@@ -82,7 +82,7 @@ def register(command: str = "train") -> None:
         for name, exhibit in EXHIBITS.items():
             store.store(group="schema/exhibit", name=name, node=exhibit)
     store.repo.pop("study", None)  # a group of `ipr train` and `ipr attack`, a plain key of the others
-    for study in sweeps() if command in ("train", "attack") else ():
+    for study in sweeps() if command in ("train", "attack", "exhibit") else ():
         store.store(group="study", name=study.stem, node=OmegaConf.load(study), package="_global_")
 
 

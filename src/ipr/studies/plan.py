@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
 from ipr.errors import InputError
+from ipr.runs.config import SECRETS
+from ipr.runs.store import secret_digest
 from ipr.studies.scale import DataScale, Scale
 from ipr.studies.study import Study, Sweep
 
@@ -38,7 +40,9 @@ class Cell:
 
     def __post_init__(self) -> None:
         facts = [str(self.about[key]) for key in NAMED if self.about.get(key) is not None]
-        canonical = json.dumps([self.choices, self.values, *self.changes], sort_keys=True)
+        values = {key: secret_digest(str(v)) if key in SECRET else v for key, v in self.values.items()}
+        changes = [_masked(change, lambda secret: secret_digest(secret) or "") for change in self.changes]
+        canonical = json.dumps([self.choices, values, *changes], sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
         object.__setattr__(self, "name", "-".join([*facts, f"s{self.about['seed']}", digest]))
 
@@ -53,11 +57,11 @@ class Cell:
 
     @property
     def command(self) -> str:
-        """How to run it alone, for a cell without an exhibit."""
-        verb = {"attack": "attack", "exhibit": "reproduce"}.get(self.wave, "train")
+        """How to run it alone; secrets are left out."""
+        verb = self.wave if self.wave in ("attack", "exhibit") else "train"
         parts = [f"{group}={option}" for group, option in self.choices.items()]
-        parts += [f"{key}={_written(value)}" for key, value in self.values.items()]
-        return " ".join(["ipr", verb, *map(shlex.quote, [*parts, *self.changes])])
+        parts += [f"{k}={'<secret>' if k in SECRET else _written(v)}" for k, v in self.values.items()]
+        return " ".join(["ipr", verb, *map(shlex.quote, [*parts, *map(without_secret, self.changes)])])
 
     def node(self) -> dict[str, Any]:
         """The cell as a Hydra configuration to be merged into the root."""
@@ -70,6 +74,19 @@ class Cell:
                 place = place.setdefault(parent, {})
             place[last] = value
         return node
+
+
+SECRET = tuple(f"{group}.{name}" for group, name in SECRETS)
+
+
+def without_secret(change: str) -> str:
+    """A key that was set on the command line, fit to be shown."""
+    return _masked(change, lambda secret: "<secret>")
+
+
+def _masked(change: str, mask: Callable[[str], str]) -> str:
+    key, equals, value = change.partition("=")
+    return f"{key}={mask(value)}" if equals and key.lstrip("+") in SECRET else change
 
 
 NAMED = ("exhibit", "attack", "scheme", "model", "norm", "dataset", "transfer")

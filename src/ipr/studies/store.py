@@ -11,7 +11,7 @@ from typing import Any
 from ipr.errors import InputError
 from ipr.runs.cells import CellWord, read_word
 from ipr.runs.store import write_atomically
-from ipr.studies.plan import Cell
+from ipr.studies.plan import Cell, without_secret
 from ipr.studies.study import Study, load_study
 
 SCHEMA_VERSION = 1
@@ -81,7 +81,7 @@ def write_plan(
         "study": str(path),
         "scale": scale,
         "what": what,
-        "changes": list(changes),
+        "changes": [without_secret(change) for change in changes],
         "datasets": dict(datasets),
         "cells": planned,
     }

@@ -1,0 +1,27 @@
+"""`ipr exhibit`."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from ipr.cli import loading
+from ipr.runs.exhibit import ExhibitConfig
+
+
+def execute(config: ExhibitConfig) -> int:
+    """Finds or makes the run, shows the exhibit, draws it into its folder, and says where it is."""
+    with loading():
+        from ipr.reports.exhibits import exhibit_pictures
+        from ipr.reports.svg import svg_file
+        from ipr.runs.exhibit import exhibit
+        from ipr.runs.store import write_atomically
+
+    run, console = exhibit(config), Console()
+    assert config.exhibit is not None  # `exhibit` refuses to go without
+    for name, figure in exhibit_pictures(config.exhibit.name, run.arrays, run.facts).items():
+        write_atomically(run.folder.path / f"{name}.svg", svg_file(figure))
+    console.print(f"{'found' if run.found else 'made'}: {run.folder.path}", highlight=False, soft_wrap=True)
+    for path in sorted(run.folder.path.glob("*.svg")):
+        console.print(f"drawn: {path}", highlight=False, soft_wrap=True)
+    console.print(f"{len(run.facts)} facts: {run.folder.path / 'facts.json'}", highlight=False, soft_wrap=True)
+    return 0

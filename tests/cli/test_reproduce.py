@@ -1,0 +1,184 @@
+"""`ipr reproduce` and the report of studies, from the command line to the page."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ipr.cli.compose import papers
+from ipr.cli.reproduce import split
+from ipr.runs.cells import CellWord, leave_word, read_word
+from ipr.studies.study import load_study
+
+TINY = [
+    "logger=csv", "model.width=0.0625", "trainer.max_epochs=1", "dataset.limit_train=64", "dataset.limit_test=20",
+    "optimizer.batch_size=32", "trainer.progress_bar=false",
+]  # fmt: skip
+
+
+def words(scale="smoke"):
+    return {p.stem: json.loads(p.read_text()) for p in Path(f"runs/studies/{scale}/cells").glob("*.json")}
+
+
+def own_study(place, **changes):
+    study = {
+        "title": "Mine", "question": "Is it found?", "source": "here",
+        "sweeps": [{"scheme": ["passport_v1", "uchida"]}],
+        "statements": [{"name": "bits_are_there", "says": "All.", "value": "mark", "at_least": 1.0}],
+        "tables": [{"name": "mine", "caption": "c", "rows": ["scheme"], "values": {"bits": "mark"}}],
+    }  # fmt: skip
+    path = place / "mine.yaml"
+    path.write_text(yaml.safe_dump({**study, **changes}))
+    return path
+
+
+def test_all_studies_at_smoke_scale(ipr):
+    """Every cell of every table and figure runs, every statement is judged, and all of it is on one page."""
+    outcome = ipr("reproduce", "study=all", "scale=smoke", "logger=csv")
+    assert outcome.code == 0, outcome.err
+    planned = {
+        cell["name"] for p in Path("runs/studies/smoke").glob("*.json") for cell in json.loads(p.read_text())["cells"]
+    }
+    assert {name for name, word in words().items() if word["state"] == "done"} == planned
+    assert len(planned) > 50
+    report = Path("runs/report/studies-smoke")
+    page = (report / "index.html").read_text()
+    for name, path in papers().items():
+        study = load_study(path)
+        assert study.title.split(":")[0] in page
+        for statement in study.statements:
+            assert statement.name in page
+        for figure in study.figures:
+            for suffix in ("svg", "png"):
+                assert list(report.glob(f"{figure.name}*.{suffix}")), f"{name} draws no {figure.name}.{suffix}"
+        for table in study.tables:
+            for suffix in ("md", "csv", "tex"):
+                assert list(report.glob(f"{table.name}*.{suffix}")), f"{name} has no {table.name}.{suffix}"
+    assert "none of the runs that it is about is finished" not in page
+    # asked again, everything is found; a part of it can be reported alone
+    trained = {p: p.stat().st_mtime_ns for p in Path("runs").glob("*/*/metrics*.csv")}
+    again = ipr("reproduce", "study=table_06,figure_09", "scale=smoke", "logger=csv")
+    assert again.code == 0
+    assert "made in" not in again.out
+    assert {p: p.stat().st_mtime_ns for p in Path("runs").glob("*/*/metrics*.csv")} == trained
+    alone = ipr("report", "study=figure_11", "out=alone")
+    assert alone.code == 0
+    assert Path("alone/figure_11.svg").exists()
+    assert not Path("alone/table_06.md").exists()
+
+
+def test_a_failed_cell_is_shown_with_its_reason_and_the_rest_go_on(ipr, tmp_path):
+    study = own_study(
+        tmp_path,
+        sweeps=[
+            {"scheme": ["passport_v1"], "set": {"scheme.signature": "far too long a text" * 20}},
+            {"scheme": ["uchida"]},
+        ],
+    )
+    outcome = ipr("reproduce", f"study={study}", *TINY, "scheme.signature=null")
+    assert outcome.code == 0, outcome.err  # what is set on the command line is set for all
+    outcome = ipr("reproduce", f"study={study}", *TINY)
+    assert outcome.code == 1
+    assert "Traceback" not in outcome.err
+    states = {name.split("-")[0]: word for name, word in words().items() if word["state"] != "done"}
+    assert states.keys() == {"passport_v1"}
+    assert "shorten it" in states["passport_v1"]["reason"]
+    assert "failed: passport_v1" in outcome.out
+    page = Path("runs/report/mine-smoke/index.html").read_text()
+    assert "shorten it" in page
+    assert "far too long" not in page  # a signature is a secret
+    found = Path("runs/report/mine-smoke/mine.md").read_text()
+    assert "Uchida" in found
+
+
+def test_a_report_is_written_while_cells_are_still_running(ipr, tmp_path):
+    study = own_study(tmp_path, sweeps=[{"scheme": ["uchida", "passport_v1"]}])
+    assert ipr("reproduce", f"study={study}", *TINY).code == 0
+    (name,) = (n for n in words() if n.startswith("uchida"))
+    leave_word(Path("runs/studies/smoke"), CellWord(name, "running"))
+    outcome = ipr("report", "study=mine", "scale=smoke")
+    assert outcome.code == 0, outcome.err
+    page = Path("runs/report/mine-smoke/index.html").read_text()
+    assert re.search(r"running", page)
+    assert "Uchida" not in Path("runs/report/mine-smoke/mine.md").read_text()
+
+
+def test_jobs_go_where_the_launcher_sends_them(ipr, tmp_path):
+    """Two processes of joblib: each cell is done once, and its word is there for the one that asked."""
+    study = own_study(tmp_path)
+    outcome = ipr("reproduce", f"study={study}", *TINY, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    assert outcome.code == 0, outcome.err
+    assert {word["state"] for word in words().values()} == {"done"}
+    assert len(words()) == 2
+
+
+def test_a_dry_run_lists_cells_and_leaves_nothing(ipr):
+    outcome = ipr("reproduce", "study=table_06", "scale=smoke", "dry=true")
+    assert outcome.code == 0
+    assert "missing" in outcome.out
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["study=table_99"], ["study=table_99", "is unknown", "table_01"]),
+        (["study=nothing.yaml"], ["nothing.yaml", "cannot be read"]),
+        (["study=table_06", "scale=huge"], ["scale=huge", "cpu, paper, smoke"]),
+        (["study=table_06", "scale.seed=1"], ["seed", "seeds"]),
+        (["study=table_06", "trainer.epochs=1"], ["trainer.epochs", "max_epochs"]),
+        (["study=table_06", "trainer.precision=8"], ["trainer.precision=8", "bf16-mixed"]),
+        (["study=table_06", "scale=cpu"], ["dataset.root", "no images of cifar10"]),
+        (["study=table_06", "scale=cpu", "images=/nowhere"], ["/nowhere", "no images of cifar10"]),
+        (["study=table_06", "hydra/launcher=nothing"], ["hydra/launcher=nothing", "joblib"]),
+        ([], ["study", "must be given"]),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_planned(ipr, arguments, words):
+    outcome = ipr("reproduce", *arguments)
+    assert outcome.code == 2
+    (line,) = outcome.err.strip().splitlines()
+    assert line.startswith("ipr: error: ")
+    for word in words:
+        assert word in line
+    assert not Path("runs/studies").exists()
+
+
+def test_report_of_studies_that_were_not_run(ipr):
+    for arguments in (["study=table_06"], ["study=all", "scale=cpu"], ["study=all", "tag=x"]):
+        outcome = ipr("report", *arguments)
+        assert outcome.code == 2
+        assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_keys_of_the_command_are_told_from_those_of_the_jobs():
+    own, passed = split(
+        ["study=a", "scale.seeds=[0]", "paths.runs=x", "logger=csv", "hydra/launcher=joblib", "--cfg", "+a.b=1"]
+    )
+    assert own == ["study=a", "scale.seeds=[0]", "paths.runs=x", "--cfg"]
+    assert passed == ["paths.runs=x", "logger=csv", "hydra/launcher=joblib", "+a.b=1"]
+
+
+def test_words_that_cannot_be_read_are_none(tmp_path):
+    leave_word(tmp_path, CellWord("one", "done", "train/x"))
+    assert read_word(tmp_path, "one").run == "train/x"
+    (tmp_path / "cells" / "one.json").write_text("{")
+    assert read_word(tmp_path, "one") is None
+    assert read_word(tmp_path, "two") is None
+
+
+def test_an_exhibit_alone(ipr):
+    asked = ["exhibit=distributions", "scheme=passport_v1", "passport=random", *TINY]
+    outcome = ipr("exhibit", *asked)
+    assert outcome.code == 0, outcome.err
+    (folder,) = Path("runs/exhibit").iterdir()
+    assert (folder / "figure_10.svg").exists()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert "found" in ipr("exhibit", *asked).out
+    for wrong, named in (([], "exhibit"), (["exhibit=distributions", "scheme=uchida"], "exhibit=distributions")):
+        refused = ipr("exhibit", *wrong)
+        assert refused.code == 2
+        assert named in refused.err
+        assert len(refused.err.strip().splitlines()) == 1

@@ -1,0 +1,172 @@
+"""From studies and scales to cells, and what a study or scale that does not fit gets."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from ipr.cli.compose import papers, shipped
+from ipr.errors import InputError
+from ipr.studies.plan import WAVES, plan, with_changes
+from ipr.studies.scale import DataScale, ModelScale, Scale
+from ipr.studies.study import Study, Sweep, load_as, load_study
+
+SCALE = Scale(
+    what="small",
+    seeds=[3, 4],
+    models={"alexnet": ModelScale({"model.width": 0.5}), "resnet18": ModelScale(seeds=[9], attacks=["prune"])},
+    datasets={
+        "cifar10": DataScale("digits", limit_train=100),
+        "cifar100": DataScale("digits_parity", limit_test=20, victims=False),
+    },
+    set={"trainer.max_epochs": 2, "attack_epochs": 1},
+    attacks={"prune": {"rates": [0.5]}},
+)
+
+
+def study(*sweeps):
+    return Study("t", "q", "s", list(sweeps), [], name="mine")
+
+
+def test_the_issue_names_these_tables_and_figures():
+    tables = {f"table_{n:02d}" for n in (1, 2, 5, 6, 7, 8, 9, 10, 11)}
+    figures = {f"figure_{n:02d}" for n in (2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16)}
+    assert papers().keys() == tables | figures
+
+
+@pytest.mark.parametrize("path", papers().values(), ids=papers().keys())
+def test_every_study_says_what_it_asks_draws_and_claims(path):
+    found = load_study(path)
+    assert found.title.split(":")[0].split()[0] in ("Table", "Figure")
+    assert found.question.endswith("?")
+    assert found.source
+    assert found.statements
+    assert found.tables or found.figures
+    names = [s.name for s in found.statements]
+    assert len(set(names)) == len(names)
+    for name in ("smoke", "cpu", "paper"):
+        scale = load_as(shipped("conf") / "scale" / f"{name}.yaml", Scale, {})
+        assert scale.name == name
+        assert plan(found, scale), f"{found.name} has no cell at {name}"
+
+
+def test_a_sweep_is_every_combination_once_and_trainings_come_first():
+    sweeps = [
+        Sweep(scheme=["passport_v1"], attack=["prune"]),
+        Sweep(scheme=["baseline"], norm=["bn", "gn"]),
+        Sweep(scheme=["passport_v1", "uchida"]),
+        Sweep(scheme=["uchida"]),
+    ]
+    cells = plan(study(*sweeps), SCALE)
+    found = [(c.wave, c.about["scheme"], c.about.get("norm"), c.about["seed"]) for c in cells]
+    assert found == [
+        ("baseline", "baseline", "bn", 3), ("baseline", "baseline", "bn", 4),
+        ("baseline", "baseline", "gn", 3), ("baseline", "baseline", "gn", 4),
+        ("victim", "passport_v1", None, 3), ("victim", "passport_v1", None, 4),
+        ("victim", "uchida", None, 3), ("victim", "uchida", None, 4),
+        ("attack", "passport_v1", None, 3), ("attack", "passport_v1", None, 4),
+    ]  # fmt: skip
+    assert [WAVES.index(c.wave) for c in cells] == sorted(WAVES.index(c.wave) for c in cells)
+    assert len({c.name for c in cells}) == len(cells)
+    attacked = cells[-1]
+    assert attacked.values["attack.rates"] == [0.5]
+    assert attacked.values["attack_epochs"] == 1
+    assert "attack_epochs" not in cells[0].values
+    assert attacked.command == (
+        "ipr attack scheme=passport_v1 model=alexnet dataset=digits attack=prune trainer.max_epochs=2 attack_epochs=1 "
+        "model.width=0.5 dataset.limit_train=100 seed=4 'attack.rates=[0.5]'"
+    )
+
+
+def test_a_scale_leaves_out_what_it_does_not_hold():
+    sweep = Sweep(
+        scheme=["passport_v1"], model=["alexnet", "resnet18", "resnet50"],
+        dataset=["cifar10", "cifar100", "caltech101"],
+        attack=["finetune", "prune"], transfer=["cifar10", "cifar100", "caltech101"],
+    )  # fmt: skip
+    cells = plan(study(sweep), SCALE)
+    assert {(c.about["model"], c.about["dataset"], c.about["attack"], c.about["transfer"]) for c in cells} == {
+        ("alexnet", "cifar10", "finetune", "cifar100"), ("alexnet", "cifar10", "prune", "cifar100"),
+        ("resnet18", "cifar10", "prune", "cifar100"),
+    }  # fmt: skip
+    assert {c.about["seed"] for c in cells if c.about["model"] == "resnet18"} == {9}
+    assert cells[0].choices["dataset@transfer"] == "digits_parity"
+    assert cells[0].values["transfer.limit_test"] == 20
+    assert not plan(study(sweep), replace(SCALE, models={"resnet18": ModelScale(transfer=False)}))
+
+
+def test_energies_vary_for_passports_alone_and_exhibits_take_one_seed():
+    scale = replace(SCALE, energies=[3.0, None])
+    cells = plan(study(Sweep(scheme=["passport_v1", "uchida"])), scale)
+    assert [(c.about["scheme"], c.about.get("energy"), c.values.get("passport.energy", "-")) for c in cells] == [
+        ("passport_v1", 3.0, 3.0), ("passport_v1", "as published", None),
+        ("passport_v1", 3.0, 3.0), ("passport_v1", "as published", None),
+        ("uchida", None, "-"), ("uchida", None, "-"),
+    ]  # fmt: skip
+    shown = plan(study(Sweep(scheme=["uchida"], exhibit=["trigger_images"])), SCALE)
+    assert [c.about["seed"] for c in shown] == [3]
+    assert shown[0].wave == "exhibit"
+
+
+def test_a_change_beside_the_scale_is_part_of_what_a_cell_is():
+    cells = plan(study(Sweep(scheme=["uchida"])), SCALE)
+    changed = with_changes(cells, ["model.norm=gn"])
+    assert {c.name for c in cells}.isdisjoint(c.name for c in changed)
+    assert changed[0].command.endswith(" model.norm=gn")
+
+
+def test_no_secret_is_in_a_cells_name_or_command():
+    own = plan(study(Sweep(scheme=["uchida"], set={"scheme.signature": "mine alone"})), SCALE)
+    asked = with_changes(
+        plan(study(Sweep(scheme=["uchida"])), SCALE), ["passport.key=mine alone", "+scheme.signature=x"]
+    )
+    other = with_changes(plan(study(Sweep(scheme=["uchida"])), SCALE), ["passport.key=another", "+scheme.signature=x"])
+    for cell in (*own, *asked):
+        assert "mine" not in cell.command + cell.name
+        assert "<secret>" in cell.command
+    assert {c.name for c in asked}.isdisjoint(c.name for c in other)
+    digest = hashlib.sha256(json.dumps([own[0].choices, own[0].values], sort_keys=True).encode()).hexdigest()[:8]
+    assert not own[0].name.endswith(digest)  # which a guess could be tried on quickly
+
+
+def test_a_node_is_what_hydra_merges_into_the_root():
+    cell = plan(study(Sweep(scheme=["uchida"], set={"scheme.bits": 8})), SCALE)[0]
+    node = cell.node()
+    assert node["defaults"] == [
+        {"override /scheme": "uchida"}, {"override /model": "alexnet"}, {"override /dataset": "digits"}, "_self_",
+    ]  # fmt: skip
+    assert node["scheme"] == {"bits": 8}
+    assert node["dataset"] == {"limit_train": 100}
+    assert node["trainer"] == {"max_epochs": 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"titel": "x"}, "titel"),
+        ({"sweeps": "x"}, "sweeps"),
+        ({"statements": [{"name": "a", "says": "b", "value": "nothing", "at_least": 1}]}, "nothing"),
+        ({"statements": [{"name": "a", "says": "b", "value": "mark"}]}, "has no bound"),
+        ({"paper": {"columns": ["mark", "scheme"], "rows": [[1]]}}, "is not a row"),
+        ({"figures": [{"name": "a", "caption": "b", "kind": "pie"}]}, "pie"),
+    ],
+)
+def test_a_study_that_does_not_fit_is_refused_in_one_line(tmp_path, change, words):
+    good = {"title": "t", "question": "q?", "source": "s", "sweeps": [{"scheme": ["uchida"]}], "statements": []}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(good))
+    assert load_study(path).name == "mine"
+    path.write_text(yaml.safe_dump({**good, **change}))
+    with pytest.raises(InputError, match=words) as refused:
+        load_study(path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_study_file_is_data_and_never_executed(tmp_path):
+    path = tmp_path / "evil.yaml"
+    path.write_text(f"!!python/object/apply:os.system ['touch {tmp_path}/done']\n")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_study(path)
+    assert not (tmp_path / "done").exists()
