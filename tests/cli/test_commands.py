@@ -82,7 +82,7 @@ def test_a_sweep_runs_every_job_and_its_report_has_a_row_each(ipr, tiny):
     rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
     assert [row.split(" | ")[0].strip("| ") for row in rows] == ["baseline", "passport_v1", "passport_v3"]
     assert all("| 2 |" in row for row in rows)
-    for name in ("accuracy.png", "accuracy.svg", "records.csv"):
+    for name in ("accuracy.png", "accuracy.svg", "records.csv", "runs.md", "runs.csv", "runs.tex", "index.html"):
         assert (Path("runs/report/mine") / name).stat().st_size > 0
     with Image.open("runs/report/mine/accuracy.png") as picture:
         assert picture.width > 300

@@ -29,6 +29,16 @@ def markdown(frame: pd.DataFrame) -> str:
 
 
 def _table(setting: dict[str, Any], part: pd.DataFrame) -> str:
+    lines = [title_of(setting, part), "", "| " + " | ".join(HEADER) + " |", "|---" * len(HEADER) + "|"]
+    lines += ["| " + " | ".join(cells_of(row, seeds)) + " |" for row, seeds in rows(part)]
+    machines = "; ".join(sorted(set(part["hardware"])))
+    software = "; ".join(sorted(set(part["versions"])))
+    total = part["train_seconds"].sum() / 60
+    return "\n".join([*lines, "", f"{machines}; {software}; {total:.1f} minutes of training in all."])
+
+
+def title_of(setting: dict[str, Any], part: pd.DataFrame) -> str:
+    """What a table holds fixed, in a sentence."""
     forged = part["forged"].dropna()
     title = (
         f"{setting['model']} at width {setting['width']:g} on {setting['dataset']} ({setting['train_images']} training "
@@ -37,15 +47,11 @@ def _table(setting: dict[str, Any], part: pd.DataFrame) -> str:
     )
     if not forged.empty:
         title += f"; {int(forged.max())} forged passports each"
-    lines = [title + ".", "", "| " + " | ".join(HEADER) + " |", "|---" * len(HEADER) + "|"]
-    lines += ["| " + " | ".join(_row(row, seeds)) + " |" for row, seeds in rows(part)]
-    machines = "; ".join(sorted(set(part["hardware"])))
-    software = "; ".join(sorted(set(part["versions"])))
-    total = part["train_seconds"].sum() / 60
-    return "\n".join([*lines, "", f"{machines}; {software}; {total:.1f} minutes of training in all."])
+    return title + "."
 
 
-def _row(row: dict[str, Any], seeds: pd.DataFrame) -> list[str]:
+def cells_of(row: dict[str, Any], seeds: pd.DataFrame) -> list[str]:
+    """The cells of one row, under `HEADER`: means and spread over its seeds."""
     if row["scheme"] == "baseline":
         accuracy = mean_and_spread(seeds["accuracy_without"])
         return ["baseline", row["norm"], "", str(len(seeds)), accuracy, "", "", "", "", "", ""]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ipr.attacks import ATTACKS
-from ipr.reports.attacks import attack_settings
 from ipr.reports.summary import mean_and_spread
 from ipr.runs.attack import AttackRow
 from ipr.schemes import SCHEMES
@@ -14,27 +13,19 @@ from ipr.verification.outcome import mark
 HEADER = ("attack", "scheme", "point", "n", "accuracy", "points lost", "least; most lost", "mark read", "succeeded")
 
 
-def points_markdown(rows: Sequence[AttackRow]) -> str:
-    """A table for each setting, a line for each attack, scheme and point; the forged passports of `fake1` are one line.
+def point_lines(rows: Sequence[AttackRow]) -> Iterator[tuple[AttackRow, list[str]]]:
+    """A line for each attack, scheme and point of one setting; the forged passports of `fake1` are one line.
 
     Accuracies in %; `points lost` is the accuracy before less that after; `mark read` is the least and the most of the
     claimed bits, or trigger images, that was read.
+
+    Yields:
+        A row that stands for the line, and its cells under `HEADER`.
     """
-    return "\n\n".join(_table(same) for same in attack_settings(rows))
-
-
-def _table(rows: Sequence[AttackRow]) -> str:
     groups: dict[tuple[int, int, str], list[AttackRow]] = {}
     for row in rows:
         point = "all" if row.attack == "fake1" else row.point
         groups.setdefault((list(ATTACKS).index(row.attack), list(SCHEMES).index(row.scheme), point), []).append(row)
-    first = rows[0]
-    lines = [
-        f"{first.model} at width {first.width:g} on {first.dataset}, {first.victim_epochs} epochs:",
-        "",
-        "| " + " | ".join(HEADER) + " |",
-        "|---" * len(HEADER) + "|",
-    ]
     for (_, _, point), same in sorted(groups.items(), key=lambda group: group[0]):
         lost = [row.accuracy_before - row.accuracy_after for row in same]
         marks = [mark(row) for row in same]
@@ -49,8 +40,7 @@ def _table(rows: Sequence[AttackRow]) -> str:
             _counted(same, min(marks), max(marks)),
             f"{sum(row.attack_succeeded for row in same)}",
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        yield same[0], cells
 
 
 def _counted(rows: Sequence[AttackRow], least: float, most: float) -> str:

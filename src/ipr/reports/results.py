@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,9 +161,9 @@ def with_baselines(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def provenance_of(made: set[tuple[str, ...]]) -> list[str]:
+def provenance_of(made: Iterable[tuple[str, ...]]) -> list[str]:
     """Hardware, versions and commits of runs, each combination of the first two once."""
     commits: dict[tuple[str, str], list[str]] = {}
-    for hardware, versions, commit in sorted(made):
+    for hardware, versions, commit in sorted(set(made)):
         commits.setdefault((hardware, versions), []).append(commit or "unknown")
     return [f"{hardware}; {versions}; commit {', '.join(of)}" for (hardware, versions), of in commits.items()]

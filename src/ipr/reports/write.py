@@ -1,4 +1,4 @@
-"""A report in a folder: the tables as Markdown and CSV, the figures as PNG and SVG."""
+"""The report of a folder of runs, whatever made them: tables, figures and a page."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from ipr.errors import InputError
-from ipr.reports.attacks import attack_markdown, attack_settings
-from ipr.reports.figures import accuracy_figure, energy_figure, forgery_figure
+from ipr.reports.attacks import attack_markdown
+from ipr.reports.files import write_sections
 from ipr.reports.markdown import markdown
-from ipr.reports.points import points_markdown
-from ipr.reports.summary import records_frame, setting_of, tables
+from ipr.reports.records import attacks_section, trainings_section
+from ipr.reports.summary import records_frame, setting_of
 from ipr.runs.attack import find_rows
 from ipr.runs.record import find_records
 
@@ -59,26 +58,12 @@ def write_report(runs: Path, tag: str | None, out: Path) -> Report:
         frame.to_csv(files[1], index=False)
         if attacked:
             attacks = attack_markdown(attacked)
-            files += [out / "attacks.md", out / "attacks.csv", out / "points.md"]
+            files += [out / "attacks.md", out / "attacks.csv"]
             files[2].write_text(attacks + "\n")
-            files[4].write_text(points_markdown(attacked) + "\n")
             pd.DataFrame([asdict(row) for row in attacked]).to_csv(files[3], index=False)
             table += "\n\n" + attacks
-        figures: dict[str, Figure | None] = {}
-        parts = tables(frame)
-        for number, (setting, part) in enumerate(parts, 1):
-            title = f"{setting['model']}, width {setting['width']:g}, {setting['dataset']}, {setting['epochs']} epochs"
-            end = f"-{number}" if len(parts) > 1 else ""
-            figures |= {f"accuracy{end}": accuracy_figure(part, title), f"energy{end}": energy_figure(part, title)}
-        for number, same in enumerate(attack_settings(attacked), 1):
-            title = f"{same[0].model}, width {same[0].width:g}, {same[0].dataset}, {same[0].victim_epochs} epochs"
-            figures[f"forgeries-{number}" if number > 1 else "forgeries"] = forgery_figure(same, title)
-        for stem, figure in figures.items():
-            if figure is None:
-                continue
-            for suffix in ("png", "svg"):
-                files.append(out / f"{stem}.{suffix}")
-                figure.savefig(files[-1], dpi=150)
     except OSError as error:
         raise InputError("out", out, f"cannot be written ({error.strerror})", "choose another folder") from error
+    sections = [section for section in (trainings_section(frame), attacks_section(attacked)) if section is not None]
+    files += write_sections(sections, out, f"Runs{f' tagged {tag}' if tag else ''}")
     return Report(table, files)
