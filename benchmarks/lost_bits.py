@@ -28,9 +28,9 @@ def signed_scales(network: nn.Module, claim: PassportClaim) -> Tensor:
 
 def main(runs: Path) -> None:
     """Prints a line for each fine-tuned passport scheme."""
-    print("scheme norm seed | gamma * b before: least, median | bits turned: before -> after")
+    print("scheme norm seed transfer | gamma * b before: least, median | bits turned: before -> after")
     for row in find_rows(runs):
-        if row.attack != "finetune" or row.transfer or not row.scheme.startswith("passport"):
+        if row.attack != "finetune" or row.point or not row.scheme.startswith("passport"):
             continue
         victim = runs / "train" / row.victim
         claim = load_claim(victim / "claim")
@@ -48,10 +48,12 @@ def main(runs: Path) -> None:
         before = signed_scales(network, claim)
         path = runs / "attack" / row.key / "checkpoints" / "finetune" / "last.ckpt"
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if "." in k}, strict=False)
+        own, shapes = {k.removeprefix("network."): v for k, v in state.items()}, network.state_dict()
+        same = {k: v for k, v in own.items() if k in shapes and v.shape == shapes[k].shape}  # not another classifier
+        network.load_state_dict(same, strict=False)
         after = signed_scales(network, claim)
         turned = ", ".join(f"{b:.3f} -> {a:.3f}" for b, a in zip(before, after, strict=True) if a <= 0)
-        print(f"{row.scheme} {row.norm} {row.seed} | {before.min():.3f}, {before.median():.3f} | {turned or 'none'}")
+        print(f"{row.scheme} {row.norm} {row.seed} {row.transfer or '-'} | {before.min():.3f}, {before.median():.3f} | {turned or 'none'}")
 
 
 if __name__ == "__main__":
