@@ -59,6 +59,10 @@ def _run_all(commands, ipr, tmp_path):
         if any("KEY" in a for a in arguments):
             key = next(Path("runs/train").glob("passport_v2-alexnet-*")).name
             arguments = [a.replace("KEY", key) for a in arguments] + ["dataset.limit_test=20", "forged=2"]
+        if name == "reproduce":
+            arguments = [a.replace("study=all", "study=table_09") for a in arguments]
+            if "dry=true" not in arguments:
+                arguments += [a for a in SMALL if "width" not in a] + ["scale.seeds=[0]"]
         outcome = ipr(name, *arguments)
         assert outcome.code in ((0, 1) if name == "verify" else (0,)), (command, outcome.err)
 
@@ -83,7 +87,7 @@ def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
     assert written.split("<!-- end -->")[1] == README.split("<!-- end -->")[1]
 
 
-@pytest.mark.parametrize("document", ["attacks.md", "schemes.md", "wandb.md"])
+@pytest.mark.parametrize("document", ["attacks.md", "schemes.md", "wandb.md", "studies.md"])
 def test_every_command_of_a_document_runs(document, ipr, tmp_path):
     for name in ("cifar10", "cifar100"):
         folder_of_images(Path("data") / name)
