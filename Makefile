@@ -33,6 +33,7 @@ attacks: install ## every attack on every scheme, and its table in README.md; IM
 studies: install ## the paper's tables and figures at scale=cpu, and docs/results/cpu; IMAGES=FOLDER holds cifar10, cifar100, caltech101
 	$(BIN)/ipr reproduce study=all scale=cpu images=$(IMAGES)
 	$(BIN)/ipr report study=all scale=cpu out=docs/results/cpu
+	$(BIN)/python docs/generate.py docs/results/cpu/summary.md
 
 bench: install ## how fast it is beside the plain network, and that table in docs/performance.md; 15 minutes on two cores
 	$(BIN)/python benchmarks/table.py runs/bench/performance.md

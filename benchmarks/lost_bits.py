@@ -53,7 +53,8 @@ def main(runs: Path) -> None:
         network.load_state_dict(same, strict=False)
         after = signed_scales(network, claim)
         turned = ", ".join(f"{b:.3f} -> {a:.3f}" for b, a in zip(before, after, strict=True) if a <= 0)
-        print(f"{row.scheme} {row.norm} {row.seed} {row.transfer or '-'} | {before.min():.3f}, {before.median():.3f} | {turned or 'none'}")
+        which = f"{row.scheme} {row.norm} {row.seed} {row.transfer or '-'}"
+        print(f"{which} | {before.min():.3f}, {before.median():.3f} | {turned or 'none'}")
 
 
 if __name__ == "__main__":

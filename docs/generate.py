@@ -2,6 +2,7 @@
 
 python docs/generate.py runs/report/cifar10_part_attacks/attacks.md
 python docs/generate.py runs/bench/performance.md
+python docs/generate.py docs/results/cpu/summary.md
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def main(arguments: list[str]) -> None:
     for path, table in wanted:
         path.write_text(with_table(path.read_text(), path.stem, table))
     for measured in map(Path, arguments):
-        place = TOP / "README.md" if measured.stem == "attacks" else TOP / "docs" / measured.name
+        place = TOP / "README.md" if measured.stem in ("attacks", "summary") else TOP / "docs" / measured.name
         place.write_text(with_table(place.read_text(), measured.stem, measured.read_text().strip()))
         if measured.stem == "attacks":
             shutil.copy(measured.with_name("forgeries.png"), TOP / "docs" / "images" / "forgeries.png")

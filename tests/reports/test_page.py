@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from ipr.errors import InputError
 from ipr.reports.files import write_sections
+from ipr.reports.formats import summary_markdown
 from ipr.reports.names import with_unique_names
 from ipr.reports.page import page_html
 from ipr.reports.section import CellState, Checked, Line, Picture, Section, TableView, Value
@@ -214,7 +215,7 @@ def test_files(tmp_path):
         *(f"pruning.{suffix}" for suffix in ("md", "csv", "tex", "svg", "png")),
         *("pruning-2.svg", "pruning-2.png"),
         *(f"quick.{suffix}" for suffix in ("md", "csv", "tex")),
-        *("report.md", "index.html"),
+        *("summary.md", "report.md", "index.html"),
     ]
     folder = tmp_path / "a" / "out"
     assert sorted(path.name for path in folder.iterdir()) == sorted(names), "nothing is left aside"
@@ -254,3 +255,15 @@ def test_names_are_made_unique_once():
     assert [section.name for section in named] == ["a_b", "a_b-2"]
     assert [table.name for section in named for table in section.tables] == ["_Report", "report-2", "x", "X-2"]
     assert with_unique_names(named) == named
+
+
+def test_the_summary_counts_what_holds_and_names_what_fails():
+    every = sections()
+    lines = summary_markdown(every).splitlines()
+    stated = [section for section in every if section.statements]
+    assert len(lines) == 2 + len(stated)
+    for line, section in zip(lines[2:], stated, strict=True):
+        held = [s for s in section.statements if s.holds is True]
+        assert f"| {len(held)} of {len(section.statements)} |" in line
+        assert all((f"`{s.name}`" in line) == (s.holds is False) for s in section.statements)
+    assert summary_markdown([]) == ""

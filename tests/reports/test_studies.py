@@ -61,6 +61,7 @@ def test_on_another_task_only_what_means_something_is_told():
     assert (restored["accuracy"], restored["mark"], restored["triggers"]) == (None, 0.25, 0.25)
     bits = of_attack(row(transfer="cifar100", trigger_accuracy=0.3))
     assert (bits["mark"], bits["triggers"]) == (0.98, None)
+    assert of_attack(row(transfer="cifar100", trigger_accuracy=0.3, point="classifier=owner"))["mark"] is None
     nothing = of_attack(row(bits_total=None, bits_agreeing=None, p_value_log10=0.0, verified=False))
     assert (nothing["mark"], nothing["whose"]) == (None, None)
 

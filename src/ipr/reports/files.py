@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ipr.errors import InputError
-from ipr.reports.formats import report_markdown, table_csv, table_latex, table_markdown
+from ipr.reports.formats import report_markdown, summary_markdown, table_csv, table_latex, table_markdown
 from ipr.reports.names import with_unique_names
 from ipr.reports.page import page_html
 from ipr.reports.section import Picture, Section
@@ -16,7 +16,10 @@ from ipr.runs.store import write_atomically
 
 
 def write_sections(sections: Sequence[Section], out: Path, title: str) -> list[Path]:
-    """Writes `index.html`, `report.md`, and each table as `.md`, `.csv`, `.tex` and picture as `.svg`, `.png`.
+    """Writes a list of sections: a page, and beside it everything else.
+
+    `index.html`; `report.md` and `summary.md` (where there are statements); each table as `.md`, `.csv` and `.tex`; each
+    picture as `.svg` and `.png`.
 
     A file that is already there is replaced in one step, so that a reader never sees half of it; others are left. The
     same sections, made anew, give the same bytes (a figure that is drawn again may shift by a hair: its layout starts
@@ -53,6 +56,8 @@ def _contents(sections: Sequence[Section], title: str) -> Iterator[tuple[str, st
         for picture in section.pictures:
             yield f"{picture.name}.svg", svg_file(picture.figure)
             yield f"{picture.name}.png", _png(picture)
+    if summary := summary_markdown(sections):
+        yield "summary.md", summary + "\n"
     yield "report.md", report_markdown(title, sections) + "\n"
     yield "index.html", page_html(title, sections)
 

@@ -71,9 +71,25 @@ def statements_markdown(statements: Sequence[Checked]) -> str:
     return "\n".join(lines)
 
 
+def summary_markdown(sections: Sequence[Section]) -> str:
+    """What became of every section's statements, a line each; those that fail by name. "" where nothing is stated."""
+    stated = [section for section in sections if section.statements]
+    if not stated:
+        return ""
+    lines = ["| study | scale | statements that hold | that fail | not judged yet |", "|---|---|---:|---|---:|"]
+    for section in stated:
+        held = sum(statement.holds is True for statement in section.statements)
+        failing = [f"`{_code(s.name)}`" for s in section.statements if s.holds is False]
+        missing = sum(statement.holds is None for statement in section.statements)
+        scale, title = _markdown(section.scale.split(":")[0]), _markdown(section.title)
+        count = f"{held} of {len(section.statements)}"
+        lines.append(f"| {title} | {scale} | {count} | {', '.join(failing)} | {missing or ''} |")
+    return "\n".join(lines)
+
+
 def report_markdown(title: str, sections: Sequence[Section]) -> str:
     """A whole report as Markdown, for a repository; pictures are links to `<name>.png` beside it."""
-    parts = [f"# {_markdown(title)}"]
+    parts = [f"# {_markdown(title)}", *filter(None, [summary_markdown(sections)])]
     for section in sections:
         parts.append(f"## {_markdown(section.title)}")
         parts += [_markdown(section.question)] if section.question else []

@@ -104,13 +104,14 @@ def of_attack(row: AttackRow) -> dict[str, Any]:
     """A judged point of an attack as a row.
 
     With the owner's classifier put back the accuracy on the other task says nothing, and without it the trigger images
-    have no labels among the new classes: neither is told.
+    have no labels among the new classes: neither is told. Bits are told once.
     """
     point = dict(token.split("=", 1) for token in row.point.split())
     restored, other = point.get("classifier") == "owner", row.transfer is not None
     images = row.bits_total is None and row.trigger_accuracy is not None
     reached = None if restored else row.accuracy_after
-    marked = None if images and other and not restored else mark(row) if row.kind and row.p_value_log10 else None
+    told = restored or not other if images else not restored  # bits are the same with either classifier
+    marked = mark(row) if told and (row.bits_total or images) else None
     layers = point.get("layers")
     return {
         "norm": row.norm,
