@@ -7,14 +7,14 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from ipr.cli.compose import register, shipped, typed
+from ipr.cli.compose import register, shipped, sweeps, typed
 from ipr.runs.request import check, without_secrets
 
 CONF = shipped("conf")
 OPTIONS = [
     f"{path.parent.relative_to(CONF)}={path.stem}" for path in sorted(CONF.glob("*/*.yaml")) if path.parent != CONF
 ]
-STUDIES = sorted(path.stem for path in shipped("experiments").glob("*.yaml"))
+STUDIES = [path.stem for path in sweeps()]
 
 
 def composed(*overrides, command="train"):
@@ -48,6 +48,9 @@ def test_the_groups_are_those_people_type():
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes(option):
     group = option.split("=")[0]
+    if group == "scale":
+        assert typed(composed(option, "study=all", command="reproduce")).scale.name == option.split("=")[1]
+        return
     check(typed(composed(option, command=group if group in ("attack", "exhibit") else "train")))
 
 

@@ -18,7 +18,7 @@ from ipr.runs.store import write_atomically
 def write_sections(sections: Sequence[Section], out: Path, title: str) -> list[Path]:
     """Writes a list of sections: a page, and beside it everything else.
 
-    `index.html`; `report.md` and `summary.md` (where there are statements); each table as `.md`, `.csv` and `.tex`; each
+    `index.html`; `report.md`, and `summary.md` where there are statements; each table as `.md`, `.csv` and `.tex`; each
     picture as `.svg` and `.png`.
 
     A file that is already there is replaced in one step, so that a reader never sees half of it; others are left. The
