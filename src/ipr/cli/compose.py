@@ -176,6 +176,8 @@ def invoke(command: str, execute: Callable[[Any], int], arguments: Sequence[str]
             codes.append(execute(typed(config)))
 
     register(command)
+    if command in ("reproduce", "report"):
+        arguments = [as_text(argument) for argument in arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them; `reporting` does
     sys.argv = [f"ipr {command}", *arguments]
     with tempfile.TemporaryDirectory(prefix="ipr-") as private:  # a sweep's file repeats the whole configuration
@@ -184,6 +186,12 @@ def invoke(command: str, execute: Callable[[Any], int], arguments: Sequence[str]
         with reporting(codes):
             hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name=command)(task)()
     return codes
+
+
+def as_text(argument: str) -> str:
+    """`study=one,two` as one text: to Hydra a comma means a sweep, to `ipr reproduce` and `ipr report` a list."""
+    key, equals, value = argument.partition("=")
+    return f"study='{value}'" if (key, equals) == ("study", "=") and "," in value and value[0] not in "'[" else argument
 
 
 @contextmanager
