@@ -80,7 +80,8 @@ def test_a_signature_too_long_is_refused_without_being_told(ipr, tiny):
 
 @pytest.mark.parametrize("arguments", [["trian"], ["attacks"]])
 def test_unknown_commands(ipr, arguments):
-    assert_one_line(ipr(*arguments), f"command={arguments[0]}", "train, attack, exhibit, reproduce, verify, report, dashboard")
+    commands = "train, attack, exhibit, reproduce, verify, report, dashboard"
+    assert_one_line(ipr(*arguments), f"command={arguments[0]}", commands)
 
 
 def test_no_command_shows_how(ipr):
