@@ -199,7 +199,9 @@ def _grid(rows: Sequence[tuple[str, Sequence[Tensor | None]]], titles: Sequence[
             axes.spines[:].set_visible(False)
             image = images[column] if column < len(images) else None
             if image is not None:
-                axes.imshow(image.squeeze(-1).numpy() if image.dim() == 3 else image.numpy(), "gray", vmin=0, vmax=255)
+                pixels = image.squeeze(-1).numpy() if image.dim() == 3 else image.numpy()
+                # with "none" an SVG keeps the pixels as they are
+                axes.imshow(pixels, "gray", vmin=0, vmax=255, interpolation="none")
             if place == 0 and titles:
                 axes.set_title(titles[column], fontsize=7)
         grid[place][0].set_ylabel(label, fontsize=8)
