@@ -18,7 +18,7 @@ from ipr.errors import InputError
 from ipr.runs.cells import read_word, words_folder
 from ipr.studies.config import ReproduceConfig
 from ipr.studies.plan import WAVES, Cell, plan, with_changes
-from ipr.studies.store import read_plans, studies_folder, write_plan
+from ipr.studies.store import studies_folder, write_plan
 from ipr.studies.study import Study, load_study
 
 OWN = ("study", "scale", "images", "download", "dry")
@@ -81,18 +81,14 @@ def reproduce(config: ReproduceConfig, passed: Sequence[str]) -> int:
         write_plan(runs, path, config.scale.name, config.scale.what, changes, datasets, of_study)
     count = f"{len(ordered)} cells of {len(studies)} studies"
     console.print(f"{count}, scale {config.scale.name}: {config.scale.what}", highlight=False, soft_wrap=True)
-    if not run_waves(studies_folder(runs, config.scale.name), ordered, passed):
+    folder = studies_folder(runs, config.scale.name)
+    if not run_waves(folder, ordered, passed):
         return EXIT_INPUT
-    names = [path.stem for path, _ in studies]
-    unfinished = {
-        cell.name: cell
-        for planned_study in read_plans(runs, papers(), names, config.scale.name)
-        for cell in planned_study.cells
-        if cell.word is None or cell.word.state != "done"
-    }
-    for cell in unfinished.values():
-        reason = "not begun" if cell.word is None else cell.word.reason or "ended without a word"
-        console.print(f"failed: {cell.name}: {reason}", highlight=False, soft_wrap=True, markup=False)
+    words = {cell.name: read_word(folder, cell.name) for cell in ordered}
+    unfinished = {name: word for name, word in words.items() if word is None or word.state != "done"}
+    for name, word in unfinished.items():
+        reason = "not begun" if word is None else word.reason or "ended without a word"
+        console.print(f"failed: {name}: {reason}", highlight=False, soft_wrap=True, markup=False)
     report_studies(config.paths.runs, config.study, config.scale.name, None, console)
     return 1 if unfinished else 0
 

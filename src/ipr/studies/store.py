@@ -78,7 +78,7 @@ def write_plan(
     planned = [{"name": cell.name, "about": dict(cell.about), "command": cell.command} for cell in cells]
     written = {
         "schema_version": SCHEMA_VERSION,
-        "study": str(path),
+        "study": str(path.absolute()),
         "scale": scale,
         "what": what,
         "changes": [without_secret(change) for change in changes],
