@@ -2,13 +2,16 @@
 
 import json
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from ipr.cli.compose import papers
-from ipr.cli.reproduce import split
+from ipr.cli.reproduce import settled, split
 from ipr.runs.cells import CellWord, leave_word, read_word
 from ipr.studies.study import load_study
 
@@ -182,3 +185,28 @@ def test_an_exhibit_alone(ipr):
         assert refused.code == 2
         assert named in refused.err
         assert len(refused.err.strip().splitlines()) == 1
+
+
+def test_a_cell_that_was_killed_is_no_longer_running_when_all_jobs_have_ended(tmp_path):
+    for word in (CellWord("a", "done"), CellWord("b", "running"), CellWord("c", "failed", reason="too small")):
+        leave_word(tmp_path, word)
+    killed = "its process ended without a word"
+    assert settled(tmp_path, ["a", "b", "c", "d"]) == {"b": killed, "c": "too small", "d": "not begun"}
+    assert read_word(tmp_path, "b").state == "failed"
+    assert read_word(tmp_path, "a").state == "done"
+
+
+def test_an_interrupted_sweep_goes_on(ipr, tmp_path):
+    """Killed in the middle of a training, as by a power cut: the same command ends it."""
+    study = own_study(tmp_path, sweeps=[{"scheme": ["uchida"]}])
+    long = [a for a in TINY if "max_epochs" not in a] + ["trainer.max_epochs=40"]
+    command = [sys.executable, "-c", "from ipr.cli import main; main()", "reproduce", f"study={study}", *long]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not list(Path("runs/train").glob("uchida-*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.kill()
+    assert [word["state"] for word in words().values()] == ["running"]
+    outcome = ipr("reproduce", f"study={study}", *long)
+    assert outcome.code == 0, outcome.err
+    assert [word["state"] for word in words().values()] == ["done"]

@@ -15,7 +15,7 @@ from rich.table import Table
 from ipr.cli import loading
 from ipr.cli.compose import EXIT_INPUT, invoke, papers, register, reporting, shipped, typed
 from ipr.errors import InputError
-from ipr.runs.cells import read_word, words_folder
+from ipr.runs.cells import CellWord, leave_word, read_word, words_folder
 from ipr.studies.config import ReproduceConfig
 from ipr.studies.plan import WAVES, Cell, plan, with_changes
 from ipr.studies.store import studies_folder, write_plan
@@ -84,13 +84,24 @@ def reproduce(config: ReproduceConfig, passed: Sequence[str]) -> int:
     folder = studies_folder(runs, config.scale.name)
     if not run_waves(folder, ordered, passed):
         return EXIT_INPUT
-    words = {cell.name: read_word(folder, cell.name) for cell in ordered}
-    unfinished = {name: word for name, word in words.items() if word is None or word.state != "done"}
-    for name, word in unfinished.items():
-        reason = "not begun" if word is None else word.reason or "ended without a word"
+    unfinished = settled(folder, list(cells))
+    for name, reason in unfinished.items():
         console.print(f"failed: {name}: {reason}", highlight=False, soft_wrap=True, markup=False)
     report_studies(config.paths.runs, config.study, config.scale.name, None, console)
     return 1 if unfinished else 0
+
+
+def settled(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """Which cells are not done, and why, when all jobs have ended; one that says that it is running was killed."""
+    reasons = {}
+    for name in names:
+        word = read_word(folder, name)
+        if word is not None and word.state == "running":
+            word = CellWord(name, "failed", reason="its process ended without a word")
+            leave_word(folder, word)
+        if word is None or word.state != "done":
+            reasons[name] = "not begun" if word is None else word.reason
+    return reasons
 
 
 def find_studies(asked: str) -> list[tuple[Path, Study]]:
