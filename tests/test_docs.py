@@ -91,6 +91,7 @@ def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
 def test_every_command_of_a_document_runs(document, ipr, tmp_path):
     for name in ("cifar10", "cifar100"):
         folder_of_images(Path("data") / name)
+        folder_of_images(tmp_path / "images" / name)
     commands = commands_of((TOP / "docs" / document).read_text())
     assert commands
     assert all(command.startswith("ipr ") for command in commands)

@@ -131,7 +131,7 @@ def test_which_bits_were_lost_is_read_from_what_an_attack_left(ipr, tiny, capfd)
     assert title.startswith("scheme norm seed")
     (row,) = rows(attacked("finetune", "passport_v1"))
     turned = line.split(" | ")[2]
-    assert line.startswith("passport_v1 bn 0 | ")
+    assert line.startswith("passport_v1 bn 0 - | ")
     assert row["bits_total"] - row["bits_agreeing"] == (0 if turned == "none" else turned.count("->"))
 
 
