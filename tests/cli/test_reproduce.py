@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -136,6 +137,10 @@ def test_a_dry_run_lists_cells_and_leaves_nothing(ipr):
         (["study=table_06", "scale=cpu"], ["dataset.root", "no images of cifar10"]),
         (["study=table_06", "scale=cpu", "images=/nowhere"], ["/nowhere", "no images of cifar10"]),
         (["study=table_06", "hydra/launcher=nothing"], ["hydra/launcher=nothing", "joblib"]),
+        (["study=table_06", "seed=0"], ["seed=0", "scale.seeds"]),
+        (["study=table_06", "scheme=uchida"], ["scheme=uchida", "is what the study's sweep sets"]),
+        (["study=table_06", "dataset@transfer=cifar100"], ["dataset@transfer=cifar100", "scale.datasets"]),
+        (["study=table_06", "+passport.energy=null"], ["passport.energy=null", "scale.energies"]),
         ([], ["study", "must be given"]),
     ],
 )
@@ -147,6 +152,21 @@ def test_bad_input_is_one_line_and_nothing_is_planned(ipr, arguments, words):
     for word in words:
         assert word in line
     assert not Path("runs/studies").exists()
+
+
+def test_a_report_goes_on_where_a_run_was_deleted_and_names_a_study_that_was_not_run(ipr, tmp_path):
+    study = own_study(tmp_path)
+    assert ipr("reproduce", f"study={study}", *TINY).code == 0
+    (gone,) = Path("runs/train").glob("uchida-*")
+    shutil.rmtree(gone)
+    outcome = ipr("report", "study=mine")
+    assert outcome.code == 0, outcome.err
+    table = Path("runs/report/mine/mine.md").read_text()
+    assert "V1" in table
+    assert "Uchida" not in table
+    refused = ipr("report", "study=mine,table_06")
+    assert refused.code == 2
+    assert "study=table_06: was not run" in refused.err
 
 
 def test_report_of_studies_that_were_not_run(ipr):

@@ -57,9 +57,13 @@ def report_studies(runs_folder: str, asked: str, scale: str | None, out: str | N
     runs = Path(runs_folder)
     names = [] if asked == "all" else [Path(name).stem for name in asked.split(",")]
     plans = read_plans(runs, papers(), names, scale)
-    if not plans:
-        at = f" at scale={scale}" if scale else ""
-        raise InputError("study", asked, f"was not run in {runs.absolute()}{at}", f"first: ipr reproduce study={asked}")
+    found = {plan.study.name for plan in plans}
+    for name in names or ([] if plans else ["all"]):
+        if name not in found:
+            at = f" at scale={scale}" if scale else ""
+            raise InputError(
+                "study", name, f"was not run in {runs.absolute()}{at}", f"first: ipr reproduce study={name}"
+            )
     sections = [section_of(plan, runs) for plan in plans]
     folder = Path(out) if out else runs / "report" / "-".join([*(names or ["studies"]), *([scale] if scale else [])])
     title = "Passports and watermarks: the paper's tables and figures"

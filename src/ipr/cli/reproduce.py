@@ -28,6 +28,21 @@ UNCHANGING = ("hydra", "logger", "paths", "trainer.progress_bar", "trainer.accel
 """Keys that change nothing in a result."""
 
 
+SWEPT = {
+    "scheme": "write a study of your own",
+    "model": "write a study of your own, or choose among scale.models",
+    "model.norm": "write a study of your own",
+    "dataset": "set what stands for the paper's data sets, e.g. scale.datasets.cifar10.name=image_folder",
+    "dataset@transfer": "set what stands for the paper's data sets, e.g. scale.datasets.cifar100.name=image_folder",
+    "attack": "write a study of your own",
+    "attack@rival": "write a study of your own",
+    "exhibit": "write a study of your own",
+    "seed": "set scale.seeds=[...]",
+    "passport.energy": "set scale.energies=[...]",
+}
+"""Keys that a study's sweep sets, and what to do instead: set for all cells, results would stand under other names."""
+
+
 def run(arguments: Sequence[str]) -> None:
     """Plans, runs what is missing, and reports; exits with 0 if every cell is done, 1 if not, 2 for unusable input."""
     own, passed = split(arguments)
@@ -66,6 +81,10 @@ def reproduce(config: ReproduceConfig, passed: Sequence[str]) -> int:
     runs, console = Path(config.paths.runs), Console()
     with loading():
         from ipr.cli.report import report_studies
+    for argument in passed:
+        key, _, value = argument.lstrip("+~").partition("=")
+        if key in SWEPT:
+            raise InputError(key, value, "is what the study's sweep sets", SWEPT[key])
     changes = [argument for argument in passed if not argument.startswith(UNCHANGING)]
     studies = find_studies(config.study)
     planned = {path: with_changes(plan(study, config.scale), changes) for path, study in studies}

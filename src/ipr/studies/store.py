@@ -19,7 +19,9 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell as it stands in a plan: see `Cell`; `word` is what became of it, None where it was not begun."""
+    """A cell as it stands in a plan: see `Cell`; `word` is what became of it, None where it was not begun, or where the
+    run that it made is no longer there.
+    """
 
     name: str
     about: Mapping[str, Any]
@@ -114,10 +116,10 @@ def _read(path: Path, shipped: Mapping[str, Path]) -> Plan:
         if written["schema_version"] != SCHEMA_VERSION:
             raise KeyError("another version")
         study = load_study(shipped.get(path.stem, Path(written["study"])))
-        cells = [
-            PlannedCell(c["name"], c["about"], c["command"], read_word(path.parent, c["name"]))
-            for c in written["cells"]
-        ]
+        runs = path.parents[2]
+        words = {c["name"]: read_word(path.parent, c["name"]) for c in written["cells"]}
+        there = {name: word if word is None or (runs / word.run).exists() else None for name, word in words.items()}
+        cells = [PlannedCell(c["name"], c["about"], c["command"], there[c["name"]]) for c in written["cells"]]
         return Plan(study, written["scale"], written["what"], written["changes"], written["datasets"], cells)
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, InputError):
