@@ -11,6 +11,7 @@ from pathlib import Path
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from ipr.data.images import ImageData
 from ipr.data.module import ImageDataModule
@@ -60,6 +61,7 @@ def fit(
         precision=config.trainer.precision,  # type: ignore[arg-type]
         max_epochs=epochs,
         logger=False,
+        plugins=[LightningEnvironment()],  # inside a Slurm job Lightning would take itself for one task of several
         callbacks=[*callbacks, saving, recorder],
         enable_progress_bar=config.trainer.progress_bar,
         enable_model_summary=False,
