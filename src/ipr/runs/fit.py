@@ -10,8 +10,8 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from ipr.data.images import ImageData
 from ipr.data.module import ImageDataModule

@@ -1,0 +1,276 @@
+"""A lease: who works on a folder that processes of many machines share.
+
+What locks of the operating system promise on one machine they may silently not keep on a network file system, and one
+whose owner died without a word stays. This needs of a file system only that two processes cannot make one name, which
+every NFS keeps: a lease is a folder of numbered files, the highest number has it, and a number is taken once. Taking
+over from the dead is taking the next number, so of several that notice at once one succeeds.
+
+An owner on this machine is looked up: it is dead as soon as its process is. One on another machine touches its file
+every `BEAT` seconds; that the file did not *change* for `STALE` seconds of the waiter's own steady clock says that it is
+dead. No clocks are compared, so none has to be right.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ipr.errors import InputError
+
+BEAT = 10.0
+"""Seconds between two signs of life."""
+
+STALE = 120.0
+"""Seconds without one after which an owner on another machine counts as dead."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process.
+
+    Attributes:
+        host: its machine's name, for people.
+        machine: tells machines, their boots, and containers on them apart.
+        pid: its number there.
+        start: when it began, in ticks since the boot, so that a later process of the same number is not taken for it;
+            "" where the system does not tell.
+        job: its Slurm job, and how often that was requeued; ("", 0) outside one.
+    """
+
+    host: str
+    machine: str
+    pid: int
+    start: str
+    job: str = ""
+    restarts: int = 0
+
+    def is_dead(self) -> bool:
+        """Whether this process knows that one to be gone; False where it cannot know."""
+        me = this_process()
+        if self.job and self.job == me.job and self.restarts < me.restarts:
+            return True  # a job begins again only when it has ended
+        return self.machine == me.machine and (not _exists(self.pid) or _start_of(self.pid) != self.start)
+
+
+def this_process() -> Owner:
+    """The owner that this process is."""
+    job, restarts = os.environ.get("SLURM_JOB_ID", ""), os.environ.get("SLURM_RESTART_COUNT", "")
+    pid = os.getpid()
+    return Owner(platform.node(), _machine(), pid, _start_of(pid), job, int(restarts) if restarts.isdigit() else 0)
+
+
+class Lease:
+    """The right to work on something, for the duration of a `with`.
+
+    Args:
+        folder: where its numbered files are; made if missing. One file of one byte stays behind.
+        waiting: is told, once, whom it has to wait for; None for nobody.
+        beat: see `BEAT`.
+        stale: see `STALE`.
+
+    Raises:
+        OSError: entering it: the folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        waiting: Callable[[Owner | None], None] | None = None,
+        *,
+        beat: float = BEAT,
+        stale: float = STALE,
+    ) -> None:
+        self.folder, self.waiting, self.beat, self.stale = folder, waiting, beat, stale
+        self.number = 0
+        self._lost = self._ended = threading.Event()
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        told, pause, seen = False, 0.05, _Watched(self.stale)
+        while True:
+            number = _newest(self.folder)
+            if number == 0 or seen.is_free(self.folder / str(number)):
+                if self._take(number + 1):
+                    break
+                continue
+            if not told and self.waiting is not None:
+                self.waiting(_owner(self.folder / str(number)))
+            told = True
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)
+        self._lost, self._ended = threading.Event(), threading.Event()
+        threading.Thread(target=self._live, name=f"lease {self.folder}", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        with suppress(OSError):  # it needs no space, as a full disk has none
+            os.truncate(self.folder / str(self.number), _RELEASED)
+
+    def check(self) -> None:
+        """Sees that the lease is still this process's, before it writes what others will rely on.
+
+        Raises:
+            InputError: it was suspended for so long that another took it for dead, and goes on in its place.
+        """
+        if self._lost.is_set() or _newest(self.folder) != self.number:
+            raise InputError(
+                "paths.runs",
+                self.folder.parent,
+                f"this process was silent for {self.stale:g} seconds or more, and another has taken its work over",
+                "nothing is lost: the same command finds what the other makes",
+            )
+
+    def _take(self, number: int) -> bool:
+        path = self.folder / str(number)
+        content = json.dumps(asdict(this_process())).encode()
+        aside = self.folder / f".{secrets.token_hex(8)}"
+        try:
+            aside.write_bytes(content)
+            try:
+                os.link(aside, path)
+            except FileExistsError:
+                if aside.stat().st_nlink == 1:  # 2: it was made, and only the server's answer was lost
+                    return False
+            except OSError:  # no hard links here; an exclusive creation is the next best
+                try:
+                    with path.open("xb") as file:
+                        file.write(content)
+                except FileExistsError:
+                    return False
+        finally:
+            aside.unlink(missing_ok=True)
+        if _newest(self.folder) != number:  # what this machine knew of the folder was out of date
+            path.unlink(missing_ok=True)
+            return False
+        self.number = number
+        for name in os.listdir(self.folder):
+            if name.isdigit() and int(name) < number:
+                (self.folder / name).unlink(missing_ok=True)
+        return True
+
+    def _live(self) -> None:
+        path, ended, lost = self.folder / str(self.number), self._ended, self._lost
+        while not ended.wait(self.beat):
+            try:
+                os.utime(path)
+                if _newest(self.folder) == self.number:
+                    continue
+            except FileNotFoundError:
+                pass
+            except OSError:  # a server that is away for a moment
+                continue
+            lost.set()
+            return
+
+
+def held(folder: Path) -> bool:
+    """Whether somebody has a lease at this moment, as far as can be told without watching it for a while."""
+    number = _newest(folder)
+    path = folder / str(number)
+    try:
+        owner, beat = _owner(path), path.stat()
+    except OSError:
+        return False
+    if number == 0 or beat.st_size == _RELEASED or (owner is not None and owner.is_dead()):
+        return False
+    if owner is not None and owner.machine == this_process().machine:
+        return True
+    return _now(folder) - beat.st_mtime < STALE
+
+
+_RELEASED = 1
+"""Bytes that are left of the file of a lease that was given back."""
+
+
+class _Watched:
+    """What a waiter has seen of a lease so far."""
+
+    def __init__(self, stale: float) -> None:
+        self.stale = stale
+        self._seen: tuple[str, int, int] | None = None
+        self._since = 0.0
+
+    def is_free(self, path: Path) -> bool:
+        owner = _owner(path)  # opening the file also makes an NFS ask its server how it stands
+        try:
+            found = path.stat()
+        except FileNotFoundError:  # a newer one has just taken its place
+            return False
+        if found.st_size == _RELEASED:
+            return True
+        if owner is not None and owner.machine == this_process().machine:
+            return owner.is_dead()
+        if owner is not None and owner.is_dead():
+            return True
+        now, seen = time.monotonic(), (path.name, found.st_mtime_ns, found.st_size)
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+        return now - self._since >= self.stale
+
+
+def _newest(folder: Path) -> int:
+    try:
+        return max((int(name) for name in os.listdir(folder) if name.isdigit()), default=0)
+    except FileNotFoundError:
+        return 0
+
+
+def _owner(path: Path) -> Owner | None:
+    try:
+        return Owner(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _now(folder: Path) -> float:
+    """The time by the clock that dates the files of a folder."""
+    probe = folder / f".{secrets.token_hex(8)}"
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    except OSError:
+        return time.time()
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+@cache
+def _machine() -> str:
+    parts = [platform.node()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(str(Path("/proc/self/ns/pid").stat().st_ino))
+    return " ".join(parts)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _start_of(pid: int) -> str:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]  # a zombie holds nothing any more
