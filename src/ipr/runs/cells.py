@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ipr.errors import InputError
 from ipr.runs.attack import AttackRun, attack
 from ipr.runs.exhibit import ExhibitConfig, ExhibitRun, exhibit
-from ipr.runs.store import write_atomically
 from ipr.runs.train import Run, train
+from ipr.runs.words import CellWord, leave_word, words_folder
 
 
 @dataclass
@@ -24,50 +21,6 @@ class CellConfig(ExhibitConfig):
     number: int = 0
     count: int = 0
     studies: str = ""  # the folder of the scale: <paths.runs>/studies/<scale>
-
-
-@dataclass(frozen=True)
-class CellWord:
-    """What became of a cell, so far: `state` is running, done or failed.
-
-    Attributes:
-        cell: its name.
-        state: see above.
-        run: `<kind>/<key>` below the folder of runs, once it is done.
-        found: whether it was there already.
-        reason: why it failed, in a line.
-        seconds: what it took this time.
-        at: when this was written.
-    """
-
-    cell: str
-    state: str
-    run: str = ""
-    found: bool = False
-    reason: str = ""
-    seconds: float = 0.0
-    at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-
-
-def words_folder(studies: Path) -> Path:
-    """Where the words of a scale's cells lie."""
-    return studies / "cells"
-
-
-def leave_word(studies: Path, word: CellWord) -> None:
-    """Writes what became of a cell, whole or not at all."""
-    folder = words_folder(studies)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / f"{word.cell}.json", json.dumps(asdict(word), indent=2) + "\n")
-
-
-def read_word(studies: Path, cell: str) -> CellWord | None:
-    """What became of a cell; None where nobody has begun it, or what is there cannot be read."""
-    try:
-        written: dict[str, Any] = json.loads((words_folder(studies) / f"{cell}.json").read_text())
-        return CellWord(**{f.name: written[f.name] for f in fields(CellWord)})
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def run_cell(config: CellConfig) -> CellWord:
