@@ -44,6 +44,10 @@ def execute(config: StatusConfig) -> int:
         cells = [cell for cell in together(scale, same).cells if config.cells or cell.state != "done"]
         if cells and (config.study is not None or config.cells):
             console.print(cell_table(scale, cells))
+            for cell in cells:
+                if cell.reason:
+                    line = f"{cell.state}: {cell.cell}: {cell.reason}"
+                    console.print(line, highlight=False, soft_wrap=True, markup=False)
     if swept_statuses:
         console.print(sweep_table(swept_statuses))
         for sweep in swept_statuses:
@@ -112,13 +116,11 @@ def study_table(scale: str, studies: Sequence[StudyStatus]) -> Table:
 
 def cell_table(scale: str, cells: Sequence[CellStatus]) -> Table:
     """A line for each cell."""
-    table = _table(f"scale {scale}", ["cell"], ["took", "left"])
-    table.add_column("state")
-    table.add_column("reason", overflow="fold", min_width=10)
+    table = _table(f"scale {scale}", ["cell", "state"], ["took", "left"])
     for cell in cells:
         took = "-" if cell.seconds is None else duration(cell.seconds)
         left = "unknown" if cell.seconds_left is None else duration(cell.seconds_left)
-        table.add_row(cell.cell, took, left, cell.state, cell.reason)
+        table.add_row(cell.cell, cell.state, took, left)
     return table
 
 
@@ -142,7 +144,7 @@ def _table(title: str, names: Sequence[str], numbers: Sequence[str]) -> Table:
 
 def duration(seconds: float) -> str:
     """Seconds, minutes, or hours and minutes, whichever a person would say."""
-    if seconds < 0.5:
+    if seconds < 1:
         return "-" if seconds == 0 else "< 1 s"
     if seconds < 59.5:
         return f"{seconds:.0f} s"
@@ -154,8 +156,7 @@ def remaining(study: StudyStatus) -> str:
     """What a study will still take, and of how many cells nothing tells."""
     if not study.unknown:
         return duration(study.seconds_left)
-    known = f"{duration(study.seconds_left)} + " if study.seconds_left else ""
-    return f"{known}{study.unknown} unknown"
+    return f"{duration(study.seconds_left)} + {study.unknown} unknown" if study.seconds_left else "unknown"
 
 
 def write(path: Path, studies: Sequence[StudyStatus], sweeps: Sequence[SweepStatus]) -> None:

@@ -1,4 +1,4 @@
-"""What lies in a folder of runs, finished or not, read without checking it: for surveys, which one bad file must not end.
+"""What lies in a folder of runs, finished or not, read without checking it: a survey must not end at one bad file.
 
 Records are read strictly where their numbers are reported (`load_record`, `load_rows`, `load_facts`); not here.
 """

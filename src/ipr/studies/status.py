@@ -187,4 +187,3 @@ def _sweep(name: str, folders: Sequence[Found]) -> SweepStatus:
     stopped = [folder.name for folder in others if folder.name not in running]
     spent = sum(folder.seconds or 0.0 for folder in finished)
     return SweepStatus(name, kinds["train"], kinds["attack"], len(running), stopped, spent)
-

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ipr.errors import InputError
-from ipr.runs.words import CellWord, read_word
 from ipr.runs.store import write_atomically
+from ipr.runs.words import CellWord, read_word
 from ipr.studies.plan import Cell, plan, without_secret
 from ipr.studies.scale import Scale
 from ipr.studies.study import Study, load_study
