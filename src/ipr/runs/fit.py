@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import pickle
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +12,14 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
 
 from ipr.data.images import ImageData
 from ipr.data.module import ImageDataModule
-from ipr.errors import InputError
+from ipr.lease import Lease
+from ipr.runs.checkpoints import CheckpointFiles, before, latest
 from ipr.runs.config import TrainConfig
+from ipr.runs.failure import DivergedError
 from ipr.runs.logging import MetricsFile, TellEpoch
 from ipr.runs.request import MEMORY_FORMATS
 from ipr.schemes.base import Scheme
@@ -48,6 +51,9 @@ def fit(
         metrics: where the rows of the epochs are kept.
         tell: is told of every epoch, those before a resumption included.
         callbacks: what else watches; what they keep in their `state_dict` is in the checkpoint.
+
+    Raises:
+        DivergedError: the loss, or a weight, is no number any more.
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -61,8 +67,8 @@ def fit(
         precision=config.trainer.precision,  # type: ignore[arg-type]
         max_epochs=epochs,
         logger=False,
-        plugins=[LightningEnvironment()],  # inside a Slurm job Lightning would take itself for one task of several
-        callbacks=[*callbacks, saving, recorder],
+        plugins=[LightningEnvironment(), CheckpointFiles()],  # in a Slurm job it would take itself for one of several
+        callbacks=[*callbacks, recorder, StopWhenDiverged(), saving],
         enable_progress_bar=config.trainer.progress_bar,
         enable_model_summary=False,
         deterministic=config.trainer.deterministic,
@@ -82,9 +88,7 @@ def fit(
         seed=seed,
         memory_format=memory_format,
     )
-    resumed = checkpoint if checkpoint.exists() else None
-    if resumed is not None:
-        check_checkpoint(resumed)
+    resumed = latest(checkpoint)
     try:
         with warnings.catch_warnings():
             # Lightning 2.6 on torch 2.14: https://github.com/Lightning-AI/pytorch-lightning, utilities/_pytree.py
@@ -92,20 +96,43 @@ def fit(
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
             trainer.fit(scheme, datamodule=batches, ckpt_path=resumed, weights_only=True)
         recorder.tell_rows()
+        check_weights(scheme.network, epochs)
+        before(checkpoint).unlink(missing_ok=True)
     except SystemExit as stopped:  # how Lightning ends when it is interrupted
         raise KeyboardInterrupt from stopped
 
 
-def check_checkpoint(path: Path) -> None:
-    """Reads a checkpoint without executing anything in it.
+class KeepLease(L.Callback):
+    """Ends a training whose work another process has taken over."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """See `Lease.check`, which it is up to."""
+        self.lease.check()
+
+
+class StopWhenDiverged(L.Callback):
+    """Ends a training at the end of an epoch in which the loss stopped being a number, before that is checkpointed."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """See the class.
+
+        Raises:
+            DivergedError: a mean of the epoch is not finite.
+        """
+        for name, value in trainer.callback_metrics.items():
+            if not math.isfinite(value):
+                raise DivergedError(trainer.current_epoch, name, str(float(value)))
+
+
+def check_weights(network: nn.Module, epochs: int) -> None:
+    """Sees that a trained network is one: its very last step is in no mean.
 
     Raises:
-        InputError: it is damaged.
+        DivergedError: a weight is not finite.
     """
-    try:
-        torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except (RuntimeError, pickle.UnpicklingError, KeyError, TypeError, EOFError, OSError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            "checkpoint", path, f"cannot be resumed from ({first})", "delete it to train this run anew"
-        ) from error
+    for name, tensor in network.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise DivergedError(epochs - 1, name, "nan" if tensor.isnan().any() else "inf")

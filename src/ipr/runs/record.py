@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from ipr.errors import InputError
-from ipr.runs.store import write_atomically
+from ipr.files import write_atomically
 
 SCHEMA_VERSION = 3
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ipr.errors import InputError
+from ipr.files import write_atomically
 from ipr.runs.cells import CellWord, read_word
-from ipr.runs.store import write_atomically
 from ipr.studies.plan import Cell, without_secret
 from ipr.studies.study import Study, load_study
 
