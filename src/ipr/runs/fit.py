@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import lightning as L
@@ -61,21 +62,25 @@ def fit(
         checkpoint.parent, checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False
     )
     recorder = MetricsFile(metrics, tell)
-    trainer = L.Trainer(
-        accelerator=config.trainer.accelerator,
-        devices=1,
-        precision=config.trainer.precision,  # type: ignore[arg-type]
-        max_epochs=epochs,
-        logger=False,
-        plugins=[LightningEnvironment(), CheckpointFiles()],  # in a Slurm job it would take itself for one of several
-        callbacks=[*callbacks, recorder, StopWhenDiverged(), saving],
-        enable_progress_bar=config.trainer.progress_bar,
-        enable_model_summary=False,
-        deterministic=config.trainer.deterministic,
-        gradient_clip_val=clip_norm,
-        reload_dataloaders_every_n_epochs=1,
-        num_sanity_val_steps=0,
-    )
+    with _quiet():
+        trainer = L.Trainer(
+            accelerator=config.trainer.accelerator,
+            devices=1,
+            precision=config.trainer.precision,  # type: ignore[arg-type]
+            max_epochs=epochs,
+            logger=False,
+            plugins=[
+                LightningEnvironment(),
+                CheckpointFiles(),
+            ],  # in a Slurm job it would take itself for one of several
+            callbacks=[*callbacks, recorder, StopWhenDiverged(), saving],
+            enable_progress_bar=config.trainer.progress_bar,
+            enable_model_summary=False,
+            deterministic=config.trainer.deterministic,
+            gradient_clip_val=clip_norm,
+            reload_dataloaders_every_n_epochs=1,
+            num_sanity_val_steps=0,
+        )
     memory_format = MEMORY_FORMATS[config.trainer.memory_format]
     scheme.network.to(memory_format=memory_format)
     if config.trainer.compile:
@@ -90,16 +95,24 @@ def fit(
     )
     resumed = latest(checkpoint)
     try:
-        with warnings.catch_warnings():
-            # Lightning 2.6 on torch 2.14: https://github.com/Lightning-AI/pytorch-lightning, utilities/_pytree.py
-            warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")  # resumed
-            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        with _quiet():
             trainer.fit(scheme, datamodule=batches, ckpt_path=resumed, weights_only=True)
         recorder.tell_rows()
         check_weights(scheme.network, epochs)
         before(checkpoint).unlink(missing_ok=True)
     except SystemExit as stopped:  # how Lightning ends when it is interrupted
         raise KeyboardInterrupt from stopped
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Inside, Lightning does not say what is known here."""
+    with warnings.catch_warnings():
+        # Lightning 2.6 on torch 2.14: https://github.com/Lightning-AI/pytorch-lightning, utilities/_pytree.py
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")  # resumed
+        warnings.filterwarnings("ignore", r"The `srun` command is available")  # on a machine that has Slurm
+        yield
 
 
 class KeepLease(L.Callback):
