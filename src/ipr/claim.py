@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,10 +16,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ipr.errors import InputError
+from ipr.files import aside_of, write_atomically
 from ipr.signature import binomial_tail
 
 SCHEMA_VERSION = 2
@@ -167,21 +167,21 @@ class Claim(ABC):
                 raise InputError(
                     "claim", folder, "another claim is already there", "move it away or choose another folder"
                 )
-        aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-        shutil.rmtree(aside, ignore_errors=True)
+            write_atomically(folder / "claim.json", _text(facts), 0o600)
+            return
+        aside = aside_of(folder)
         aside.mkdir(mode=0o700, parents=True)
-        text, secrets = aside / "claim.json", aside / "secrets.safetensors"
-        for path in (text, secrets):
-            path.touch(mode=0o600)
-        text.write_text(json.dumps(facts, indent=2) + "\n")
-        save_file(tensors, secrets)
-        for path in (text, secrets):
-            path.chmod(0o600)
-        old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-        if folder.exists():
-            folder.rename(old)
-        aside.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            write_atomically(aside / "claim.json", _text(facts), 0o600)
+            write_atomically(aside / "secrets.safetensors", save(tensors), 0o600)
+            aside.rename(folder)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+
+
+def _text(facts: Mapping[str, Any]) -> str:
+    return json.dumps(facts, indent=2) + "\n"
 
 
 def read_parts(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -6,8 +6,8 @@ every NFS keeps: a lease is a folder of numbered files, the highest number has i
 over from the dead is taking the next number, so of several that notice at once one succeeds.
 
 An owner on this machine is looked up: it is dead as soon as its process is. One on another machine touches its file
-every `BEAT` seconds; that the file did not *change* for `STALE` seconds of the waiter's own steady clock says that it is
-dead. No clocks are compared, so none has to be right.
+every `BEAT` seconds; that the file did not *change* for `STALE` seconds of the waiter's own steady clock says that it
+is dead. No clocks are compared, so none has to be right.
 """
 
 from __future__ import annotations

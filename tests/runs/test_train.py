@@ -25,7 +25,7 @@ SCHEMES = ["baseline", "passport_v1", "passport_v2", "passport_v3"]
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_run_folder_holds_what_it_should(request_for, scheme):
     run = train(request_for(f"scheme={scheme}"))
-    names = {path.name for path in run.folder.path.iterdir()} - {".lock"}
+    names = {path.name for path in run.folder.path.iterdir()} - {".lease"}
     expected = {"config.yaml", "record.json", "metrics.csv", "public.safetensors", "checkpoints"}
     assert names == expected | ({"claim"} if scheme != "baseline" else set())
     record = load_record(run.folder.record)

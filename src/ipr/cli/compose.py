@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import errno
 import os
 import sys
 import tempfile
@@ -193,6 +194,20 @@ def invoke(command: str, execute: Callable[[Any], int], arguments: Sequence[str]
     return codes
 
 
+AGAIN = "nothing that was there is lost, and the same command goes on where this one stopped"
+
+STORAGE = {
+    errno.ENOSPC: f"make room; {AGAIN}",
+    errno.EDQUOT: f"make room; {AGAIN}",
+    errno.EFBIG: f"allow larger files (ulimit -f); {AGAIN}",
+    errno.EIO: f"see to the disk; {AGAIN}",
+    errno.ESTALE: f"see to the file server; {AGAIN}",
+    errno.EROFS: f"choose a folder that you can write to; {AGAIN}",
+    errno.EACCES: f"choose a folder that you can write to; {AGAIN}",
+}
+"""What disks and file servers refuse, and what to do about it."""
+
+
 def as_text(argument: str) -> str:
     """`study=one,two` as one text: to Hydra a comma means a sweep, to the commands `OF_STUDIES` a list."""
     key, equals, value = argument.partition("=")
@@ -214,7 +229,11 @@ def reporting(codes: list[int]) -> Iterator[None]:
     except (InputError, HydraException, OmegaConfBaseException) as error:
         print(f"ipr: error: {one_line(error)}", file=sys.stderr)
         codes.append(EXIT_INPUT)
-    except Exception:  # noqa: BLE001 (reported in full, and the exit code says so)
+    except Exception as error:  # noqa: BLE001 (reported in full, and the exit code says so)
+        if isinstance(error, OSError) and error.errno in STORAGE:
+            print(f"ipr: error: {error.filename}: {error.strerror}; {STORAGE[error.errno]}", file=sys.stderr)
+            codes.append(EXIT_INPUT)
+            return
         traceback.print_exc()
         codes.append(EXIT_DEFECT)
 

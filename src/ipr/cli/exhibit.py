@@ -11,10 +11,10 @@ from ipr.runs.exhibit import ExhibitConfig
 def execute(config: ExhibitConfig) -> int:
     """Finds or makes the run, shows the exhibit, draws it into its folder, and says where it is."""
     with loading():
+        from ipr.files import write_atomically
         from ipr.reports.exhibits import exhibit_pictures
         from ipr.reports.svg import svg_file
         from ipr.runs.exhibit import exhibit
-        from ipr.runs.store import write_atomically
 
     run, console = exhibit(config), Console()
     assert config.exhibit is not None  # `exhibit` refuses to go without

@@ -15,11 +15,11 @@ from rich.table import Table
 
 from ipr.cli.compose import papers, shipped, sweeps
 from ipr.errors import InputError
+from ipr.files import write_atomically
 from ipr.runs.folders import find_folders
-from ipr.runs.store import write_atomically
 from ipr.studies.config import StatusConfig
 from ipr.studies.scale import Scale
-from ipr.studies.status import STATES, CellStatus, StudyStatus, SweepStatus, statuses, sweep_statuses, together
+from ipr.studies.status import STATES, STOPPED, CellStatus, StudyStatus, SweepStatus, statuses, sweep_statuses, together
 from ipr.studies.store import Planned, planned_now, read_planned
 from ipr.studies.study import load_as, load_study
 
@@ -30,35 +30,41 @@ def execute(config: StatusConfig) -> int:
     """Prints where studies stand, and writes it to a file if asked to."""
     runs, console = Path(config.paths.runs), Console()
     planned = in_order(read_planned(runs))
-    shown = chosen(config.study, config.scale, planned, runs)
-    studies = statuses(runs, shown, planned, datetime.now(UTC))
-    swept = [path.stem for path in sweeps()]
-    if config.study not in (None, "all"):
-        swept = [name for name in swept if name in str(config.study).split(",")]
-    swept_statuses = sweep_statuses(find_folders(runs), swept) if swept else []
-    if config.study in (None, "all"):  # only what there is something to say of
-        swept_statuses = [s for s in swept_statuses if s.trainings or s.attacks or s.running or s.stopped]
+    studies = statuses(runs, chosen(config.study, config.scale, planned, runs), planned, datetime.now(UTC))
+    swept = chosen_sweeps(config.study, runs)
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
     for scale in dict.fromkeys(study.scale for study in studies):
         same = [study for study in studies if study.scale == scale]
         console.print(study_table(scale, same))
         cells = [cell for cell in together(scale, same).cells if config.cells or cell.state != "done"]
         if cells and (config.study is not None or config.cells):
-            console.print(cell_table(scale, cells))
+            console.print(cell_table(cells))
             for cell in cells:
                 if cell.reason:
-                    line = f"{cell.state}: {cell.cell}: {cell.reason}"
-                    console.print(line, highlight=False, soft_wrap=True, markup=False)
-    if swept_statuses:
-        console.print(sweep_table(swept_statuses))
-        for sweep in swept_statuses:
-            for name in sweep.stopped:
-                console.print(f"stopped: {sweep.study}: {name}", highlight=False, soft_wrap=True, markup=False)
-    if not studies and not swept_statuses:
-        console.print(f"nothing was planned in {runs.absolute()}", highlight=False, soft_wrap=True, markup=False)
+                    say(f"{cell.state}: {cell.cell}: {cell.reason}")
+    if swept:
+        console.print(sweep_table(swept))
+        for sweep in swept:
+            for name, why in [*sweep.failed.items(), *((name, STOPPED) for name in sweep.stopped)]:
+                say(f"{'failed' if name in sweep.failed else 'stopped'}: {name} of {sweep.study}: {why}")
+    if not studies and not swept:
+        say(f"nothing was planned or swept in {runs.absolute()}; ipr status study=all shows what could be")
     if config.out is not None:
-        write(Path(config.out), studies, swept_statuses)
-        console.print(f"written: {config.out}", highlight=False, soft_wrap=True, markup=False)
+        write(Path(config.out), studies, swept)
+        say(f"written: {config.out}")
     return 0
+
+
+def chosen_sweeps(asked: str | None, runs: Path) -> list[SweepStatus]:
+    """The studies that are swept by tag, of which runs are there or that were asked for by name."""
+    named = asked.split(",") if asked not in (None, "all") else []
+    known = [path.stem for path in sweeps()]
+    wanted = [name for name in known if name in named] if named else known
+    found = sweep_statuses(find_folders(runs), wanted) if wanted else []
+    return [s for s in found if named or s.trainings or s.attacks or s.running or s.failed or s.stopped]
 
 
 def in_order(planned: Iterable[Planned]) -> list[Planned]:
@@ -114,9 +120,9 @@ def study_table(scale: str, studies: Sequence[StudyStatus]) -> Table:
     return table
 
 
-def cell_table(scale: str, cells: Sequence[CellStatus]) -> Table:
+def cell_table(cells: Sequence[CellStatus]) -> Table:
     """A line for each cell."""
-    table = _table(f"scale {scale}", ["cell", "state"], ["took", "left"])
+    table = _table("", ["cell", "state"], ["took", "left"])
     for cell in cells:
         took = "-" if cell.seconds is None else duration(cell.seconds)
         left = "unknown" if cell.seconds_left is None else duration(cell.seconds_left)
@@ -126,15 +132,15 @@ def cell_table(scale: str, cells: Sequence[CellStatus]) -> Table:
 
 def sweep_table(sweeps: Sequence[SweepStatus]) -> Table:
     """A line for each study that is swept by tag."""
-    table = _table("studies that are swept by tag", ["study"], ["trainings", "attacks", "running", "stopped", "spent"])
+    table = _table("swept by tag", ["study"], ["trainings", "attacks", "running", "stopped", "failed", "spent"])
     for sweep in sweeps:
-        counts = (sweep.trainings, sweep.attacks, sweep.running, len(sweep.stopped))
+        counts = (sweep.trainings, sweep.attacks, sweep.running, len(sweep.stopped), len(sweep.failed))
         table.add_row(sweep.study, *(str(count) if count else "-" for count in counts), duration(sweep.seconds_spent))
     return table
 
 
 def _table(title: str, names: Sequence[str], numbers: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
     for name in names:
         table.add_column(name, overflow="fold", min_width=9)
     for number in numbers:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -16,6 +14,8 @@ from torch import Tensor
 from ipr.data.images import ImageData
 from ipr.data.sources import RawImages, find_source
 from ipr.errors import InputError
+from ipr.files import aside_of
+from ipr.lease import Lease
 
 
 def load_images(
@@ -36,22 +36,28 @@ def load_images(
     """
     source = find_source(name, root, image_size, download, data_folder)
     path = cache_folder / f"{name}-{hashlib.sha256(source.identity.encode()).hexdigest()[:16]}.safetensors"
+    if (found := _found(path)) is not None:
+        return found
     try:
-        cache_folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            if path.exists():
+        with Lease(path.with_suffix(".lease")):
+            if (found := _found(path)) is None:
+                raw, aside = source.read(), aside_of(path)
                 try:
-                    return _read(path)
-                except (SafetensorError, KeyError, json.JSONDecodeError):
-                    path.unlink()  # torn by a crash or a full disk: it is only a cache
-            aside = path.with_suffix(f".{os.getpid()}")
-            _write(source.read(), aside)
-            aside.rename(path)
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise InputError(
-            "paths.cache", cache_folder, f"cannot be written ({error.strerror})", "choose a folder that you own"
-        ) from error
-    return _read(path)
+                    _write(raw, aside)
+                    aside.replace(path)
+                finally:
+                    aside.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        remedy = "choose a folder that you own, and that has room"
+        raise InputError("paths.cache", cache_folder, f"cannot be written ({error})", remedy) from error
+    return found or _read(path)
+
+
+def _found(path: Path) -> ImageData | None:
+    try:
+        return _read(path) if path.exists() else None
+    except (SafetensorError, KeyError, json.JSONDecodeError):
+        return None  # torn by a crash or a full disk: it is only a cache
 
 
 def _write(raw: RawImages, path: Path) -> None:

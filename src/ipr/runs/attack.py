@@ -18,15 +18,19 @@ from ipr.attacks.base import Attack, Attacked, Victim, example_of
 from ipr.claim import Claim
 from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
+from ipr.files import write_atomically
+from ipr.lease import Lease
 from ipr.passport.claim import PassportClaim
 from ipr.passport.surgery import find_layers
 from ipr.runs.build import load_suspect, open_images
 from ipr.runs.config import MISSING, DatasetConfig, TrainConfig
+from ipr.runs.failure import recording_failure, refuse_failed
 from ipr.runs.fit import fit
+from ipr.runs.guards import KeepLease
 from ipr.runs.logging import read_metrics
 from ipr.runs.record import commit, hardware, versions
 from ipr.runs.request import check, without_secrets
-from ipr.runs.store import RunFolder, run_key, write_atomically
+from ipr.runs.store import RunFolder, run_key
 from ipr.runs.tracking import tracking
 from ipr.runs.train import Run, device, judging, train
 from ipr.schemes.base import Scheme
@@ -152,12 +156,22 @@ def attack(config: AttackConfig) -> AttackRun:
         identity["rival"] = asdict(config.rival)
     key = run_key(f"{config.attack.name}-{config.scheme.name}-{config.model.name}-{config.model.norm}", identity)
     folder = RunFolder(Path(config.paths.runs) / "attack" / key)
-    with folder.locked():
-        finished = folder.path / "finished"
+    if (found := _found(folder)) is not None:
+        return found
+    refuse_failed(folder)
+    with folder.locked() as lease:
+        if (found := _found(folder)) is not None:
+            return found
+        refuse_failed(folder)
         rows = load_rows(folder.path / "rows.jsonl")
-        if finished.exists() and rows:
-            return AttackRun(folder, list(rows.values()), found=True)
-        return AttackRun(folder, _carry_out(config, data, own, victim, folder, rows), found=False)
+        with recording_failure(folder, config.tags):
+            made = _carry_out(config, data, own, victim, folder, rows, lease)
+        return AttackRun(folder, made, found=False)
+
+
+def _found(folder: RunFolder) -> AttackRun | None:
+    rows = load_rows(folder.path / "rows.jsonl") if (folder.path / "finished").exists() else {}
+    return AttackRun(folder, list(rows.values()), found=True) if rows else None
 
 
 def _of_length(attack: Attack, epochs: int | None) -> Attack:
@@ -198,7 +212,13 @@ def find_rows(runs: Path) -> Iterator[AttackRow]:
 
 
 def _carry_out(
-    config: AttackConfig, data: ImageData, own: ImageData, run: Run, folder: RunFolder, rows: dict[str, AttackRow]
+    config: AttackConfig,
+    data: ImageData,
+    own: ImageData,
+    run: Run,
+    folder: RunFolder,
+    rows: dict[str, AttackRow],
+    lease: Lease,
 ) -> list[AttackRow]:
     shown, where = without_secrets(config), device(config)
     write_atomically(folder.config, yaml.safe_dump(shown, sort_keys=False))
@@ -239,6 +259,7 @@ def _carry_out(
                     checkpoint=folder.checkpoint.parent / name / "last.ckpt",
                     metrics=metrics,
                     tell=partial(tracker.epoch, training="" if name == config.attack.name else name),
+                    callbacks=[KeepLease(lease)],
                 )
             clock.seconds += sum(float(row["seconds"]) for row in read_metrics(metrics))
 
@@ -257,6 +278,7 @@ def _carry_out(
                 continue
             freed = _freed_bits(network, victim.passport_claim, own) if one.freed else None
             judged = _judged(config, claim, network, wanted, images, before=before, same_task=own is data, freed=freed)
+            lease.check()
             for point, outcome in judged.items():
                 rows[point] = _row(config, data, run, folder, point, outcome, one.iterations, clock.seconds)
                 with (folder.path / "rows.jsonl").open("a") as file:

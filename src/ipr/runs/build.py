@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from ipr.claim import Claim
@@ -16,6 +16,7 @@ from ipr.data.cache import load_images
 from ipr.data.images import ImageData, normalise
 from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
+from ipr.files import write_atomically
 from ipr.models import build_model
 from ipr.passport.claim import PassportClaim
 from ipr.passport.surgery import protect
@@ -136,9 +137,7 @@ def _passport_scheme(
 
 def save_weights(network: nn.Module, path: Path) -> None:
     """Writes a network's public `state_dict` as safetensors, whole or not at all."""
-    aside = path.with_suffix(".part")
-    save_file({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}, aside)
-    aside.replace(path)
+    write_atomically(path, save({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}))
 
 
 def load_suspect(model: ModelConfig, data: ImageData, path: Path) -> nn.Module:

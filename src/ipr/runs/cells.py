@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ipr.errors import InputError
+from ipr.lease import Lease
 from ipr.runs.attack import AttackRun, attack
 from ipr.runs.exhibit import ExhibitConfig, ExhibitRun, exhibit
 from ipr.runs.train import Run, train
-from ipr.runs.words import CellWord, leave_word, words_folder
+from ipr.runs.words import CellWord, lease_of, leave_word, read_word, words_folder
 
 
 @dataclass
@@ -24,31 +26,38 @@ class CellConfig(ExhibitConfig):
 
 
 def run_cell(config: CellConfig) -> CellWord:
-    """Finds or makes what a cell asks for.
+    """Finds or makes what a cell asks for; waits for another process that is at it.
 
     Raises:
         InputError: it asks for something that cannot be; also left as its word, as is every other error.
     """
-    studies, started = Path(config.studies), time.perf_counter()
-    leave_word(studies, CellWord(config.cell, "running"))
-    try:
-        run: Run | AttackRun | ExhibitRun
-        if config.exhibit is not None:
-            run = exhibit(config)
-        elif config.attack is not None:
-            run = attack(config)
-        else:
-            run = train(config)
-    except KeyboardInterrupt:
-        (words_folder(studies) / f"{config.cell}.json").unlink(missing_ok=True)  # it goes on another time
-        raise
-    except Exception as error:
-        reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    studies = Path(config.studies)
+    with Lease(lease_of(studies, config.cell)):
+        started = time.perf_counter()
+        earlier = read_word(studies, config.cell)
+        took = earlier.took if earlier else None
+        leave_word(studies, CellWord(config.cell, "running", took=took))
+        try:
+            run: Run | AttackRun | ExhibitRun
+            if config.exhibit is not None:
+                run = exhibit(config)
+            elif config.attack is not None:
+                run = attack(config)
+            else:
+                run = train(config)
+        except KeyboardInterrupt:
+            (words_folder(studies) / f"{config.cell}.json").unlink(missing_ok=True)  # it goes on another time
+            raise
+        except Exception as error:
+            reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            seconds = round(time.perf_counter() - started, 1)
+            with suppress(OSError):  # a full disk has no room for a word either; the error itself is what is told
+                leave_word(studies, CellWord(config.cell, "failed", reason=" ".join(reason.split()), seconds=seconds))
+            raise
+        path = run.folder.path
         seconds = round(time.perf_counter() - started, 1)
-        leave_word(studies, CellWord(config.cell, "failed", reason=" ".join(reason.split()), seconds=seconds))
-        raise
-    path = run.folder.path
-    seconds = round(time.perf_counter() - started, 1)
-    word = CellWord(config.cell, "done", f"{path.parent.name}/{path.name}", run.found, seconds=seconds)
-    leave_word(studies, word)
-    return word
+        name = f"{path.parent.name}/{path.name}"
+        took = took if run.found else seconds
+        word = CellWord(config.cell, "done", name, run.found, seconds=seconds, took=took)
+        leave_word(studies, word)
+        return word

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ import lightning as L
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ipr.attacks.base import Attack
@@ -22,8 +21,10 @@ from ipr.claim import Claim
 from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.exhibits.base import Case, Exhibit, Fact
+from ipr.files import write_atomically
 from ipr.runs.attack import AttackConfig, attack
 from ipr.runs.build import build_scheme, load_suspect, open_images, plain_network
+from ipr.runs.checkpoints import check_checkpoint
 from ipr.runs.claims import make_claim
 from ipr.runs.config import (
     PassportConfig,
@@ -34,10 +35,11 @@ from ipr.runs.config import (
     SchemeConfig,
     TrainConfig,
 )
-from ipr.runs.fit import check_checkpoint, fit
+from ipr.runs.failure import recording_failure, refuse_failed
+from ipr.runs.fit import fit
 from ipr.runs.record import commit, hardware, versions
 from ipr.runs.request import check, key_of, without_secrets
-from ipr.runs.store import RunFolder, run_key, write_atomically
+from ipr.runs.store import RunFolder, run_key
 from ipr.runs.train import device, train
 from ipr.schemes.base import Scheme
 from ipr.verification.claims import load_claim
@@ -102,18 +104,29 @@ def exhibit(config: ExhibitConfig) -> ExhibitRun:
         identity |= {"hardware": hardware(), "per_step": config.trigger_set.per_step}
     key = run_key(f"{wanted.name}-{config.scheme.name}-{config.model.name}-{config.model.norm}", identity)
     folder = RunFolder(Path(config.paths.runs) / "exhibit" / key)
-    with folder.locked():
+    if (found := _found(folder)) is not None:
+        return found
+    refuse_failed(folder)
+    with folder.locked() as lease:
         folder.path.chmod(0o700)  # it may show what a claim holds
-        if facts_path(folder).exists():
-            return ExhibitRun(folder, load_facts(facts_path(folder)), load_arrays(arrays_path(folder)), found=True)
+        if (found := _found(folder)) is not None:
+            return found
         write_atomically(folder.config, yaml.safe_dump(without_secrets(config), sort_keys=False))
         tuned = None if checkpoint is None else tuned_weights(checkpoint)
-        shown = wanted.show(_opened(run, config.attack_seed, data, opened, tuned, folder))
+        with recording_failure(folder, config.tags):
+            shown = wanted.show(_opened(run, config.attack_seed, data, opened, tuned, folder))
+        lease.check()
         _save_arrays(shown.arrays, arrays_path(folder))
         about = _about(config, wanted, data, folder, shown_on)
         facts = [about | fact for fact in shown.facts]
         write_atomically(facts_path(folder), json.dumps(facts, indent=2) + "\n")  # last: it says that all is there
         return ExhibitRun(folder, facts, shown.arrays, found=False)
+
+
+def _found(folder: RunFolder) -> ExhibitRun | None:
+    if not facts_path(folder).exists():
+        return None
+    return ExhibitRun(folder, load_facts(facts_path(folder)), load_arrays(arrays_path(folder)), found=True)
 
 
 def check_request(config: ExhibitConfig, wanted: Exhibit) -> None:
@@ -293,9 +306,7 @@ class _Building:
 
 
 def _save_arrays(arrays: Mapping[str, Tensor], path: Path) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({name: array.detach().cpu().contiguous() for name, array in arrays.items()}, aside)
-    aside.replace(path)
+    write_atomically(path, save({name: array.detach().cpu().contiguous() for name, array in arrays.items()}))
 
 
 def _about(config: ExhibitConfig, wanted: Exhibit, data: ImageData, folder: RunFolder, shown_on: str) -> Fact:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import lightning as L
-import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from ipr.data.images import ImageData
 from ipr.data.module import ImageDataModule
-from ipr.errors import InputError
+from ipr.runs.checkpoints import CheckpointFiles, before, latest
 from ipr.runs.config import TrainConfig
+from ipr.runs.guards import StopWhenDiverged, check_weights
 from ipr.runs.logging import MetricsFile, TellEpoch
 from ipr.runs.request import MEMORY_FORMATS
 from ipr.schemes.base import Scheme
@@ -48,6 +48,9 @@ def fit(
         metrics: where the rows of the epochs are kept.
         tell: is told of every epoch, those before a resumption included.
         callbacks: what else watches; what they keep in their `state_dict` is in the checkpoint.
+
+    Raises:
+        DivergedError: the loss, or a weight, is no number any more.
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -55,21 +58,23 @@ def fit(
         checkpoint.parent, checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False
     )
     recorder = MetricsFile(metrics, tell)
-    trainer = L.Trainer(
-        accelerator=config.trainer.accelerator,
-        devices=1,
-        precision=config.trainer.precision,  # type: ignore[arg-type]
-        max_epochs=epochs,
-        logger=False,
-        plugins=[LightningEnvironment()],  # inside a Slurm job Lightning would take itself for one task of several
-        callbacks=[*callbacks, saving, recorder],
-        enable_progress_bar=config.trainer.progress_bar,
-        enable_model_summary=False,
-        deterministic=config.trainer.deterministic,
-        gradient_clip_val=clip_norm,
-        reload_dataloaders_every_n_epochs=1,
-        num_sanity_val_steps=0,
-    )
+    with _quiet():
+        trainer = L.Trainer(
+            accelerator=config.trainer.accelerator,
+            devices=1,
+            precision=config.trainer.precision,  # type: ignore[arg-type]
+            max_epochs=epochs,
+            logger=False,
+            # without an environment it would take itself for one of several in a Slurm job
+            plugins=[LightningEnvironment(), CheckpointFiles()],
+            callbacks=[*callbacks, recorder, StopWhenDiverged(), saving],
+            enable_progress_bar=config.trainer.progress_bar,
+            enable_model_summary=False,
+            deterministic=config.trainer.deterministic,
+            gradient_clip_val=clip_norm,
+            reload_dataloaders_every_n_epochs=1,
+            num_sanity_val_steps=0,
+        )
     memory_format = MEMORY_FORMATS[config.trainer.memory_format]
     scheme.network.to(memory_format=memory_format)
     if config.trainer.compile:
@@ -82,30 +87,23 @@ def fit(
         seed=seed,
         memory_format=memory_format,
     )
-    resumed = checkpoint if checkpoint.exists() else None
-    if resumed is not None:
-        check_checkpoint(resumed)
+    resumed = latest(checkpoint)
     try:
-        with warnings.catch_warnings():
-            # Lightning 2.6 on torch 2.14: https://github.com/Lightning-AI/pytorch-lightning, utilities/_pytree.py
-            warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")  # resumed
-            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        with _quiet():
             trainer.fit(scheme, datamodule=batches, ckpt_path=resumed, weights_only=True)
         recorder.tell_rows()
+        check_weights(scheme.network, epochs)
+        before(checkpoint).unlink(missing_ok=True)
     except SystemExit as stopped:  # how Lightning ends when it is interrupted
         raise KeyboardInterrupt from stopped
 
 
-def check_checkpoint(path: Path) -> None:
-    """Reads a checkpoint without executing anything in it.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    try:
-        torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except (RuntimeError, pickle.UnpicklingError, KeyError, TypeError, EOFError, OSError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            "checkpoint", path, f"cannot be resumed from ({first})", "delete it to train this run anew"
-        ) from error
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Inside, Lightning does not say what is known here."""
+    with warnings.catch_warnings():
+        # Lightning 2.6 on torch 2.14: https://github.com/Lightning-AI/pytorch-lightning, utilities/_pytree.py
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")  # resumed
+        warnings.filterwarnings("ignore", r"The `srun` command is available")  # on a machine that has Slurm
+        yield

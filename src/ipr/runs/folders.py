@@ -43,6 +43,15 @@ class Found(RunFolder):
         return (self.path / FINISHED[self.kind]).exists()
 
     @property
+    def why_failed(self) -> str:
+        """What its `failure.json` says, in a line; "" where there is none: see `runs.failure`."""
+        try:
+            read = json.loads(self.failure.read_text())
+            return f"diverged: {read['what']} is {read['value']} in epoch {read['epoch']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
+    @property
     def held(self) -> bool:
         """Whether a process works on it at this moment."""
         return held(self.path / ".lease")

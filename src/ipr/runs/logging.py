@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import lightning as L
+
+from ipr.files import write_atomically
 
 TellEpoch = Callable[[Mapping[str, float]], None]
 """Is told of every epoch: `epoch`, counted from 0, and its means under their names in metrics.csv."""
@@ -51,10 +54,11 @@ class MetricsFile(L.Callback):
         self.started = now
         row |= {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         self.rows.append({name: str(value) for name, value in row.items()})
-        with self.path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(dict.fromkeys(name for r in self.rows for name in r)), restval="")
-            writer.writeheader()
-            writer.writerows(self.rows)
+        written = io.StringIO(newline="")
+        writer = csv.DictWriter(written, list(dict.fromkeys(name for r in self.rows for name in r)), restval="")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self.path, written.getvalue())
         self.tell_rows()
 
     def tell_rows(self) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from ipr.errors import InputError
+from ipr.files import clear_asides
+from ipr.lease import Lease, Owner
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,11 @@ class RunFolder:
         return self.path / "record.json"
 
     @property
+    def failure(self) -> Path:
+        """Why there can be no record; see `runs/failure.py`."""
+        return self.path / "failure.json"
+
+    @property
     def metrics(self) -> Path:
         """One row an epoch."""
         return self.path / "metrics.csv"
@@ -59,31 +64,31 @@ class RunFolder:
         return self.path / "claim"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[Lease]:
         """Makes the folder and holds it: a second process that asks for the same run waits, then finds it done.
+
+        What killed processes left half-written in it is removed.
 
         Raises:
             InputError: the folder cannot be written.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock")
+        with ExitStack() as stack:
             try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                Console(stderr=True).print(f"waiting: another process is making {self.path}", highlight=False)
-                lock.acquire()
-        except OSError as error:
-            raise InputError(
-                "paths.runs",
-                self.path.parent.parent,
-                f"cannot be written ({error.strerror})",
-                "choose a folder that you can write to",
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
+                lease = stack.enter_context(Lease(self.path / ".lease", self._waiting))
+                clear_asides(self.path)
+            except OSError as error:
+                raise InputError(
+                    "paths.runs",
+                    self.path.parent.parent,
+                    f"cannot be written ({error.strerror})",
+                    "choose a folder that you can write to, and that has room",
+                ) from error
+            yield lease
+
+    def _waiting(self, owner: Owner | None) -> None:
+        who = f"process {owner.pid} on {owner.host}" if owner is not None else "another process"
+        what = f"waiting: {who} is making {self.path}"
+        Console(stderr=True).print(what, highlight=False, soft_wrap=True, markup=False)
 
 
 def run_key(prefix: str, identity: Mapping[str, Any]) -> str:
@@ -97,10 +102,3 @@ def secret_digest(secret: str | None) -> str | None:
     if secret is None:
         return None
     return hashlib.scrypt(secret.encode(), salt=b"ipr run identity", n=2**14, r=8, p=1, dklen=16).hex()
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes a file, text as UTF-8, aside and renames it into place, so that nobody ever reads half of it."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(content if isinstance(content, bytes) else content.encode())
-    aside.replace(path)

@@ -18,15 +18,19 @@ from torch import nn
 
 from ipr.claim import Claim, Thresholds
 from ipr.data.images import ImageData, LabelledImages
+from ipr.files import write_atomically
+from ipr.lease import Lease
 from ipr.passport.claim import PassportClaim
 from ipr.runs.build import build_scheme, load_suspect, open_images, save_weights
 from ipr.runs.claims import make_claim
 from ipr.runs.config import FrontierStitchingConfig, PassportSchemeConfig, PassportV2Config, SchemeConfig, TrainConfig
+from ipr.runs.failure import recording_failure, refuse_failed
 from ipr.runs.fit import fit
+from ipr.runs.guards import KeepLease
 from ipr.runs.logging import curve, read_metrics
 from ipr.runs.record import Record, commit, hardware, load_record, versions
 from ipr.runs.request import check, key_of, without_secrets
-from ipr.runs.store import RunFolder, write_atomically
+from ipr.runs.store import RunFolder
 from ipr.runs.tracking import tracking
 from ipr.verification.claims import load_claim
 from ipr.verification.fidelity import BATCH, accuracy
@@ -59,14 +63,23 @@ def train(config: TrainConfig) -> Run:
     check(config)
     data = open_images(config.dataset, config.paths)
     folder = RunFolder(Path(config.paths.runs) / "train" / key_of(config, data))
-    with folder.locked():
-        if folder.record.exists() and _judged_as_asked(record := load_record(folder.record), config):
-            tags = sorted({*record.tags.split(), *config.tags})
-            if " ".join(tags) != record.tags:
-                record = replace(record, tags=" ".join(tags))
-                record.save(folder.record)
+    if (record := _found(folder, config)) is not None and {*config.tags} <= {*record.tags.split()}:
+        return Run(folder, record, found=True, verdict=None)  # nothing is written: the store may be read-only
+    refuse_failed(folder)
+    with folder.locked() as lease:
+        refuse_failed(folder)
+        if (record := _found(folder, config)) is not None:
+            record = replace(record, tags=" ".join(sorted({*record.tags.split(), *config.tags})))
+            record.save(folder.record)
             return Run(folder, record, found=True, verdict=None)
-        return _make(config, data, folder)
+        return _make(config, data, folder, lease)
+
+
+def _found(folder: RunFolder, config: TrainConfig) -> Record | None:
+    if not folder.record.exists():
+        return None
+    record = load_record(folder.record)
+    return record if _judged_as_asked(record, config) else None
 
 
 def _judged_as_asked(record: Record, config: TrainConfig) -> bool:
@@ -75,7 +88,7 @@ def _judged_as_asked(record: Record, config: TrainConfig) -> bool:
     return record.scheme == "baseline" or (limits and record.forged in (None, asked.forged))
 
 
-def _make(config: TrainConfig, data: ImageData, folder: RunFolder) -> Run:
+def _make(config: TrainConfig, data: ImageData, folder: RunFolder, lease: Lease) -> Run:
     shown = without_secrets(config)
     baseline = cache(lambda: _trained_baseline(config, data))
 
@@ -105,17 +118,19 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder) -> Run:
             for row in read_metrics(folder.metrics):
                 tracker.epoch(curve(row))
         else:
-            fit(
-                scheme,
-                data,
-                config,
-                epochs=epochs,
-                clip_norm=config.optimizer.clip_norm,
-                seed=config.seed,
-                checkpoint=folder.checkpoint,
-                metrics=folder.metrics,
-                tell=tracker.epoch,
-            )
+            with recording_failure(folder, config.tags):
+                fit(
+                    scheme,
+                    data,
+                    config,
+                    epochs=epochs,
+                    clip_norm=config.optimizer.clip_norm,
+                    seed=config.seed,
+                    checkpoint=folder.checkpoint,
+                    metrics=folder.metrics,
+                    tell=tracker.epoch,
+                    callbacks=[KeepLease(lease)],
+                )
             save_weights(scheme.network, folder.weights)
         started = time.perf_counter()
         suspect = load_suspect(config.model, data, folder.weights).to(device(config))
@@ -130,6 +145,7 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder) -> Run:
             plain_accuracy = verdict.accuracy_without
             replace(claim, thresholds=replace(limits, target_accuracy=verdict.fidelity.accuracy)).save(folder.claim)
         judged = time.perf_counter() - started
+        lease.check()
         record = _record(config, data, folder, suspect, plain_accuracy, verdict, seconds_before, judged)
         record.save(folder.record)
         tracker.summary(asdict(record))

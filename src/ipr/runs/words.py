@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ipr.runs.store import write_atomically
+from ipr.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class CellWord:
         found: whether it was there already.
         reason: why it failed, in a line.
         seconds: what it took this time.
+        took: what it took when it was made, this time or before; None where no job of this cell made it.
         at: when this was written.
     """
 
@@ -31,17 +32,13 @@ class CellWord:
     found: bool = False
     reason: str = ""
     seconds: float = 0.0
+    took: float | None = None
     at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 def words_folder(studies: Path) -> Path:
     """Where the words of a scale's cells lie."""
     return studies / "cells"
-
-
-def cell_lease(studies: Path, cell: str) -> Path:
-    """The lease (`ipr.lease`) that whoever runs a cell has, beside its word."""
-    return words_folder(studies) / f"{cell}.lease"
 
 
 def leave_word(studies: Path, word: CellWord) -> None:
@@ -55,6 +52,11 @@ def read_word(studies: Path, cell: str) -> CellWord | None:
     """What became of a cell; None where nobody has begun it, or what is there cannot be read."""
     try:
         written: dict[str, Any] = json.loads((words_folder(studies) / f"{cell}.json").read_text())
-        return CellWord(**{f.name: written[f.name] for f in fields(CellWord)})
+        return CellWord(**{f.name: written[f.name] for f in fields(CellWord) if f.name in written})
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def lease_of(studies: Path, cell: str) -> Path:
+    """The lease that a cell's process has: whether a cell that says that it is running still does."""
+    return words_folder(studies) / f"{cell}.lease"

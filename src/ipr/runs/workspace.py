@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ipr.errors import InputError
+from ipr.files import write_atomically
 from ipr.runs.config import DashboardConfig
-from ipr.runs.store import write_atomically
 from ipr.runs.tracking import absence, has_login, load_wandb
 
 if TYPE_CHECKING:

@@ -19,17 +19,15 @@ Costs = Mapping[tuple[Any, ...], float]
 def seconds_of(runs: Path, word: CellWord) -> float | None:
     """What a cell that is done took to make, in seconds of its process; None where that was not kept.
 
-    Its word knows, judging included, if it made the run; but not what a training took before an interruption, and next
-    to nothing if it found the run. The run itself knows that, so the larger of the two counts.
+    The word knows what it took, judging included, where a job of the cell made the run, but not what went before an
+    interruption. The run knows its trainings in full, but not all of the rest. The larger of the two counts.
 
     Args:
         runs: the folder of runs.
         word: of the cell.
     """
-    kept = Found(runs / word.run).seconds
-    if word.found:
-        return kept
-    return max(word.seconds, kept or 0.0)
+    made, kept = word.took if word.found else word.seconds, Found(runs / word.run).seconds
+    return max((seconds for seconds in (made, kept) if seconds is not None), default=None)
 
 
 def bases(about: Mapping[str, Any]) -> list[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""What no study of a folder of runs needs: found, with the reason, and removed so that a kill leaves nothing half there."""
+"""What no study of a folder of runs needs: found, with the reason, and removed so that a kill leaves no half of it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from errno import ENOTDIR
 from pathlib import Path
 from typing import Any
 
+from ipr.files import ASIDE
 from ipr.lease import BEAT, Lease, Owner, held
 from ipr.runs.folders import Found, find_folders
-from ipr.runs.words import cell_lease, words_folder
+from ipr.runs.words import lease_of, words_folder
 from ipr.studies.store import Planned
 
 CLASSES = ("leftovers", "checkpoints", "words", "runs")
 """What can be removed: what killed processes left half-written; checkpoints of finished runs; words of cells that no
 study has; runs that no study needs."""
 
-ASIDE = re.compile(r"\.(?P<of>.+)\.([0-9a-f]{16}|\d+)(\.old)?")
-"""How what is being written is named until it is renamed into place."""
+LEFT = re.compile(rf"{ASIDE.pattern}|\.(.+)\.\d+(\.old)?|(.+)\.part")
+"""How what is being written is named until it is renamed into place; once, it was named by its process."""
 
 REMOVED = ".removed"
 """Where what is being removed lies, below the folder of runs: a kill leaves it where nobody looks for runs."""
@@ -228,14 +229,13 @@ def _checkpoints(folder: Found) -> Iterator[tuple[Path, str]]:
             yield path, "its run is finished"
 
 
-def _asides(folder: Path) -> Iterator[Path]:
-    """In a run folder: beside its files, and among its checkpoints."""
-    for place in (folder, folder / "checkpoints", *_subfolders(folder / "checkpoints")):
-        if place.is_symlink() or not place.is_dir():
-            continue
-        for path in sorted(place.iterdir()):
-            if ASIDE.fullmatch(path.name) or (path.suffix == ".part" and path.is_file()):
-                yield path
+def _asides(run: Path) -> Iterator[Path]:
+    """In a run folder, but for what belongs to others."""
+    for folder, names, files in os.walk(run):
+        aside = sorted(name for name in names if LEFT.fullmatch(name))
+        for name in [*aside, *sorted(name for name in files if LEFT.fullmatch(name))]:
+            yield Path(folder) / name
+        names[:] = [name for name in names if name not in (*aside, ".lease", "wandb")]
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -255,7 +255,7 @@ def _unneeded_words(runs: Path, planned: Iterable[Planned]) -> Iterator[Item]:
         for path in sorted(words.iterdir()):
             if path.suffix not in (".json", ".lease") or path.stem in named.get(studies.name, set()):
                 continue
-            lease = cell_lease(studies, path.stem)
+            lease = lease_of(studies, path.stem)
             if not path.name.startswith(".") and not held(lease):
                 yield Item("words", path, size_of(path), f"no study at scale={studies.name} has this cell", lease)
 
@@ -267,7 +267,7 @@ def _other_leftovers(runs: Path) -> Iterator[Item]:
         for folder, names, files in os.walk(place) if not place.is_symlink() else ():
             for name in files:
                 path = Path(folder) / name
-                if ASIDE.fullmatch(name) and not path.is_symlink():
+                if LEFT.fullmatch(name):
                     found[path] = _state(path)
             names[:] = [] if place == runs else [name for name in names if not name.endswith(".lease")]
     if found:
@@ -313,8 +313,8 @@ def remove(runs: Path, items: Iterable[Item], tell: Callable[[Item, str], None])
             tell(item, "")
         except BlockingIOError:
             tell(item, BUSY)
-        except FileNotFoundError:
-            tell(item, "it was no longer there")
+        except FileNotFoundError:  # another has removed it
+            continue
         except OSError as error:
             tell(item, error.strerror or str(error))
     with suppress(OSError):

@@ -11,7 +11,7 @@ from typing import Any
 
 from ipr.lease import held
 from ipr.runs.folders import Found
-from ipr.runs.words import cell_lease
+from ipr.runs.words import lease_of
 from ipr.studies.costs import Costs, estimate, mean_costs, seconds_of
 from ipr.studies.plan import wave_of
 from ipr.studies.store import Planned, PlannedCell, studies_folder
@@ -86,7 +86,8 @@ class SweepStatus:
         study: its name, which is the tag.
         trainings, attacks: how many are finished.
         running: how many are being made.
-        stopped: `<kind>/<key>` of those that are neither: they failed, or were killed.
+        failed: `<kind>/<key>` of those that cannot be finished -> why, in a line.
+        stopped: `<kind>/<key>` of all others: their process was interrupted, or ended without a word.
         seconds_spent: what the finished ones took, as far as they kept it.
     """
 
@@ -94,6 +95,7 @@ class SweepStatus:
     trainings: int
     attacks: int
     running: int
+    failed: Mapping[str, str]
     stopped: Sequence[str]
     seconds_spent: float
 
@@ -144,7 +146,7 @@ def _cell(studies: Path, cell: PlannedCell, costs: Costs, took: float | None, no
         seconds, left, run = took, 0.0, word.run
     elif word is not None and state == "failed":
         seconds = word.seconds
-    elif word is not None and not held(cell_lease(studies, cell.name)):
+    elif word is not None and not held(lease_of(studies, cell.name)):
         state, reason = "stopped", STOPPED
     elif word is not None:
         seconds = _since(word.at, now)
@@ -181,9 +183,10 @@ def sweep_statuses(folders: Iterable[Found], names: Sequence[str]) -> list[Sweep
 
 def _sweep(name: str, folders: Sequence[Found]) -> SweepStatus:
     finished = [folder for folder in folders if folder.finished]
-    others = [folder for folder in folders if not folder.finished]
+    failed = {folder.name: folder.why_failed for folder in folders if not folder.finished and folder.why_failed}
+    others = [folder for folder in folders if not folder.finished and folder.name not in failed]
     running = [folder.name for folder in others if folder.held]
-    kinds = Counter(folder.kind for folder in finished)
     stopped = [folder.name for folder in others if folder.name not in running]
+    kinds = Counter(folder.kind for folder in finished)
     spent = sum(folder.seconds or 0.0 for folder in finished)
-    return SweepStatus(name, kinds["train"], kinds["attack"], len(running), stopped, spent)
+    return SweepStatus(name, kinds["train"], kinds["attack"], len(running), failed, stopped, spent)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ipr.errors import InputError
-from ipr.runs.store import write_atomically
+from ipr.files import write_atomically
 from ipr.runs.words import CellWord, read_word
 from ipr.studies.plan import Cell, plan, without_secret
 from ipr.studies.scale import Scale

@@ -1,0 +1,55 @@
+"""Files that are there whole or not at all, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+ASIDE = re.compile(r"\.(.+)\.[0-9a-f]{16}")
+"""How what is being written is named until it is renamed into place; one that is left behind is of no use."""
+
+
+def aside_of(path: Path) -> Path:
+    """A name beside a file or folder that no other process has, to write to before renaming."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+
+
+def write_atomically(path: Path, content: str | bytes, mode: int = 0o666, former: Path | None = None) -> None:
+    """Writes a file, text as UTF-8, aside and renames it into place when it is on the disk.
+
+    Nobody ever reads half of it, and where there is no room for it what was there before stays.
+
+    Args:
+        path: the file.
+        content: all of it.
+        mode: who may read it, as of `os.open`: the umask takes from it.
+        former: where what was there before goes, once the new is whole; None for nowhere.
+    """
+    aside = aside_of(path)
+    try:
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
+            file.flush()
+            os.fsync(file.fileno())  # a machine that goes down must not leave a name without a content
+        if former is not None and path.exists():
+            path.replace(former)
+        aside.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            aside.unlink()
+        raise
+
+
+def clear_asides(folder: Path) -> None:
+    """Removes what killed processes left half-written in a folder, and below it, that nobody else writes to."""
+    for path in list(folder.rglob(".*")):
+        if ASIDE.fullmatch(path.name):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)

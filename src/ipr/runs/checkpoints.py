@@ -1,0 +1,71 @@
+"""Checkpoints that a kill, a full disk or a crash of the machine cannot take away: the last and the one before."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from rich.console import Console
+
+from ipr.errors import InputError
+from ipr.files import write_atomically
+
+
+def before(checkpoint: Path) -> Path:
+    """Where the checkpoint before the last one is."""
+    return checkpoint.with_name("previous.ckpt")
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """Writes a checkpoint aside, and renames it when it is whole; keeps the one before."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """See `lightning.fabric.plugins.CheckpointIO`."""
+        content, place = io.BytesIO(), Path(path)
+        torch.save(checkpoint, content)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(place, content.getvalue(), former=before(place))
+
+
+def latest(checkpoint: Path) -> Path | None:
+    """The newest intact checkpoint; None where there is none, which is said if there are damaged ones."""
+    for path in (checkpoint, before(checkpoint)):
+        if path.exists():
+            if (damage := _damage(path)) is None:
+                return path
+            what = f"{path} is damaged ({damage}); the training goes on from the state before it"
+            Console(stderr=True).print(what, highlight=False, soft_wrap=True, markup=False)
+    return None
+
+
+def check_checkpoint(path: Path) -> None:
+    """Reads a checkpoint without executing anything in it.
+
+    Raises:
+        InputError: it is not there or damaged.
+    """
+    try:
+        damage = _damage(path)
+    except OSError as error:
+        damage = error.strerror
+    if damage is not None:
+        raise InputError("checkpoint", path, f"cannot be read ({damage})", "delete its run; it is then made anew")
+
+
+_DAMAGED = (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, EOFError)
+
+
+def _damage(path: Path) -> str | None:
+    try:
+        with zipfile.ZipFile(path) as parts:
+            if (part := parts.testzip()) is not None:  # torch does not compare the sums that it writes
+                return f"{part} has changed"
+        torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except _DAMAGED as error:
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return None
