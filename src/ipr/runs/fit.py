@@ -91,7 +91,6 @@ def fit(
     try:
         with _quiet():
             trainer.fit(scheme, datamodule=batches, ckpt_path=resumed, weights_only=True)
-        recorder.tell_rows()
         check_weights(scheme.network, epochs)
         before(checkpoint).unlink(missing_ok=True)
     except SystemExit as stopped:  # how Lightning ends when it is interrupted
