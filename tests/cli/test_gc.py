@@ -66,6 +66,7 @@ def test_what_is_listed_is_removed_and_the_study_is_still_found(ipr, store):
     assert before - everything() == below(before, found["checkpoints"])
     assert everything() <= before
     assert only("attack/finetune-*/checkpoints/finetune/last.ckpt").exists()  # exhibits look into it
+    assert not [*Path("runs").rglob("previous.ckpt")]
     assert "nothing to remove" in ipr("gc").out
     metrics = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("metrics*.csv")}
     again = ipr(*store)
@@ -165,6 +166,27 @@ def test_what_killed_processes_left_half_written_goes(ipr, store):
     assert not any(path.exists() for path in left | {claim, half})
     assert all(path.exists() for path in others.values())
     assert (victim / "checkpoints" / "last.ckpt").exists()
+
+
+def test_a_victim_stays_where_the_attack_on_it_cannot_be_read(ipr, store, tiny):
+    assert ipr("train", *tiny, "scheme=deepmarks", "scheme.order=3").code == 0
+    attacked = only("attack/prune-*")
+    for words in Path("runs/studies/smoke/cells").glob("*.json"):
+        if not words.name.startswith("prune"):
+            words.unlink()
+    plan = Path("runs/studies/smoke/mine.json")
+    read = json.loads(plan.read_text())
+    plan.write_text(json.dumps(read | {"cells": [c for c in read["cells"] if c["name"].startswith("prune")]}))
+    victim, baseline = only("train/passport_v1-*"), only("train/baseline-*")
+    gone = {only("train/deepmarks-*"), only("train/uchida-*"), *Path("runs/exhibit").iterdir()}
+    gone |= {path for path in Path("runs/attack").iterdir() if path != attacked}
+    assert listed(ipr("gc"))["runs"] == gone
+    (attacked / "rows.jsonl").write_text("{")
+    assert listed(ipr("gc"))["runs"] == gone  # its config.yaml tells
+    (attacked / "config.yaml").write_text("{")
+    assert "runs" not in listed(ipr("gc"))
+    shutil.rmtree(attacked)
+    assert not gone & {victim, baseline, attacked}
 
 
 def test_the_only_claim_of_a_run_is_no_leftover(ipr, store):

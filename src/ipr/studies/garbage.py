@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import ENOTDIR
@@ -82,13 +82,14 @@ class Garbage:
 
 
 def needs(
-    folders: Sequence[Found], busy: Container[str], planned: Iterable[Planned], sweeps: Sequence[str]
+    folders: Sequence[Found], busy: Collection[str], planned: Iterable[Planned], sweeps: Sequence[str]
 ) -> dict[str, str]:
     """Which runs are needed: `<kind>/<key>` -> by what.
 
     Needed is what a cell of a plan came to, what carries the tag of a study that is swept by tag, and what a process
     works on; and, of all these, the victim of an attack, what an exhibit shows, and the baseline of the same setting.
-    Of a cell that is not done, and of a run that is being made, whatever it may start from is needed.
+    Of a cell that is not done, and of a run that is being made, whatever it may start from is needed. As long as one
+    that is needed tells nothing of itself, all are.
 
     Args:
         folders: all runs.
@@ -107,33 +108,37 @@ def needs(
             dataset = plan.datasets.get(cell.about["dataset"], cell.about["dataset"])
             for work in _read_by({**cell.about, "dataset": dataset}):
                 may_be_read.setdefault(work, f"{cell.name} of {why} is not done")
-    beginning = [folder.name for folder in folders if folder.name in busy and not folder.asked]
+    for name in busy:
+        needed.setdefault(name, BUSY)
     for folder in folders:
         if folder.name in busy:
-            needed.setdefault(folder.name, BUSY)
             for work in _read_by(_about(folder)):
                 may_be_read.setdefault(work, f"{folder.name} is being made")
+    speechless = [folder.name for folder in folders if folder.name in needed and not (folder.asked or folder.uses)]
+    mute = next((name for name in speechless if name in busy or not name.startswith("train/")), None)
+    index: dict[Work | str, list[Found]] = {}
     for folder in folders:
-        why = may_be_read.get(_work(folder.kind, _about(folder)), "")
-        if tags := sorted(folder.tags.intersection(sweeps)):
-            why = f"its tag is {tags[0]}"
-        elif beginning:
-            why = f"{beginning[0]} begins, and does not say yet what it needs"
-        if why:
+        work = _work(folder.kind, _about(folder))
+        if why := may_be_read.get(work, ""):
             needed.setdefault(folder.name, why)
-    by_key: dict[str, list[Found]] = {}
-    for folder in folders:
-        by_key.setdefault(folder.key, []).append(folder)
+        elif tags := sorted(folder.tags.intersection(sweeps)):
+            needed.setdefault(folder.name, f"its tag is {tags[0]}")
+        elif mute:
+            needed.setdefault(folder.name, f"{mute} does not say what it needs")
+        for key in (folder.key, work):
+            index.setdefault(key, []).append(folder)
         if _about(folder).get("scheme") == "baseline" and folder.kind == "train":
-            by_key.setdefault(_setting(folder.asked), []).append(folder)
+            index.setdefault(_setting(folder.asked), []).append(folder)
     reached = [folder for folder in folders if folder.name in needed]
     while reached:
         folder = reached.pop()
-        for key in [*folder.uses, _setting(folder.asked)]:
-            for used in by_key.get(key, []):
-                if used.name not in needed:
-                    needed[used.name] = f"{folder.name} was made from it"
-                    reached.append(used)
+        keys: list[Work | str] = [*folder.uses, _setting(folder.asked)]
+        if folder.kind != "train" and not folder.uses:  # it has only begun, or cannot be read
+            keys += _read_by(_about(folder))
+        for used in (found for key in keys for found in index.get(key, [])):
+            if used.name not in needed:
+                needed[used.name] = f"{folder.name} was made from it"
+                reached.append(used)
     return needed
 
 
@@ -225,8 +230,10 @@ def _checkpoints(folder: Found) -> Iterator[tuple[Path, str]]:
     if folder.kind == "train" and not folder.weights.exists():
         return
     for path in sorted(place.iterdir()) if folder.kind == "attack" else [place]:
-        if path.name != "finetune":  # exhibits look into it
+        if path.name != "finetune":
             yield path, "its run is finished"
+        elif (former := path / "previous.ckpt").exists() and not path.is_symlink():  # exhibits look into the last one
+            yield former, "its run is finished"
 
 
 def _asides(run: Path) -> Iterator[Path]:
