@@ -66,7 +66,6 @@ def test_what_is_listed_is_removed_and_the_study_is_still_found(ipr, store):
     assert before - everything() == below(before, found["checkpoints"])
     assert everything() <= before
     assert only("attack/finetune-*/checkpoints/finetune/last.ckpt").exists()  # exhibits look into it
-    assert not [*Path("runs").rglob("previous.ckpt")]
     assert "nothing to remove" in ipr("gc").out
     metrics = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("metrics*.csv")}
     again = ipr(*store)

@@ -230,10 +230,8 @@ def _checkpoints(folder: Found) -> Iterator[tuple[Path, str]]:
     if folder.kind == "train" and not folder.weights.exists():
         return
     for path in sorted(place.iterdir()) if folder.kind == "attack" else [place]:
-        if path.name != "finetune":
+        if path.name != "finetune":  # exhibits look into it
             yield path, "its run is finished"
-        elif (former := path / "previous.ckpt").exists() and not path.is_symlink():  # exhibits look into the last one
-            yield former, "its run is finished"
 
 
 def _asides(run: Path) -> Iterator[Path]:
