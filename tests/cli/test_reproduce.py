@@ -1,7 +1,6 @@
 """`ipr reproduce` and the report of studies, from the command line to the page."""
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,8 @@ import yaml
 
 from ipr.cli.compose import papers
 from ipr.cli.reproduce import settled, split
-from ipr.runs.words import CellWord, leave_word, read_word
+from ipr.lease import Lease
+from ipr.runs.words import CellWord, lease_of, leave_word, read_word
 from ipr.studies.study import load_study
 
 TINY = [
@@ -101,11 +101,16 @@ def test_a_report_is_written_while_cells_are_still_running(ipr, tmp_path):
     study = own_study(tmp_path, sweeps=[{"scheme": ["uchida", "passport_v1"]}])
     assert ipr("reproduce", f"study={study}", *TINY).code == 0
     (name,) = (n for n in words() if n.startswith("uchida"))
-    leave_word(Path("runs/studies/smoke"), CellWord(name, "running"))
-    outcome = ipr("report", "study=mine", "scale=smoke")
+    studies = Path("runs/studies/smoke")
+    leave_word(studies, CellWord(name, "running"))
+    with Lease(lease_of(studies, name)):
+        outcome = ipr("report", "study=mine", "scale=smoke")
     assert outcome.code == 0, outcome.err
     page = Path("runs/report/mine-smoke/index.html").read_text()
-    assert re.search(r"running", page)
+    assert "1 of 2 cells are done, 1 running." in " ".join(page.split())
+    assert ipr("report", "study=mine", "scale=smoke").code == 0  # and its process was killed since
+    page = Path("runs/report/mine-smoke/index.html").read_text()
+    assert "1 of 2 cells are done, 1 planned." in " ".join(page.split())
     assert "Uchida" not in Path("runs/report/mine-smoke/mine.md").read_text()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ipr.lease import held
 from ipr.reports.drawing import bars, curves
 from ipr.reports.exhibits import pictures_of
 from ipr.reports.paper import paper_text
@@ -18,8 +19,9 @@ from ipr.reports.selection import chosen, grouped, with_energy
 from ipr.reports.statements import check
 from ipr.reports.units import label, written
 from ipr.runs.store import RunFolder
+from ipr.runs.words import lease_of
 from ipr.studies.columns import LABELS
-from ipr.studies.store import Plan
+from ipr.studies.store import Plan, PlannedCell, studies_folder
 from ipr.studies.study import FigureDrawing, Paper, TableDrawing
 
 
@@ -52,13 +54,18 @@ def section_of(plan: Plan, runs: Path) -> Section:
         tables=[table for table in tables if table.lines],
         pictures=pictures,
         statements=[check(statement, frame, plan.scale) for statement in study.statements],
-        cells=[
-            CellState(c.name, c.command, c.word.state if c.word else "planned", c.word.reason if c.word else "")
-            for c in plan.cells
-        ],
+        cells=[cell_state(cell, studies_folder(runs, plan.scale)) for cell in plan.cells],
         provenance=results.provenance,
         notes=[*study.notes, *notes, *changed],
     )
+
+
+def cell_state(cell: PlannedCell, studies: Path) -> CellState:
+    """What became of a cell; one that says that it is running and has no process any more is planned again."""
+    word = cell.word
+    if word is None or (word.state == "running" and not held(lease_of(studies, cell.name))):
+        return CellState(cell.name, cell.command, "planned")
+    return CellState(cell.name, cell.command, word.state, word.reason)
 
 
 def table_of(drawing: TableDrawing, frame: pd.DataFrame, paper: Paper) -> TableView:
