@@ -93,13 +93,16 @@ def fit(
         with warnings.catch_warnings():
             # Lightning 2.6 on torch 2.14: https://github.com/Lightning-AI/pytorch-lightning, utilities/_pytree.py
             warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")  # resumed
+            warnings.filterwarnings("ignore", r"The `srun` command is available")  # a plain process is meant
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
             trainer.fit(scheme, datamodule=batches, ckpt_path=resumed, weights_only=True)
         recorder.tell_rows()
         check_weights(scheme.network, epochs)
         before(checkpoint).unlink(missing_ok=True)
-    except SystemExit as stopped:  # how Lightning ends when it is interrupted
-        raise KeyboardInterrupt from stopped
+    except SystemExit as stopped:
+        if isinstance(stopped.__context__, KeyboardInterrupt):  # how Lightning ends when it is interrupted
+            raise KeyboardInterrupt from stopped
+        raise  # how a job ends that goes back to its queue
 
 
 class KeepLease(L.Callback):
