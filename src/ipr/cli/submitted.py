@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -57,6 +58,10 @@ class Queue(Protocol):
         Raises:
             InputError: the queue refuses them.
         """
+        ...
+
+    def name(self, jobs: Jobs) -> str:
+        """What the queue calls them."""
         ...
 
     def over(self, jobs: Jobs) -> list[int]:
@@ -119,12 +124,15 @@ def follow(
         The logs that are worth keeping.
     """
     named, logs = descriptions(jobs), list[Path]()
-    waiting, running, done = calls(jobs, folder), Jobs(), 0
-    print(f"{len(jobs)} jobs; their logs until they have ended: {folder}", flush=True)
+    waiting, running, done, told = calls(jobs, folder), Jobs(), 0, False
     try:
         while waiting or running:
             batch = {number: waiting.pop(number) for number in list(waiting)[: queue.room - len(running)]}
-            running |= queue.submit(launcher, batch) if batch else {}
+            if batch:
+                running |= queue.submit(launcher, batch)
+            if not told:
+                told = True
+                print(f"{len(jobs)} jobs, {queue.name(running)}; their logs, until they have ended: {folder}", flush=True)
             look_again(folder)
             for number in queue.over(running):
                 paths, done = running.pop(number).paths, done + 1
@@ -132,7 +140,7 @@ def follow(
                 well = outcome is not None and outcome.code == 0
                 print(f"[{done}/{len(jobs)}] {named[number]}: {'done' if well else 'failed'}", flush=True)
                 if outcome is None:
-                    leave_death(place, number, named[number], paths.stderr)
+                    leave_death(place, number, named[number], paths.stderr if paths.stderr.exists() else paths.stdout)
                 else:
                     leave_outcome(place, outcome)
                     if not well:
@@ -210,13 +218,18 @@ class SlurmQueue:
         for start in range(0, len(numbers), LARGEST_ARRAY):
             part = numbers[start : start + LARGEST_ARRAY]
             try:
-                jobs = self.executor.map_array(function, *zip(*(calls[number] for number in part), strict=True))
+                with redirect_stderr(io.StringIO()):  # submitit prints what it raises
+                    jobs = self.executor.map_array(function, *zip(*(calls[number] for number in part), strict=True))
             except (FailedJobError, FailedSubmissionError) as error:
                 self.cancel(sent)
                 remedy = "see `sinfo` for partitions and limits"
                 raise InputError("hydra/launcher", "slurm", f"refused ({one(str(error))})", remedy) from error
             sent |= dict(zip(part, jobs, strict=True))
         return sent
+
+    def name(self, jobs: Jobs) -> str:
+        """See `Queue`."""
+        return "Slurm " + ", ".join(dict.fromkeys(job.job_id.split("_")[0] for job in jobs.values()))
 
     def over(self, jobs: Jobs) -> list[int]:
         """See `Queue`: those that have returned, and those that Slurm no longer lists."""
@@ -280,6 +293,10 @@ class LocalQueue:
         """See `Queue`."""
         with threads_each(self.here.threads), without_stderr():
             return {number: self.executor.submit(function, *call) for number, call in calls.items()}
+
+    def name(self, jobs: Jobs) -> str:
+        """See `Queue`."""
+        return f"{self.room} at a time"
 
     def over(self, jobs: Jobs) -> list[int]:
         """See `Queue`."""

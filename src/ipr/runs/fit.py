@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 
 from ipr.data.images import ImageData
@@ -22,6 +24,7 @@ from ipr.runs.config import TrainConfig
 from ipr.runs.failure import DivergedError
 from ipr.runs.logging import MetricsFile, TellEpoch
 from ipr.runs.request import MEMORY_FORMATS
+from ipr.runs.signals import KeepSigterm
 from ipr.schemes.base import Scheme
 
 
@@ -68,7 +71,7 @@ def fit(
         max_epochs=epochs,
         logger=False,
         plugins=[LightningEnvironment(), CheckpointFiles()],  # in a Slurm job it would take itself for one of several
-        callbacks=[*callbacks, recorder, StopWhenDiverged(), saving],
+        callbacks=[*callbacks, recorder, StopWhenDiverged(), saving, KeepSigterm(signal.getsignal(signal.SIGTERM))],
         enable_progress_bar=config.trainer.progress_bar,
         enable_model_summary=False,
         deterministic=config.trainer.deterministic,
@@ -100,8 +103,8 @@ def fit(
         check_weights(scheme.network, epochs)
         before(checkpoint).unlink(missing_ok=True)
     except SystemExit as stopped:
-        if isinstance(stopped.__context__, KeyboardInterrupt):  # how Lightning ends when it is interrupted
-            raise KeyboardInterrupt from stopped
+        if isinstance(stopped, SIGTERMException) or isinstance(stopped.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stopped  # how Lightning ends when it is interrupted
         raise  # how a job ends that goes back to its queue
 
 
