@@ -6,13 +6,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from sweeps import SECONDS, command, trained_at, until, weights
 
 from ipr.cli.compose import register, shipped, with_sweep_folder
 from ipr.cli.gpus import choose, visible_gpus
@@ -21,7 +20,6 @@ from ipr.cli.outcomes import descriptions
 from ipr.errors import InputError
 
 LAUNCHERS = ("local", "joblib", "submitit_local", "slurm")
-SECONDS = 120
 
 SWEEP = """
 import json, os, signal, sys, time
@@ -59,29 +57,6 @@ def sweep(body, *arguments, **environment):
 
 def facts():
     return [json.loads(path.read_text()) for path in sorted(Path().glob("*.json"))]
-
-
-@contextmanager
-def command(*arguments):
-    """`ipr ARGUMENTS` in a process of its own, which hears an interruption even where the tests run in a background."""
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from ipr.cli import main; main()"
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    ) as process:  # fmt: skip
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def until(there):
-    deadline = time.monotonic() + SECONDS
-    while not (found := there()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-    return found
 
 
 def processes_of(folder):
@@ -297,13 +272,13 @@ def test_a_bad_job_lets_the_others_finish_and_a_second_sweep_finds_them(ipr, tin
     assert outcome.code == 2
     assert outcome.err.count("ipr: error: optimizer.batch_size=0: must be at least 1") == 1
     assert "Traceback" not in outcome.err
-    trained = {path: path.stat().st_mtime_ns for path in Path().glob("runs/train/*/public.safetensors")}
+    trained = trained_at("runs")
     assert len(trained) == len(list(Path().glob("runs/train/*/record.json"))) == 1
     assert not list(Path().glob("runs/jobs/*"))
     again = ipr(*asked[:-1], "hydra/launcher=local")
     assert again.code == 2
     assert again.out.count("found:") == 1
-    assert {path: path.stat().st_mtime_ns for path in Path().glob("runs/train/*/public.safetensors")} == trained
+    assert trained_at("runs") == trained
 
 
 def test_a_job_that_is_told_to_stop_starts_again_where_it_was(at_home, tiny):
@@ -330,11 +305,8 @@ def test_a_job_that_is_told_to_stop_starts_again_where_it_was(at_home, tiny):
     with command("train", *asked, "paths.runs=undisturbed") as process:
         process.communicate(timeout=SECONDS)
     assert process.returncode == 0
-    (weights,), (undisturbed,) = (list(Path().glob(f"{w}/train/*/public.safetensors")) for w in ("told", "undisturbed"))
-    assert weights.parent.name == undisturbed.parent.name
-    assert weights.read_bytes() == undisturbed.read_bytes()
-    rows = [(weights.parent / "metrics.csv").read_text().count("\n"), (undisturbed.parent / "metrics.csv").read_text().count("\n")]
-    assert rows == [61, 61]
+    assert weights("told") == weights("undisturbed")
+    assert [path.read_text().count("\n") for path in Path().glob("*/train/*/metrics.csv")] == [61, 61]
 
 
 @pytest.mark.parametrize("name", ["local", "joblib", "submitit_local"])
