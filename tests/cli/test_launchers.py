@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from sweeps import SECONDS, command, trained_at, until, weights
 
 from ipr.cli.compose import register, shipped, with_sweep_folder
 from ipr.cli.gpus import choose, visible_gpus
 from ipr.cli.launching import SCHEMAS, places
 from ipr.cli.outcomes import descriptions
 from ipr.errors import InputError
+from sweeps import SECONDS, command, trained_at, until, weights
 
 LAUNCHERS = ("local", "joblib", "submitit_local", "slurm")
 
@@ -167,7 +167,9 @@ def test_a_launcher_without_a_sweep_is_refused(ipr, tiny, name):
     assert f"hydra/launcher={name}: is for sweeps; add -m" in outcome.err
 
 
-@pytest.mark.parametrize("launcher", [["joblib", "hydra.launcher.n_jobs=8"], ["submitit_local", "hydra.launcher.array_parallelism=8"]])
+@pytest.mark.parametrize(
+    "launcher", [["joblib", "hydra.launcher.n_jobs=8"], ["submitit_local", "hydra.launcher.array_parallelism=8"]]
+)
 def test_eight_jobs_at_a_time_on_four_gpus_are_two_on_each(at_home, launcher):
     name, *keys = launcher
     done = sweep(TOGETHER, f"hydra/launcher={name}", *keys, "seed=range(8)", CUDA_VISIBLE_DEVICES="4,5,6,7")
@@ -186,7 +188,11 @@ def test_one_process_for_each_gpu_by_default_and_each_keeps_its_own(at_home):
 
 
 def sorted_by_gpu():
-    return list({fact["CUDA_VISIBLE_DEVICES"]: fact for fact in sorted(facts(), key=lambda f: f["CUDA_VISIBLE_DEVICES"])}.values())
+    return list(
+        {
+            fact["CUDA_VISIBLE_DEVICES"]: fact for fact in sorted(facts(), key=lambda f: f["CUDA_VISIBLE_DEVICES"])
+        }.values()
+    )
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="on one core joblib needs no other process")

@@ -10,10 +10,10 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import hydra
 from hydra import compose, initialize_config_dir
@@ -186,12 +186,12 @@ def invoke(command: str, execute: Callable[[Any], int], arguments: Sequence[str]
         job = Job(execute, Path(private))
         with reporting(codes):
             hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name=command)(job)()
-        codes += [outcome.code for outcome in read_outcomes(Path(private))]
+        codes += ({outcome.number: outcome.code for outcome in read_outcomes(Path(private))} | job.codes).values()
     return codes
 
 
 def with_sweep_folder(arguments: Sequence[str], folder: str) -> list[str]:
-    """The arguments, and where a sweep's own files go, unless they say so: beside the others of its kind, not after flags."""
+    """The arguments, and where a sweep's own files go, unless they say so: beside others of its kind, not after flags."""
     if any(argument.startswith("hydra.sweep.dir=") for argument in arguments):
         return list(arguments)
     places = [index for index, argument in enumerate(arguments) if "=" in argument and not argument.startswith("-")]
@@ -206,16 +206,19 @@ class Job:
     Attributes:
         execute: the command; gives the exit code.
         place: a folder that the job leaves its outcome in.
+        codes: the exit codes of jobs that ran in this process, by number: they do not need the folder.
     """
 
     execute: Callable[[Any], int]
     place: Path
+    codes: dict[int, int] = field(default_factory=dict)
 
     def __call__(self, config: DictConfig) -> None:
         """Does it."""
         settings = HydraConfig.get()
-        number = int(OmegaConf.select(settings, "job.num") or 0)  # a single job has none
-        mark_begun(self.place, number)
+        number = int(OmegaConf.select(cast(DictConfig, settings), "job.num") or 0)  # a single job has none
+        with suppress(OSError):  # where there is no room, what has an outcome in `codes` still counts
+            mark_begun(self.place, number)
         codes: list[int] = []
         lines: list[str] = []
         with telling(codes, lines):
@@ -223,8 +226,23 @@ class Job:
             if settings.mode == RunMode.RUN and launcher not in ("basic", "local"):
                 raise InputError("hydra/launcher", launcher, "is for sweeps", "add -m, also for a sweep of one job")
             codes.append(self.execute(typed(config)))
-        outcome = JobOutcome(number, codes[0], "".join(lines), traced=codes[0] == EXIT_DEFECT)
-        leave_outcome(self.place, outcome)
+        self.codes[number] = codes[0]
+        with suppress(OSError):
+            leave_outcome(self.place, JobOutcome(number, codes[0], "".join(lines), traced=codes[0] == EXIT_DEFECT))
+
+
+AGAIN = "nothing that was there is lost, and the same command goes on where this one stopped"
+
+STORAGE = {
+    errno.ENOSPC: f"make room; {AGAIN}",
+    errno.EDQUOT: f"make room; {AGAIN}",
+    errno.EFBIG: f"allow larger files (ulimit -f); {AGAIN}",
+    errno.EIO: f"see to the disk; {AGAIN}",
+    errno.ESTALE: f"see to the file server; {AGAIN}",
+    errno.EROFS: f"choose a folder that you can write to; {AGAIN}",
+    errno.EACCES: f"choose a folder that you can write to; {AGAIN}",
+}
+"""What disks and file servers refuse, and what to do about it."""
 
 
 def as_text(argument: str) -> str:

@@ -24,7 +24,7 @@ class JoblibConfig(JobLibLauncherConf):  # type: ignore[misc]
     """`hydra/launcher=joblib`."""
 
     _target_: str = "hydra_plugins.ipr_launchers.Processes"
-    n_jobs: int | None = None  # type: ignore[assignment]
+    n_jobs: int | None = None
 
 
 @dataclass

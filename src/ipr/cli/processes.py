@@ -10,9 +10,11 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 
+from ipr.cli.compose import AGAIN, EXIT_DEFECT
 from ipr.cli.gpus import OnGpu, threads_each
 from ipr.cli.launching import check_keys, elsewhere, places_here
-from ipr.cli.outcomes import JobOutcome, descriptions, has_begun, leave_outcome, read_outcome
+from ipr.cli.outcomes import descriptions, has_begun, read_outcome
+from ipr.errors import InputError
 
 Launch = Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]]
 
@@ -55,30 +57,32 @@ def run_in_processes(launcher: Any, launch: Launch, overrides: Sequence[Sequence
                     further = begun[-1] + 1 if begun else last
                     alone += [n for n in range(waiting, further) if read_outcome(job.place, n) is None]
                     waiting = further
-                    print("ipr: a process of this sweep was killed; its jobs are run again, one by one", file=sys.stderr)
+                    print(
+                        "ipr: a process of this sweep was killed; its jobs are run again, one by one", file=sys.stderr
+                    )
             for number in alone:
                 launcher.joblib["n_jobs"] = 2  # one would be this process itself
                 try:
                     launch([jobs[number]], number)
                 except TerminatedWorkerError:
-                    leave_death(job.place, number, named[number])
+                    tell_death(number, named[number])
+                    job.codes[number] = EXIT_DEFECT
         get_reusable_executor().shutdown(wait=True)
     except BaseException:
         get_reusable_executor().shutdown(wait=True, kill_workers=True)
         raise
     finally:
         launcher.task_function = job
+    if any(read_outcome(job.place, number) is None and number not in job.codes for number in jobs):
+        raise InputError("TMPDIR", job.place.parent, "cannot be written", f"make room; {AGAIN}")
     return [ended(overrides) for overrides in jobs.values()]
 
 
-def leave_death(place: Path, number: int, name: str, log: Path | None = None) -> None:
-    """Says on the terminal and in its outcome that a job died."""
-    from ipr.cli.compose import EXIT_DEFECT
-
+def tell_death(number: int, name: str, log: Path | None = None) -> None:
+    """Says on the terminal that a job died."""
     where = f"; its log: {log}" if log is not None else ""
     line = f"job {number} ({name}) died without a word: killed, or out of memory{where}"
-    print(f"ipr: error: {line}; the same command goes on where it stopped", file=sys.stderr)
-    leave_outcome(place, JobOutcome(number, EXIT_DEFECT, line))
+    print(f"ipr: error: {line}; the same command goes on where it stopped", file=sys.stderr, flush=True)
 
 
 def ended(overrides: Sequence[str]) -> JobReturn:

@@ -21,10 +21,11 @@ from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
+from ipr.cli.compose import EXIT_DEFECT
 from ipr.cli.gpus import OnGpu, threads_each
 from ipr.cli.launching import Places, check_keys, elsewhere, places_here
-from ipr.cli.outcomes import JobOutcome, descriptions, leave_outcome, look_again, read_outcome
-from ipr.cli.processes import ended, leave_death
+from ipr.cli.outcomes import JobOutcome, descriptions, look_again, read_outcome
+from ipr.cli.processes import ended, tell_death
 from ipr.errors import InputError
 
 LOOK_SECONDS = 0.5
@@ -49,8 +50,10 @@ Jobs = dict[int, "submitit.Job[Any]"]
 class Queue(Protocol):
     """Where jobs are sent."""
 
-    room: int
-    """How many may be in it."""
+    @property
+    def room(self) -> int:
+        """How many may be in it."""
+        ...
 
     def submit(self, function: Callable[..., Any], calls: Calls) -> Jobs:
         """Sends jobs.
@@ -98,7 +101,7 @@ def run_in_queue(
     launcher.hydra_context = elsewhere(launcher.hydra_context)
     try:
         queue = make_queue(launcher, folder)
-        logs = follow(queue, launcher, jobs, folder, job.place)
+        logs = follow(queue, launcher, jobs, folder, job.codes)
     except (KeyboardInterrupt, InputError):  # nothing was sent, or it was cancelled
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -109,7 +112,7 @@ def run_in_queue(
 
 
 def follow(
-    queue: Queue, launcher: Callable[..., Any], jobs: Mapping[int, Sequence[str]], folder: Path, place: Path
+    queue: Queue, launcher: Callable[..., Any], jobs: Mapping[int, Sequence[str]], folder: Path, codes: dict[int, int]
 ) -> list[Path]:
     """Sends jobs as there is room, and says what becomes of each.
 
@@ -118,7 +121,7 @@ def follow(
         launcher: what is called in each.
         jobs: number -> overrides.
         folder: where they leave their outcomes.
-        place: where the one that asked for the sweep looks for them.
+        codes: takes their exit codes, by number.
 
     Returns:
         The logs that are worth keeping.
@@ -132,19 +135,20 @@ def follow(
                 running |= queue.submit(launcher, batch)
             if not told:
                 told = True
-                print(f"{len(jobs)} jobs, {queue.name(running)}; their logs, until they have ended: {folder}", flush=True)
+                print(
+                    f"{len(jobs)} jobs, {queue.name(running)}; their logs, until they have ended: {folder}", flush=True
+                )
             look_again(folder)
             for number in queue.over(running):
                 paths, done = running.pop(number).paths, done + 1
                 outcome = outcome_in_time(folder, number)
                 well = outcome is not None and outcome.code == 0
                 print(f"[{done}/{len(jobs)}] {named[number]}: {'done' if well else 'failed'}", flush=True)
+                codes[number] = EXIT_DEFECT if outcome is None else outcome.code
                 if outcome is None:
-                    leave_death(place, number, named[number], paths.stderr if paths.stderr.exists() else paths.stdout)
-                else:
-                    leave_outcome(place, outcome)
-                    if not well:
-                        print(f"ipr: error: {outcome.line} (job {number})", file=sys.stderr, flush=True)
+                    tell_death(number, named[number], paths.stderr if paths.stderr.exists() else paths.stdout)
+                elif not well:
+                    print(f"ipr: error: {outcome.line} (job {number})", file=sys.stderr, flush=True)
                 if outcome is None or outcome.traced:
                     logs += [paths.stdout, paths.stderr]
             time.sleep(LOOK_SECONDS)
@@ -309,7 +313,7 @@ class LocalQueue:
 
 
 def local_queue(launcher: Any, folder: Path) -> LocalQueue:
-    """A queue of processes of this machine, as the launcher's parameters ask; each job takes the GPU with fewest others.
+    """A queue of processes of this machine, as the launcher's parameters ask; a job takes the GPU with fewest others.
 
     Raises:
         InputError: a parameter cannot be used.
