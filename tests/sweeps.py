@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -48,3 +49,9 @@ def weights(runs: str) -> dict[str, bytes]:
 def trained_at(runs: str) -> dict[Path, int]:
     """When each training, and each attack's, last wrote its metrics: they are the same if nothing was trained again."""
     return {path: path.stat().st_mtime_ns for path in Path(runs).glob("*/*/metrics*.csv")}
+
+
+def commands_of(document: Path) -> list[str]:
+    """The lines of a document's bash blocks."""
+    blocks = re.findall(r"```bash\n(.*?)```", document.read_text(), re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line]

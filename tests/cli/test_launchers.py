@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from ipr.cli.gpus import choose, visible_gpus
 from ipr.cli.launching import SCHEMAS, places
 from ipr.cli.outcomes import descriptions
 from ipr.errors import InputError
-from sweeps import SECONDS, command, trained_at, until, weights
+from sweeps import SECONDS, command, commands_of, trained_at, until, weights
 
 LAUNCHERS = ("local", "joblib", "submitit_local", "slurm")
 
@@ -45,6 +46,9 @@ DEADLY = """if seed == 1:
 DEADLY_ONCE = """if seed == 1 and not Path("died").exists():
         Path("died").touch()
         os.kill(os.getpid(), signal.SIGKILL)"""
+
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def sweep(body, *arguments, **environment):
@@ -334,3 +338,14 @@ def test_an_interrupted_sweep_ends_its_jobs_in_one_line_and_goes_on_later(at_hom
     for folder in folders:
         assert not processes_of(folder)
     assert not list(Path().glob("runs/train/*/record.json"))
+
+
+@pytest.mark.parametrize("name", ["joblib", "submitit_local"])
+def test_the_commands_of_the_document_run(ipr, tiny, name, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    commands = [c for c in commands_of(DOCS / "launch-section.md") if f"hydra/launcher={name}" in c]
+    assert commands
+    for said in commands[:1] if name == "joblib" else commands:  # its second starts more processes than there are cores
+        outcome = ipr(*shlex.split(said)[1:], *tiny)
+        assert outcome.code == 0, outcome.err
+    assert len(list(Path().glob("runs/train/*/record.json"))) == 4

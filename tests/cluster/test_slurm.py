@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sweeps import SECONDS, command, trained_at, until, weights
+from sweeps import SECONDS, command, commands_of, trained_at, until, weights
 
 pytestmark = pytest.mark.xdist_group("slurm")  # one process of pytest has it
 
@@ -23,6 +24,7 @@ ON_SLURM = [
     "hydra/launcher=slurm", "hydra.launcher.gpus_per_node=0", "hydra.launcher.cpus_per_task=1",
     "hydra.launcher.mem_gb=null", "hydra.launcher.timeout_min=5",
 ]  # fmt: skip
+DOCS = Path(__file__).parents[2] / "docs"
 LONG = [a for a in TINY if "max_epochs" not in a]
 
 
@@ -166,3 +168,15 @@ def test_a_study_is_reproduced_wave_by_wave(ipr, tmp_path, slurm):
     assert trained_at("runs") == before
     assert not list(Path().glob("runs/jobs/*"))
     until(lambda: slurm.queue() == [])
+
+
+def test_the_commands_of_the_document_run(ipr, slurm):
+    commands = commands_of(DOCS / "launch-section.md")
+    sweeps = [command for command in commands if "hydra/launcher=slurm" in command and " reproduce " not in command]
+    assert len(sweeps) == 2
+    assert "squeue --me" in commands
+    slurm.ask("squeue", "--me")
+    for said in sweeps:
+        asked = [*shlex.split(said)[1:], *TINY, "passport=random", *ON_SLURM, "hydra.launcher.partition=tests"]
+        outcome = ipr(*asked)
+        assert outcome.code == 0, outcome.err

@@ -191,7 +191,7 @@ def invoke(command: str, execute: Callable[[Any], int], arguments: Sequence[str]
 
 
 def with_sweep_folder(arguments: Sequence[str], folder: str) -> list[str]:
-    """The arguments, and where a sweep's own files go, unless they say so: beside others of its kind, not after flags."""
+    """The arguments, and where a sweep's own files go, unless they say so; beside other keys, as argparse wants."""
     if any(argument.startswith("hydra.sweep.dir=") for argument in arguments):
         return list(arguments)
     places = [index for index, argument in enumerate(arguments) if "=" in argument and not argument.startswith("-")]
