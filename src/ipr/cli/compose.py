@@ -10,18 +10,23 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import ipr
+from ipr.cli.launching import enter_launchers
+from ipr.cli.outcomes import JobOutcome, leave_outcome, mark_begun, read_outcomes
 from ipr.errors import InputError
 from ipr.runs import config as schema
 
@@ -64,6 +69,7 @@ def register(command: str = "train") -> None:
         ("guo_potkonjak", schema.GuoPotkonjakConfig),
     ):
         store.store(group="schema/scheme", name=name, node=node)
+    enter_launchers()
     if command in OF_STUDIES:
         from ipr.studies.config import GcConfig, ReportConfig, ReproduceConfig, StatusConfig
 
@@ -174,24 +180,60 @@ def run(command: str, execute: Callable[[Any], int], arguments: Sequence[str]) -
 
 
 def invoke(command: str, execute: Callable[[Any], int], arguments: Sequence[str]) -> list[int]:
-    """The same without the exit: the codes of all jobs that ran in this process."""
+    """The same without the exit: the codes of all jobs, wherever they ran."""
     codes: list[int] = []
-
-    def task(config: DictConfig) -> None:
-        with reporting(codes):
-            codes.append(execute(typed(config)))
-
     register(command)
     if command in OF_STUDIES:
         arguments = [as_text(argument) for argument in arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them; `reporting` does
-    sys.argv = [f"ipr {command}", *arguments]
     with tempfile.TemporaryDirectory(prefix="ipr-") as private:  # a sweep's file repeats the whole configuration
-        if not any(argument.startswith("hydra.sweep.dir=") for argument in arguments):
-            sys.argv.append(f"hydra.sweep.dir={private}")
+        sys.argv = [f"ipr {command}", *with_sweep_folder(arguments, private)]
+        job = Job(execute, Path(private))
         with reporting(codes):
-            hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name=command)(task)()
+            hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name=command)(job)()
+        codes += ({outcome.number: outcome.code for outcome in read_outcomes(Path(private))} | job.codes).values()
     return codes
+
+
+def with_sweep_folder(arguments: Sequence[str], folder: str) -> list[str]:
+    """The arguments, and where a sweep's own files go, unless they say so; beside other keys, as argparse wants."""
+    if any(argument.startswith("hydra.sweep.dir=") for argument in arguments):
+        return list(arguments)
+    places = [index for index, argument in enumerate(arguments) if "=" in argument and not argument.startswith("-")]
+    index = places[0] if places else len(arguments)
+    return [*arguments[:index], f"hydra.sweep.dir={folder}", *arguments[index:]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every job does, in whatever process and on whatever machine.
+
+    Attributes:
+        execute: the command; gives the exit code.
+        place: a folder that the job leaves its outcome in.
+        codes: the exit codes of jobs that ran in this process, by number: they do not need the folder.
+    """
+
+    execute: Callable[[Any], int]
+    place: Path
+    codes: dict[int, int] = field(default_factory=dict)
+
+    def __call__(self, config: DictConfig) -> None:
+        """Does it."""
+        settings = HydraConfig.get()
+        number = int(OmegaConf.select(cast(DictConfig, settings), "job.num") or 0)  # a single job has none
+        with suppress(OSError):  # where there is no room, what has an outcome in `codes` still counts
+            mark_begun(self.place, number)
+        codes: list[int] = []
+        lines: list[str] = []
+        with telling(codes, lines):
+            launcher = settings.runtime.choices["hydra/launcher"]
+            if settings.mode == RunMode.RUN and launcher not in ("basic", "local"):
+                raise InputError("hydra/launcher", launcher, "is for sweeps", "add -m, also for a sweep of one job")
+            codes.append(self.execute(typed(config)))
+        self.codes[number] = codes[0]
+        with suppress(OSError):
+            leave_outcome(self.place, JobOutcome(number, codes[0], "".join(lines), traced=codes[0] == EXIT_DEFECT))
 
 
 AGAIN = "nothing that was there is lost, and the same command goes on where this one stopped"
@@ -217,25 +259,38 @@ def as_text(argument: str) -> str:
 
 @contextmanager
 def reporting(codes: list[int]) -> Iterator[None]:
-    """Inside, an error becomes an exit code in the list: one line on stderr if the user can mend it, else a traceback.
-
-    Nothing goes on up to Hydra, which would print the arguments of the job, secrets included, and stop the sweep.
-    """
+    """`telling`, and an interruption ends the command with one line and its own exit code."""
     try:
-        yield
+        with telling(codes, []):
+            yield
     except KeyboardInterrupt:
         print("ipr: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
+
+
+@contextmanager
+def telling(codes: list[int], lines: list[str]) -> Iterator[None]:
+    """Inside, an error becomes an exit code in one list and a line in the other.
+
+    It is told on stderr: in one line if the user can mend it, else with a traceback. Nothing goes on up to Hydra, which
+    would print the arguments of the job, secrets included, and stop the sweep.
+    """
+    try:
+        yield
     except (InputError, HydraException, OmegaConfBaseException) as error:
-        print(f"ipr: error: {one_line(error)}", file=sys.stderr)
+        lines.append(one_line(error))
         codes.append(EXIT_INPUT)
     except Exception as error:  # noqa: BLE001 (reported in full, and the exit code says so)
         if isinstance(error, OSError) and error.errno in STORAGE:
-            print(f"ipr: error: {error.filename}: {error.strerror}; {STORAGE[error.errno]}", file=sys.stderr)
+            lines.append(f"{error.filename}: {error.strerror}; {STORAGE[error.errno]}")
             codes.append(EXIT_INPUT)
+        else:
+            traceback.print_exc()
+            lines.append(" ".join(f"{type(error).__name__}: {error}".split()))
+            codes.append(EXIT_DEFECT)
             return
-        traceback.print_exc()
-        codes.append(EXIT_DEFECT)
+    for line in lines:
+        print(f"ipr: error: {line}", file=sys.stderr)
 
 
 def one_line(error: Exception) -> str:

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ipr.cli import loading
-from ipr.cli.compose import EXIT_INPUT, invoke, papers, register, reporting, shipped, typed
+from ipr.cli.compose import invoke, papers, register, reporting, shipped, typed
+from ipr.cli.outcomes import look_again
 from ipr.errors import InputError
 from ipr.runs.words import CellWord, leave_word, read_word, words_folder
 from ipr.studies.config import ReproduceConfig
@@ -101,8 +102,8 @@ def reproduce(config: ReproduceConfig, passed: Sequence[str]) -> int:
     count = f"{len(ordered)} cells of {len(studies)} studies"
     console.print(f"{count}, scale {config.scale.name}: {config.scale.what}", highlight=False, soft_wrap=True)
     folder = studies_folder(runs, config.scale.name)
-    if not run_waves(folder, ordered, passed):
-        return EXIT_INPUT
+    if (code := run_waves(folder, ordered, passed)) != 0:
+        return code
     unfinished = settled(folder, list(cells))
     for name, reason in unfinished.items():
         console.print(f"failed: {name}: {reason}", highlight=False, soft_wrap=True, markup=False)
@@ -172,11 +173,11 @@ def try_out(cells: Sequence[Cell], passed: Sequence[str]) -> None:
             open_images(dataset, config.paths)
 
 
-def run_waves(studies: Path, cells: Sequence[Cell], passed: Sequence[str]) -> bool:
+def run_waves(studies: Path, cells: Sequence[Cell], passed: Sequence[str]) -> int:
     """One Hydra multirun for each wave, so that no job waits for another that makes what it needs.
 
     Returns:
-        Whether jobs could begin; if not, the reason was printed.
+        0, or the exit code where not a single job of a wave could begin; the reason was printed.
     """
     from ipr.cli.cell import execute
 
@@ -187,10 +188,11 @@ def run_waves(studies: Path, cells: Sequence[Cell], passed: Sequence[str]) -> bo
             continue
         before = {path.name: path.stat().st_mtime_ns for path in words.glob("*.json")}
         codes = invoke("cell", execute, ["--multirun", f"cell={','.join(names)}", *passed])
+        look_again(words)
         after = {path.name: path.stat().st_mtime_ns for path in words.glob("*.json")}
         if any(codes) and before == after:
-            return False
-    return True
+            return max(codes)
+    return 0
 
 
 def listing(cells: Sequence[Cell], studies: Path) -> Table:

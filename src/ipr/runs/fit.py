@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 import lightning as L
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ipr.data.images import ImageData
 from ipr.data.module import ImageDataModule
@@ -19,6 +21,7 @@ from ipr.runs.config import TrainConfig
 from ipr.runs.guards import StopWhenDiverged, check_weights
 from ipr.runs.logging import MetricsFile, TellEpoch
 from ipr.runs.request import MEMORY_FORMATS
+from ipr.runs.signals import KeepSigterm
 from ipr.schemes.base import Scheme
 
 
@@ -67,7 +70,7 @@ def fit(
             logger=False,
             # without an environment it would take itself for one of several in a Slurm job
             plugins=[LightningEnvironment(), CheckpointFiles()],
-            callbacks=[*callbacks, recorder, StopWhenDiverged(), saving],
+            callbacks=[*callbacks, recorder, StopWhenDiverged(), saving, KeepSigterm(signal.getsignal(signal.SIGTERM))],
             enable_progress_bar=config.trainer.progress_bar,
             enable_model_summary=False,
             deterministic=config.trainer.deterministic,
@@ -93,8 +96,10 @@ def fit(
             trainer.fit(scheme, datamodule=batches, ckpt_path=resumed, weights_only=True)
         check_weights(scheme.network, epochs)
         before(checkpoint).unlink(missing_ok=True)
-    except SystemExit as stopped:  # how Lightning ends when it is interrupted
-        raise KeyboardInterrupt from stopped
+    except SystemExit as stopped:
+        if isinstance(stopped, SIGTERMException) or isinstance(stopped.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stopped  # how Lightning ends when it is interrupted
+        raise  # how a job ends that goes back to its queue
 
 
 @contextmanager

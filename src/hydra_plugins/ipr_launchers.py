@@ -1,0 +1,41 @@
+"""What `hydra/launcher=joblib|submitit_local|slurm` starts. Hydra looks for launchers in this namespace only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra.core.utils import JobReturn
+from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
+from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLauncher, SlurmLauncher
+
+# What these import of ours is imported when a sweep begins: Hydra reads this file for every command.
+
+
+class Processes(JoblibLauncher):  # type: ignore[misc]
+    """Several processes of this machine; goes on where one of them dies."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Runs the jobs; every one has an outcome then. See `ipr.cli.processes`."""
+        from ipr.cli.processes import run_in_processes
+
+        return run_in_processes(self, super().launch, job_overrides, initial_job_idx)
+
+
+class LocalQueue(LocalLauncher):  # type: ignore[misc]
+    """A process of its own for each job, on this machine, stopped and started again as Slurm would."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Runs the jobs; every one has an outcome then. See `ipr.cli.submitted`."""
+        from ipr.cli.submitted import local_queue, run_in_queue
+
+        return run_in_queue(self, local_queue, job_overrides, initial_job_idx)
+
+
+class SlurmQueue(SlurmLauncher):  # type: ignore[misc]
+    """A job array of a Slurm cluster."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Runs the jobs; every one has an outcome then. See `ipr.cli.submitted`."""
+        from ipr.cli.submitted import run_in_queue, slurm_queue
+
+        return run_in_queue(self, slurm_queue, job_overrides, initial_job_idx)
