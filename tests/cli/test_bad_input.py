@@ -90,20 +90,6 @@ def test_no_command_shows_how(ipr):
     assert "usage: ipr COMMAND" in outcome.out
 
 
-def test_a_corrupt_checkpoint_is_named_and_kept(ipr, tiny, run_folder):
-    assert ipr("train", *tiny).code == 0
-    folder = run_folder("passport_v2")
-    for made in ("record.json", "public.safetensors"):
-        (folder / made).unlink()
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    torn = checkpoint.read_bytes()[:5000]
-    checkpoint.write_bytes(torn)
-    assert_one_line(ipr("train", *tiny), "checkpoint=", "last.ckpt", "delete it to train this run anew")
-    assert checkpoint.read_bytes() == torn
-    checkpoint.unlink()
-    assert ipr("train", *tiny).code == 0
-
-
 def test_a_corrupt_claim_is_named_and_kept(ipr, tiny, run_folder):
     assert ipr("train", *tiny).code == 0
     folder = run_folder("passport_v2")

@@ -25,7 +25,8 @@ from ipr.passport.surgery import find_layers
 from ipr.runs.build import load_suspect, open_images
 from ipr.runs.config import MISSING, DatasetConfig, TrainConfig
 from ipr.runs.failure import recording_failure, refuse_failed
-from ipr.runs.fit import KeepLease, fit
+from ipr.runs.fit import fit
+from ipr.runs.guards import KeepLease
 from ipr.runs.logging import read_metrics
 from ipr.runs.record import commit, hardware, versions
 from ipr.runs.request import check, without_secrets

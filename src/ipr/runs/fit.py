@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import logging
-import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import lightning as L
-import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch import nn
 
 from ipr.data.images import ImageData
 from ipr.data.module import ImageDataModule
-from ipr.lease import Lease
 from ipr.runs.checkpoints import CheckpointFiles, before, latest
 from ipr.runs.config import TrainConfig
-from ipr.runs.failure import DivergedError
+from ipr.runs.guards import StopWhenDiverged, check_weights
 from ipr.runs.logging import MetricsFile, TellEpoch
 from ipr.runs.request import MEMORY_FORMATS
 from ipr.schemes.base import Scheme
@@ -61,21 +58,23 @@ def fit(
         checkpoint.parent, checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False
     )
     recorder = MetricsFile(metrics, tell)
-    trainer = L.Trainer(
-        accelerator=config.trainer.accelerator,
-        devices=1,
-        precision=config.trainer.precision,  # type: ignore[arg-type]
-        max_epochs=epochs,
-        logger=False,
-        plugins=[LightningEnvironment(), CheckpointFiles()],  # in a Slurm job it would take itself for one of several
-        callbacks=[*callbacks, recorder, StopWhenDiverged(), saving],
-        enable_progress_bar=config.trainer.progress_bar,
-        enable_model_summary=False,
-        deterministic=config.trainer.deterministic,
-        gradient_clip_val=clip_norm,
-        reload_dataloaders_every_n_epochs=1,
-        num_sanity_val_steps=0,
-    )
+    with _quiet():
+        trainer = L.Trainer(
+            accelerator=config.trainer.accelerator,
+            devices=1,
+            precision=config.trainer.precision,  # type: ignore[arg-type]
+            max_epochs=epochs,
+            logger=False,
+            # without an environment it would take itself for one of several in a Slurm job
+            plugins=[LightningEnvironment(), CheckpointFiles()],
+            callbacks=[*callbacks, recorder, StopWhenDiverged(), saving],
+            enable_progress_bar=config.trainer.progress_bar,
+            enable_model_summary=False,
+            deterministic=config.trainer.deterministic,
+            gradient_clip_val=clip_norm,
+            reload_dataloaders_every_n_epochs=1,
+            num_sanity_val_steps=0,
+        )
     memory_format = MEMORY_FORMATS[config.trainer.memory_format]
     scheme.network.to(memory_format=memory_format)
     if config.trainer.compile:
@@ -90,10 +89,7 @@ def fit(
     )
     resumed = latest(checkpoint)
     try:
-        with warnings.catch_warnings():
-            # Lightning 2.6 on torch 2.14: https://github.com/Lightning-AI/pytorch-lightning, utilities/_pytree.py
-            warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")  # resumed
-            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        with _quiet():
             trainer.fit(scheme, datamodule=batches, ckpt_path=resumed, weights_only=True)
         recorder.tell_rows()
         check_weights(scheme.network, epochs)
@@ -102,37 +98,12 @@ def fit(
         raise KeyboardInterrupt from stopped
 
 
-class KeepLease(L.Callback):
-    """Ends a training whose work another process has taken over."""
-
-    def __init__(self, lease: Lease) -> None:
-        self.lease = lease
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """See `Lease.check`, which it is up to."""
-        self.lease.check()
-
-
-class StopWhenDiverged(L.Callback):
-    """Ends a training at the end of an epoch in which the loss stopped being a number, before that is checkpointed."""
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """See the class.
-
-        Raises:
-            DivergedError: a mean of the epoch is not finite.
-        """
-        for name, value in trainer.callback_metrics.items():
-            if not math.isfinite(value):
-                raise DivergedError(trainer.current_epoch, name, str(float(value)))
-
-
-def check_weights(network: nn.Module, epochs: int) -> None:
-    """Sees that a trained network is one: its very last step is in no mean.
-
-    Raises:
-        DivergedError: a weight is not finite.
-    """
-    for name, tensor in network.state_dict().items():
-        if not torch.isfinite(tensor).all():
-            raise DivergedError(epochs - 1, name, "nan" if tensor.isnan().any() else "inf")
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Inside, Lightning does not say what is known here."""
+    with warnings.catch_warnings():
+        # Lightning 2.6 on torch 2.14: https://github.com/Lightning-AI/pytorch-lightning, utilities/_pytree.py
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")  # resumed
+        warnings.filterwarnings("ignore", r"The `srun` command is available")  # on a machine that has Slurm
+        yield

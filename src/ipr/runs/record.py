@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -92,6 +93,15 @@ def load_record(path: Path) -> Record:
         raise InputError(
             "record", path, f"cannot be read ({error})", "delete it; the same command judges the run again"
         ) from error
+
+
+TIMES = ("train_seconds", "judge_seconds", "seconds", "share_of_training", "finished")
+"""Fields of a record, or of an attack's row, that say when and how fast: no two runs agree in them."""
+
+
+def without_times(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a record, or of an attack's row, is the same however often the run was interrupted."""
+    return {name: value for name, value in row.items() if name not in TIMES}
 
 
 def find_records(runs: Path) -> Iterator[Record]:

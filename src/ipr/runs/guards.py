@@ -1,0 +1,48 @@
+"""What ends a training that must not go on: one that another process has taken over, or whose loss is no number."""
+
+from __future__ import annotations
+
+import math
+
+import lightning as L
+import torch
+from torch import nn
+
+from ipr.lease import Lease
+from ipr.runs.failure import DivergedError
+
+
+class KeepLease(L.Callback):
+    """Ends a training whose work another process has taken over."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """See `Lease.check`, which it is up to."""
+        self.lease.check()
+
+
+class StopWhenDiverged(L.Callback):
+    """Ends a training at the end of an epoch in which the loss stopped being a number, before that is checkpointed."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """See the class.
+
+        Raises:
+            DivergedError: a mean of the epoch is not finite.
+        """
+        for name, value in trainer.callback_metrics.items():
+            if not math.isfinite(value):
+                raise DivergedError(trainer.current_epoch, name, str(float(value)))
+
+
+def check_weights(network: nn.Module, epochs: int) -> None:
+    """Sees that a trained network is one: its very last step is in no mean.
+
+    Raises:
+        DivergedError: a weight is not finite.
+    """
+    for name, tensor in network.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise DivergedError(epochs - 1, name, "nan" if tensor.isnan().any() else "inf")
