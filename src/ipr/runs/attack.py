@@ -260,6 +260,7 @@ def _carry_out(
                     metrics=metrics,
                     tell=partial(tracker.epoch, training="" if name == config.attack.name else name),
                     callbacks=[KeepLease(lease)],
+                    images=config.transfer,
                 )
             clock.seconds += sum(float(row["seconds"]) for row in read_metrics(metrics))
 

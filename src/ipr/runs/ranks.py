@@ -32,9 +32,11 @@ from torch import distributed
 from ipr.errors import InputError
 from ipr.runs.config import TrainerConfig
 
+END = "end"
 LOOPBACK = "127.0.0.1"
 COME = timedelta(minutes=10)  # from one process's start to another's
 STEP = timedelta(minutes=30)  # from one process's call in a training to another's: the leader may judge between epochs
+SOON = timedelta(seconds=5)  # until others notice what one noticed
 LEAVE = timedelta(seconds=60)  # for the others to hear that it is over
 FOREVER = timedelta(days=365)  # until there is something to train: the leader may wait for a run that others make
 
@@ -50,7 +52,7 @@ class Place:
         address: the leader's machine.
         port: where the store listens there.
         hosted: whether somebody else keeps the store (torchrun).
-        name: tells the words of these processes from those of others in a store.
+        attempt: which it is, where torchrun starts processes again in the same store.
     """
 
     rank: int
@@ -59,7 +61,7 @@ class Place:
     address: str
     port: int
     hosted: bool = False
-    name: str = "ipr"
+    attempt: str = "0"
 
 
 def placed(environment: Mapping[str, str]) -> Place | None:
@@ -72,7 +74,7 @@ def placed(environment: Mapping[str, str]) -> Place | None:
             environment["MASTER_ADDR"],
             int(environment["MASTER_PORT"]),
             environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
-            f"ipr {environment.get('TORCHELASTIC_RESTART_COUNT', '0')}",
+            environment.get("TORCHELASTIC_RESTART_COUNT", "0"),
         )
     elif all(name in environment for name in ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_STEP_NODELIST")):
         # each job, and each step of a job, a port of its own: several may run on one machine
@@ -90,6 +92,10 @@ def placed(environment: Mapping[str, str]) -> Place | None:
     return place if place.processes > 1 else None
 
 
+class DesertedError(RuntimeError):
+    """The leader has ended without a word."""
+
+
 class Team:
     """The processes that train together, as one of them sees them.
 
@@ -103,18 +109,21 @@ class Team:
         self, place: Place, store: distributed.Store, started: Sequence[subprocess.Popen[bytes]] = ()
     ) -> None:
         self.place, self.started = place, started
-        self.store = distributed.PrefixStore(place.name, store)
+        self.store = distributed.PrefixStore(f"ipr {place.attempt}", store)
         self.turn = 0
 
-    def call(self) -> None:
+    def call(self, accelerator: str) -> None:
         """Leader: calls the others to a training, and waits until they are there.
+
+        Args:
+            accelerator: `cpu` or `cuda`.
 
         Raises:
             RuntimeError: one ended, or did not come.
         """
         gc.collect()  # what a training that failed leaves behind would keep its connections open
         self.turn += 1
-        self.store.set(f"{self.turn}", "training")
+        self.store.set(f"{self.turn}", accelerator)
         deadline = time.monotonic() + COME.total_seconds()
         for rank in range(1, self.place.processes):
             while not self.store.check([f"{self.turn} {rank}"]):
@@ -123,23 +132,26 @@ class Team:
                     raise RuntimeError(f"process {rank} of {self.place.processes} does not answer")
                 time.sleep(0.02)
 
-    def called(self) -> bool:
-        """Follower: waits for a training; False when there will be none any more.
+    def called(self) -> str | None:
+        """Follower: waits for a training, and returns its accelerator; None when there will be none any more.
 
         Raises:
-            RuntimeError: the leader has ended without a word.
+            DesertedError: the leader has ended without a word.
         """
         self.turn += 1
-        word = f"{self.turn}"
-        self.store.wait([word], FOREVER)
-        self.store.set(f"{self.turn} {self.place.rank}", "here")
-        return bool(self.store.get(word) == b"training")
+        try:
+            self.store.wait([f"{self.turn}"], FOREVER)
+            word = str(self.store.get(f"{self.turn}").decode())
+            self.store.set(f"{self.turn} {self.place.rank}", "here")
+        except RuntimeError as error:
+            raise DesertedError(f"process 0 of {self.place.processes} has ended") from error
+        return word if word != END else None
 
     def dismiss(self) -> None:
         """Leader: tells the others that there is nothing more to train."""
         self.turn += 1
         with suppress(RuntimeError):  # whoever has ended need not be told
-            self.store.set(f"{self.turn}", "end")
+            self.store.set(f"{self.turn}", END)
             self.store.wait([f"{self.turn} {rank}" for rank in range(1, self.place.processes)], LEAVE)
 
     @contextmanager
@@ -182,10 +194,27 @@ class Team:
 
     def broken_off(self) -> bool:
         """Follower: whether it was the leader who failed, or ended."""
+        word = [f"{self.turn} failed"]
+        with suppress(RuntimeError):  # nobody said so yet, or there is nobody
+            self.store.wait(word, SOON)
         try:
-            return bool(self.store.check([f"{self.turn} failed"]))
+            return bool(self.store.check(word))
         except RuntimeError:
             return True
+
+    def blame(self, error: RuntimeError) -> None:
+        """Leader: says whether it failed because one of those that it started has ended.
+
+        Raises:
+            RuntimeError: one has.
+        """
+        deadline = time.monotonic() + SOON.total_seconds()
+        while self.started and time.monotonic() < deadline:
+            try:
+                self.check_started()
+            except RuntimeError as found:
+                raise found from error
+            time.sleep(0.05)
 
     def check_started(self) -> None:
         """Leader: sees that the processes which it has started are alive.
@@ -299,7 +328,16 @@ class Assembled(ClusterEnvironment):
     def __init__(self, place: Place, devices: int) -> None:
         super().__init__()
         self.place, self.devices = place, devices
-        self.main_address, self.main_port = place.address, place.port
+
+    @property
+    def main_address(self) -> str:
+        """See `Place`."""
+        return self.place.address
+
+    @property
+    def main_port(self) -> int:
+        """See `Place`."""
+        return self.place.port
 
     @staticmethod
     def detect() -> bool:

@@ -1,0 +1,52 @@
+"""The processes that follow: `python -m ipr.runs.follow`, which `ranks.starting` starts, and those of Slurm or torchrun."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+from ipr.runs.fit import follow
+from ipr.runs.ranks import DesertedError, join, launched, placed
+
+
+def lead_or_follow(execute: Callable[[], int]) -> int:
+    """Executes, unless this process was started to follow another; then it takes part in what that one trains.
+
+    Returns:
+        The exit code.
+    """
+    team = launched()
+    if team is None:
+        return execute()
+    if team.place.rank == 0:
+        try:
+            return execute()
+        finally:
+            team.dismiss()
+    follow(team)
+    return 0
+
+
+def _end_with_leader() -> None:
+    os.read(sys.stdin.fileno(), 1)  # until the leader closes it, or has ended
+    os._exit(1)
+
+
+def main() -> None:
+    import faulthandler; faulthandler.dump_traceback_later(18)
+    """Follows the leader that has started this process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the leader decides
+    threading.Thread(target=_end_with_leader, daemon=True).start()
+    place = placed(os.environ)
+    assert place is not None
+    try:
+        follow(join(place))
+    except DesertedError:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
