@@ -48,6 +48,8 @@ STREAM = (
     ("attack", "scheme=passport_v3", "attack=fake2", "attack.epochs=4"),
     ("train", "scheme=trigger_set"),
     ("attack", "scheme=passport_v1", "attack=prune"),
+    ("train", "scheme=deepmarks"),
+    ("attack", "scheme=passport_v2", "attack=overwrite", "attack.epochs=3"),
 )
 
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.link", "os.truncate", "shutil.rmtree"}

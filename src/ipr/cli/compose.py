@@ -174,7 +174,7 @@ def invoke(command: str, execute: Callable[[Any], int], arguments: Sequence[str]
 
     def task(config: DictConfig) -> None:
         with reporting(codes):
-            codes.append(execute(typed(config)))
+            codes.append(_together(execute, typed(config)))
 
     register(command)
     if command in ("reproduce", "report"):
@@ -187,6 +187,16 @@ def invoke(command: str, execute: Callable[[Any], int], arguments: Sequence[str]
         with reporting(codes):
             hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name=command)(task)()
     return codes
+
+
+def _together(execute: Callable[[Any], int], asked: Any) -> int:
+    """Executes; where Slurm or torchrun started several processes of one training, the first alone does."""
+    trainer = getattr(asked, "trainer", None)
+    if trainer is None or trainer.devices * trainer.nodes == 1:
+        return execute(asked)
+    from ipr.runs.follow import lead_or_follow
+
+    return lead_or_follow(lambda: execute(asked))
 
 
 AGAIN = "nothing that was there is lost, and the same command goes on where this one stopped"

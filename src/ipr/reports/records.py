@@ -18,8 +18,8 @@ from ipr.reports.summary import rows, tables
 from ipr.runs.attack import AttackRow
 
 
-def trainings_section(frame: pd.DataFrame) -> Section:
-    """A table and figures for each setting of the trainings."""
+def trainings_section(frame: pd.DataFrame, notes: Sequence[str] = ()) -> Section:
+    """A table and figures for each setting of the trainings, and notes on what is not in them."""
     views, pictures = [], []
     parts = tables(frame)
     for number, (setting, part) in enumerate(parts, 1):
@@ -39,7 +39,7 @@ def trainings_section(frame: pd.DataFrame) -> Section:
         shown["scheme"] = frozenset(map(str, part["scheme"]))
         pictures += _pictures({f"{stem}{end}": one for stem, one in drawn.items()}, shown)
     made = frame[["hardware", "versions", "commit"]].itertuples(index=False, name=None)
-    return Section("runs", "Trainings", tables=views, pictures=pictures, provenance=provenance_of(made))
+    return Section("runs", "Trainings", tables=views, pictures=pictures, provenance=provenance_of(made), notes=notes)
 
 
 def attacks_section(attacked: Sequence[AttackRow]) -> Section | None:

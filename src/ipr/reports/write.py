@@ -14,6 +14,7 @@ from ipr.reports.markdown import markdown
 from ipr.reports.records import attacks_section, trainings_section
 from ipr.reports.summary import records_frame, setting_of
 from ipr.runs.attack import find_rows
+from ipr.runs.failure import find_failures
 from ipr.runs.record import find_records
 
 
@@ -49,7 +50,9 @@ def write_report(runs: Path, tag: str | None, out: Path) -> Report:
     compared = {setting_of(record) for record in records}
     records += [r for r in every if r.scheme == "baseline" and r not in records and setting_of(r) in compared]
     frame = records_frame(records)
-    table = markdown(frame)
+    failed = [failure for failure in find_failures(runs) if tag is None or tag in failure.tags.split()]
+    notes = [f"Not in the tables, as its training diverged: {one.kind}/{one.key} ({one.says})." for one in failed]
+    table = "\n\n".join([markdown(frame), *notes])
     attacked = [row for row in find_rows(runs) if tag is None or tag in row.tags.split()]
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -64,6 +67,6 @@ def write_report(runs: Path, tag: str | None, out: Path) -> Report:
             table += "\n\n" + attacks
     except OSError as error:
         raise InputError("out", out, f"cannot be written ({error.strerror})", "choose another folder") from error
-    sections = [section for section in (trainings_section(frame), attacks_section(attacked)) if section is not None]
+    sections = [one for one in (trainings_section(frame, notes), attacks_section(attacked)) if one is not None]
     files += write_sections(sections, out, f"Runs{f' tagged {tag}' if tag else ''}")
     return Report(table, files)

@@ -56,12 +56,17 @@ class Failure:
     finished: str
     schema_version: int = SCHEMA_VERSION
 
+    @property
+    def says(self) -> str:
+        """What happened, in a few words."""
+        return f"{self.what} is {self.value} in epoch {self.epoch}"
+
     def error(self, folder: RunFolder) -> InputError:
         """What is said about it, now and whenever the run is asked for again."""
         return InputError(
             "training",
             self.key,
-            f"diverged: {self.what} is {self.value} in epoch {self.epoch} ({folder.failure})",
+            f"diverged: {self.says} ({folder.failure})",
             "lower optimizer.lr (or the attack's lr), or set optimizer.clip_norm; delete the folder to try it again",
         )
 

@@ -80,15 +80,13 @@ def fit(
         clip_norm=clip_norm,
         seed=seed,
         checkpoint=checkpoint,
-        resumed=latest(checkpoint),
+        resumed=None if (newest := latest(checkpoint)) is None else newest.absolute(),
     )
-    recorder = MetricsFile(metrics, tell)
-    watching = [*callbacks, recorder]
+    watching = [*callbacks, MetricsFile(metrics, tell)]
     if processes_of(config.trainer) == 1:
         run(training, data, watching)
     else:
         _lead(training, data, images or config.dataset, config.paths, watching)
-    recorder.tell_rows()
     check_weights(scheme.network, epochs)
     before(checkpoint).unlink(missing_ok=True)
 
@@ -273,6 +271,8 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         # Lightning 2.6 on torch 2.14: https://github.com/Lightning-AI/pytorch-lightning, utilities/_pytree.py
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        # torch 2.14 has another name for it, which torch 2.11 does not know
+        warnings.filterwarnings("ignore", r"`broadcast_buffers` is deprecated")
         warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")  # resumed
         warnings.filterwarnings("ignore", r"The `srun` command is available")  # on a machine that has Slurm
         yield

@@ -26,7 +26,11 @@ def lead_or_follow(execute: Callable[[], int]) -> int:
             return execute()
         finally:
             team.dismiss()
-    follow(team)
+    try:
+        follow(team)
+    except DesertedError as error:
+        print(f"ipr: process {team.place.rank} ends: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -36,7 +40,6 @@ def _end_with_leader() -> None:
 
 
 def main() -> None:
-    import faulthandler; faulthandler.dump_traceback_later(18)
     """Follows the leader that has started this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the leader decides
     threading.Thread(target=_end_with_leader, daemon=True).start()

@@ -38,13 +38,12 @@ class MetricsFile(L.Callback):
 
     def __init__(self, path: Path, tell: TellEpoch | None = None) -> None:
         self.path, self.tell, self.told = path, tell, 0
-        self.rows: list[dict[str, str]] = []
+        self.rows = read_metrics(path) if path.exists() else []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keeps the rows of the epochs that the checkpoint holds."""
-        if self.path.exists():
-            self.rows = [row for row in read_metrics(self.path) if int(row["epoch"]) < trainer.current_epoch]
-        self.tell_rows()
+        self.rows = [row for row in self.rows if int(row["epoch"]) < trainer.current_epoch]
+        self._tell_rows()
         self.started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -59,12 +58,13 @@ class MetricsFile(L.Callback):
         writer.writeheader()
         writer.writerows(self.rows)
         write_atomically(self.path, written.getvalue())
-        self.tell_rows()
+        self._tell_rows()
 
-    def tell_rows(self) -> None:
-        """Tells what was not told yet; of a training that was complete already, what the file holds."""
-        if not self.rows and self.path.exists():
-            self.rows = read_metrics(self.path)
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Tells of a training that was complete already, which never started."""
+        self._tell_rows()
+
+    def _tell_rows(self) -> None:
         if self.tell is not None:
             for row in self.rows[self.told :]:
                 self.tell(curve(row))

@@ -96,13 +96,15 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder, lease: Lease)
         return load_suspect(config.model, data, baseline().folder.weights)
 
     # Before tracking begins: the plain network that secrets are made with is tracked on its own.
-    claim = load_claim(folder.claim) if folder.claim.exists() else make_claim(config, data, trained)
+    if not folder.claim.exists() and (drawn := make_claim(config, data, trained)) is not None:
+        drawn.save(folder.claim)
+    # Also what was drawn just now is read back: products of matrices round by how these lie in memory, and a training
+    # that goes on in another process must compute as it began.
+    claim = load_claim(folder.claim) if folder.claim.exists() else None
     stitched = isinstance(config.scheme, FrontierStitchingConfig)
     # tuned, not trained anew: what the plain network took is part of what it took
     seconds_before = baseline().record.train_seconds if stitched else 0.0
     scheme, epochs = (None, 0) if folder.weights.exists() else build_scheme(config, data, claim, trained)
-    if claim is not None:
-        claim.save(folder.claim)
     write_atomically(folder.config, yaml.safe_dump(shown, sort_keys=False))
     facts = [config.scheme.name, config.model.name, config.model.norm, config.dataset.name]
     with tracking(
