@@ -14,9 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.nn import functional
 
-from ipr.passport.layer import PassportBatchNorm2d
 from ipr.runs import ranks
 from ipr.runs.attack import attack
 from ipr.runs.ranks import Place, placed, starting
@@ -98,8 +96,7 @@ def test_an_attack_trains_so_too_on_its_own_images(request_for, together):
     asked = ("scheme=uchida", "attack=finetune", "attack.epochs=2", "dataset@transfer=digits_parity",
              "transfer.image_size=8", "transfer.limit_train=96", "transfer.limit_test=40")  # fmt: skip
     one, two = (
-        attack(request_for(*asked, *more, command="attack"))
-        for more in (["paths.runs=one"], [*TWO, "paths.runs=two"])
+        attack(request_for(*asked, *more, command="attack")) for more in (["paths.runs=one"], [*TWO, "paths.runs=two"])
     )
     for single, double in zip(one.rows, two.rows, strict=True):
         assert (double.key, double.point, double.bits_agreeing) == (single.key, single.point, single.bits_agreeing)
@@ -114,73 +111,6 @@ def test_a_training_that_fails_at_the_leader_leaves_the_others_ready(request_for
     with pytest.raises(ValueError, match="diverged"):
         train(request_for("scheme=baseline", *TWO, "optimizer.lr=1e30", "optimizer.clip_norm=null", "paths.runs=bad"))
     assert train(request_for("scheme=baseline", *TWO, "paths.runs=good")).record.epochs == 2
-
-
-def _part(rank, port):
-    """What each process does in the next test; returns its results."""
-    from torch import distributed
-
-    from ipr.schemes.together import joint_statistics
-
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    store = distributed.TCPStore("127.0.0.1", port, is_master=False)
-    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
-    found = []
-    for layer, x, weight, bias, slope in _layers():
-        x, slope = (rows.chunk(2)[rank].clone() for rows in (x, slope))
-        x.requires_grad_()
-        with joint_statistics(layer):
-            y = layer.normalise(x, weight, bias) if hasattr(layer, "normalise") else layer(x)
-            (y * slope).sum().backward()
-            assert not torch.equal(layer.running_mean, torch.zeros_like(layer.running_mean))
-            layer.eval()
-            rest = layer.normalise(x, weight, bias) if hasattr(layer, "normalise") else layer(x)
-        found.append([y.detach(), x.grad, weight.grad, bias.grad, layer.running_mean, layer.running_var, rest.detach()])
-        assert "forward" not in vars(layer)
-        assert "normalise" not in vars(layer)
-    distributed.destroy_process_group()
-    return found
-
-
-def _layers():
-    source = torch.Generator().manual_seed(5)
-    for kind in (torch.nn.BatchNorm2d, PassportBatchNorm2d):
-        layer = kind(3).double()
-        x = torch.randn(8, 3, 4, 5, generator=source, dtype=torch.float64) * 3 + 7
-        x[4:] += 2  # the halves differ in their means
-        weight, bias = (torch.randn(3, generator=source, dtype=torch.float64) for _ in range(2))
-        if kind is PassportBatchNorm2d:
-            weight.requires_grad_()
-            bias.requires_grad_()
-        else:
-            layer.load_state_dict({"weight": weight, "bias": bias}, strict=False)
-            weight, bias = layer.weight, layer.bias
-        yield layer, x, weight, bias, torch.randn(x.shape, generator=source, dtype=torch.float64)
-
-
-def test_batch_norm_over_two_processes_is_that_of_the_joined_batch(tmp_path):
-    from torch import distributed
-
-    store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    code = f"import sys, torch; sys.path[:0] = {sys.path!r}; from importlib import util; " \
-           f"spec = util.spec_from_file_location('part', {__file__!r}); m = util.module_from_spec(spec); " \
-           f"spec.loader.exec_module(m); torch.save(m._part(1, {store.port}), 'other.pt')"  # fmt: skip
-    with subprocess.Popen([sys.executable, "-c", code]) as other:
-        mine = _part(0, store.port)
-        assert other.wait(60) == 0
-    for (layer, x, weight, bias, slope), own, others in zip(
-        _layers(), mine, torch.load("other.pt"), strict=True
-    ):
-        x.requires_grad_()
-        y = functional.batch_norm(x, layer.running_mean, layer.running_var, weight, bias, training=True)
-        (y * slope).sum().backward()
-        rest = functional.batch_norm(x, layer.running_mean, layer.running_var, weight, bias).detach()
-        joined = [torch.cat(pair) for pair in zip(own[:2], others[:2], strict=True)]
-        joined += [mine + theirs for mine, theirs in zip(own[2:4], others[2:4], strict=True)]
-        expected = [y.detach(), x.grad, weight.grad, bias.grad, layer.running_mean, layer.running_var, rest]
-        for found, wanted in zip([*joined, *own[4:6], torch.cat([own[6], others[6]])], expected, strict=True):
-            torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
-        assert torch.equal(own[5], others[5])
 
 
 TINY = (
@@ -255,7 +185,16 @@ def test_a_killed_follower_ends_the_run_with_an_error(cache):
 def test_torchrun_starts_one_run_not_two(cache):
     """Each process runs the whole command; the others follow the first, through both jobs of a sweep."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "--no-python"]
-    command = [*launcher, sys.executable, *IPR, "train", "-m", *TINY, "scheme=uchida,passport_v2", "trainer.max_epochs=1"]
+    command = [
+        *launcher,
+        sys.executable,
+        *IPR,
+        "train",
+        "-m",
+        *TINY,
+        "scheme=uchida,passport_v2",
+        "trainer.max_epochs=1",
+    ]
     done = subprocess.run(command, env=_environment(cache), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("made: ") == 2

@@ -100,9 +100,7 @@ def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
     return torch.addcmul(shift, pixels.float(), scale).permute(0, 3, 1, 2)
 
 
-def augment(
-    pixels: Tensor, crop_padding: int, flip: bool, source: torch.Generator, share: Share = WHOLE
-) -> Tensor:
+def augment(pixels: Tensor, crop_padding: int, flip: bool, source: torch.Generator, share: Share = WHOLE) -> Tensor:
     """A random crop and flip of every image, drawn per sample and taken in one gather.
 
     Equal to torchvision's `RandomCrop(size, padding=crop_padding)` followed by `RandomHorizontalFlip`, on black ground.

@@ -19,9 +19,7 @@ class Batches:
     left out (as the authors do).
     """
 
-    def __init__(
-        self, pixels: Tensor, labels: Tensor, order: Tensor, batch_size: int, share: Share = WHOLE
-    ) -> None:
+    def __init__(self, pixels: Tensor, labels: Tensor, order: Tensor, batch_size: int, share: Share = WHOLE) -> None:
         self.pixels, self.labels, self.order, self.batch_size = pixels, labels, order, batch_size
         self.share = share
 

@@ -105,9 +105,7 @@ class Team:
         started: the others, where this one has started them.
     """
 
-    def __init__(
-        self, place: Place, store: distributed.Store, started: Sequence[subprocess.Popen[bytes]] = ()
-    ) -> None:
+    def __init__(self, place: Place, store: distributed.Store, started: Sequence[subprocess.Popen[bytes]] = ()) -> None:
         self.place, self.started = place, started
         self.store = distributed.PrefixStore(f"ipr {place.attempt}", store)
         self.turn = 0
