@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -126,9 +127,9 @@ def _environment(cache):
 
 
 def _followers(leader):
-    """The processes that a leader has started."""
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(leader)], capture_output=True, text=True)
-    return [int(pid) for pid in found.stdout.split()]
+    """The processes that a leader has started for a training of its own."""
+    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(leader)], capture_output=True, text=True).stdout
+    return [int(line.split()[0]) for line in listed.splitlines() if "ipr.runs.follow" in line]
 
 
 def _alive(pid):
@@ -136,9 +137,12 @@ def _alive(pid):
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def _checkpointed(process, runs):
+def _checkpointed(runs, process=None):
+    """Waits for the first checkpoint."""
+    deadline = time.monotonic() + 120
     while not list(Path(runs).glob("train/*/checkpoints/last.ckpt")):
-        assert process.poll() is None, "it ended before it had a checkpoint"
+        assert process is None or process.poll() is None, "it ended before it had a checkpoint"
+        assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
@@ -152,34 +156,39 @@ def test_a_sweep_starts_other_processes_for_each_training_and_they_write_nothing
     assert [path.name for path in Path().iterdir()] == ["runs"]
 
 
-def test_a_killed_leader_leaves_nobody_behind_and_its_run_goes_on(cache):
-    asked = ("scheme=passport_v2", "trainer.max_epochs=8")
-    command = [sys.executable, *IPR, "train", *TINY, *asked]
-    with subprocess.Popen([*command, "paths.runs=broken"], env=_environment(cache)) as leader:
-        _checkpointed(leader, "broken")
+def test_a_killed_leader_leaves_nobody_behind_and_its_run_goes_on(request_for, together, cache):
+    """To the bits of a run that was left alone."""
+    asked = (*TINY, "scheme=passport_v2", "trainer.max_epochs=8")
+    command = [sys.executable, *IPR, "train", *asked, "paths.runs=broken"]
+    with subprocess.Popen(command, env=_environment(cache)) as leader:
+        _checkpointed("broken", leader)
         (follower,) = _followers(leader.pid)
         leader.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + 30
     while _alive(follower):
         assert time.monotonic() < deadline, "the follower lives on"
         time.sleep(0.05)
-    for runs in ("broken", "whole"):
-        again = subprocess.run([*command, f"paths.runs={runs}"], env=_environment(cache), timeout=120)
-        assert again.returncode == 0
-    (one,), (two,) = (list(Path(runs).glob("train/*/public.safetensors")) for runs in ("broken", "whole"))
-    broken, whole = load_file(one), load_file(two)
-    assert all(torch.equal(broken[name], whole[name]) for name in whole)
+    broken, whole = (train(request_for(*asked, f"paths.runs={runs}")) for runs in ("broken", "whole"))
+    assert not broken.found
+    one, two = (load_file(run.folder.weights) for run in (broken, whole))
+    assert all(torch.equal(one[name], two[name]) for name in two)
+    assert [row["epoch"] for row in _rows(broken.folder.metrics)] == [*range(8)]
 
 
-def test_a_killed_follower_ends_the_run_with_an_error(cache):
-    command = [sys.executable, *IPR, "train", *TINY, "scheme=baseline", "trainer.max_epochs=2000"]
-    with subprocess.Popen(command, env=_environment(cache), stderr=subprocess.PIPE, text=True) as leader:
-        _checkpointed(leader, "runs")
-        (follower,) = _followers(leader.pid)
+def test_a_killed_follower_ends_the_run_with_an_error(request_for, team):
+    others = [process.pid for process in team.started]
+
+    def kill() -> None:
+        _checkpointed("runs")
+        (follower,) = {*_followers(os.getpid())} - {*others}
         os.kill(follower, signal.SIGKILL)
-        _, err = leader.communicate(timeout=60)
-    assert leader.returncode == 70
-    assert "process 1 of 2 was killed by SIGKILL" in err
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    with pytest.raises(RuntimeError, match="process 1 of 2 was killed by SIGKILL"):
+        train(request_for("scheme=baseline", *TWO, "trainer.max_epochs=5000"))
+    killing.join()
+    assert _followers(os.getpid()) == others
 
 
 def test_torchrun_starts_one_run_not_two(cache):

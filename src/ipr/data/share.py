@@ -23,7 +23,8 @@ class Share:
 
     def of(self, rows: Tensor) -> Tensor:
         """The rows of this part, (B / processes, ...), of a whole batch (B, ...)."""
-        return rows.unflatten(0, (self.processes, -1))[self.rank]
+        parts: Tensor = rows.unflatten(0, (self.processes, -1))
+        return parts[self.rank]
 
 
 WHOLE = Share()

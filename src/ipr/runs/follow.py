@@ -1,4 +1,4 @@
-"""The processes that follow: `python -m ipr.runs.follow`, which `ranks.starting` starts, and those of Slurm or torchrun."""
+"""The processes that follow: `python -m ipr.runs.follow`, as `ranks.starting` starts it, or a command of `ipr`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Which of several processes this one is, and how they come together for a training.
 
-The process of rank 0 leads: it does whatever a process on its own would do, and calls the others when there is something
-to train. They follow: they wait, take part in each training, and do nothing else. Slurm or torchrun has started them
-all, or the leader starts the others itself, on its own machine, for as long as one training lasts.
+The process of rank 0 leads: it does whatever a process on its own would do, and calls the others when there is
+something to train. They follow: they wait, take part in each training, and do nothing else. Slurm or torchrun has
+started them all, or the leader starts the others itself, on its own machine, for as long as one training lasts.
 
 They speak through a store at the leader (who is called, what became of it) and through one process group a training.
 A connection is neither encrypted nor does it ask for a password, as everywhere in `torch.distributed`.
@@ -28,6 +28,7 @@ import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from torch import distributed
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from ipr.errors import InputError
 from ipr.runs.config import TrainerConfig
@@ -105,9 +106,9 @@ class Team:
         started: the others, where this one has started them.
     """
 
-    def __init__(self, place: Place, store: distributed.Store, started: Sequence[subprocess.Popen[bytes]] = ()) -> None:
+    def __init__(self, place: Place, store: Store, started: Sequence[subprocess.Popen[bytes]] = ()) -> None:
         self.place, self.started = place, started
-        self.store = distributed.PrefixStore(f"ipr {place.attempt}", store)
+        self.store = PrefixStore(f"ipr {place.attempt}", store)
         self.turn = 0
 
     def call(self, accelerator: str) -> None:
@@ -163,7 +164,7 @@ class Team:
         with _interface(place.address):
             distributed.init_process_group(
                 "cpu:gloo,cuda:nccl" if accelerator == "cuda" else "gloo",
-                store=distributed.PrefixStore(f"group {self.turn}", self.store),
+                store=PrefixStore(f"group {self.turn}", self.store),
                 rank=place.rank,
                 world_size=place.processes,
                 timeout=STEP,
@@ -238,14 +239,14 @@ def join(place: Place) -> Team:
     keeps = place.rank == 0 and not place.hosted
     if keeps and place.address == LOOPBACK:
         return Team(place, _store_on(socket.create_server((LOOPBACK, place.port))))
-    store = distributed.TCPStore(place.address, place.port, is_master=keeps, wait_for_workers=False, timeout=COME)
+    store = TCPStore(place.address, place.port, is_master=keeps, wait_for_workers=False, timeout=COME)
     return Team(place, store)
 
 
-def _store_on(server: socket.socket) -> distributed.TCPStore:
+def _store_on(server: socket.socket) -> TCPStore:
     """A store that is kept here and heard on this address alone (by itself it would listen to the network)."""
     address, port = server.getsockname()
-    return distributed.TCPStore(
+    return TCPStore(
         address, port, is_master=True, wait_for_workers=False, timeout=COME, master_listen_fd=server.detach()
     )
 
@@ -264,7 +265,7 @@ def starting(processes: int) -> Iterator[Team]:
             mine = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
             mine |= {"MASTER_ADDR": place.address, "MASTER_PORT": str(place.port)}
             others.append(
-                subprocess.Popen(  # noqa: S603 (this Python)
+                subprocess.Popen(
                     [sys.executable, "-P", "-m", "ipr.runs.follow"],
                     stdin=subprocess.PIPE,  # closed, however this process ends: see `ipr.runs.follow`
                     stdout=subprocess.DEVNULL,
@@ -305,7 +306,7 @@ def assembled(trainer: TrainerConfig) -> Iterator[Team]:
         raise InputError(
             "trainer.devices",
             trainer.devices,
-            f"with trainer.nodes={trainer.nodes} it asks for {asked} processes, and {team.place.processes} were started",
+            f"with trainer.nodes={trainer.nodes} it asks for {asked} processes; {team.place.processes} were started",
             "give trainer.devices and trainer.nodes as they were started",
         )
     if team.place.rank:

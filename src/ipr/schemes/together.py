@@ -32,7 +32,7 @@ class _Gather(torch.autograd.Function):
         return summed[distributed.get_rank()]
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def gather(part: Tensor) -> Tensor:
     """The tensors of all processes, (processes, ...), in the order of their ranks.
 
@@ -41,7 +41,7 @@ def gather(part: Tensor) -> Tensor:
     Args:
         part: this process's; of the same shape everywhere.
     """
-    gathered: Tensor = _Gather.apply(part.contiguous())  # type: ignore[no-untyped-call]
+    gathered: Tensor = _Gather.apply(part.contiguous())
     return gathered
 
 
