@@ -1,6 +1,9 @@
 """Every script in benchmarks/ that times something runs, at a size of seconds; what can be held exactly is."""
 
+import os
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import growth
 import options
 import options_accuracy
 import profile_step
+import soak
 import table
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport import PassportV2
@@ -136,3 +140,15 @@ def test_table_iv_trains_two_epochs_here(photographs, ipr):
     shown = ipr("report", "tag=published")
     assert shown.code == 0
     assert all(f"| {scheme} |" in shown.out for scheme in ("baseline", "passport_v1", "passport_v2", "passport_v3"))
+
+
+def test_the_soak_kills_and_finds_everything_the_same(tmp_path, cache):
+    done = subprocess.run(
+        [sys.executable, Path(soak.__file__), "--kills", "3", "--seed", "1", "--folder", tmp_path / "soak"],
+        env=os.environ | {"IPR_CACHE": str(cache)}, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / "soak" / "soak.md").read_text()
+    assert "| kills | 3, " in written
+    for what in ("runs lost", "records lost", "runs whose weights, claims, records, rows or curves differ"):
+        assert f"| {what} | 0 |" in written

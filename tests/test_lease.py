@@ -18,7 +18,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from ipr.lease import Lease
-with Lease(Path(sys.argv[1])):
+with Lease(Path(sys.argv[1]), beat=0.2):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -41,8 +41,10 @@ def holder(tmp_path):
     """Starts a process that holds a lease for a minute."""
     started = []
 
-    def start(folder):
-        process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+    def start(folder, *inside):
+        process = subprocess.Popen(
+            [*inside, sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True
+        )
         started.append(process)
         assert process.stdout.readline() == "held\n"
         return process
@@ -79,6 +81,28 @@ def test_a_killed_process_has_nothing_from_then_on(tmp_path, holder):
         assert held(tmp_path / "lease")
     assert not held(tmp_path / "lease")
     assert all(owner.pid == process.pid for owner in told)
+
+
+def test_a_process_of_another_container_is_watched_and_not_looked_up(tmp_path, holder):
+    """Its number means nothing here, where no such process is; that its file changes says that it lives."""
+    inside = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    allowed = subprocess.run([*inside, "true"], capture_output=True, check=False)
+    if allowed.returncode:
+        pytest.skip(f"no process namespaces here ({allowed.stderr.decode().strip()})")
+    folder, got = tmp_path / "lease", threading.Event()
+    process = holder(folder, *inside)
+
+    def wait():
+        with Lease(folder, stale=2.0):
+            got.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert not got.wait(5.0)
+    assert held(folder)
+    process.kill()  # and with it what is inside
+    assert got.wait(60)
+    thread.join(60)
 
 
 def test_a_number_used_again_is_not_the_process_that_died(tmp_path):

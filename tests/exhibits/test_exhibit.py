@@ -19,7 +19,7 @@ ABOUT = {
 
 
 def hashes(folder):
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != ".lock")
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != ".lease")
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
@@ -31,7 +31,12 @@ def test_an_exhibit_is_kept_and_found_and_its_run_is_left_as_it_was(exhibit_for)
     assert not first.found
     assert hashes(run.folder.path) == before
     assert stat.S_IMODE(first.folder.path.stat().st_mode) == 0o700
-    assert {p.name for p in first.folder.path.iterdir()} == {".lock", "config.yaml", "facts.json", "arrays.safetensors"}
+    assert {p.name for p in first.folder.path.iterdir()} == {
+        ".lease",
+        "config.yaml",
+        "facts.json",
+        "arrays.safetensors",
+    }
     for fact in first.facts:
         assert fact.keys() >= ABOUT
         assert fact["run"] == run.folder.key

@@ -62,7 +62,7 @@ def test_public_weights_are_the_plain_architectures(request_for, scheme):
 
 def test_the_same_request_is_found_and_not_computed_again(request_for):
     first = train(request_for())
-    stamps = {p: p.stat().st_mtime_ns for p in first.folder.path.rglob("*") if p.is_file() and p.name != ".lock"}
+    stamps = {p: p.stat().st_mtime_ns for p in first.folder.path.rglob("*") if p.is_file() and p.name != ".lease"}
     again = train(request_for())
     assert (first.found, again.found) == (False, True)
     assert again.record == first.record
