@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 
 from ipr.runs import ranks
 from ipr.runs.attack import attack
-from ipr.runs.ranks import Place, placed, starting
+from ipr.runs.place import Place, placed
+from ipr.runs.ranks import starting
 from ipr.runs.train import train
 
 DOUBLE = ("trainer.precision=64-true", "dataset.flip=true")
@@ -92,6 +93,7 @@ def test_two_processes_train_as_one_does(request_for, together, asked):
         assert double == {name: pytest.approx(value, rel=1e-8, abs=1e-9) for name, value in single.items()}
     _same_weights(*(load_file(run.folder.weights) for run in (one, two)))
     _same(asdict(one.record), asdict(two.record))
+    assert two.record.hardware == f"{one.record.hardware}, 2 processes"
     assert _files(two.folder.path) == _files(one.folder.path)
 
 

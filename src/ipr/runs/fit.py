@@ -31,7 +31,8 @@ from ipr.runs.config import DatasetConfig, PathsConfig, TrainConfig, TrainerConf
 from ipr.runs.failure import DivergedError
 from ipr.runs.guards import StopWhenDiverged, check_weights
 from ipr.runs.logging import MetricsFile, TellEpoch
-from ipr.runs.ranks import Assembled, Place, Team, assembled, threads
+from ipr.runs.place import Place
+from ipr.runs.ranks import Assembled, Team, assembled, threads
 from ipr.runs.request import MEMORY_FORMATS, accelerator_of, processes_of
 from ipr.schemes.base import Scheme
 from ipr.schemes.together import joint_statistics

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable
 
 from ipr.runs.fit import follow
-from ipr.runs.ranks import DesertedError, join, launched, placed
+from ipr.runs.place import placed
+from ipr.runs.ranks import DesertedError, join, launched
 
 
 def lead_or_follow(execute: Callable[[], int]) -> int:

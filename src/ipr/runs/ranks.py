@@ -17,80 +17,27 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from torch import distributed
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from ipr.errors import InputError
 from ipr.runs.config import TrainerConfig
+from ipr.runs.place import LOOPBACK, Place, placed
 
 END = "end"
-LOOPBACK = "127.0.0.1"
 COME = timedelta(minutes=10)  # from one process's start to another's
 STEP = timedelta(minutes=30)  # from one process's call in a training to another's: the leader may judge between epochs
 SOON = timedelta(seconds=5)  # until others notice what one noticed
 LEAVE = timedelta(seconds=60)  # for the others to hear that it is over
 FOREVER = timedelta(days=365)  # until there is something to train: the leader may wait for a run that others make
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a process stands among those that train together.
-
-    Attributes:
-        rank: 0 leads.
-        processes: how many there are.
-        local_rank: its number on its machine.
-        address: the leader's machine.
-        port: where the store listens there.
-        hosted: whether somebody else keeps the store (torchrun).
-        attempt: which it is, where torchrun starts processes again in the same store.
-    """
-
-    rank: int
-    processes: int
-    local_rank: int
-    address: str
-    port: int
-    hosted: bool = False
-    attempt: str = "0"
-
-
-def placed(environment: Mapping[str, str]) -> Place | None:
-    """The place that torchrun or `srun` gave this process; None for a process on its own."""
-    if all(name in environment for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")):
-        place = Place(
-            int(environment["RANK"]),
-            int(environment["WORLD_SIZE"]),
-            int(environment["LOCAL_RANK"]),
-            environment["MASTER_ADDR"],
-            int(environment["MASTER_PORT"]),
-            environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
-            environment.get("TORCHELASTIC_RESTART_COUNT", "0"),
-        )
-    elif all(name in environment for name in ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_STEP_NODELIST")):
-        # each job, and each step of a job, a port of its own: several may run on one machine
-        number = 17 * int(environment.get("SLURM_JOB_ID", "0")) + int(environment.get("SLURM_STEP_ID", "0"))
-        alone = environment.get("SLURM_STEP_NUM_NODES") == "1"
-        place = Place(
-            int(environment["SLURM_PROCID"]),
-            int(environment["SLURM_STEP_NUM_TASKS"]),
-            int(environment["SLURM_LOCALID"]),
-            LOOPBACK if alone else SLURMEnvironment.resolve_root_node_address(environment["SLURM_STEP_NODELIST"]),
-            int(environment.get("MASTER_PORT", 15000 + number % 15000)),
-        )
-    else:
-        return None
-    return place if place.processes > 1 else None
 
 
 class DesertedError(RuntimeError):
