@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
+from ipr.errors import InputError
 from ipr.runs import ranks
 from ipr.runs.attack import attack
 from ipr.runs.place import Place, placed
@@ -123,6 +125,20 @@ def test_a_training_that_fails_at_the_leader_leaves_the_others_ready(request_for
         train(asked)
     folder.metrics.rmdir()
     assert train(asked).record.epochs == 2
+
+
+def test_what_another_process_lacks_is_told_by_the_first(request_for, together):
+    """Its working folder is another one here, as a disk may be on another machine."""
+    for part in ("train", "test"):
+        for label in ("cat", "dog"):
+            (folder := Path("pictures") / part / label).mkdir(parents=True)
+            for number in range(4):
+                Image.new("RGB", (8, 8), (60 * number, len(label), 0)).save(folder / f"{number}.png")
+    asked = ("dataset=image_folder", "dataset.root=pictures", "dataset.limit_train=8", "dataset.limit_test=8",
+             "scheme=baseline", "optimizer.batch_size=4")  # fmt: skip
+    with pytest.raises(InputError, match=r"dataset\.root=pictures: process 1 \("):
+        train(request_for(*asked, *TWO))
+    assert train(request_for("scheme=baseline", *TWO, "trainer.max_epochs=1")).record.epochs == 1
 
 
 TINY = (

@@ -178,13 +178,14 @@ def follow(team: Team) -> None:
 def _take_part(team: Team) -> None:
     order, problem = team.tell(), None
     assert isinstance(order, Order)
+    who = f"process {team.place.rank} ({socket.gethostname()})"
     try:
         data = open_images(order.images, order.paths)
         if (data.fingerprint, data.train_labels.numel()) != order.expected:
-            what = f"process {team.place.rank} finds other images on {socket.gethostname()} than the first process"
+            what = f"{who} finds other images than the first"
             problem = InputError("dataset", order.images.name, what, "give every machine the same images")
     except InputError as error:
-        problem = error
+        problem = InputError(error.field, error.value, f"{who}: {error.problem}", error.remedy)
     if any(team.ask(problem)):
         return  # the leader says so
     training = torch.load(io.BytesIO(order.training), map_location="cpu", weights_only=False)

@@ -65,6 +65,6 @@ def placed(environment: Mapping[str, str]) -> Place | None:
 
 
 def follows(trainer: TrainerConfig) -> bool:
-    """Whether this process is there to follow another through a training: it then does, writes and says nothing else."""
+    """Whether this process was started to follow another through its trainings, and must write and say nothing."""
     place = placed(os.environ) if trainer.devices * trainer.nodes > 1 else None
     return place is not None and place.rank > 0
