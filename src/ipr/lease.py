@@ -96,7 +96,6 @@ class Lease:
         self._lost = self._ended = threading.Event()
 
     def __enter__(self) -> Self:
-        self.folder.mkdir(parents=True, exist_ok=True)
         told, pause, seen = False, 0.05, _Watched(self.stale)
         while True:
             number = _newest(self.folder)
@@ -138,6 +137,7 @@ class Lease:
         path = self.folder / str(number)
         content = json.dumps(asdict(this_process())).encode()
         aside = self.folder / f".{secrets.token_hex(8)}"
+        self.folder.mkdir(parents=True, exist_ok=True)  # also if it was removed while this process waited
         try:
             aside.write_bytes(content)
             try:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
+
+from ipr.cli import main
 
 TINY = (
     "model.width=0.25", "dataset.image_size=8", "dataset.limit_train=96", "dataset.limit_test=40",
@@ -28,3 +32,44 @@ def run_folder():
         return folder
 
     return find
+
+
+STUDY = {
+    "title": "Mine", "question": "Is it kept?", "source": "here",
+    "sweeps": [
+        {"scheme": ["passport_v1"]},
+        {"scheme": ["passport_v1"], "attack": ["prune", "fake2"]},
+        {"scheme": ["passport_v1"], "exhibit": ["distributions"]},
+        {
+            "scheme": ["uchida"], "attack": ["finetune"], "transfer": ["cifar100"], "rival": "forge_uchida",
+            "exhibit": ["watermark_distributions"],
+        },
+    ],
+    "statements": [{"name": "bits_are_there", "says": "All.", "value": "mark", "at_least": 0.0}],
+}  # fmt: skip
+SMALL = (
+    "logger=csv", "model.width=0.0625", "trainer.max_epochs=1", "dataset.limit_train=64", "dataset.limit_test=20",
+    "optimizer.batch_size=32", "trainer.progress_bar=false",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def made_store(tmp_path_factory, cache) -> Path:
+    """A study that was run: its file, and `runs` with it; the victim of one attack, and a baseline, are no cells."""
+    place = tmp_path_factory.mktemp("store")
+    (place / "mine.yaml").write_text(yaml.safe_dump(STUDY))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("IPR_CACHE", str(cache))
+        patch.setattr("sys.argv", ["ipr"])
+        with pytest.raises(SystemExit) as stopped:
+            main(["reproduce", "study=mine.yaml", *SMALL])
+    assert stopped.value.code == 0
+    return place
+
+
+@pytest.fixture
+def store(made_store, tmp_path) -> tuple[str, ...]:
+    """A copy of that store in the working folder; how its study is reproduced."""
+    shutil.copytree(made_store, tmp_path, dirs_exist_ok=True)
+    return ("reproduce", "study=mine.yaml", *SMALL)

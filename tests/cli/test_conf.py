@@ -88,6 +88,8 @@ def test_every_field_is_named_in_a_yaml_file_or_has_a_default():
         ("report", set()),
         ("dashboard", set()),
         ("reproduce", {"study"}),
+        ("status", set()),
+        ("gc", set()),
         ("cell", set()),
     ):
         register(command)

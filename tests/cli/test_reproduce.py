@@ -13,7 +13,7 @@ import yaml
 
 from ipr.cli.compose import papers
 from ipr.cli.reproduce import settled, split
-from ipr.runs.cells import CellWord, leave_word, read_word
+from ipr.runs.words import CellWord, leave_word, read_word
 from ipr.studies.study import load_study
 
 TINY = [

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from gc import disable, enable, freeze  # by name: `gc` is a module of this package
 from importlib import import_module
 
 COMMANDS = {
@@ -14,8 +14,10 @@ COMMANDS = {
     "exhibit": "show what is inside a trained run: distributions, convergence, time",
     "reproduce": "run the paper's tables and figures, as far as they are missing, and report them",
     "verify": "judge a claim on a suspect's weights",
+    "status": "what of the studies is done, running, failed or missing, and what the rest will take",
     "report": "tables and figures from the records of finished runs",
     "dashboard": "a W&B workspace that sets schemes against attacks",
+    "gc": "lists what no study needs, and removes what it is asked to",
 }
 
 
@@ -29,12 +31,12 @@ def loading() -> Iterator[None]:
     if "torch" in sys.modules:  # a later job of a sweep: what is alive now must not be kept for good
         yield
         return
-    gc.disable()
+    disable()
     try:
         yield
     finally:
-        gc.enable()
-        gc.freeze()
+        enable()
+        freeze()
 
 
 def usage() -> str:

@@ -32,6 +32,9 @@ EXIT_INPUT = 2
 EXIT_DEFECT = 70
 EXIT_INTERRUPTED = 130
 
+OF_STUDIES = ("reproduce", "report", "status", "gc")
+"""Commands that take studies, or classes, with commas between, and sweep over nothing."""
+
 
 def shipped(folder: str) -> Path:
     """`conf` or `experiments`: inside the installed package, or at the top of a checkout."""
@@ -61,11 +64,13 @@ def register(command: str = "train") -> None:
         ("guo_potkonjak", schema.GuoPotkonjakConfig),
     ):
         store.store(group="schema/scheme", name=name, node=node)
-    if command in ("reproduce", "report"):
-        from ipr.studies.config import ReportConfig, ReproduceConfig
+    if command in OF_STUDIES:
+        from ipr.studies.config import GcConfig, ReportConfig, ReproduceConfig, StatusConfig
 
         store.store(name="reproduce_schema", node=ReproduceConfig)
         store.store(name="report_schema", node=ReportConfig)
+        store.store(name="status_schema", node=StatusConfig)
+        store.store(name="gc_schema", node=GcConfig)
     if command in ("attack", "exhibit", "cell"):
         from ipr.attacks import ATTACKS  # here, as it loads torch
         from ipr.runs.attack import AttackConfig
@@ -177,7 +182,7 @@ def invoke(command: str, execute: Callable[[Any], int], arguments: Sequence[str]
             codes.append(_together(execute, typed(config)))
 
     register(command)
-    if command in ("reproduce", "report"):
+    if command in OF_STUDIES:
         arguments = [as_text(argument) for argument in arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them; `reporting` does
     sys.argv = [f"ipr {command}", *arguments]
@@ -214,9 +219,10 @@ STORAGE = {
 
 
 def as_text(argument: str) -> str:
-    """`study=one,two` as one text: to Hydra a comma means a sweep, to `ipr reproduce` and `ipr report` a list."""
+    """`study=one,two` as one text: to Hydra a comma means a sweep, to the commands `OF_STUDIES` a list."""
     key, equals, value = argument.partition("=")
-    return f"study='{value}'" if (key, equals) == ("study", "=") and "," in value and value[0] not in "'[" else argument
+    listed = equals and key in ("study", "remove") and "," in value and value[0] not in "'["
+    return f"{key}='{value}'" if listed else argument
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from rich.table import Table
 from ipr.cli import loading
 from ipr.cli.compose import EXIT_INPUT, invoke, papers, register, reporting, shipped, typed
 from ipr.errors import InputError
-from ipr.runs.cells import CellWord, leave_word, read_word, words_folder
+from ipr.runs.words import CellWord, leave_word, read_word, words_folder
 from ipr.studies.config import ReproduceConfig
 from ipr.studies.plan import WAVES, Cell, plan, with_changes
 from ipr.studies.store import studies_folder, write_plan

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ipr.errors import InputError
-from ipr.files import write_atomically
 from ipr.lease import Lease
 from ipr.runs.attack import AttackRun, attack
 from ipr.runs.exhibit import ExhibitConfig, ExhibitRun, exhibit
 from ipr.runs.train import Run, train
+from ipr.runs.words import CellWord, lease_of, leave_word, read_word, words_folder
 
 
 @dataclass
@@ -28,55 +25,6 @@ class CellConfig(ExhibitConfig):
     studies: str = ""  # the folder of the scale: <paths.runs>/studies/<scale>
 
 
-@dataclass(frozen=True)
-class CellWord:
-    """What became of a cell, so far: `state` is running, done or failed.
-
-    Attributes:
-        cell: its name.
-        state: see above.
-        run: `<kind>/<key>` below the folder of runs, once it is done.
-        found: whether it was there already.
-        reason: why it failed, in a line.
-        seconds: what it took this time.
-        at: when this was written.
-    """
-
-    cell: str
-    state: str
-    run: str = ""
-    found: bool = False
-    reason: str = ""
-    seconds: float = 0.0
-    at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-
-
-def words_folder(studies: Path) -> Path:
-    """Where the words of a scale's cells lie."""
-    return studies / "cells"
-
-
-def leave_word(studies: Path, word: CellWord) -> None:
-    """Writes what became of a cell, whole or not at all."""
-    folder = words_folder(studies)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / f"{word.cell}.json", json.dumps(asdict(word), indent=2) + "\n")
-
-
-def read_word(studies: Path, cell: str) -> CellWord | None:
-    """What became of a cell; None where nobody has begun it, or what is there cannot be read."""
-    try:
-        written: dict[str, Any] = json.loads((words_folder(studies) / f"{cell}.json").read_text())
-        return CellWord(**{f.name: written[f.name] for f in fields(CellWord)})
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def lease_of(studies: Path, cell: str) -> Path:
-    """The lease that a cell's process has: whether a cell that says that it is running still does."""
-    return words_folder(studies) / f"{cell}.lease"
-
-
 def run_cell(config: CellConfig) -> CellWord:
     """Finds or makes what a cell asks for; waits for another process that is at it.
 
@@ -86,7 +34,9 @@ def run_cell(config: CellConfig) -> CellWord:
     studies = Path(config.studies)
     with Lease(lease_of(studies, config.cell)):
         started = time.perf_counter()
-        leave_word(studies, CellWord(config.cell, "running"))
+        earlier = read_word(studies, config.cell)
+        took = earlier.took if earlier else None
+        leave_word(studies, CellWord(config.cell, "running", took=took))
         try:
             run: Run | AttackRun | ExhibitRun
             if config.exhibit is not None:
@@ -106,6 +56,8 @@ def run_cell(config: CellConfig) -> CellWord:
             raise
         path = run.folder.path
         seconds = round(time.perf_counter() - started, 1)
-        word = CellWord(config.cell, "done", f"{path.parent.name}/{path.name}", run.found, seconds=seconds)
+        name = f"{path.parent.name}/{path.name}"
+        took = took if run.found else seconds
+        word = CellWord(config.cell, "done", name, run.found, seconds=seconds, took=took)
         leave_word(studies, word)
         return word

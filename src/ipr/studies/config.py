@@ -1,4 +1,4 @@
-"""What `ipr reproduce` and `ipr report` can be asked for."""
+"""What `ipr reproduce`, `ipr report`, `ipr status` and `ipr gc` can be asked for."""
 
 from __future__ import annotations
 
@@ -29,3 +29,22 @@ class ReportConfig:
     scale: Scale | None = None  # only at this scale
     tag: str | None = None  # without a study: only runs that carry this tag
     out: str | None = None  # a folder for tables, figures and page; by default <paths.runs>/report/<what is reported>
+
+
+@dataclass
+class StatusConfig:
+    """`ipr status`."""
+
+    paths: PathsConfig = MISSING
+    study: str | None = None  # all, names with commas between, or a file; by default what was planned, and sweeps
+    scale: Scale | None = None  # only at this scale
+    cells: bool = False  # list cells that are done, too
+    out: str | None = None  # a file for programs (JSON)
+
+
+@dataclass
+class GcConfig:
+    """`ipr gc`."""
+
+    paths: PathsConfig = MISSING
+    remove: str | None = None  # classes with commas between: leftovers, checkpoints, words, runs; null only lists

@@ -49,11 +49,7 @@ class Cell:
     @property
     def wave(self) -> str:
         """Which of `WAVES` it belongs to."""
-        if "exhibit" in self.choices:
-            return "exhibit"
-        if "attack" in self.choices:
-            return "attack"
-        return "baseline" if self.choices["scheme"] == "baseline" else "victim"
+        return wave_of(self.about)
 
     @property
     def command(self) -> str:
@@ -74,6 +70,15 @@ class Cell:
                 place = place.setdefault(parent, {})
             place[last] = value
         return node
+
+
+def wave_of(about: Mapping[str, Any]) -> str:
+    """Which of `WAVES` a cell belongs to, by what it says of itself."""
+    if about.get("exhibit"):
+        return "exhibit"
+    if about.get("attack"):
+        return "attack"
+    return "baseline" if about["scheme"] == "baseline" else "victim"
 
 
 SECRET = tuple(f"{group}.{name}" for group, name in SECRETS)

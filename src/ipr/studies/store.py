@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ipr.errors import InputError
 from ipr.files import write_atomically
-from ipr.runs.cells import CellWord, read_word
-from ipr.studies.plan import Cell, without_secret
+from ipr.runs.words import CellWord, read_word
+from ipr.studies.plan import Cell, plan, without_secret
+from ipr.studies.scale import Scale
 from ipr.studies.study import Study, load_study
 
 SCHEMA_VERSION = 1
@@ -30,11 +31,12 @@ class PlannedCell:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A study at a scale.
+class Planned:
+    """What a study comes to at a scale, as it was planned.
 
     Attributes:
-        study: what.
+        name: the study's.
+        path: its file, which may have gone since.
         scale: the scale's name.
         what: the scale in words.
         changes: keys that were set beside the scale.
@@ -42,12 +44,20 @@ class Plan:
         cells: all of them.
     """
 
-    study: Study
+    name: str
+    path: Path
     scale: str
     what: str
     changes: Sequence[str]
     datasets: Mapping[str, str]
     cells: Sequence[PlannedCell]
+
+
+@dataclass(frozen=True)
+class Plan(Planned):
+    """The same with the study that it comes from: `study`."""
+
+    study: Study
 
 
 def studies_folder(runs: Path, scale: str) -> Path:
@@ -105,24 +115,59 @@ def read_plans(runs: Path, shipped: Mapping[str, Path], names: Sequence[str], sc
     plans = []
     for path in sorted(runs.glob("studies/*/*.json")):
         if (scale is None or path.parent.name == scale) and (not names or path.stem in names):
-            plans.append(_read(path, shipped))
+            planned = _read(path)
+            study = load_study(shipped.get(planned.name, planned.path))
+            plans.append(Plan(**{field.name: getattr(planned, field.name) for field in fields(Planned)}, study=study))
     order = list(shipped)
     return sorted(plans, key=lambda p: (order.index(p.study.name) if p.study.name in order else len(order), p.scale))
 
 
-def _read(path: Path, shipped: Mapping[str, Path]) -> Plan:
+def planned_now(runs: Path, path: Path, study: Study, scale: Scale) -> Planned:
+    """What a study would come to at a scale that it was not planned at; cells that stand in other studies are found.
+
+    Args:
+        runs: the folder of runs.
+        path: the study's file.
+        study: what it holds.
+        scale: how large.
+
+    Raises:
+        InputError: the study asks for what cannot be.
+    """
+    datasets = {name: images.name for name, images in scale.datasets.items()}
+    folder = studies_folder(runs, scale.name)
+    cells = [PlannedCell(c.name, c.about, c.command, _word(folder, c.name)) for c in plan(study, scale)]
+    return Planned(study.name, path, scale.name, scale.what, [], datasets, cells)
+
+
+def read_planned(runs: Path) -> list[Planned]:
+    """Every plan that is there, with what became of its cells; the studies themselves are not read.
+
+    Raises:
+        InputError: a plan cannot be read.
+    """
+    return [_read(path) for path in sorted(runs.glob("studies/*/*.json"))]
+
+
+def _read(path: Path) -> Planned:
     try:
         written = json.loads(path.read_text())
         if written["schema_version"] != SCHEMA_VERSION:
             raise KeyError("another version")
-        study = load_study(shipped.get(path.stem, Path(written["study"])))
-        runs = path.parents[2]
-        words = {c["name"]: read_word(path.parent, c["name"]) for c in written["cells"]}
-        there = {name: word if word is None or (runs / word.run).exists() else None for name, word in words.items()}
-        cells = [PlannedCell(c["name"], c["about"], c["command"], there[c["name"]]) for c in written["cells"]]
-        return Plan(study, written["scale"], written["what"], written["changes"], written["datasets"], cells)
+        return Planned(
+            path.stem,
+            Path(written["study"]),
+            written["scale"],
+            written["what"],
+            written["changes"],
+            written["datasets"],
+            [PlannedCell(c["name"], c["about"], c["command"], _word(path.parent, c["name"])) for c in written["cells"]],
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
         remedy = "delete it and run the same ipr reproduce again"
         raise InputError("plan", path, f"cannot be read ({error})", remedy) from error
+
+
+def _word(folder: Path, cell: str) -> CellWord | None:
+    word = read_word(folder, cell)
+    return None if word is None or not (folder.parents[1] / word.run).exists() else word

@@ -1,0 +1,286 @@
+"""`ipr gc`: it removes what it lists, and never what a study, a process or an owner needs."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ipr.lease import Lease
+from ipr.runs.record import find_records
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from ipr.lease import Lease
+with Lease(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+HEX = "0123456789abcdef"
+
+
+def listed(outcome):
+    """Class -> the paths that are listed under it."""
+    assert outcome.code == 0, outcome.err
+    found = {}
+    for kind, path in re.findall(r"^(\w+): (.+?)(?: \(\d[^)]*\))?: .*$", outcome.out, re.MULTILINE):
+        found.setdefault(kind, set()).add(Path(path))
+    return found
+
+
+def removed(outcome):
+    return {Path(path) for path in re.findall(r"^removed: (.+)$", outcome.out, re.MULTILINE)}
+
+
+def everything():
+    """What there is, but for leases."""
+    return {path for path in Path("runs").rglob("*") if not {part for part in path.parts if part.endswith(".lease")}}
+
+
+def below(paths, folders):
+    return {path for path in paths if any(path == folder or folder in path.parents for folder in folders)}
+
+
+def only(pattern):
+    (path,) = Path("runs").glob(pattern)
+    return path
+
+
+def test_what_is_listed_is_removed_and_the_study_is_still_found(ipr, store):
+    found = listed(ipr("gc"))
+    assert found.keys() == {"checkpoints"}
+    names = {"/".join(path.parts[1:3]).rsplit("-", 1)[0] for path in found["checkpoints"]}
+    assert names == {
+        "train/passport_v1-alexnet-bn-digits", "train/uchida-alexnet-bn-digits", "train/baseline-alexnet-bn-digits",
+        "attack/fake2-passport_v1-alexnet-bn",
+    }  # fmt: skip
+    before = everything()
+    outcome = ipr("gc", "remove=leftovers,checkpoints,words,runs")
+    assert outcome.code == 0, outcome.err
+    assert removed(outcome) == found["checkpoints"]
+    assert before - everything() == below(before, found["checkpoints"])
+    assert everything() <= before
+    assert only("attack/finetune-*/checkpoints/finetune/last.ckpt").exists()  # exhibits look into it
+    assert "nothing to remove" in ipr("gc").out
+    metrics = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("metrics*.csv")}
+    again = ipr(*store)
+    assert again.code == 0, again.err
+    assert "made in" not in again.out
+    assert {path: path.stat().st_mtime_ns for path in Path("runs").rglob("metrics*.csv")} == metrics
+
+
+def test_the_size_is_that_of_the_files(ipr, store):
+    checkpoint = only("train/uchida-*/checkpoints")
+    size = sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file())
+    line = next(line for line in ipr("gc").out.splitlines() if str(checkpoint) in line)
+    assert f"({size / 1000:.0f} kB)" in line
+
+
+def test_a_run_of_ones_own_goes_only_when_it_is_asked_for_by_class(ipr, store, tiny):
+    assert ipr("train", *tiny, "scheme=deepmarks", "scheme.order=3").code == 0
+    assert ipr("train", *tiny, "scheme=baseline", "tags=[quickstart]").code == 0  # of a study that is swept by tag
+    own = only("train/deepmarks-*")
+    assert listed(ipr("gc"))["runs"] == {own}
+    assert ipr("gc", "remove=leftovers,checkpoints,words").code == 0
+    assert own.exists()
+    assert removed(ipr("gc", "remove=runs")) == {own}
+    assert not own.exists()
+    assert {path.name for path in Path("runs").iterdir()} == {"train", "attack", "exhibit", "studies", "report"}
+
+
+def test_a_run_with_a_key_survives(ipr, store, tiny):
+    secret = "correct horse"
+    assert ipr("train", *tiny, "scheme=passport_v2", f"passport.key={secret}").code == 0
+    owned = only("train/passport_v2-*")
+    outcome = ipr("gc")
+    assert "runs" not in listed(outcome)
+    assert listed(outcome)["kept"] == {owned}
+    assert "passport.key" in outcome.out
+    assert secret not in outcome.out
+    assert ipr("gc", "remove=runs,checkpoints,leftovers,words").code == 0
+    assert (owned / "claim" / "secrets.safetensors").exists()
+    assert (owned / "record.json").exists()
+    (owned / "config.yaml").write_text("{ not yaml")  # nobody can tell now whether there was a key
+    assert ipr("gc", "remove=runs").code == 0
+    assert (owned / "claim" / "secrets.safetensors").exists()
+
+
+def test_without_its_plan_all_of_a_study_goes(ipr, store):
+    Path("runs/studies/smoke/mine.json").unlink()
+    found = listed(ipr("gc"))
+    words = {*Path("runs/studies/smoke/cells").iterdir()}
+    assert found["words"] == words
+    assert found["runs"] == {path for kind in ("train", "attack", "exhibit") for path in Path("runs", kind).iterdir()}
+    outcome = ipr("gc", "remove=words,runs")
+    assert outcome.code == 0, outcome.err
+    assert removed(outcome) == found["words"] | found["runs"]
+    assert not [path for kind in ("train", "attack", "exhibit") for path in Path("runs", kind).iterdir()]
+    assert not [*Path("runs/studies/smoke/cells").iterdir()]
+    assert not Path("runs/.removed").exists()
+
+
+def test_what_a_cell_that_is_not_done_may_start_from_stays(ipr, store):
+    """No word names the attack of the exhibit, its victim, or a baseline."""
+    (word,) = Path("runs/studies/smoke/cells").glob("watermark_distributions-*.json")
+    shutil.rmtree(Path("runs") / json.loads(word.read_text())["run"])
+    assert "runs" not in listed(ipr("gc"))
+    word.unlink()
+    found = listed(ipr("gc"))
+    assert found.keys() == {"checkpoints"}
+    assert ipr("gc", "remove=runs,checkpoints").code == 0
+    metrics = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("metrics*.csv")}
+    assert len(metrics) >= 4
+    assert ipr(*store).code == 0
+    assert metrics.items() <= {path: path.stat().st_mtime_ns for path in Path("runs").rglob("metrics*.csv")}.items()
+
+
+def test_what_killed_processes_left_half_written_goes(ipr, store):
+    victim, attacked = only("train/uchida-*"), only("attack/prune-*")
+    left = {
+        victim / f".record.json.{HEX}", victim / "claim" / f".claim.json.{HEX}", attacked / ".rows.jsonl.4711",
+        victim / "checkpoints" / f".last.ckpt.{HEX}", victim / "public.part", Path(f"runs/.dashboard.json.{HEX}"),
+        Path(f"runs/studies/smoke/.mine.json.{HEX}"), Path(f"runs/studies/smoke/cells/.x.json.{HEX}"),
+        Path(f"runs/report/mine-smoke/.index.html.{HEX}"),
+    }  # fmt: skip
+    for path in left:
+        path.write_text("half")
+    claim = victim / f".claim.{HEX}"
+    shutil.copytree(victim / "claim", claim)
+    half = Path("runs/.removed/x1/train-1")  # of a removal that was killed
+    half.mkdir(parents=True)
+    shutil.copy(victim / "record.json", half)
+    others = {"train": victim / ".notes", "wandb": victim / "wandb" / f".log.{HEX}"}
+    for path in others.values():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("not ours")
+    records = [record.key for record in find_records(Path("runs"))]
+    assert len(records) == len(set(records))  # nobody takes what is being removed for a run
+    assert listed(ipr("gc"))["leftovers"] == left | {claim, half.parent}
+    assert removed(ipr("gc", "remove=leftovers")) == left | {claim, half.parent}
+    assert not any(path.exists() for path in left | {claim, half})
+    assert all(path.exists() for path in others.values())
+    assert (victim / "checkpoints" / "last.ckpt").exists()
+
+
+def test_a_victim_stays_where_the_attack_on_it_cannot_be_read(ipr, store, tiny):
+    assert ipr("train", *tiny, "scheme=deepmarks", "scheme.order=3").code == 0
+    attacked = only("attack/prune-*")
+    for words in Path("runs/studies/smoke/cells").glob("*.json"):
+        if not words.name.startswith("prune"):
+            words.unlink()
+    plan = Path("runs/studies/smoke/mine.json")
+    read = json.loads(plan.read_text())
+    plan.write_text(json.dumps(read | {"cells": [c for c in read["cells"] if c["name"].startswith("prune")]}))
+    victim, baseline = only("train/passport_v1-*"), only("train/baseline-*")
+    gone = {only("train/deepmarks-*"), only("train/uchida-*"), *Path("runs/exhibit").iterdir()}
+    gone |= {path for path in Path("runs/attack").iterdir() if path != attacked}
+    assert listed(ipr("gc"))["runs"] == gone
+    (attacked / "rows.jsonl").write_text("{")
+    assert listed(ipr("gc"))["runs"] == gone  # its config.yaml tells
+    (attacked / "config.yaml").write_text("{")
+    assert "runs" not in listed(ipr("gc"))
+    shutil.rmtree(attacked)
+    assert not gone & {victim, baseline, attacked}
+
+
+def test_the_only_claim_of_a_run_is_no_leftover(ipr, store):
+    victim = only("train/uchida-*")
+    (victim / "claim").rename(victim / ".claim.4711.old")
+    assert listed(ipr("gc"))["kept"] == {victim / ".claim.4711.old"}
+    assert ipr("gc", "remove=leftovers").code == 0
+    assert (victim / ".claim.4711.old" / "claim.json").exists()
+
+
+def test_what_a_process_works_on_stays_until_it_is_gone(ipr, store, tiny):
+    assert ipr("train", *tiny, "scheme=deepmarks", "scheme.order=3").code == 0
+    own = only("train/deepmarks-*")
+    (own / f".record.json.{HEX}").write_text("half")
+    command = [sys.executable, "-c", HOLD, str(own / ".lease")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        found = listed(ipr("gc"))
+        assert found["kept"] == {own}
+        assert found.keys() == {"kept", "checkpoints"}
+        outcome = ipr("gc", "remove=runs,leftovers,checkpoints")
+        assert outcome.code == 0
+        assert not below(removed(outcome), [own])
+        assert (own / f".record.json.{HEX}").exists()
+        assert (own / "checkpoints" / "last.ckpt").exists()
+        process.send_signal(signal.SIGKILL)
+    assert removed(ipr("gc", "remove=runs")) == {own}
+
+
+def test_what_an_attack_that_is_being_made_may_read_stays(ipr, store, tiny):
+    victim, attack = (*tiny, "scheme=deepmarks", "scheme.order=3"), ("attack=prune", "attack.rates=[0.5]")
+    assert ipr("attack", *victim, *attack).code == 0
+    own, attacked = only("train/deepmarks-*"), only("attack/prune-deepmarks-*")
+    for name in ("finished", "rows.jsonl"):
+        (attacked / name).unlink()  # it has only begun
+    assert listed(ipr("gc"))["runs"] == {own, attacked}
+    with Lease(attacked / ".lease"):
+        found = listed(ipr("gc"))
+        assert "runs" not in found
+        assert found["kept"] == {attacked}
+    (attacked / "config.yaml").unlink()
+    with Lease(attacked / ".lease"):  # it does not say yet what it needs
+        assert "runs" not in listed(ipr("gc"))
+
+
+def test_links_are_not_followed(ipr, store, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    shutil.copytree(only("train/uchida-*"), outside / "run")
+    (outside / "run" / f".record.json.{HEX}").write_text("half")
+    Path("runs/train/linked").symlink_to(outside / "run")
+    victim = only("train/passport_v1-*")
+    (victim / "checkpoints").rename(outside / "checkpoints")
+    (victim / "checkpoints").symlink_to(outside / "checkpoints")
+    Path("runs/report/linked").symlink_to(outside)
+    Path("runs/studies/smoke/mine.json").unlink()
+    before = sorted(outside.rglob("*"))
+    outcome = ipr("gc", "remove=leftovers,checkpoints,words,runs")
+    assert outcome.code == 0, outcome.err
+    assert removed(outcome)
+    assert sorted(outside.rglob("*")) == before
+    assert Path("runs/train/linked").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["remove=all"], ["remove=all", "is unknown", "leftovers, checkpoints, words, runs"]),
+        (["remove=runs,everything"], ["remove=everything", "is unknown"]),
+        (["remov=runs"], ["remov", "remove"]),
+        (["study=table_06"], ["study"]),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_removed(ipr, store, arguments, words):
+    before = everything()
+    outcome = ipr("gc", *arguments)
+    assert outcome.code == 2
+    (line,) = outcome.err.strip().splitlines()
+    assert line.startswith("ipr: error: ")
+    for word in words:
+        assert word in line
+    assert everything() == before
+
+
+def test_nothing_is_removed_where_a_plan_cannot_be_read(ipr, store):
+    """What it names would look as if nobody needed it."""
+    Path("runs/studies/smoke/mine.json").write_text('{"schema_version": 1')
+    before = everything()
+    outcome = ipr("gc", "remove=runs")
+    assert outcome.code == 2
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert everything() == before
+
+
+def test_an_empty_folder(ipr):
+    outcome = ipr("gc")
+    assert outcome.code == 0
+    assert "nothing to remove" in outcome.out
+    assert not Path("runs").exists()

@@ -1,0 +1,278 @@
+"""`ipr status`: counts, reasons and costs of real studies, while they run and after they were killed."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ipr.lease import Lease
+from ipr.runs.words import CellWord, lease_of, leave_word, read_word
+
+SMOKE = Path("runs/studies/smoke")
+STATES = ("done", "running", "stopped", "failed", "missing")
+
+
+def words():
+    return {path.stem: json.loads(path.read_text()) for path in (SMOKE / "cells").glob("*.json")}
+
+
+def cell_of(prefix):
+    (name,) = (name for name in words() if name.startswith(prefix))
+    return name
+
+
+def asked(ipr, *arguments):
+    """What a program reads: the one study, and its cells by name."""
+    outcome = ipr("status", *arguments, "out=status.json")
+    assert outcome.code == 0, outcome.err
+    (study,) = json.loads(Path("status.json").read_text())["studies"]
+    return study, {cell["cell"]: cell for cell in study["cells"]}
+
+
+def counts(study):
+    return {state: study[state] for state in STATES if study[state]}
+
+
+def row_of(outcome, name):
+    line = next(line for line in outcome.out.splitlines() if line.split()[:1] == [name])
+    return re.split(r"\s{2,}", line.strip())
+
+
+def test_a_finished_study(ipr, store):
+    outcome = ipr("status")
+    assert outcome.code == 0, outcome.err
+    cells = words()
+    assert row_of(outcome, "study") == ["study", "cells", *STATES, "spent", "left"]
+    assert row_of(outcome, "mine")[:7] == ["mine", str(len(cells)), str(len(cells)), "-", "-", "-", "-"]
+    assert row_of(outcome, "mine")[-1] == "-"
+    study, found = asked(ipr)
+    assert counts(study) == {"done": len(cells)}
+    assert found.keys() == cells.keys()
+    assert {name: cell["run"] for name, cell in found.items()} == {name: word["run"] for name, word in cells.items()}
+    assert study["seconds_spent"] == pytest.approx(sum(cell["seconds"] for cell in found.values()), abs=0.1)
+    victim = cell_of("passport_v1")
+    record = json.loads((Path("runs") / cells[victim]["run"] / "record.json").read_text())
+    made = record["train_seconds"] + record["judge_seconds"]
+    assert found[victim]["seconds"] == pytest.approx(max(cells[victim]["seconds"], made))
+
+
+def test_costs_are_kept_when_cells_are_found_again(ipr, store):
+    before, _ = asked(ipr)
+    assert ipr(*store).code == 0
+    assert {word["found"] for word in words().values()} == {True}
+    assert asked(ipr)[0]["seconds_spent"] == before["seconds_spent"] > 1
+
+
+def test_a_study_in_every_state(ipr, store):
+    """What is left is estimated from what is done: two victims of 30 and 50 seconds, an attack of 6."""
+    seeds = [*store, "scale.seeds=[0,1,2,3,4,5]", "dry=true"]
+    planned = json.loads((SMOKE / "mine.json").read_text())
+    names = ipr(*seeds).out
+    victims = re.findall(r"passport_v1-alexnet-cifar10-s\d-[0-9a-f]{8}", names)
+    victims = sorted({name for name in victims if re.search(rf"[ │]{name}", names)})
+    assert len(victims) == 6
+    about = {"scheme": "passport_v1", "model": "alexnet", "dataset": "cifar10"}
+    planned["cells"] = [{"name": name, "about": about | {"seed": i}, "command": ""} for i, name in enumerate(victims)]
+    attacked = [f"prune-{name}" for name in victims[:2]]
+    planned["cells"] += [
+        {"name": name, "about": about | {"attack": "prune", "seed": i}, "command": ""}
+        for i, name in enumerate(attacked)
+    ]
+    (SMOKE / "mine.json").write_text(json.dumps(planned))
+    shutil.rmtree(SMOKE / "cells")
+    done, also_done, running, stopped, failed, _ = victims
+    for name in (done, also_done, attacked[0]):
+        Path(f"runs/train/of-{name}").mkdir()
+    leave_word(SMOKE, CellWord(done, "done", f"train/of-{done}", seconds=30.0))
+    leave_word(SMOKE, CellWord(also_done, "done", f"train/of-{also_done}", True, seconds=0.1, took=50.0))
+    leave_word(SMOKE, CellWord(attacked[0], "done", f"train/of-{attacked[0]}", seconds=6.0))
+    began = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(time.time() - 15))
+    leave_word(SMOKE, CellWord(running, "running", at=began))
+    leave_word(SMOKE, CellWord(stopped, "running", at=began))
+    leave_word(SMOKE, CellWord(failed, "failed", reason="it is too small", seconds=3.0))
+    with Lease(lease_of(SMOKE, running)):
+        study, cells = asked(ipr)
+        outcome = ipr("status", "study=mine")
+    assert counts(study) == {"done": 3, "running": 1, "stopped": 1, "failed": 1, "missing": 2}
+    assert study["seconds_spent"] == 86.0
+    assert {name: cell["state"] for name, cell in cells.items()}[victims[5]] == "missing"
+    assert cells[running]["seconds"] == pytest.approx(15, abs=14)
+    assert cells[running]["seconds_left"] == pytest.approx(40 - cells[running]["seconds"])
+    assert [cells[name]["seconds_left"] for name in (done, stopped, failed, victims[5])] == [0, 40, 40, 40]
+    assert cells[attacked[1]]["seconds_left"] == 6
+    assert study["seconds_left"] == pytest.approx(3 * 40 + 6 + cells[running]["seconds_left"], abs=0.1)
+    assert study["unknown"] == 0
+    assert row_of(outcome, "mine")[:7] == ["mine", "8", "3", "1", "1", "1", "2"]
+    assert row_of(outcome, "mine")[7:] == ["1 min", "3 min"] or row_of(outcome, "mine")[7:] == ["1 min", "2 min"]
+    assert row_of(outcome, failed) == [failed, "failed", "3 s", "40 s"]
+    assert f"failed: {failed}: it is too small" in outcome.out
+    assert f"stopped: {stopped}: its process is gone" in outcome.out
+    assert done not in outcome.out
+    assert done in ipr("status", "cells=true").out
+    for name in (done, also_done):
+        (SMOKE / "cells" / f"{name}.json").unlink()
+    study, cells = asked(ipr)
+    assert study["unknown"] == 6
+    assert study["seconds_left"] == 6
+    assert row_of(ipr("status"), "mine")[-1] == "6 s + 6 unknown"
+
+
+def test_a_cell_whose_run_was_deleted_is_missing_and_a_study_whose_file_is_gone_is_shown(ipr, store):
+    name = cell_of("prune")
+    shutil.rmtree(Path("runs") / words()[name]["run"])
+    Path("mine.yaml").unlink()
+    _, cells = asked(ipr)
+    assert {name for name, cell in cells.items() if cell["state"] == "missing"} == {name}
+    assert cells[name]["seconds_left"] is not None
+    assert cells[name]["command"].startswith("ipr attack ")
+
+
+def test_running_and_then_killed(ipr, tmp_path, cache):
+    """A real `ipr reproduce`: its cell runs while it lives, and is stopped when it was killed; then it goes on."""
+    study = {
+        "title": "Mine", "question": "Is it found?", "source": "here", "sweeps": [{"scheme": ["uchida"]}],
+        "statements": [{"name": "s", "says": "All.", "value": "mark", "at_least": 0.0}],
+    }  # fmt: skip
+    Path("long.yaml").write_text(yaml.safe_dump(study))
+    command = ["reproduce", "study=long.yaml", "logger=csv", "model.width=0.0625", "trainer.max_epochs=40"]
+    command += ["dataset.limit_train=64", "dataset.limit_test=20", "optimizer.batch_size=32"]
+    shell = [sys.executable, "-c", "from ipr.cli import main; main()", *command]
+    with subprocess.Popen(shell, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not list(Path("runs/train").glob("uchida-*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGSTOP)  # it lives, and cannot end meanwhile
+        living, _ = asked(ipr)
+        process.send_signal(signal.SIGKILL)
+    (name,) = words()
+    assert counts(living) == {"running": 1}
+    killed, cells = asked(ipr)
+    assert counts(killed) == {"stopped": 1}
+    assert "the same command goes on" in cells[name]["reason"]
+    assert ipr(*command).code == 0
+    ended, cells = asked(ipr)
+    assert counts(ended) == {"done": 1}
+    run = Path("runs") / read_word(SMOKE, name).run
+    record = json.loads((run / "record.json").read_text())
+    # what went before the kill is part of what it took
+    assert cells[name]["seconds"] >= record["train_seconds"] + record["judge_seconds"]
+
+
+def test_a_study_that_was_not_planned_is_shown_as_it_would_be(ipr):
+    outcome = ipr("reproduce", "study=table_06", "scale=paper", "dry=true")
+    (count,) = re.findall(r"^(\d+) cells", outcome.out, re.MULTILINE)
+    study, _ = asked(ipr, "study=table_06", "scale=paper")
+    assert counts(study) == {"missing": int(count)}
+    assert (study["scale"], study["unknown"], study["seconds_left"]) == ("paper", int(count), 0)
+    assert row_of(ipr("status", "study=table_06", "scale=paper"), "table_06")[-1] == "unknown"
+    fewer, _ = asked(ipr, "study=table_06", "scale=paper", "scale.seeds=[0]")
+    assert fewer["missing"] < int(count)
+    assert asked(ipr, "study=table_06")[0]["scale"] == "smoke"  # as `ipr reproduce` has it
+    assert not Path("runs").exists()
+
+
+def test_studies_together_have_each_cell_once(ipr, store):
+    second = yaml.safe_load(Path("mine.yaml").read_text())
+    second["sweeps"] = [*second["sweeps"][:1], {"scheme": ["deepmarks"]}]
+    Path("other.yaml").write_text(yaml.safe_dump(second))
+    outcome = ipr("status", "study=mine,other.yaml")
+    assert outcome.code == 0, outcome.err
+    cells = len(words())
+    assert row_of(outcome, "mine")[1] == str(cells)
+    assert row_of(outcome, "other")[1] == "2"
+    assert row_of(outcome, "together")[1] in {str(cells + 1), str(cells + 2)}
+    everything = ipr("status", "study=all")
+    assert everything.code == 0, everything.err
+    assert row_of(everything, "mine")[1] == str(cells)
+    assert row_of(everything, "table_06")[2] == "-"
+
+
+def test_sweeps_by_their_tag(ipr, tiny):
+    small = [*tiny, "tags=[quickstart]"]
+    assert ipr("train", *small, "scheme=baseline").code == 0
+    assert ipr("attack", *small, "scheme=uchida", "attack=prune", "attack.rates=[0.5]").code == 0
+    assert ipr("train", *tiny, "scheme=passport_v1").code == 0  # of no sweep
+    diverged = ipr("train", *small, "scheme=passport_v2", "optimizer.lr=1e30", "optimizer.clip_norm=null")
+    assert diverged.code == 2
+    (half,) = Path("runs/train").glob("baseline-*")
+    shutil.copytree(half, "runs/train/baseline-half")
+    Path("runs/train/baseline-half/record.json").unlink()
+    shutil.copytree("runs/train/baseline-half", "runs/train/baseline-running")
+    with Lease(Path("runs/train/baseline-running/.lease")):
+        outcome = ipr("status")
+        assert asked_sweeps(ipr)["quickstart"]["running"] == 1
+    assert row_of(outcome, "quickstart")[:6] == ["quickstart", "2", "1", "1", "1", "1"]
+    (failed,) = Path("runs/train").glob("passport_v2-*")
+    assert re.search(rf"^failed: train/{failed.name} of quickstart: diverged", outcome.out, re.MULTILINE)
+    assert "stopped: train/baseline-half of quickstart" in outcome.out
+    sweep = asked_sweeps(ipr, "study=quickstart")["quickstart"]
+    assert (sweep["trainings"], sweep["attacks"], sweep["failed"].keys()) == (2, 1, {f"train/{failed.name}"})
+    records = [json.loads(p.read_text()) for p in Path("runs/train").glob("*/record.json")]
+    took = sum(r["train_seconds"] + r["judge_seconds"] for r in records if "quickstart" in r["tags"])
+    (rows,) = Path("runs/attack").glob("*/rows.jsonl")
+    took += json.loads(rows.read_text())["seconds"]
+    assert sweep["seconds_spent"] == pytest.approx(took)
+    other = ipr("status", "study=published")
+    assert row_of(other, "published")[1:] == ["-"] * 6
+
+
+def asked_sweeps(ipr, *arguments):
+    assert ipr("status", *arguments, "out=status.json").code == 0
+    return {sweep["study"]: sweep for sweep in json.loads(Path("status.json").read_text())["sweeps"]}
+
+
+def test_files_that_cannot_be_read_do_not_end_it(ipr, store):
+    (Path("runs") / words()[cell_of("passport_v1")]["run"] / "record.json").write_text("{")
+    (Path("runs") / words()[cell_of("fake2")]["run"] / "config.yaml").write_text("{ not yaml")
+    (SMOKE / "cells" / f"{cell_of('prune')}.json").write_text("{")
+    study, _ = asked(ipr)
+    assert study["missing"] == 1
+
+
+def test_an_empty_folder(ipr):
+    outcome = ipr("status")
+    assert outcome.code == 0
+    assert "nothing was planned" in outcome.out
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["study=table_99"], ["study=table_99", "is unknown", "table_01", "quickstart"]),
+        (["study=nothing.yaml"], ["nothing.yaml", "cannot be read"]),
+        (["scale=huge"], ["scale=huge", "cpu, paper, smoke"]),
+        (["cells=perhaps"], ["cells", "perhaps"]),
+        (["tag=x"], ["tag"]),
+        (["out=/proc/status.json"], ["out=/proc/status.json", "cannot be written"]),
+    ],
+)
+def test_bad_input_is_one_line(ipr, arguments, words):
+    outcome = ipr("status", *arguments)
+    assert outcome.code == 2
+    (line,) = outcome.err.strip().splitlines()
+    assert line.startswith("ipr: error: ")
+    for word in words:
+        assert word in line
+
+
+def test_a_plan_that_cannot_be_read_is_named(ipr, store):
+    (SMOKE / "mine.json").write_text("{")
+    outcome = ipr("status")
+    assert outcome.code == 2
+    assert "mine.json" in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_it_starts_without_torch(store):
+    """It is what one looks at every minute."""
+    code = "import sys; from ipr.cli import main\ntry: main(['{}'])\nfinally: assert 'torch' not in sys.modules"
+    for command in ("status", "gc"):
+        subprocess.run([sys.executable, "-c", code.format(command)], check=True, capture_output=True)
