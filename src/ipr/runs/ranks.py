@@ -211,6 +211,7 @@ def starting(processes: int) -> Iterator[Team]:
         for rank in range(1, processes):
             mine = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
             mine |= {"MASTER_ADDR": place.address, "MASTER_PORT": str(place.port)}
+            mine |= {"TORCHELASTIC_RESTART_COUNT": place.attempt}  # another may be inherited
             others.append(
                 subprocess.Popen(
                     [sys.executable, "-P", "-m", "ipr.runs.follow"],
