@@ -98,6 +98,19 @@ def test_every_command_of_a_document_runs(document, ipr, tmp_path):
     _run_all(commands, ipr, tmp_path)
 
 
+def test_every_command_of_the_page_on_clusters_is_one_that_tests_run(ipr, tmp_path, monkeypatch):
+    """Those of launchers in tests/cli/test_launchers.py and tests/cluster, which read the page too; the others here."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    folder_of_images(Path("data") / "cifar10")
+    commands = commands_of((TOP / "docs" / "cluster.md").read_text())
+    launched = [c for c in commands if "hydra/launcher=" in c or c == "squeue --me"]
+    here = [c.replace("trainer.devices=4", "trainer.devices=2") for c in commands if c not in launched]
+    for command in launched:
+        assert re.search(r"hydra/launcher=(joblib|submitit_local|slurm)|squeue", command)
+    assert {"status", "gc", "train", "report", "dashboard"} == {c.split()[1] for c in here}
+    _run_all(here, ipr, tmp_path)
+
+
 def test_every_command_of_the_page_on_performance_is_one_that_tests_run():
     """`make bench` and `make gpu` by their recipes, scripts by tests/test_benchmarks.py."""
     makefile, tests = (TOP / "Makefile").read_text(), (TOP / "tests" / "test_benchmarks.py").read_text()

@@ -343,7 +343,7 @@ def test_an_interrupted_sweep_ends_its_jobs_in_one_line_and_goes_on_later(at_hom
 @pytest.mark.parametrize("name", ["joblib", "submitit_local"])
 def test_the_commands_of_the_document_run(ipr, tiny, name, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    commands = [c for c in commands_of(DOCS / "launch-section.md") if f"hydra/launcher={name}" in c]
+    commands = [c for c in commands_of(DOCS / "cluster.md") if f"hydra/launcher={name}" in c]
     assert commands
     for said in commands[:1] if name == "joblib" else commands:  # its second starts more processes than there are cores
         outcome = ipr(*shlex.split(said)[1:], *tiny)

@@ -174,7 +174,7 @@ def test_a_study_is_reproduced_wave_by_wave(ipr, tmp_path, slurm):
 
 
 def test_the_commands_of_the_document_run(ipr, slurm):
-    commands = commands_of(DOCS / "launch-section.md")
+    commands = commands_of(DOCS / "cluster.md")
     sweeps = [command for command in commands if "hydra/launcher=slurm" in command and " reproduce " not in command]
     assert len(sweeps) == 2
     assert "squeue --me" in commands

@@ -3,6 +3,7 @@ import torch
 from torchvision.transforms import functional as pil
 
 from ipr.data.images import augment, balanced_subset, normalise
+from ipr.data.share import Share
 from ipr.errors import InputError
 
 
@@ -39,6 +40,16 @@ def test_augment_is_a_crop_and_flip_of_each_image(padding, flip):
 def _crop(padded, top, left, mirrored):
     cropped = pil.crop(padded, top, left, 6, 6)
     return pil.hflip(cropped) if mirrored else cropped
+
+
+@pytest.mark.parametrize(("padding", "flip"), [(2, True), (0, True), (2, False)])
+def test_shares_are_augmented_as_the_whole_is(padding, flip):
+    pixels = torch.randint(256, (12, 6, 6, 3), dtype=torch.uint8)
+    shares = [Share(rank, 3) for rank in range(3)]
+    whole = augment(pixels, padding, flip, torch.Generator().manual_seed(1))
+    parts = [augment(s.of(pixels), padding, flip, torch.Generator().manual_seed(1), s) for s in shares]
+    assert torch.equal(torch.cat(parts), whole)
+    assert not torch.equal(whole, pixels)
 
 
 def test_augment_follows_its_generator_and_leaves_its_input():

@@ -29,6 +29,7 @@ from ipr.cli.launching import enter_launchers
 from ipr.cli.outcomes import JobOutcome, leave_outcome, mark_begun, read_outcomes
 from ipr.errors import InputError
 from ipr.runs import config as schema
+from ipr.runs.place import follows
 
 if TYPE_CHECKING:
     from ipr.runs.attack import AttackConfig
@@ -226,14 +227,29 @@ class Job:
             mark_begun(self.place, number)
         codes: list[int] = []
         lines: list[str] = []
+        asked: Any = None
         with telling(codes, lines):
             launcher = settings.runtime.choices["hydra/launcher"]
             if settings.mode == RunMode.RUN and launcher not in ("basic", "local"):
                 raise InputError("hydra/launcher", launcher, "is for sweeps", "add -m, also for a sweep of one job")
-            codes.append(self.execute(typed(config)))
+            asked = typed(config)
+            codes.append(_together(self.execute, asked))
         self.codes[number] = codes[0]
+        trainer = getattr(asked, "trainer", None)
+        if trainer is not None and follows(trainer):
+            return  # the first of several processes says how the job ended
         with suppress(OSError):
             leave_outcome(self.place, JobOutcome(number, codes[0], "".join(lines), traced=codes[0] == EXIT_DEFECT))
+
+
+def _together(execute: Callable[[Any], int], asked: Any) -> int:
+    """Executes; where Slurm or torchrun started several processes of one training, the first alone does."""
+    trainer = getattr(asked, "trainer", None)
+    if trainer is None or trainer.devices * trainer.nodes == 1:
+        return execute(asked)
+    from ipr.runs.follow import lead_or_follow
+
+    return lead_or_follow(lambda: execute(asked))
 
 
 AGAIN = "nothing that was there is lost, and the same command goes on where this one stopped"

@@ -25,7 +25,16 @@ from ipr.studies.study import Study, load_study
 OWN = ("study", "scale", "images", "download", "dry")
 """Keys of this command; `paths` is everybody's, and any other key is every job's."""
 
-UNCHANGING = ("hydra", "logger", "paths", "trainer.progress_bar", "trainer.accelerator")
+UNCHANGING = (
+    "hydra",
+    "logger",
+    "paths",
+    "trainer.progress_bar",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.nodes",
+    "trainer=ddp",
+)
 """Keys that change nothing in a result."""
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ipr.data.share import WHOLE, Share
 from ipr.errors import InputError
 from ipr.randomness import generator
 
@@ -99,7 +100,7 @@ def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
     return torch.addcmul(shift, pixels.float(), scale).permute(0, 3, 1, 2)
 
 
-def augment(pixels: Tensor, crop_padding: int, flip: bool, source: torch.Generator) -> Tensor:
+def augment(pixels: Tensor, crop_padding: int, flip: bool, source: torch.Generator, share: Share = WHOLE) -> Tensor:
     """A random crop and flip of every image, drawn per sample and taken in one gather.
 
     Equal to torchvision's `RandomCrop(size, padding=crop_padding)` followed by `RandomHorizontalFlip`, on black ground.
@@ -109,18 +110,21 @@ def augment(pixels: Tensor, crop_padding: int, flip: bool, source: torch.Generat
         crop_padding: pixels added on each side before the crop; 0 for no crop.
         flip: mirror half of the images, left to right.
         source: where the draws come from; on the pixels' device.
+        share: which part of a batch the pixels are; draws are made for the whole of it.
     """
     count, height, width, _ = pixels.shape
+    whole = count * share.processes
     device = pixels.device
-    top, left = (
-        torch.randint(0, 2 * crop_padding + 1, (2, count, 1), generator=source, device=device)
+    top, left = map(
+        share.of,
+        torch.randint(0, 2 * crop_padding + 1, (2, whole, 1), generator=source, device=device)
         if crop_padding
-        else torch.zeros(2, count, 1, dtype=torch.int64, device=device)
+        else torch.zeros(2, whole, 1, dtype=torch.int64, device=device),
     )
     rows = top + torch.arange(height, device=device)
     columns = left + torch.arange(width, device=device)
     if flip:
-        mirrored = torch.rand(count, 1, generator=source, device=device) < 0.5
+        mirrored = share.of(torch.rand(whole, 1, generator=source, device=device)) < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
     padded = torch.nn.functional.pad(pixels, (0, 0) + (crop_padding,) * 4)
     return padded[torch.arange(count, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]]

@@ -9,31 +9,37 @@ import torch
 from torch import Tensor
 
 from ipr.data.images import ImageData, augment, normalise
+from ipr.data.share import WHOLE, Share
 from ipr.errors import InputError
 from ipr.randomness import generator
 
 
 class Batches:
-    """Batches of uint8 pixels and labels in a given order; the last, smaller one is left out (as the authors do)."""
+    """Batches of uint8 pixels and labels in a given order, or a process's share of each; the last, smaller batch is
+    left out (as the authors do).
+    """
 
-    def __init__(self, pixels: Tensor, labels: Tensor, order: Tensor, batch_size: int) -> None:
+    def __init__(self, pixels: Tensor, labels: Tensor, order: Tensor, batch_size: int, share: Share = WHOLE) -> None:
         self.pixels, self.labels, self.order, self.batch_size = pixels, labels, order, batch_size
+        self.share = share
 
     def __len__(self) -> int:
         return self.order.numel() // self.batch_size
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for chosen in self.order[: len(self) * self.batch_size].split(self.batch_size):
-            yield self.pixels[chosen], self.labels[chosen]
+            own = self.share.of(chosen)
+            yield self.pixels[own], self.labels[own]
 
 
 class ImageDataModule(L.LightningDataModule):
     """Training batches of a data set. The order and the augmentation of an epoch depend on (seed, epoch) alone, so a
-    run that is resumed after any epoch sees what it would have seen.
+    run that is resumed after any epoch sees what it would have seen, and processes that train together see, each its
+    share, what one would.
 
     Args:
         data: the images.
-        batch_size: images per step.
+        batch_size: images per step, of all processes together.
         crop_padding: pixels of padding before a random crop; 0 for none.
         flip: mirror half of the images.
         seed: the seed of the run.
@@ -71,6 +77,7 @@ class ImageDataModule(L.LightningDataModule):
         if device.type == "cuda" and pixels.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
             device = pixels.device
         self.pixels, self.labels = pixels.to(device), self.data.train_labels.to(device)
+        self.share = Share(self.trainer.global_rank, self.trainer.world_size)
 
     def train_dataloader(self) -> Batches:
         """The batches of the current epoch; the trainer asks anew at each (`reload_dataloaders_every_n_epochs=1`)."""
@@ -80,13 +87,13 @@ class ImageDataModule(L.LightningDataModule):
         order = torch.randperm(
             self.data.train_labels.numel(), generator=generator(self.seed, f"order of epoch {epoch}")
         )
-        return Batches(self.pixels, self.labels, order.to(self.pixels.device), self.batch_size)
+        return Batches(self.pixels, self.labels, order.to(self.pixels.device), self.batch_size, self.share)
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """uint8 (B, H, W, channels) on the device to augmented, normalised (B, channels, H, W)."""
         pixels, labels = batch
         if self.crop_padding or self.flip:
-            pixels = augment(pixels, self.crop_padding, self.flip, self.augmentation)
+            pixels = augment(pixels, self.crop_padding, self.flip, self.augmentation, self.share)
         assert self.trainer is not None
         images = normalise(pixels, self.data.mean, self.data.std).contiguous(memory_format=self.memory_format)
         converted: Tensor = self.trainer.precision_plugin.convert_input(images)

@@ -43,6 +43,10 @@ class Forked:
         self._halves: dict[bool, _Halves] = {}
         self._compiled = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the halves, which do not survive pickling and are split anew."""
+        return self.__dict__ | {"_halves": {}}
+
     def compile(self) -> None:
         """Lets `torch.compile` make trunk, tail and full passes faster, each when it first runs."""
         self._halves, self._compiled = {}, True

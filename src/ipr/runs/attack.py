@@ -29,7 +29,7 @@ from ipr.runs.fit import fit
 from ipr.runs.guards import KeepLease
 from ipr.runs.logging import read_metrics
 from ipr.runs.record import commit, hardware, versions
-from ipr.runs.request import check, without_secrets
+from ipr.runs.request import check, processes_of, without_secrets
 from ipr.runs.store import RunFolder, run_key
 from ipr.runs.tracking import tracking
 from ipr.runs.train import Run, device, judging, train
@@ -260,6 +260,7 @@ def _carry_out(
                     metrics=metrics,
                     tell=partial(tracker.epoch, training="" if name == config.attack.name else name),
                     callbacks=[KeepLease(lease)],
+                    images=config.transfer,
                 )
             clock.seconds += sum(float(row["seconds"]) for row in read_metrics(metrics))
 
@@ -383,7 +384,7 @@ def _row(
         tags=" ".join(sorted(config.tags)),
         seconds=round(seconds, 3),
         share_of_training=seconds / run.record.train_seconds if run.record.train_seconds else 0.0,
-        hardware=hardware(),
+        hardware=hardware(processes_of(config.trainer)),
         threads=torch.get_num_threads(),
         versions=versions(),
         commit=commit(),

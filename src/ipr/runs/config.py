@@ -176,6 +176,8 @@ class TrainerConfig:
     memory_format: str = "channels_last"  # channels_last | contiguous
     compile: bool = False  # torch.compile, which needs a C++ compiler; pays on long trainings (docs/performance.md)
     accelerator: str = "auto"
+    devices: int = 1  # processes on each machine, one a GPU; they share every batch (docs/cluster.md)
+    nodes: int = 1  # machines; above 1, Slurm or torchrun starts the processes
     deterministic: bool = True
     progress_bar: bool = True
 

@@ -110,16 +110,17 @@ def find_records(runs: Path) -> Iterator[Record]:
         yield load_record(path)
 
 
-def hardware() -> str:
-    """The processor, or the accelerator, in words."""
+def hardware(processes: int = 1) -> str:
+    """The processor, or the accelerator, in words; and how many processes shared the training, where several did."""
+    together = f", {processes} processes" if processes > 1 else ""
     if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+        return torch.cuda.get_device_name() + together
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
-    return f"{name}, {torch.get_num_threads()} threads"
+    return f"{name}, {torch.get_num_threads()} threads{together}"
 
 
 def versions() -> str:

@@ -12,6 +12,7 @@ import torch
 
 from ipr.claim import Thresholds
 from ipr.data.images import ImageData
+from ipr.data.share import check_divisible
 from ipr.errors import InputError
 from ipr.runs.config import (
     SECRETS,
@@ -22,6 +23,7 @@ from ipr.runs.config import (
     PassportV3Config,
     SchemeConfig,
     TrainConfig,
+    TrainerConfig,
     WatermarkSchemeConfig,
 )
 from ipr.runs.store import run_key, secret_digest
@@ -53,6 +55,7 @@ def check(config: TrainConfig) -> None:
         raise InputError(
             "passport.energy", config.passport.energy, "must be above 0", "give e.g. 3, or null for as published"
         )
+    _check_processes(config)
     if isinstance(config.scheme, FrontierStitchingConfig):
         if config.scheme.epochs < 1:
             raise InputError("scheme.epochs", config.scheme.epochs, "must be at least 1", "give e.g. 10")
@@ -76,6 +79,37 @@ def check(config: TrainConfig) -> None:
             "trainer.compile", True, f"needs a C++ compiler, and there is no {compiler}", "install one, or choose false"
         )
     Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
+
+
+def _check_processes(config: TrainConfig) -> None:
+    trainer, processes = config.trainer, processes_of(config.trainer)
+    for name, count in (("devices", trainer.devices), ("nodes", trainer.nodes)):
+        if count < 1:
+            raise InputError(f"trainer.{name}", count, "must be at least 1", "give e.g. 1")
+    if processes == 1:
+        return
+    check_divisible("optimizer.batch_size", config.optimizer.batch_size, processes)
+    if has_triggers(config.scheme) or isinstance(config.scheme, KeyImagesConfig):
+        check_divisible("trigger_set.per_step", config.trigger_set.per_step, processes)
+    if trainer.accelerator == "mps":
+        raise InputError("trainer.devices", trainer.devices, "there is one GPU of this kind", "choose 1")
+    if accelerator_of(trainer) == "cuda" and trainer.devices > torch.cuda.device_count():
+        raise InputError(
+            "trainer.devices",
+            trainer.devices,
+            f"this process sees {torch.cuda.device_count()} GPUs",
+            f"choose at most {torch.cuda.device_count()} on each machine, or trainer.accelerator=cpu",
+        )
+
+
+def processes_of(trainer: TrainerConfig) -> int:
+    """How many processes train together."""
+    return trainer.devices * trainer.nodes
+
+
+def accelerator_of(trainer: TrainerConfig) -> str:
+    """What several processes train on: `cuda`, or `cpu` where there is no such GPU or none is asked for."""
+    return "cuda" if trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
 
 
 def has_triggers(scheme: SchemeConfig) -> bool:

@@ -29,7 +29,7 @@ from ipr.runs.fit import fit
 from ipr.runs.guards import KeepLease
 from ipr.runs.logging import curve, read_metrics
 from ipr.runs.record import Record, commit, hardware, load_record, versions
-from ipr.runs.request import check, key_of, without_secrets
+from ipr.runs.request import check, key_of, processes_of, without_secrets
 from ipr.runs.store import RunFolder
 from ipr.runs.tracking import tracking
 from ipr.verification.claims import load_claim
@@ -238,7 +238,7 @@ def _record(
         verified=verdict.verified if verdict else None,
         train_seconds=round(seconds_before + sum(float(row["seconds"]) for row in read_metrics(folder.metrics)), 3),
         judge_seconds=round(judge_seconds, 3),
-        hardware=hardware(),
+        hardware=hardware(processes_of(config.trainer)),
         threads=torch.get_num_threads(),
         versions=versions(),
         commit=commit(),

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
+from ipr.data.share import WHOLE, Share
 from ipr.schemes.recipe import Recipe
 
 
@@ -20,7 +21,14 @@ class Scheme(L.LightningModule, ABC):
         network: what is trained; only its `state_dict` is ever saved.
         recipe: how.
         num_classes: number of classes.
+
+    Attributes:
+        share: which part of every batch this process takes.
+        moves_all: whether every step has a gradient for everything that is trained.
     """
+
+    share: Share = WHOLE
+    moves_all: bool = True
 
     def __init__(self, network: nn.Module, recipe: Recipe, num_classes: int) -> None:
         super().__init__()
@@ -30,7 +38,21 @@ class Scheme(L.LightningModule, ABC):
 
     @abstractmethod
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """The loss terms of one batch by name; their sum is minimised. x: (B, channels, H, W), y: (B,)."""
+        """The loss terms of one batch by name; their sum is minimised. x: (B, channels, H, W), y: (B,).
+
+        Of several processes each gets its share; gradients and logged terms are averaged over them.
+        """
+
+    def setup(self, stage: str) -> None:
+        """Learns what this process's share is."""
+        self.share = Share(self.trainer.global_rank, self.trainer.world_size)
+
+    def check_shares(self, processes: int) -> None:
+        """Refuses a number of processes that cannot share what a step takes besides its batch.
+
+        Raises:
+            InputError: naming what they cannot share.
+        """
 
     def compile_network(self) -> None:
         """Lets `torch.compile` make what `terms` runs faster, in place: the `state_dict` keeps its names."""
@@ -46,7 +68,8 @@ class Scheme(L.LightningModule, ABC):
         terms = self.terms(x, y)
         loss = torch.stack(list(terms.values())).sum()
         logged = {f"train/{name}": term.detach() for name, term in terms.items()} | {"train/loss": loss.detach()}
-        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=y.numel())
+        together = self.share.processes > 1
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=y.numel(), sync_dist=together)
         self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 

@@ -76,9 +76,14 @@ class PassportScheme(Scheme):
         if self.triggers is not None:
             self.triggers.start_epoch(self.current_epoch)
 
+    def check_shares(self, processes: int) -> None:
+        """See `Scheme.check_shares`."""
+        if self.triggers is not None:
+            self.triggers.check_shares(processes)
+
     def with_triggers(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The batch, with trigger images where the scheme has them."""
-        return (x, y) if self.triggers is None else self.triggers.appended(x, y, self.global_step)
+        return (x, y) if self.triggers is None else self.triggers.appended(x, y, self.global_step, self.share)
 
     def passport_affines(self) -> dict[str, Affine]:
         """Eq. 4 at every passport layer, once a step: for the forward pass and for the regulariser."""
@@ -134,6 +139,7 @@ class PassportV2(PassportScheme):
         if alternation not in ("joint", "alternate"):
             raise InputError("scheme.alternation", alternation, "is unknown", "choose joint or alternate")
         self.alternation = alternation
+        self.moves_all = alternation == "joint"
         self.forked = fork(network, example)
 
     def compile_network(self) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ipr.data.images import ImageData, normalise
+from ipr.data.share import WHOLE, Share, check_divisible
 from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
 from ipr.randomness import generator
@@ -42,8 +43,12 @@ class TriggerSamples(nn.Module):
         order = torch.randperm(self.labels.numel(), generator=generator(self.seed, f"triggers of epoch {epoch}"))
         self.order = order.to(self.labels.device)
 
-    def appended(self, x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """The batch of a step with its trigger images and labels behind it."""
+    def check_shares(self, processes: int) -> None:
+        """See `Scheme.check_shares`."""
+        check_divisible("trigger_set.per_step", self.per_step, processes)
+
+    def appended(self, x: Tensor, y: Tensor, step: int, share: Share = WHOLE) -> tuple[Tensor, Tensor]:
+        """The batch of a step, or a share of it, with its trigger images and labels behind it."""
         positions = torch.arange(step * self.per_step, (step + 1) * self.per_step, device=self.order.device)
-        chosen = self.order[positions % self.order.numel()]
+        chosen = self.order[share.of(positions) % self.order.numel()]
         return torch.cat([x, self.pixels[chosen]]), torch.cat([y, self.labels[chosen]])

@@ -14,6 +14,7 @@ from ipr.models.use import convolution_of, logits_and_features
 from ipr.schemes.base import Scheme
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.recipe import Recipe
+from ipr.schemes.together import gather
 from ipr.schemes.triggers import TriggerSamples
 from ipr.watermarks import deepmarks, deepsigns, uchida
 from ipr.watermarks.claim import WatermarkClaim
@@ -118,9 +119,11 @@ class DeepSigns(Scheme):
         """L_c and both regularisers."""
         logits, features = logits_and_features(self.network, x)
         self.train_accuracy.update(logits.detach(), y)
+        losses = {"cross_entropy": functional.cross_entropy(logits, y)}
+        if self.share.processes > 1:  # means over a class take the whole batch
+            features, y = gather(features).flatten(0, 1), gather(y).flatten(0, 1)
         near, read = deepsigns.embedding_losses(features, y, self.chosen, self.projection, self.bits)
-        return {
-            "cross_entropy": functional.cross_entropy(logits, y),
+        return losses | {
             "centres": self.centre_weight * near,
             "watermark": self.weight * read,
         }
@@ -144,9 +147,13 @@ class KeyImages(Baseline):
         """Draws the order of the key images."""
         self.samples.start_epoch(self.current_epoch)
 
+    def check_shares(self, processes: int) -> None:
+        """See `Scheme.check_shares`."""
+        self.samples.check_shares(processes)
+
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """L_c over images and keys."""
-        return super().terms(*self.samples.appended(x, y, self.global_step))
+        return super().terms(*self.samples.appended(x, y, self.global_step, self.share))
 
 
 def embedding(

@@ -1,0 +1,56 @@
+"""The processes that follow: `python -m ipr.runs.follow`, as `ranks.starting` starts it, or a command of `ipr`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+from ipr.runs.orders import follow
+from ipr.runs.place import placed
+from ipr.runs.ranks import DesertedError, join, launched
+
+
+def lead_or_follow(execute: Callable[[], int]) -> int:
+    """Executes, unless this process was started to follow another; then it takes part in what that one trains.
+
+    Returns:
+        The exit code.
+    """
+    team = launched()
+    if team is None:
+        return execute()
+    if team.place.rank == 0:
+        try:
+            return execute()
+        finally:
+            team.dismiss()
+    try:
+        follow(team)
+    except DesertedError as error:
+        print(f"ipr: process {team.place.rank} ends: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _end_with_leader() -> None:
+    os.read(sys.stdin.fileno(), 1)  # until the leader closes it, or has ended
+    os._exit(1)
+
+
+def main() -> None:
+    """Follows the leader that has started this process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the leader decides
+    threading.Thread(target=_end_with_leader, daemon=True).start()
+    place = placed(os.environ)
+    assert place is not None
+    try:
+        follow(join(place))
+    except DesertedError:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

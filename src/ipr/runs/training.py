@@ -1,0 +1,138 @@
+"""One training with Lightning, in a process on its own or as one of several, each on its share of every batch."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from ipr.data.images import ImageData
+from ipr.data.module import ImageDataModule
+from ipr.runs.checkpoints import CheckpointFiles
+from ipr.runs.config import TrainerConfig
+from ipr.runs.guards import StopWhenDiverged
+from ipr.runs.place import Place
+from ipr.runs.ranks import Assembled
+from ipr.runs.request import MEMORY_FORMATS, accelerator_of
+from ipr.runs.signals import KeepSigterm
+from ipr.schemes.base import Scheme
+from ipr.schemes.together import joint_statistics
+
+
+@dataclass(frozen=True)
+class Training:
+    """What every process must know that takes part in a training; see `runs.fit.fit`.
+
+    Attributes:
+        resumed: the checkpoint to go on from; None to begin.
+    """
+
+    scheme: Scheme
+    trainer: TrainerConfig
+    batch_size: int
+    crop_padding: int
+    flip: bool
+    epochs: int
+    clip_norm: float | None
+    seed: int
+    checkpoint: Path
+    resumed: Path | None
+
+
+def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], place: Place | None = None) -> None:
+    """Trains, alone or as one of several processes.
+
+    Args:
+        training: what, and how.
+        data: on what.
+        callbacks: what watches.
+        place: where this process stands; None for alone.
+
+    Raises:
+        DivergedError: the loss is no number any more.
+    """
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    scheme, asked = training.scheme, training.trainer
+    saving = ModelCheckpoint(
+        training.checkpoint.parent, training.checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    with _quiet():
+        trainer = L.Trainer(
+            accelerator=asked.accelerator if place is None else accelerator_of(asked),
+            devices=asked.devices,
+            num_nodes=asked.nodes,
+            strategy="auto" if place is None else Together(scheme),
+            precision=asked.precision,  # type: ignore[arg-type]
+            max_epochs=training.epochs,
+            logger=False,
+            # without an environment it would take itself for one of several in a Slurm job
+            plugins=[LightningEnvironment() if place is None else Assembled(place, asked.devices), CheckpointFiles()],
+            # several processes compute the means of an epoch together, when the first of these asks for them
+            callbacks=[*callbacks, StopWhenDiverged(), saving, KeepSigterm(signal.getsignal(signal.SIGTERM))],
+            use_distributed_sampler=False,
+            enable_progress_bar=asked.progress_bar,
+            enable_model_summary=False,
+            deterministic=asked.deterministic,
+            gradient_clip_val=training.clip_norm,
+            reload_dataloaders_every_n_epochs=1,
+            num_sanity_val_steps=0,
+        )
+    memory_format = MEMORY_FORMATS[asked.memory_format]
+    scheme.network.to(memory_format=memory_format)
+    if asked.compile:
+        scheme.compile_network()
+    batches = ImageDataModule(
+        data,
+        batch_size=training.batch_size,
+        crop_padding=training.crop_padding,
+        flip=training.flip,
+        seed=training.seed,
+        memory_format=memory_format,
+    )
+    statistics = nullcontext() if place is None else joint_statistics(scheme.network)
+    try:
+        with _quiet(), statistics:
+            trainer.fit(scheme, datamodule=batches, ckpt_path=training.resumed, weights_only=True)
+    except SystemExit as stopped:
+        if isinstance(stopped, SIGTERMException) or isinstance(stopped.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stopped  # how Lightning ends when it is interrupted
+        raise  # how a job ends that goes back to its queue
+
+
+class Together(DDPStrategy):
+    """Lightning's DDP, among processes that are there.
+
+    Args:
+        scheme: what is trained.
+    """
+
+    def __init__(self, scheme: Scheme) -> None:
+        # buffers are the same everywhere: constants, or statistics over the batches of all
+        super().__init__(find_unused_parameters=not scheme.moves_all, broadcast_buffers=False)
+
+    def _configure_launcher(self) -> None:
+        self._launcher = None  # Lightning's would change how many threads this process computes with
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Inside, Lightning does not say what is known here."""
+    with warnings.catch_warnings():
+        # Lightning 2.6 on torch 2.14: https://github.com/Lightning-AI/pytorch-lightning, utilities/_pytree.py
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        # torch 2.14 has another name for it, which torch 2.11 does not know
+        warnings.filterwarnings("ignore", r"`broadcast_buffers` is deprecated")
+        warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")  # resumed
+        warnings.filterwarnings("ignore", r"The `srun` command is available")  # on a machine that has Slurm
+        yield
