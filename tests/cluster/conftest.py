@@ -141,6 +141,7 @@ def started(place: Path, stack: ExitStack) -> Slurm:
     run(stack, slurm, place, "slurmctld", "-D", "-c", "-f", configuration)
     run(stack, slurm, place, "slurmd", "-D", "-c", "-f", configuration)
     until(lambda: idle(slurm), place)
+    stack.callback(empty, slurm)
     return slurm
 
 
@@ -158,6 +159,13 @@ def run(stack: ExitStack, slurm: Slurm, place: Path, *command: str | Path) -> No
             daemon.wait()
 
     stack.callback(stop)
+
+
+def empty(slurm: Slurm) -> None:
+    """Ends what failed tests left, or the daemons would leave it behind; the job of a good test may be ending."""
+    if jobs := slurm.queue():
+        slurm.ask("scancel", *jobs)
+        until(lambda: slurm.queue() == [])
 
 
 def idle(slurm: Slurm) -> bool:
