@@ -23,7 +23,7 @@ quickstart: install ## train, judge and compare baseline, V1, V2 and V3 on handw
 	$(BIN)/ipr report tag=quickstart
 
 test: install ## all tests
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2
 
 attacks: install ## every attack on every scheme, and its table in README.md; IMAGES=FOLDER holds cifar10/train, cifar10/test
 	$(BIN)/ipr attack study=cifar10_part_attacks dataset.root=$(IMAGES)

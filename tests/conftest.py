@@ -14,6 +14,21 @@ from ipr.data.cache import load_images
 from ipr.data.images import ImageData
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A test after the other goes to whichever process is free, but those with Slurm to one, as there can be one Slurm.
+
+    (`--dist loadgroup` does not group: xdist 3.8 with pytest 9.2.)
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneSlurm(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "slurm" if nodeid.startswith("tests/cluster/") else nodeid
+
+    return OneSlurm(config, log)
+
+
 @pytest.fixture(autouse=True)
 def _steady(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)

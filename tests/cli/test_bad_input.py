@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ipr.cli import COMMANDS
 from ipr.cli.compose import reporting
 
 
@@ -80,7 +81,7 @@ def test_a_signature_too_long_is_refused_without_being_told(ipr, tiny):
 
 @pytest.mark.parametrize("arguments", [["trian"], ["attacks"]])
 def test_unknown_commands(ipr, arguments):
-    commands = "train, attack, exhibit, reproduce, verify, report, dashboard"
+    commands = ", ".join(COMMANDS)
     assert_one_line(ipr(*arguments), f"command={arguments[0]}", commands)
 
 

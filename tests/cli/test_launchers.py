@@ -345,7 +345,7 @@ def test_the_commands_of_the_document_run(ipr, tiny, name, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     commands = [c for c in commands_of(DOCS / "cluster.md") if f"hydra/launcher={name}" in c]
     assert commands
-    for said in commands[:1] if name == "joblib" else commands:  # its second starts more processes than there are cores
+    for said in commands:
         outcome = ipr(*shlex.split(said)[1:], *tiny)
         assert outcome.code == 0, outcome.err
     assert len(list(Path().glob("runs/train/*/record.json"))) == 4

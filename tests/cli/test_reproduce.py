@@ -221,6 +221,13 @@ def test_a_cell_that_was_killed_is_no_longer_running_when_all_jobs_have_ended(tm
     assert read_word(tmp_path, "a").state == "done"
 
 
+def test_a_cell_that_another_sweep_is_making_is_left_to_it(tmp_path):
+    leave_word(tmp_path, CellWord("a", "running"))
+    with Lease(lease_of(tmp_path, "a")):
+        assert settled(tmp_path, ["a"]) == {"a": "another process is making it"}
+    assert read_word(tmp_path, "a").state == "running"
+
+
 def test_an_interrupted_sweep_goes_on(ipr, tmp_path):
     """Killed in the middle of a training, as by a power cut: the same command ends it."""
     study = own_study(tmp_path, sweeps=[{"scheme": ["uchida"]}])

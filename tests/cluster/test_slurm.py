@@ -15,8 +15,6 @@ import yaml
 
 from sweeps import SECONDS, command, commands_of, trained_at, until, weights
 
-pytestmark = pytest.mark.xdist_group("slurm")  # one process of pytest has it
-
 TINY = [
     "model.width=0.0625", "dataset.image_size=8", "dataset.limit_train=64", "dataset.limit_test=20",
     "optimizer.batch_size=32", "trainer.max_epochs=1", "trainer.progress_bar=false", "trainer.accelerator=cpu",
@@ -175,11 +173,14 @@ def test_a_study_is_reproduced_wave_by_wave(ipr, tmp_path, slurm):
 
 def test_the_commands_of_the_document_run(ipr, slurm):
     commands = commands_of(DOCS / "cluster.md")
-    sweeps = [command for command in commands if "hydra/launcher=slurm" in command and " reproduce " not in command]
-    assert len(sweeps) == 2
+    sweeps = [command for command in commands if "hydra/launcher=slurm" in command]
+    assert [command.split()[1] for command in sweeps] == ["train", "attack", "reproduce"]
     assert "squeue --me" in commands
     slurm.ask("squeue", "--me")
     for said in sweeps:
-        asked = [*shlex.split(said)[1:], *TINY, "passport=random", *ON_SLURM, "hydra.launcher.partition=tests"]
+        small = (
+            TINY if " reproduce " not in said else [a for a in TINY if not a.startswith(("dataset", "verification"))]
+        )
+        asked = [*shlex.split(said)[1:], *small, *ON_SLURM, "hydra.launcher.partition=tests"]
         outcome = ipr(*asked)
         assert outcome.code == 0, outcome.err

@@ -15,6 +15,7 @@ import yaml
 from safetensors.torch import load_file
 
 from ipr.models import build_model
+from ipr.runs.attack import attack
 from ipr.runs.record import load_record
 from ipr.runs.train import train
 from ipr.verification.claims import load_claim
@@ -256,6 +257,12 @@ def test_v1_takes_a_trigger_set_on_request(request_for, tmp_path):
     assert load_claim(run.folder.claim).trigger_labels.tolist() == [3, 1, 4, 1, 5]
     assert run.record.trigger_accuracy_passport is not None
     assert train(request_for("scheme=passport_v1")).record.trigger_accuracy is None
+
+
+def test_an_attack_in_double_precision_is_judged_like_any_other(request_for):
+    wanted = ("scheme=uchida", "attack=finetune", "attack_epochs=1", "trainer.precision=64-true")
+    (row,) = attack(request_for(*wanted, command="attack")).rows
+    assert row.bits_total == 256
 
 
 def test_mixed_precision_reads_every_bit_too(request_for):

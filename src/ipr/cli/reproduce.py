@@ -16,7 +16,8 @@ from ipr.cli import loading
 from ipr.cli.compose import invoke, papers, register, reporting, shipped, typed
 from ipr.cli.outcomes import look_again
 from ipr.errors import InputError
-from ipr.runs.words import CellWord, leave_word, read_word, words_folder
+from ipr.lease import held
+from ipr.runs.words import CellWord, lease_of, leave_word, read_word, words_folder
 from ipr.studies.config import ReproduceConfig
 from ipr.studies.plan import WAVES, Cell, plan, with_changes
 from ipr.studies.store import studies_folder, write_plan
@@ -121,11 +122,16 @@ def reproduce(config: ReproduceConfig, passed: Sequence[str]) -> int:
 
 
 def settled(folder: Path, names: Sequence[str]) -> dict[str, str]:
-    """Which cells are not done, and why, when all jobs have ended; one that says that it is running was killed."""
+    """Which cells are not done, and why, when all jobs have ended. One that says that it is running, and that no other
+    sweep is making, was killed.
+    """
     reasons = {}
     for name in names:
         word = read_word(folder, name)
         if word is not None and word.state == "running":
+            if held(lease_of(folder, name)):
+                reasons[name] = "another process is making it"
+                continue
             word = CellWord(name, "failed", reason="its process ended without a word")
             leave_word(folder, word)
         if word is None or word.state != "done":

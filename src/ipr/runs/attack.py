@@ -270,7 +270,7 @@ def _carry_out(
                 rivals |= {" ".join(filter(None, ["claim=rival", point])): c for point, c in forged.claims.items()}
         attacked = config.attack.run(victim, own, trains, config.attack_seed)
         while (one := clock.timed(attacked)) is not None:
-            network = one.suspect.to(where)
+            network = one.suspect.to(where, torch.float32)  # whatever the precision it was trained in, as its file is
             claims = dict(one.claims)
             for point in one.claims:
                 claims |= {" ".join(filter(None, [point, name])): rival for name, rival in rivals.items()}
