@@ -215,6 +215,23 @@ def test_what_a_process_works_on_stays_until_it_is_gone(ipr, store, tiny):
     assert removed(ipr("gc", "remove=runs")) == {own}
 
 
+def test_the_jobs_of_a_sweep_stay_while_it_waits_for_them(ipr, store):
+    """Their arguments may be secrets; when the sweep was killed they are listed, with how many may still be queued."""
+    jobs = Path("runs/jobs/abc")
+    jobs.mkdir(parents=True)
+    for name in ("7_0_submitted.pkl", "7_1_submitted.pkl", "7_0_0_result.pkl", "7_0_0_log.out"):
+        (jobs / name).write_text("x")
+    with Lease(jobs / ".lease"):
+        assert "jobs" not in listed(ipr("gc"))
+        assert ipr("gc", "remove=jobs").code == 0
+        assert jobs.exists()
+    outcome = ipr("gc")
+    assert listed(outcome)["jobs"] == {jobs}
+    assert "1 of 2 may still be queued" in outcome.out
+    assert removed(ipr("gc", "remove=jobs")) == {jobs}
+    assert not jobs.exists()
+
+
 def test_what_an_attack_that_is_being_made_may_read_stays(ipr, store, tiny):
     victim, attack = (*tiny, "scheme=deepmarks", "scheme.order=3"), ("attack=prune", "attack.rates=[0.5]")
     assert ipr("attack", *victim, *attack).code == 0
@@ -252,7 +269,7 @@ def test_links_are_not_followed(ipr, store, tmp_path_factory):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["remove=all"], ["remove=all", "is unknown", "leftovers, checkpoints, words, runs"]),
+        (["remove=all"], ["remove=all", "is unknown", "leftovers, checkpoints, words, jobs, runs"]),
         (["remove=runs,everything"], ["remove=everything", "is unknown"]),
         (["remov=runs"], ["remov", "remove"]),
         (["study=table_06"], ["study"]),

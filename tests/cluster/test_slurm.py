@@ -134,6 +134,24 @@ def test_a_killed_job_alone_leaves_its_log_and_the_exit_code_of_a_defect(slurm):
     assert {path.suffix for path in log.parent.iterdir()} == {".err", ".out"}
 
 
+def test_one_training_over_two_tasks_ends_as_over_two_processes_of_one_machine(slurm):
+    """Every task runs the job; the first leads, writes and reports, the other follows."""
+    asked = ["train", "-m", *TINY, "scheme=passport_v1,passport_v3", "trainer=ddp", "trainer.devices=2"]
+    with command(*asked, *ON_SLURM, "hydra.launcher.tasks_per_node=2", "paths.runs=tasks") as process:
+        array_of(process)
+        out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, err
+    assert err == ""
+    assert out.count(": done") == 2
+    assert not list(Path("tasks/jobs").iterdir())
+    with command(*asked, "paths.runs=processes") as process:
+        _, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, err
+    assert len(weights("tasks")) == 3  # and the plain network that a passport was made from
+    assert weights("tasks") == weights("processes")
+    until(lambda: slurm.queue() == [])
+
+
 def test_a_study_is_reproduced_wave_by_wave(ipr, tmp_path, slurm):
     study = tmp_path / "mine.yaml"
     study.write_text(

@@ -27,6 +27,7 @@ from ipr.cli.launching import Places, check_keys, elsewhere, places_here
 from ipr.cli.outcomes import JobOutcome, descriptions, look_again, read_outcome
 from ipr.cli.processes import ended, tell_death
 from ipr.errors import InputError
+from ipr.lease import Lease
 
 LOOK_SECONDS = 0.5
 """Between two looks at the files that jobs leave."""
@@ -100,8 +101,9 @@ def run_in_queue(
     launcher.task_function = replace(job, place=folder)
     launcher.hydra_context = elsewhere(launcher.hydra_context)
     try:
-        queue = make_queue(launcher, folder)
-        logs = follow(queue, launcher, jobs, folder, job.codes)
+        with Lease(folder / ".lease"):  # tells `ipr gc` that somebody waits for these jobs
+            queue = make_queue(launcher, folder)
+            logs = follow(queue, launcher, jobs, folder, job.codes)
     except (KeyboardInterrupt, InputError):  # nothing was sent, or it was cancelled
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -47,4 +47,4 @@ class GcConfig:
     """`ipr gc`."""
 
     paths: PathsConfig = MISSING
-    remove: str | None = None  # classes with commas between: leftovers, checkpoints, words, runs; null only lists
+    remove: str | None = None  # classes with commas between: leftovers, checkpoints, words, jobs, runs; null lists

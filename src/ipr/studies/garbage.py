@@ -21,9 +21,9 @@ from ipr.runs.folders import Found, find_folders
 from ipr.runs.words import lease_of, words_folder
 from ipr.studies.store import Planned
 
-CLASSES = ("leftovers", "checkpoints", "words", "runs")
+CLASSES = ("leftovers", "checkpoints", "words", "jobs", "runs")
 """What can be removed: what killed processes left half-written; checkpoints of finished runs; words of cells that no
-study has; runs that no study needs."""
+study has; what a sweep that was killed had sent to a queue; runs that no study needs."""
 
 LEFT = re.compile(rf"{ASIDE.pattern}|\.(.+)\.\d+(\.old)?|(.+)\.part")
 """How what is being written is named until it is renamed into place; once, it was named by its process."""
@@ -210,6 +210,7 @@ def find_garbage(runs: Path, planned: Sequence[Planned], sweeps: Sequence[str]) 
             reason = "no study needs it" if folder.finished else "no study needs it, and it is not finished"
             items.append(Item("runs", folder.path, size_of(folder.path), reason, lease))
     items += _unneeded_words(runs, planned)
+    items += _jobs(runs)
     items += _other_leftovers(runs)
     return Garbage(sorted(items, key=lambda item: (CLASSES.index(item.kind), item.path)), kept)
 
@@ -263,6 +264,19 @@ def _unneeded_words(runs: Path, planned: Iterable[Planned]) -> Iterator[Item]:
             lease = lease_of(studies, path.stem)
             if not path.name.startswith(".") and not held(lease):
                 yield Item("words", path, size_of(path), f"no study at scale={studies.name} has this cell", lease)
+
+
+def _jobs(runs: Path) -> Iterator[Item]:
+    """Arguments, secrets included, and logs of sweeps that were killed while they waited for a queue."""
+    for path in _subfolders(runs / "jobs"):
+        lease = path / ".lease"
+        if path.is_symlink() or held(lease):
+            continue
+        sent, returned = len(list(path.glob("*_submitted.pkl"))), len(list(path.glob("*_0_result.pkl")))
+        reason = "the sweep that waited for these jobs is gone, and they have ended"
+        if returned < sent:
+            reason = f"the sweep that waited for these jobs is gone; {sent - returned} of {sent} may still be queued"
+        yield Item("jobs", path, size_of(path), reason, lease)
 
 
 def _other_leftovers(runs: Path) -> Iterator[Item]:
