@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install quickstart test attacks studies bench gpu docs notebooks lint format lock clean
+.PHONY: help install quickstart test attacks studies bench soak gpu docs notebooks lint format lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,10 @@ studies: install ## the paper's tables and figures at scale=cpu, and docs/result
 bench: install ## how fast it is beside the plain network, and that table in docs/performance.md; 15 minutes on two cores
 	$(BIN)/python benchmarks/table.py runs/bench/performance.md
 	$(BIN)/python docs/generate.py runs/bench/performance.md
+
+soak: install ## 200 kills of small runs, compared with undisturbed ones, and that table in docs/cluster.md; 15 minutes
+	$(BIN)/python benchmarks/soak.py
+	$(BIN)/python docs/generate.py runs/soak/soak.md
 
 gpu: install ## epoch seconds of every scheme, then Table IV in full, 200 epochs; IMAGES=FOLDER as above; for a GPU
 	$(BIN)/python benchmarks/epochs.py dataset.root=$(IMAGES)

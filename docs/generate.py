@@ -3,6 +3,7 @@
 python docs/generate.py runs/report/cifar10_part_attacks/attacks.md
 python docs/generate.py runs/bench/performance.md
 python docs/generate.py docs/results/cpu/summary.md
+python docs/generate.py runs/soak/soak.md
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from ipr.attacks import ATTACKS
 from ipr.schemes import SCHEMES
 
 TOP = Path(__file__).parents[1]
+
+PLACES = {"attacks": TOP / "README.md", "summary": TOP / "README.md", "soak": TOP / "docs" / "cluster.md"}
+"""Where measured tables stand that have no page of their own name."""
 
 
 def attacks_table() -> str:
@@ -54,7 +58,7 @@ def main(arguments: list[str]) -> None:
     for path, table in wanted:
         path.write_text(with_table(path.read_text(), path.stem, table))
     for measured in map(Path, arguments):
-        place = TOP / "README.md" if measured.stem in ("attacks", "summary") else TOP / "docs" / measured.name
+        place = PLACES.get(measured.stem, TOP / "docs" / measured.name)
         place.write_text(with_table(place.read_text(), measured.stem, measured.read_text().strip()))
         if measured.stem == "attacks":
             shutil.copy(measured.with_name("forgeries.png"), TOP / "docs" / "images" / "forgeries.png")

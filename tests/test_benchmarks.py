@@ -1,6 +1,7 @@
 """Every script in benchmarks/ that times something runs, at a size of seconds; what can be held exactly is."""
 
 import os
+import runpy
 import statistics
 import subprocess
 import sys
@@ -152,3 +153,6 @@ def test_the_soak_kills_and_finds_everything_the_same(tmp_path, cache):
     assert "| kills | 3, " in written
     for what in ("runs lost", "records lost", "runs whose weights, claims, records, rows or curves differ"):
         assert f"| {what} | 0 |" in written
+    page = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text()
+    generate = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "generate.py"))
+    assert written.strip() in generate["with_table"](page, "soak", written.strip())  # what `make soak` ends with
