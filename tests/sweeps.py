@@ -32,11 +32,11 @@ def command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def until(there: Callable[[], T]) -> T:
-    """Waits until something is there, and gives it."""
+def until(there: Callable[[], T], instead: Callable[[], str] = str) -> T:
+    """Waits until something is there, and gives it; or else says what there is instead."""
     deadline = time.monotonic() + SECONDS
     while not (found := there()):
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"waited in vain: {instead()}"
         time.sleep(0.02)
     return found
 

@@ -13,6 +13,8 @@ from subprocess import CalledProcessError
 import pytest
 import yaml
 
+from ipr.runs.logging import read_metrics
+from ipr.runs.record import without_times
 from sweeps import SECONDS, command, commands_of, trained_at, until, weights
 
 TINY = [
@@ -82,7 +84,7 @@ def test_a_job_that_is_told_to_stop_is_queued_again_and_ends_as_if_it_had_not_be
         slurm.ask("scancel", "--signal=USR2", job)
         until(lambda: job in slurm.queue("PENDING"))
         assert "this job is timed-out" in log.read_text()  # as every signal to a job of less than ten minutes
-        until(lambda: started_at_once(slurm, job))
+        until(lambda: started_at_once(slurm, job), lambda: slurm.ask("scontrol", "show", "job", job))
         out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, err
     assert err == ""
@@ -94,12 +96,37 @@ def test_a_job_that_is_told_to_stop_is_queued_again_and_ends_as_if_it_had_not_be
     assert weights("told") == weights("undisturbed")
 
 
+def test_a_job_at_the_end_of_its_time_is_queued_again_by_slurm_and_submitit(slurm):
+    """Nobody sends it anything but Slurm itself, which looks at the clock every 30 seconds."""
+    short = [a for a in ON_SLURM if "timeout_min" not in a]
+    short += ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=10"]
+    with command("train", "-m", *LONG, "trainer.max_epochs=40000", "scheme=uchida", *short) as process:
+        array_of(process)
+        job = until(lambda: slurm.queue("RUNNING"))[0]
+        until(lambda: job in slurm.queue("PENDING"))
+        (metrics,) = Path().glob("runs/train/*/metrics.csv")
+        rows = [without_times(row) for row in read_metrics(metrics)]
+        assert rows
+        until(lambda: started_at_once(slurm, job), lambda: slurm.ask("scontrol", "show", "job", job))
+        until(lambda: len(read_metrics(metrics)) > len(rows) + 1)
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=SECONDS)
+    assert process.returncode == 130
+    later = [without_times(row) for row in read_metrics(metrics)]
+    assert later[: len(rows)] == rows
+    assert [int(row["epoch"]) for row in later] == list(range(len(later)))
+    until(lambda: slurm.queue() == [])
+
+
 def started_at_once(slurm, job):
-    """Slurm holds a job that was queued again for two minutes; this is refused while the job is still ending."""
+    """Slurm holds a job that was queued again for two minutes; this is refused while the job is still ending.
+
+    One that is not in the queue any more has run already.
+    """
     with suppress(CalledProcessError):
         slurm.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
     time.sleep(0.5)
-    return job in slurm.queue("RUNNING")
+    return job in slurm.queue("RUNNING") or job not in slurm.queue()
 
 
 def test_a_job_that_is_killed_is_named_the_others_end_and_the_rest_can_be_interrupted(slurm):
@@ -147,7 +174,7 @@ def test_one_training_over_two_tasks_ends_as_over_two_processes_of_one_machine(s
     with command(*asked, "paths.runs=processes") as process:
         _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, err
-    assert len(weights("tasks")) == 3  # and the plain network that a passport was made from
+    assert len(weights("tasks")) == 4  # and the plain networks that passports were made from
     assert weights("tasks") == weights("processes")
     until(lambda: slurm.queue() == [])
 
