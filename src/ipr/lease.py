@@ -205,6 +205,7 @@ class _Watched:
         self._since = 0.0
 
     def is_free(self, path: Path) -> bool:
+        """Whether the lease of this file was given back, or its owner is dead."""
         owner = _owner(path)  # opening the file also makes an NFS ask its server how it stands
         try:
             found = path.stat()
