@@ -46,7 +46,7 @@ def schemes_table() -> str:
 def with_table(text: str, name: str, table: str) -> str:
     """A document with the table between `<!-- NAME -->` and `<!-- end -->` replaced."""
     new, count = re.subn(
-        rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", lambda m: m.group(1) + table + m.group(2), text, flags=re.DOTALL
+        rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m: f"{m[1]}{table}\n{m[2]}", text, flags=re.DOTALL
     )
     assert count == 1, f"<!-- {name} --> ... <!-- end --> is there {count} times"
     return new
