@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-SECONDS = 120
+SECONDS = 240
 """For whatever is waited for."""
 
 T = TypeVar("T")
@@ -32,11 +32,11 @@ def command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def until(there: Callable[[], T], instead: Callable[[], str] = str) -> T:
-    """Waits until something is there, and gives it; or else says what there is instead."""
+def until(there: Callable[[], T]) -> T:
+    """Waits until something is there, and gives it."""
     deadline = time.monotonic() + SECONDS
     while not (found := there()):
-        assert time.monotonic() < deadline, f"waited in vain: {instead()}"
+        assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
     return found
 
