@@ -195,10 +195,13 @@ def test_the_heartbeat_notices_a_successor(tmp_path):
 def test_a_requeued_job_follows_itself_at_once(tmp_path, monkeypatch):
     folder = tmp_path / "lease"
     with Lease(folder):
-        path = on_another_machine(folder, job="12", restarts=0)
+        path = on_another_machine(folder, job="here 12", restarts=0)
         assert held(folder)
         monkeypatch.setenv("SLURM_JOB_ID", "12")
         monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+        monkeypatch.setenv("SLURM_CLUSTER_NAME", "elsewhere")  # which counts its jobs from 1 too
+        assert held(folder)
+        monkeypatch.setenv("SLURM_CLUSTER_NAME", "here")
         assert this_process().restarts == 1
         assert not held(folder)
         with Lease(folder) as second:

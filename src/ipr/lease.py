@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -45,7 +46,7 @@ class Owner:
         pid: its number there.
         start: when it began, in ticks since the boot, so that a later process of the same number is not taken for it;
             "" where the system does not tell.
-        job: its Slurm job, and how often that was requeued; ("", 0) outside one.
+        job: its Slurm job, with the cluster's name, and how often it was requeued; ("", 0) outside one.
     """
 
     host: str
@@ -65,9 +66,24 @@ class Owner:
 
 def this_process() -> Owner:
     """The owner that this process is."""
-    job, restarts = os.environ.get("SLURM_JOB_ID", ""), os.environ.get("SLURM_RESTART_COUNT", "")
+    names = [os.environ.get(name, "") for name in ("SLURM_CLUSTER_NAME", "SLURM_JOB_ID")]
+    job, restarts = " ".join(names) if names[1] else "", os.environ.get("SLURM_RESTART_COUNT", "")
     pid = os.getpid()
     return Owner(platform.node(), _machine(), pid, _start_of(pid), job, int(restarts) if restarts.isdigit() else 0)
+
+
+def saying(what: str) -> Callable[[Owner | None], None]:
+    """Tells whoever looks at stderr that this process waits, and for whom.
+
+    Args:
+        what: what the other process does, e.g. `is making runs/train/...`.
+    """
+
+    def say(owner: Owner | None) -> None:
+        who = f"process {owner.pid} on {owner.host}" if owner is not None else "another process"
+        print(f"waiting: {who} {what}", file=sys.stderr, flush=True)
+
+    return say
 
 
 class Lease:
@@ -147,10 +163,16 @@ class Lease:
                     return False
             except OSError:  # no hard links here; an exclusive creation is the next best
                 try:
-                    with path.open("xb") as file:
-                        file.write(content)
+                    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
                 except FileExistsError:
                     return False
+                try:
+                    os.write(descriptor, content)
+                except OSError:  # nobody is to wait for half a file
+                    path.unlink(missing_ok=True)
+                    raise
+                finally:
+                    os.close(descriptor)
         finally:
             aside.unlink(missing_ok=True)
         if _newest(self.folder) != number:  # what this machine knew of the folder was out of date

@@ -1,11 +1,12 @@
 """What a user sees who gets something wrong: one line with field, value and remedy, exit code 2, nothing lost."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from ipr.cli import COMMANDS
-from ipr.cli.compose import reporting
+from ipr.cli.compose import STORAGE, reporting
 
 
 def assert_one_line(outcome, *words):
@@ -83,6 +84,17 @@ def test_a_signature_too_long_is_refused_without_being_told(ipr, tiny):
 def test_unknown_commands(ipr, arguments):
     commands = ", ".join(COMMANDS)
     assert_one_line(ipr(*arguments), f"command={arguments[0]}", commands)
+
+
+@pytest.mark.parametrize("number", STORAGE)
+def test_what_a_disk_or_a_file_server_refuses_is_one_line(number, capsys):
+    codes = []
+    with reporting(codes):
+        raise OSError(number, os.strerror(number), "runs/train/KEY/metrics.csv")
+    assert codes == [2]
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"ipr: error: runs/train/KEY/metrics.csv: {os.strerror(number)}; ")
+    assert "goes on where this one stopped" in line
 
 
 def test_no_command_shows_how(ipr):

@@ -356,6 +356,23 @@ def test_two_sweeps_on_one_store_make_everything_once(environment):
         assert len(points) == len(set(points))
 
 
+def test_who_was_taken_for_dead_stops_with_one_line_and_writes_nothing_more(environment):
+    """Another machine has taken the next number of the lease, as it does after two minutes of silence."""
+    request = ("scheme=uchida", "trainer.max_epochs=2000")
+    with subprocess.Popen(command("train", *request), env=environment, stderr=subprocess.PIPE, text=True) as process:
+        while not list(Path("runs").glob("train/*/checkpoints/last.ckpt")):
+            assert process.poll() is None, "it ended before its work was taken over"
+            time.sleep(0.01)
+        lease = the_run("runs") / ".lease"
+        (lease / "2").write_text((lease / "1").read_text())
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 2
+    (line,) = told.strip().splitlines()
+    assert "another has taken its work over" in line
+    assert not (the_run("runs") / "record.json").exists()
+    assert (lease / "2").stat().st_size > 1  # and it is still the other's
+
+
 # --- losses
 
 

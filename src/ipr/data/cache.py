@@ -15,7 +15,7 @@ from ipr.data.images import ImageData
 from ipr.data.sources import RawImages, find_source
 from ipr.errors import InputError
 from ipr.files import aside_of
-from ipr.lease import Lease
+from ipr.lease import Lease, saying
 
 
 def load_images(
@@ -39,7 +39,7 @@ def load_images(
     if (found := _found(path)) is not None:
         return found
     try:
-        with Lease(path.with_suffix(".lease")):
+        with Lease(path.with_suffix(".lease"), saying(f"is decoding {name} into {path}")):
             if (found := _found(path)) is None:
                 raw, aside = source.read(), aside_of(path)
                 try:

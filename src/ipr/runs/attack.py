@@ -24,10 +24,10 @@ from ipr.passport.claim import PassportClaim
 from ipr.passport.surgery import find_layers
 from ipr.runs.build import load_suspect, open_images
 from ipr.runs.config import MISSING, DatasetConfig, TrainConfig
-from ipr.runs.failure import recording_failure, refuse_failed
 from ipr.runs.fit import fit
 from ipr.runs.guards import KeepLease
 from ipr.runs.logging import read_metrics
+from ipr.runs.once import once
 from ipr.runs.record import commit, hardware, versions
 from ipr.runs.request import check, processes_of, without_secrets
 from ipr.runs.store import RunFolder, run_key
@@ -156,17 +156,12 @@ def attack(config: AttackConfig) -> AttackRun:
         identity["rival"] = asdict(config.rival)
     key = run_key(f"{config.attack.name}-{config.scheme.name}-{config.model.name}-{config.model.norm}", identity)
     folder = RunFolder(Path(config.paths.runs) / "attack" / key)
-    if (found := _found(folder)) is not None:
-        return found
-    refuse_failed(folder)
-    with folder.locked() as lease:
-        if (found := _found(folder)) is not None:
-            return found
-        refuse_failed(folder)
+
+    def make(lease: Lease) -> AttackRun:
         rows = load_rows(folder.path / "rows.jsonl")
-        with recording_failure(folder, config.tags):
-            made = _carry_out(config, data, own, victim, folder, rows, lease)
-        return AttackRun(folder, made, found=False)
+        return AttackRun(folder, _carry_out(config, data, own, victim, folder, rows, lease), found=False)
+
+    return once(folder, config.tags, lambda: _found(folder), make)
 
 
 def _found(folder: RunFolder) -> AttackRun | None:

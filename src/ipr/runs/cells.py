@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipr.errors import InputError
-from ipr.lease import Lease
+from ipr.lease import Lease, saying
 from ipr.runs.attack import AttackRun, attack
 from ipr.runs.exhibit import ExhibitConfig, ExhibitRun, exhibit
 from ipr.runs.train import Run, train
@@ -32,7 +32,7 @@ def run_cell(config: CellConfig) -> CellWord:
         InputError: it asks for something that cannot be; also left as its word, as is every other error.
     """
     studies = Path(config.studies)
-    with Lease(lease_of(studies, config.cell)):
+    with Lease(lease_of(studies, config.cell), saying(f"is at the cell {config.cell}")):
         started = time.perf_counter()
         earlier = read_word(studies, config.cell)
         took = earlier.took if earlier else None

@@ -22,6 +22,7 @@ from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.exhibits.base import Case, Exhibit, Fact
 from ipr.files import write_atomically
+from ipr.lease import Lease
 from ipr.runs.attack import AttackConfig, attack
 from ipr.runs.build import build_scheme, load_suspect, open_images, plain_network
 from ipr.runs.checkpoints import check_checkpoint
@@ -35,8 +36,8 @@ from ipr.runs.config import (
     SchemeConfig,
     TrainConfig,
 )
-from ipr.runs.failure import recording_failure, refuse_failed
 from ipr.runs.fit import fit
+from ipr.runs.once import once
 from ipr.runs.record import commit, hardware, versions
 from ipr.runs.request import check, key_of, without_secrets
 from ipr.runs.store import RunFolder, run_key
@@ -104,23 +105,20 @@ def exhibit(config: ExhibitConfig) -> ExhibitRun:
         identity |= {"hardware": hardware(), "per_step": config.trigger_set.per_step}
     key = run_key(f"{wanted.name}-{config.scheme.name}-{config.model.name}-{config.model.norm}", identity)
     folder = RunFolder(Path(config.paths.runs) / "exhibit" / key)
-    if (found := _found(folder)) is not None:
-        return found
-    refuse_failed(folder)
-    with folder.locked() as lease:
+
+    def make(lease: Lease) -> ExhibitRun:
         folder.path.chmod(0o700)  # it may show what a claim holds
-        if (found := _found(folder)) is not None:
-            return found
         write_atomically(folder.config, yaml.safe_dump(without_secrets(config), sort_keys=False))
         tuned = None if checkpoint is None else tuned_weights(checkpoint)
-        with recording_failure(folder, config.tags):
-            shown = wanted.show(_opened(run, config.attack_seed, data, opened, tuned, folder))
+        shown = wanted.show(_opened(run, config.attack_seed, data, opened, tuned, folder))
         lease.check()
         _save_arrays(shown.arrays, arrays_path(folder))
         about = _about(config, wanted, data, folder, shown_on)
         facts = [about | fact for fact in shown.facts]
         write_atomically(facts_path(folder), json.dumps(facts, indent=2) + "\n")  # last: it says that all is there
         return ExhibitRun(folder, facts, shown.arrays, found=False)
+
+    return once(folder, config.tags, lambda: _found(folder), make)
 
 
 def _found(folder: RunFolder) -> ExhibitRun | None:

@@ -111,6 +111,7 @@ def _take_part(team: Team) -> None:
         problem = InputError(error.field, error.value, f"{who}: {error.problem}", error.remedy)
     if any(team.ask(problem)):
         return  # the leader says so
+    # a scheme is no file of another person: the process that this one follows has just sent it
     training = torch.load(io.BytesIO(order.training), map_location="cpu", weights_only=False)
     with threads(order.threads):
         run(training, data, [], team.place)

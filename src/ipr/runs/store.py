@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from ipr.errors import InputError
 from ipr.files import clear_asides
-from ipr.lease import Lease, Owner
+from ipr.lease import Lease, saying
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class RunFolder:
         """
         with ExitStack() as stack:
             try:
-                lease = stack.enter_context(Lease(self.path / ".lease", self._waiting))
+                lease = stack.enter_context(Lease(self.path / ".lease", saying(f"is making {self.path}")))
                 clear_asides(self.path)
             except OSError as error:
                 raise InputError(
@@ -84,11 +82,6 @@ class RunFolder:
                     "choose a folder that you can write to, and that has room",
                 ) from error
             yield lease
-
-    def _waiting(self, owner: Owner | None) -> None:
-        who = f"process {owner.pid} on {owner.host}" if owner is not None else "another process"
-        what = f"waiting: {who} is making {self.path}"
-        Console(stderr=True).print(what, highlight=False, soft_wrap=True, markup=False)
 
 
 def run_key(prefix: str, identity: Mapping[str, Any]) -> str:

@@ -24,10 +24,10 @@ from ipr.passport.claim import PassportClaim
 from ipr.runs.build import build_scheme, load_suspect, open_images, save_weights
 from ipr.runs.claims import make_claim
 from ipr.runs.config import FrontierStitchingConfig, PassportSchemeConfig, PassportV2Config, SchemeConfig, TrainConfig
-from ipr.runs.failure import recording_failure, refuse_failed
 from ipr.runs.fit import fit
 from ipr.runs.guards import KeepLease
 from ipr.runs.logging import curve, read_metrics
+from ipr.runs.once import once
 from ipr.runs.record import Record, commit, hardware, load_record, versions
 from ipr.runs.request import check, key_of, processes_of, without_secrets
 from ipr.runs.store import RunFolder
@@ -63,16 +63,20 @@ def train(config: TrainConfig) -> Run:
     check(config)
     data = open_images(config.dataset, config.paths)
     folder = RunFolder(Path(config.paths.runs) / "train" / key_of(config, data))
-    if (record := _found(folder, config)) is not None and {*config.tags} <= {*record.tags.split()}:
-        return Run(folder, record, found=True, verdict=None)  # nothing is written: the store may be read-only
-    refuse_failed(folder)
-    with folder.locked() as lease:
-        refuse_failed(folder)
-        if (record := _found(folder, config)) is not None:
-            record = replace(record, tags=" ".join(sorted({*record.tags.split(), *config.tags})))
-            record.save(folder.record)
-            return Run(folder, record, found=True, verdict=None)
-        return _make(config, data, folder, lease)
+
+    def find() -> Run | None:
+        record = _found(folder, config)
+        tagged = record is not None and {*config.tags} <= {*record.tags.split()}
+        return Run(folder, record, found=True, verdict=None) if record is not None and tagged else None
+
+    def make(lease: Lease) -> Run:
+        if (record := _found(folder, config)) is None:
+            return _make(config, data, folder, lease)
+        record = replace(record, tags=" ".join(sorted({*record.tags.split(), *config.tags})))
+        record.save(folder.record)
+        return Run(folder, record, found=True, verdict=None)
+
+    return once(folder, config.tags, find, make)
 
 
 def _found(folder: RunFolder, config: TrainConfig) -> Record | None:
@@ -120,19 +124,18 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder, lease: Lease)
             for row in read_metrics(folder.metrics):
                 tracker.epoch(curve(row))
         else:
-            with recording_failure(folder, config.tags):
-                fit(
-                    scheme,
-                    data,
-                    config,
-                    epochs=epochs,
-                    clip_norm=config.optimizer.clip_norm,
-                    seed=config.seed,
-                    checkpoint=folder.checkpoint,
-                    metrics=folder.metrics,
-                    tell=tracker.epoch,
-                    callbacks=[KeepLease(lease)],
-                )
+            fit(
+                scheme,
+                data,
+                config,
+                epochs=epochs,
+                clip_norm=config.optimizer.clip_norm,
+                seed=config.seed,
+                checkpoint=folder.checkpoint,
+                metrics=folder.metrics,
+                tell=tracker.epoch,
+                callbacks=[KeepLease(lease)],
+            )
             save_weights(scheme.network, folder.weights)
         started = time.perf_counter()
         suspect = load_suspect(config.model, data, folder.weights).to(device(config))
