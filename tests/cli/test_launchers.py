@@ -65,15 +65,18 @@ def facts():
 
 def processes_of(folder):
     """The processes of submitit that work on the jobs of a folder."""
+    return [pid for pid, words in commands().items() if str(folder) in words and "submitit.core._submit" in words]
+
+
+def commands():
+    """The processes of this machine, with the words of their command lines."""
     found = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            words = path.read_bytes().decode().split("\0")
+            found[int(path.parent.name)] = path.read_bytes().decode().split("\0")
         except OSError:
             continue
-        if str(folder) in words and "submitit.core._submit" in words:
-            found[int(path.parent.name)] = words
-    return list(found)
+    return found
 
 
 @pytest.fixture
@@ -338,6 +341,22 @@ def test_an_interrupted_sweep_ends_its_jobs_in_one_line_and_goes_on_later(at_hom
     for folder in folders:
         assert not processes_of(folder)
     assert not list(Path().glob("runs/train/*/record.json"))
+
+
+def test_processes_of_joblib_leave_it_to_the_one_that_was_asked_to_hear_an_interruption(at_home, tiny):
+    """A terminal interrupts them all, wherever they are; they are ended, and say nothing."""
+    asked = [a for a in tiny if not a.startswith("trainer.max_epochs")]
+    asked += ["trainer.max_epochs=100", "scheme=baseline", "seed=0,1", "hydra/launcher=joblib"]
+    with command("train", "-m", *asked, "hydra.launcher.n_jobs=2") as process:
+        until(lambda: len(list(Path().glob("runs/train/*/checkpoints/last.ckpt"))) == 2)
+        joblibs = [pid for pid, words in commands().items() if any("LokyProcess" in word for word in words)]
+        workers = [pid for pid in joblibs if os.getsid(pid) == process.pid]
+        assert len(workers) == 2
+        for worker in workers:
+            os.kill(worker, signal.SIGINT)
+        _, err = process.communicate(timeout=SECONDS)
+    assert (process.returncode, err) == (0, "")
+    assert len(list(Path().glob("runs/train/*/record.json"))) == 2
 
 
 @pytest.mark.parametrize("name", ["joblib", "submitit_local"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,28 @@ from ipr.cli.gpus import OnGpu, threads_each
 from ipr.cli.launching import check_keys, elsewhere, places_here
 from ipr.cli.outcomes import descriptions, has_begun, read_outcome
 from ipr.errors import InputError
+
+
+@dataclass(frozen=True)
+class Uninterrupted:
+    """A job's task in a process that does not hear a terminal's interruption: the asker does, and ends it.
+
+    Interrupted itself it would say so in its own way, at whatever it was about.
+
+    Attributes:
+        task: what to do there.
+        asker: the process that asked for the sweep, which goes on hearing it.
+    """
+
+    task: Callable[[Any], Any]
+    asker: int
+
+    def __call__(self, config: Any) -> Any:
+        """Runs the task."""
+        if os.getpid() != self.asker:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return self.task(config)
+
 
 Launch = Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]]
 
@@ -40,7 +64,7 @@ def run_in_processes(launcher: Any, launch: Launch, overrides: Sequence[Sequence
     check_keys("joblib", launcher.joblib)
     here = places_here(launcher.joblib["n_jobs"], launcher.config, "hydra.launcher.n_jobs")
     job = launcher.task_function
-    launcher.task_function = OnGpu(job, job.place, here.gpus, os.getpid())
+    launcher.task_function = Uninterrupted(OnGpu(job, job.place, here.gpus, os.getpid()), os.getpid())
     launcher.hydra_context = elsewhere(launcher.hydra_context)
     jobs = dict(enumerate(overrides, first))
     named = descriptions(jobs)
