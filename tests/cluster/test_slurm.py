@@ -118,10 +118,14 @@ def test_a_job_at_the_end_of_its_time_is_queued_again_by_slurm_and_submitit(slur
 
 
 def start_now(slurm, job):
-    """Slurm holds a job that was queued again for two minutes; this is refused while the job is still ending."""
-    with suppress(CalledProcessError):
-        slurm.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
-    time.sleep(0.5)
+    """Slurm holds a job that was queued again for two minutes; this is refused while the job is still ending.
+
+    A node does not start a job again in the second in which it ended it: the job has failed then.
+    """
+    if job in slurm.queue("PENDING"):
+        time.sleep(2)
+        with suppress(CalledProcessError):
+            slurm.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
 def test_a_job_that_is_killed_is_named_the_others_end_and_the_rest_can_be_interrupted(slurm):

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,9 +34,6 @@ LOOK_SECONDS = 0.5
 
 ASK_SECONDS = (2.0, 30.0)
 """Between two questions to Slurm: from so many, at the beginning, to so many."""
-
-GONE_SECONDS = 4.0
-"""For which Slurm does not list a job that is over: on its way back to the queue one is not listed for a moment."""
 
 CANCEL_SECONDS = 90.0
 """For jobs to end that were cancelled; Slurm kills after its KillWait, 30 by default."""
@@ -219,7 +216,6 @@ class SlurmQueue:
     room: int = sys.maxsize
     asked: float = 0.0
     patience: float = ASK_SECONDS[0]
-    missed: dict[int, float] = field(default_factory=dict)
 
     def submit(self, function: Callable[..., Any], calls: Calls) -> Jobs:
         """See `Queue`."""
@@ -241,7 +237,7 @@ class SlurmQueue:
         return "Slurm " + ", ".join(dict.fromkeys(job.job_id.split("_")[0] for job in jobs.values()))
 
     def over(self, jobs: Jobs) -> list[int]:
-        """See `Queue`: those that have returned, and those that Slurm has not listed for a while."""
+        """See `Queue`: those that have returned, and those that Slurm no longer lists."""
         returned = [number for number, job in jobs.items() if job.paths.result_pickle.exists()]
         now = time.monotonic()
         if now < self.asked + self.patience:
@@ -250,14 +246,7 @@ class SlurmQueue:
         listed = listed_by_slurm()
         if listed is None:  # it does not answer; another time
             return returned
-        for number, job in jobs.items():
-            if job.job_id in listed:
-                self.missed.pop(number, None)
-            else:
-                self.missed.setdefault(number, now)
-                self.patience = ASK_SECONDS[0]
-        gone = [number for number in jobs if now - self.missed.get(number, now) >= GONE_SECONDS]
-        return sorted({*returned, *gone})
+        return [number for number, job in jobs.items() if number in returned or job.job_id not in listed]
 
     def cancel(self, jobs: Jobs) -> None:
         """See `Queue`."""
