@@ -181,7 +181,7 @@ def test_a_killed_run_resumes_to_the_same_bits(cache):
 
 
 def test_an_interrupted_run_says_so_and_exits_130(cache):
-    request = [*TINY, "trainer.max_epochs=200", "paths.runs=stopped"]
+    request = [*TINY, "trainer.max_epochs=40000", "paths.runs=stopped"]
     with subprocess.Popen(_command(*request), env=_environment(cache), stderr=subprocess.PIPE, text=True) as process:
         while not list(Path("stopped").glob("train/*/checkpoints/last.ckpt")):
             assert process.poll() is None, "it ended before it could be interrupted"
