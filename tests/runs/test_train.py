@@ -19,6 +19,7 @@ from ipr.runs.attack import attack
 from ipr.runs.record import load_record
 from ipr.runs.train import train
 from ipr.verification.claims import load_claim
+from sweeps import SECONDS, command, until
 
 SCHEMES = ["baseline", "passport_v1", "passport_v2", "passport_v3"]
 
@@ -180,14 +181,12 @@ def test_a_killed_run_resumes_to_the_same_bits(cache):
     assert [row["epoch"] for row in _rows(broken / "metrics.csv")] == [str(e) for e in range(12)]
 
 
-def test_an_interrupted_run_says_so_and_exits_130(cache):
-    request = [*TINY, "trainer.max_epochs=40000", "paths.runs=stopped"]
-    with subprocess.Popen(_command(*request), env=_environment(cache), stderr=subprocess.PIPE, text=True) as process:
-        while not list(Path("stopped").glob("train/*/checkpoints/last.ckpt")):
-            assert process.poll() is None, "it ended before it could be interrupted"
-            time.sleep(0.01)
+def test_an_interrupted_run_says_so_and_exits_130(cache, monkeypatch):
+    monkeypatch.setenv("IPR_CACHE", str(cache))
+    with command("train", *TINY, "trainer.max_epochs=40000", "paths.runs=stopped") as process:
+        until(lambda: list(Path("stopped").glob("train/*/checkpoints/last.ckpt")))
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 130
     assert "the same command goes on where this one stopped" in err
     assert "Traceback" not in err
