@@ -229,14 +229,57 @@ class TrainConfig:
 
 
 @dataclass
+class RuleConfig:
+    """What a claim must show beyond what is measured: `auto`, `required` or `reported`."""
+
+    commitment: str = "auto"  # that it was committed to in time; auto: required unless a passport is presented
+    null: str = "auto"  # that it was calibrated; auto: required where images alone are the evidence
+    bound: str = "auto"  # that the signature is derived from the passport; auto: reported
+    networks: int = 20  # how many independent networks a calibration must have asked
+
+
+@dataclass
+class CommitmentConfig:
+    """What the judge knows of a commitment from elsewhere; all three, or it does not count."""
+
+    digest: str | None = None  # as registered, hexadecimal
+    registered: str | None = None  # YYYY-MM-DD
+    released: str | None = None  # when the network became public, YYYY-MM-DD
+
+
+@dataclass
 class VerifyConfig:
     """`ipr verify`."""
 
-    suspect: str = MISSING  # a public.safetensors
+    suspect: str = MISSING  # a weights file, or the http(s) address of a model that answers
     claim: str = MISSING  # a claim folder
     dataset: DatasetConfig = MISSING
     paths: PathsConfig = MISSING
+    rule: RuleConfig = field(default_factory=RuleConfig)
+    commitment: CommitmentConfig = field(default_factory=CommitmentConfig)
+    calibration: str | None = None  # the calibration.json of this claim
+    tried: int = 1  # how many claims, or suspects, the claimant tried, this one included
     forged: int = 50
+    out: str | None = None  # a folder for the verdict; by default one in <paths.runs>/verdicts
+    seed: int = 0
+
+
+@dataclass
+class CalibrateConfig:
+    """`ipr calibrate`."""
+
+    claim: str = MISSING  # a claim folder
+    dataset: DatasetConfig = MISSING
+    optimizer: OptimizerConfig = MISSING
+    trainer: TrainerConfig = MISSING
+    logger: LoggerConfig = MISSING
+    paths: PathsConfig = MISSING
+    suspect: str | None = None  # the network that carries the mark, a weights file
+    independent: list[str] = field(default_factory=list)  # weights files of further networks that do not
+    networks: int = 20  # how many to train
+    wrong: int = 1000  # wrong claims by signature, and as many by images, at the least
+    rate: float = 0.005  # of wrong claims that may be verified, a fraction
+    out: str | None = None  # a folder; by default one in <paths.runs>/calibration
     seed: int = 0
 
 
