@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from ipr.cli.compose import register, shipped, sweeps, typed
+from ipr.runs.config import EndpointConfig
 from ipr.runs.request import check, without_secrets
 
 CONF = shipped("conf")
@@ -50,6 +52,11 @@ def test_every_option_composes(option):
     group = option.split("=")[0]
     if group == "scale":
         assert typed(composed(option, "study=all", command="reproduce")).scale.name == option.split("=")[1]
+        return
+    if group == "endpoint":  # of `ipr verify`
+        assert (
+            typed(OmegaConf.merge(EndpointConfig, OmegaConf.load(CONF / "endpoint/default.yaml"))) == EndpointConfig()
+        )
         return
     check(typed(composed(option, command=group if group in ("attack", "exhibit") else "train")))
 

@@ -229,6 +229,21 @@ class TrainConfig:
 
 
 @dataclass
+class EndpointConfig:
+    """How a suspect that only answers over the network is asked (docs/blackbox.md)."""
+
+    batch_size: int = 32  # images of one request
+    timeout_seconds: float = 30.0  # for the connection, and for the whole of each answer
+    retries: int = 4  # after a failed connection, silence, or an answer that says "later"
+    rate: float | None = None  # requests a second; null for as fast as it answers
+    budget: int | None = None  # images that may be sent in all; null for no limit
+    input: str | None = None  # the model's input, where it has several or does not say
+    output: str | None = None  # the model's output, where it has several
+    test_images: int | None = 200  # ordinary test images sent among the trigger images; null for all, 0 for none
+    answers: str | None = None  # a folder that keeps the answers, so that asking goes on where it stopped
+
+
+@dataclass
 class RuleConfig:
     """What a claim must show beyond what is measured: `auto`, `required` or `reported`."""
 
@@ -257,6 +272,7 @@ class VerifyConfig:
     paths: PathsConfig = MISSING
     rule: RuleConfig = field(default_factory=RuleConfig)
     commitment: CommitmentConfig = field(default_factory=CommitmentConfig)
+    endpoint: EndpointConfig = MISSING
     calibration: str | None = None  # the calibration.json of this claim
     tried: int = 1  # how many claims, or suspects, the claimant tried, this one included
     forged: int = 50
