@@ -44,11 +44,11 @@ def test_the_null_is_the_worst_network_and_no_less_than_a_guess():
     null = EmpiricalNull([3, 12, 30], 100, 10)
     rate = stats.beta.ppf(1 - 0.01 / 3, 31, 70)
     assert null.rate == pytest.approx(rate, rel=1e-9)
-    assert null.p_value_log10(90) == pytest.approx(stats.binom.logsf(89, 100, rate) / LN10, rel=1e-9)
+    assert null.p_value_log10(90, 100) == pytest.approx(stats.binom.logsf(89, 100, rate) / LN10, rel=1e-9)
     assert EmpiricalNull([0], 10_000, 10).rate == 0.1
-    assert EmpiricalNull([100], 100, 10).p_value_log10(100) == 0.0
-    assert null.rank_p_value(30) == 0.5
-    assert null.rank_p_value(31) == 0.25
+    assert EmpiricalNull([100], 100, 10).p_value_log10(100, 100) == 0.0
+    assert null.rank_p_value(30, 100) == 0.5
+    assert null.rank_p_value(31, 100) == 0.25
 
 
 def test_how_many_wrong_claims_show_a_rate():

@@ -8,6 +8,8 @@ from rich.table import Table
 
 from ipr.runs.attack import AttackRow
 from ipr.runs.record import Record
+from ipr.verification.decision import Decision
+from ipr.verification.judgement import Judgement
 from ipr.verification.verdict import Verdict
 
 
@@ -20,7 +22,9 @@ def run_table(record: Record, verdict: Verdict | None) -> Table:
     """A run's outcome: from its verdict where there is one just made, else from its record."""
     title = f"{record.scheme}, {record.model} ({record.norm}, width {record.width:g}), {record.dataset}"
     if verdict is not None:
-        return verdict_table(verdict, title)
+        table = verdict_table(verdict, title)
+        table.add_row("ownership", "verified" if verdict.verified else "not verified")
+        return table
     table = _table(title)
     if record.scheme == "baseline":
         table.add_row("accuracy", percent(record.accuracy_without))
@@ -63,7 +67,32 @@ def verdict_table(verdict: Verdict, title: str = "verdict") -> Table:
         table.add_row("text read back", ascii(reading.text)[1:-1])
     _evidence(table, reading.p_value_log10, reading.correlation)
     _triggers(table, verdict.trigger_accuracy, verdict.trigger_accuracy_passport)
-    table.add_row("ownership", "verified" if verdict.verified else "not verified")
+    return table
+
+
+def finding_table(judgement: Judgement) -> Table:
+    """What was measured in a suspect's weights, or in its answers."""
+    if judgement.verdict is not None:
+        return verdict_table(judgement.verdict)
+    table, found = _table("verdict"), judgement.evidence.trigger_set
+    assert found is not None
+    if judgement.accuracy is not None:
+        table.add_row("accuracy", percent(judgement.accuracy))
+    table.add_row("trigger set", f"{sum(found.agreeing.values())} of {sum(found.total.values())} images")
+    _evidence(table, found.p_value_log10, None)
+    table.add_row("images asked", str(judgement.suspect.queries))
+    return table
+
+
+def decision_table(decision: Decision) -> Table:
+    """The conditions of a decision, a row each."""
+    table = Table(title="conditions", title_justify="left")
+    for name in ("condition", "", "", "what is compared"):
+        table.add_column(name, overflow="fold")
+    for one in decision.conditions:
+        holds = {True: "holds", False: "fails", None: "not measured"}[one.holds]
+        status = f" ({one.value})" if isinstance(one.value, str) else ""
+        table.add_row(one.name, "required" if one.required else "reported", holds, one.says + status)
     return table
 
 

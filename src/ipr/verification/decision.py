@@ -39,9 +39,7 @@ class Rule:
     def __post_init__(self) -> None:
         for name in ("commitment", "null", "bound"):
             if getattr(self, name) not in CHOICES:
-                raise InputError(
-                    f"rule.{name}", getattr(self, name), "is unknown", "choose auto, required or reported"
-                )
+                raise InputError(f"rule.{name}", getattr(self, name), "is unknown", "choose auto, required or reported")
         if self.networks < 1:
             raise InputError("rule.networks", self.networks, "must be at least 1", "give e.g. 20")
 
@@ -102,7 +100,6 @@ class Decision:
 
 def from_weights(verdict: Verdict, claim: Claim) -> Evidence:
     """The evidence in a suspect's weights (white box)."""
-    passported = isinstance(claim, PassportClaim)
     triggers = verdict.reading if verdict.reading.images else None
     if isinstance(claim, PassportClaim) and claim.trigger_labels is not None and verdict.trigger_accuracy is not None:
         total = claim.trigger_labels.numel()
@@ -112,7 +109,7 @@ def from_weights(verdict: Verdict, claim: Claim) -> Evidence:
         fidelity=verdict.fidelity,
         signature=None if verdict.reading.images else verdict.reading,
         trigger_set=triggers,
-        passport=bool(claim.passport) if passported else None,
+        passport=bool(claim.passport) if isinstance(claim, PassportClaim) else None,
     )
 
 
@@ -227,7 +224,7 @@ def _trigger_set(
     observed, total = sum(found.agreeing.values()), sum(found.total.values())
     p_value, by = found.p_value_log10, "a guess"
     if calibration is not None and calibration.null is not None:
-        empirical = calibration.null.p_value_log10(observed)
+        empirical = calibration.null.p_value_log10(observed, total)
         p_value, by = max((p_value, by), (empirical, "independent networks"))
     p_value = corrected_log10(p_value, tried)
     says = f"{observed} of {total} images: log10 of the chance by {by}"

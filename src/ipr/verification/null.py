@@ -1,9 +1,9 @@
 """The empirical null of a trigger set: how often networks that never saw it give its labels.
 
-A guess among K classes, 1 / K, is exact where the labels were drawn at random. Where they follow a rule (the class after
-the image's own, one class for all marked images) a network's answers to similar images are not independent guesses, and
-images that were made to be misread are misread by most networks alike (False Claims, 2304.06607). So the judge asks
-networks that were trained independently.
+A guess among K classes, 1 / K, is exact where the labels were drawn at random. Where they follow a rule (the class
+after the image's own, one class for all marked images) a network's answers to similar images are not independent
+guesses, and images that were made to be misread are misread by most networks alike (False Claims, 2304.06607). So the
+judge asks networks that were trained independently.
 """
 
 from __future__ import annotations
@@ -45,11 +45,16 @@ class EmpiricalNull:
         risk = RISK / len(self.agreeing)
         return max(1 / self.choices, *(upper_limit(one, self.total, risk) for one in self.agreeing))
 
-    def p_value_log10(self, observed: int) -> float:
-        """log10 of P(Binomial(total, rate) >= observed); 0 where the rate may be 1."""
-        rate = self.rate
-        return 0.0 if rate >= 1 else tail_log10(observed, self.total, rate)
+    def p_value_log10(self, observed: int, total: int) -> float:
+        """log10 of P(Binomial(total, rate) >= observed); 0 where the rate may be 1.
 
-    def rank_p_value(self, observed: int) -> float:
-        """The share of networks, the suspect among them, that agree as well: at least 1 / (n + 1). No model behind it."""
-        return (1 + sum(one >= observed for one in self.agreeing)) / (len(self.agreeing) + 1)
+        Args:
+            observed: trigger images that the suspect gives their label.
+            total: of so many that it was asked; a black box is asked for equal ones once.
+        """
+        rate = self.rate
+        return 0.0 if rate >= 1 else tail_log10(observed, total, rate)
+
+    def rank_p_value(self, observed: int, total: int) -> float:
+        """The share of networks, the suspect among them, that agree as well: at least 1 / (n + 1); no model behind it."""
+        return (1 + sum(one * total >= observed * self.total for one in self.agreeing)) / (len(self.agreeing) + 1)

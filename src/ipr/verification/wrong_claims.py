@@ -90,7 +90,7 @@ def another_passport(claim: Claim, suspect: nn.Module, data: ImageData, count: i
     """The genuine signature with another passport."""
     assert isinstance(claim, PassportClaim)
     forged = _forged(claim, suspect, data, count, seed)
-    return [replace(one, signature=claim.signature) for one in forged]
+    return [one.forged(signature=claim.signature) for one in forged]
 
 
 def another_trigger_set(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
@@ -114,7 +114,7 @@ def with_signature(claim: PassportClaim, seed: int, index: int) -> PassportClaim
         name: torch.randint(0, 2, bits.shape, generator=source, dtype=torch.int8) * 2 - 1
         for name, bits in claim.signature.items()
     }
-    return replace(claim, signature=signature, text_bytes=0, trigger_pixels=None, trigger_labels=None)
+    return claim.forged(signature=signature, text_bytes=0, trigger_pixels=None, trigger_labels=None)
 
 
 def _forged(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
