@@ -87,10 +87,10 @@ def finding_table(judgement: Judgement) -> Table:
 def decision_table(decision: Decision) -> Table:
     """The conditions of a decision, a row each."""
     table = Table(title="conditions", title_justify="left")
-    for name in ("condition", "", "", "what is compared"):
+    for name in ("condition", "", "holds", "what is compared"):
         table.add_column(name, overflow="fold")
     for one in decision.conditions:
-        holds = {True: "holds", False: "fails", None: "not measured"}[one.holds]
+        holds = {True: "yes", False: "no", None: "not measured"}[one.holds]
         status = f" ({one.value})" if isinstance(one.value, str) else ""
         table.add_row(one.name, "required" if one.required else "reported", holds, one.says + status)
     return table

@@ -18,6 +18,9 @@ from ipr.runs.build import load_suspect, open_images
 from ipr.runs.calibrate import file_digest
 from ipr.runs.config import VerifyConfig
 from ipr.runs.train import judge_with_progress
+from ipr.suspects.black_box import BlackBox
+from ipr.suspects.endpoint import Endpoint
+from ipr.verification.black_box import judge_black_box
 from ipr.verification.calibration import Calibration
 from ipr.verification.calibration_file import load_calibration
 from ipr.verification.claims import load_claim
@@ -77,10 +80,6 @@ class _Shown:
 def _black_box(
     config: VerifyConfig, claim: Claim, data: ImageData, calibration: Calibration | None, rule: Rule
 ) -> Judgement:
-    from ipr.suspects.black_box import BlackBox
-    from ipr.suspects.endpoint import Endpoint
-    from ipr.verification.black_box import judge_black_box
-
     asked = config.endpoint
     endpoint = Endpoint(
         config.suspect,

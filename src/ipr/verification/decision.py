@@ -74,7 +74,8 @@ class Condition:
         name: what it is about.
         required: whether the decision needs it.
         holds: None where it was not, or could not be, measured.
-        value, threshold: what is compared: numbers as `says` tells them, or a status.
+        value, threshold: what is compared: log10 of p-values (`signature`, `trigger set`), fractions (`fidelity`,
+            `null`), or a status in words.
         says: the comparison in words.
     """
 
@@ -210,12 +211,14 @@ def _fidelity(fidelity: Fidelity | None) -> Condition:
 
 def _signature(found: Reading, tried: int, alignments: int, threshold: float) -> Condition:
     p_value = corrected_log10(found.p_value_log10, tried * alignments)
-    says = f"{sum(found.agreeing.values())} of {sum(found.total.values())} bits: log10 of the chance of a guess"
+    says = f"{sum(found.agreeing.values())} of {sum(found.total.values())} bits; {_chance('a guess', p_value, threshold)}"
     if tried * alignments > 1:
-        says += f", times {tried} tried and {alignments} alignments,"
-    return Condition(
-        "signature", True, reached(p_value, threshold), p_value, threshold, f"{says} is to be at most the threshold"
-    )
+        says += f", corrected for {tried} tried and {alignments} alignments"
+    return Condition("signature", True, reached(p_value, threshold), p_value, threshold, says)
+
+
+def _chance(by: str, p_value: float, threshold: float) -> str:
+    return f"the chance by {by}, 10^{p_value:.1f}, is to be at most 10^{threshold:.1f}"
 
 
 def _trigger_set(
@@ -227,17 +230,10 @@ def _trigger_set(
         empirical = calibration.null.p_value_log10(observed, total)
         p_value, by = max((p_value, by), (empirical, "independent networks"))
     p_value = corrected_log10(p_value, tried)
-    says = f"{observed} of {total} images: log10 of the chance by {by}"
+    says = f"{observed} of {total} images; {_chance(by, p_value, threshold)}"
     if tried > 1:
-        says += f", times {tried} tried,"
-    return Condition(
-        "trigger set",
-        required,
-        reached(p_value, threshold),
-        p_value,
-        threshold,
-        f"{says} is to be at most the threshold",
-    )
+        says += f", corrected for {tried} tried"
+    return Condition("trigger set", required, reached(p_value, threshold), p_value, threshold, says)
 
 
 def _commitment(status: str, required: bool) -> Condition:

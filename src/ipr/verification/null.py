@@ -56,5 +56,5 @@ class EmpiricalNull:
         return 0.0 if rate >= 1 else tail_log10(observed, total, rate)
 
     def rank_p_value(self, observed: int, total: int) -> float:
-        """The share of networks, the suspect among them, that agree as well: at least 1 / (n + 1); no model behind it."""
+        """The share of networks, the suspect among them, that agree as well: 1 / (n + 1) at the least."""
         return (1 + sum(one * total >= observed * self.total for one in self.agreeing)) / (len(self.agreeing) + 1)
