@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
 from ipr.randomness import derive_seed
 from ipr.runs.architecture import check_data, model_of
-from ipr.runs.build import load_suspect, open_images
+from ipr.runs.build import open_images
 from ipr.runs.config import (
     CalibrateConfig,
     ModelConfig,
@@ -27,6 +26,7 @@ from ipr.runs.config import (
     VerificationConfig,
 )
 from ipr.runs.train import device, train
+from ipr.suspects.suspect import open_suspect
 from ipr.verification.binomial import reached
 from ipr.verification.calibration import Calibration, FalseClaimRate, WrongClaims, false_claim_rate
 from ipr.verification.claims import load_claim
@@ -79,10 +79,11 @@ def calibrate(config: CalibrateConfig) -> Calibration:
             for seed in bar.track(seeds, description="training independent networks")
         ]
         files += [Path(file) for file in config.independent]
+        opened = [open_suspect(file, claim.architecture) for file in files]
         place = device(plain_request(config, model, config.seed))
-        suspects = {"independent": [load_suspect(model, data, file).to(place) for file in files]}
+        suspects = {"independent": [one.network.to(place) for one in opened]}
         if config.suspect is not None:
-            suspects["marked"] = [load_suspect(model, data, Path(config.suspect)).to(place)]
+            suspects["marked"] = [open_suspect(Path(config.suspect), claim.architecture).network.to(place)]
         judged = judge_wrong_claims(claim, data, suspects, config.wrong, config.seed, bar)
     threshold = log10(claim.thresholds.p_value)
     return Calibration(
@@ -90,7 +91,7 @@ def calibrate(config: CalibrateConfig) -> Calibration:
         claim_kind=claim.kind,
         data=config.dataset.name,
         data_fingerprint=data.fingerprint,
-        networks=tuple(file_digest(file) for file in files),
+        networks=tuple(one.weights_digest for one in opened),
         null=_null(claim, judged),
         wrong=tuple(_row(*name, ones, threshold) for name, ones in judged.items()),
         rates=_rates(judged, threshold, config.rate),
@@ -124,12 +125,6 @@ def plain_request(config: CalibrateConfig, model: ModelConfig, seed: int) -> Tra
         verification=VerificationConfig(fidelity_threshold=model.fidelity_threshold),
         seed=seed,
     )
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def judge_wrong_claims(

@@ -5,21 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file
-from torch import nn
-
 from ipr.claim import Claim
 from ipr.commitment import load_commitment, opens
 from ipr.data.images import ImageData, LabelledImages
-from ipr.digests import weights_digest
 from ipr.passport.claim import PassportClaim
-from ipr.runs.architecture import check_data, model_of
-from ipr.runs.build import load_suspect, open_images
-from ipr.runs.calibrate import file_digest
+from ipr.runs.architecture import check_data
+from ipr.runs.build import open_images
 from ipr.runs.config import VerifyConfig
 from ipr.runs.train import judge_with_progress
 from ipr.suspects.black_box import BlackBox
 from ipr.suspects.endpoint import Endpoint
+from ipr.suspects.suspect import open_suspect
 from ipr.verification.black_box import judge_black_box
 from ipr.verification.calibration import Calibration
 from ipr.verification.calibration_file import load_calibration
@@ -46,8 +42,9 @@ def verify(config: VerifyConfig) -> Judgement:
     if config.suspect.startswith(("http://", "https://")):
         return _black_box(config, claim, data, calibration, rule)
     images = _test_images(data, None)
-    network, facts = _opened(Path(config.suspect), claim, data)
-    verdict = judge_with_progress(network, claim, images, config.forged, config.seed)
+    suspect = open_suspect(Path(config.suspect), claim.architecture)
+    verdict = judge_with_progress(suspect.network, claim, images, config.forged, config.seed)
+    facts = SuspectFacts("white box", suspect.format, suspect.digest, suspect.weights_digest, suspect.alignments)
     evidence = from_weights(verdict, claim)
     shown = _Shown(facts, images.labels.numel(), verdict, verdict.accuracy_without, evidence)
     return _decided(config, claim, data, calibration, rule, shown)
@@ -59,11 +56,6 @@ def _test_images(data: ImageData, limit: int | None) -> LabelledImages:
         data = data.limited(None, min(limit, data.test_labels.numel()))
     count = 0 if limit == 0 else data.test_labels.numel()
     return LabelledImages(data.test_pixels[:count], data.test_labels[:count], data.mean, data.std)
-
-
-def _opened(path: Path, claim: Claim, data: ImageData) -> tuple[nn.Module, SuspectFacts]:
-    network = load_suspect(model_of(claim), data, path)
-    return network, SuspectFacts("white box", "safetensors", file_digest(path), weights_digest(load_file(path)))
 
 
 @dataclass(frozen=True)

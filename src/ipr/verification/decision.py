@@ -211,7 +211,9 @@ def _fidelity(fidelity: Fidelity | None) -> Condition:
 
 def _signature(found: Reading, tried: int, alignments: int, threshold: float) -> Condition:
     p_value = corrected_log10(found.p_value_log10, tried * alignments)
-    says = f"{sum(found.agreeing.values())} of {sum(found.total.values())} bits; {_chance('a guess', p_value, threshold)}"
+    says = (
+        f"{sum(found.agreeing.values())} of {sum(found.total.values())} bits; {_chance('a guess', p_value, threshold)}"
+    )
     if tried * alignments > 1:
         says += f", corrected for {tried} tried and {alignments} alignments"
     return Condition("signature", True, reached(p_value, threshold), p_value, threshold, says)
