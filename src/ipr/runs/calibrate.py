@@ -32,6 +32,7 @@ from ipr.verification.calibration import Calibration, FalseClaimRate, WrongClaim
 from ipr.verification.claims import load_claim
 from ipr.verification.decision import choices_of, log10
 from ipr.verification.null import EmpiricalNull
+from ipr.verification.repeats import without_repeats
 from ipr.verification.verdict import judge_claims
 from ipr.verification.wrong_claims import genuine_claims, kinds_for
 
@@ -72,6 +73,7 @@ def calibrate(config: CalibrateConfig) -> Calibration:
     data = open_images(config.dataset, config.paths)
     check_data(claim, data)
     model = model_of(claim)
+    judged_claim = without_repeats(claim)
     with Progress(transient=True, console=Console(stderr=True)) as bar:
         seeds = [derive_seed(config.seed, f"independent network {i}") % 2**31 for i in range(config.networks)]
         files = [
@@ -84,7 +86,7 @@ def calibrate(config: CalibrateConfig) -> Calibration:
         suspects = {"independent": [one.network.to(place) for one in opened]}
         if config.suspect is not None:
             suspects["marked"] = [open_suspect(Path(config.suspect), claim.architecture).network.to(place)]
-        judged = judge_wrong_claims(claim, data, suspects, config.wrong, config.seed, bar)
+        judged = judge_wrong_claims(judged_claim, data, suspects, config.wrong, config.seed, bar)
     threshold = log10(claim.thresholds.p_value)
     return Calibration(
         claim=claim.fingerprint(),

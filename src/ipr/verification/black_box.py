@@ -50,7 +50,7 @@ def judge_black_box(suspect: BlackBox, claim: Claim, images: LabelledImages, *, 
         InputError: the claim has no trigger images, or they do not fit the suspect; or the suspect cannot be asked.
     """
     pixels, labels, choices = _triggers(claim, suspect.classes)
-    pixels, labels = _distinct(pixels, labels)
+    pixels, labels = distinct(pixels, labels)
     if images.labels.numel() and images.pixels.shape[1:] != pixels.shape[1:]:
         raise InputError(
             "claim",
@@ -94,7 +94,7 @@ def _triggers(claim: Claim, classes: int) -> tuple[Tensor, Tensor, int]:
     return pixels, labels, choices
 
 
-def _distinct(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def distinct(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Each image with its label once, sorted."""
     rows = torch.cat([pixels.flatten(1).long(), labels[:, None]], 1).unique(dim=0)
     return rows[:, :-1].to(torch.uint8).reshape(-1, *pixels.shape[1:]), rows[:, -1]

@@ -143,6 +143,16 @@ def log10(p_value: float) -> float:
     return math.log10(p_value) if p_value > 0 else -math.inf
 
 
+def check_tried(tried: int) -> None:
+    """Refuses a number of tries below 1.
+
+    Raises:
+        InputError: saying so.
+    """
+    if tried < 1:
+        raise InputError("tried", tried, "must be at least 1", "count this claim too")
+
+
 def decide(
     evidence: Evidence,
     thresholds: Thresholds,
@@ -170,8 +180,7 @@ def decide(
     Raises:
         InputError: `tried` is below 1.
     """
-    if tried < 1:
-        raise InputError("tried", tried, "must be at least 1", "count this claim too")
+    check_tried(tried)
     threshold = log10(thresholds.p_value)
     conditions = []
     if evidence.passport is not None:
@@ -250,7 +259,8 @@ def _null(kind: str, calibration: Calibration | None, rule: Rule) -> Condition:
         return Condition("null", required, False, "none", "calibrated", "the claim is to be calibrated")
     networks = len(calibration.networks)
     says = (
-        f"{networks} independent networks, where {rule.networks} are asked for; {rate.verified} of {rate.judged} wrong "
-        f"claims verified, so with 95 % at most the value is, which is to be below the threshold"
+        f"{networks} independent networks, of {rule.networks} that it takes; {rate.verified} of {rate.judged} wrong "
+        f"claims verified: with 95 % a rate of at most {100 * rate.upper:.2f} %, which is to be below "
+        f"{100 * rate.asked:.2f} %"
     )
     return Condition("null", required, rate.holds and networks >= rule.networks, rate.upper, rate.asked, says)
