@@ -127,7 +127,9 @@ def test_images_that_any_network_answers_so_are_refused():
 
 
 @pytest.mark.parametrize(
-    "calibration", [calibrated(networks=19), calibrated(wrong=597), calibrated(verified=1), None], ids=str
+    "calibration",
+    [calibrated(networks=19), calibrated(wrong=597), calibrated(verified=1), None],
+    ids=["networks", "wrong claims", "verified", "none"],
 )
 def test_a_null_of_too_few_networks_or_wrong_claims_does_not_count(calibration):
     assert not decide(black_box(), LIMITS, commitment=IN_TIME, calibration=calibration).verified

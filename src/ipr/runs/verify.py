@@ -101,7 +101,9 @@ def _weights(asked: _Asked) -> _Shown:
     config, claim = asked.config, without_repeats(asked.claim)
     suspect = open_suspect(Path(config.suspect), claim.architecture)
     images = _test_images(asked.data, None)
-    verdict = judge_with_progress(suspect.network, claim, images, config.forged, config.seed)
+    scaled = isinstance(claim, PassportClaim) and not claim.passport  # not admissible, and without |S| to give rivals
+    forged = 0 if scaled else config.forged
+    verdict = judge_with_progress(suspect.network, claim, images, forged, config.seed)
     facts = SuspectFacts("white box", suspect.format, suspect.digest, suspect.weights_digest, suspect.alignments)
     return _Shown(facts, images.labels.numel(), verdict, verdict.accuracy_without, from_weights(verdict, claim))
 
