@@ -94,8 +94,8 @@ def test_images_that_every_network_answers_so_are_not_claimed(ipr, owner, digits
     assert ipr(*judge, "out=bare").code == 1
     assert ipr(*judge, "rule.null=reported", "out=fooled").code == 0  # a guess among ten explains nothing
     few = [a for a in FEW if not a.startswith("claim=")]
-    assert ipr(*few, "claim=forged", "out=null").code == 0
-    assert ipr(*judge, "calibration=null/calibration.json", "rule.null=reported", "out=asked").code == 1
+    assert ipr(*few, "claim=forged", "out=known").code == 0
+    assert ipr(*judge, "calibration=known/calibration.json", "rule.null=reported", "out=asked").code == 1
     verdict = json.loads(Path("asked/verdict.json").read_text())
     assert [one["name"] for one in verdict["conditions"] if one["required"] and not one["holds"]] == ["trigger set"]
     assert verdict["trigger_set"]["p_guess_log10"] < -50
