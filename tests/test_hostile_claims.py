@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import shutil
+import stat
 import struct
 import subprocess
 import sys
@@ -56,12 +56,16 @@ def good(tmp_path_factory, cache):
     return place
 
 
-def snapshot(place: Path) -> dict[str, bytes | str]:
-    """Everything that lies at a place, without following or opening what is no file."""
-    found: dict[str, bytes | str] = {}
-    for path in [place, *place.rglob("*")] if place.is_dir() and not place.is_symlink() else [place]:
-        link, name = path.is_symlink(), str(path.relative_to(place))
-        found[name] = os.readlink(path) if link else path.read_bytes() if path.is_file() else oct(path.stat().st_mode)
+def snapshot(place: Path) -> dict[str, tuple]:
+    """Everything that lies below a place, without following or opening what is no file; of a file the first MiB."""
+    found = {}
+    for path in place.rglob("*"):
+        about, content = path.lstat(), b""
+        if stat.S_ISREG(about.st_mode):
+            with path.open("rb") as file:
+                content = file.read(2**20)
+        link = os.readlink(path) if path.is_symlink() else ""
+        found[str(path.relative_to(place))] = (about.st_mode, about.st_size, about.st_mtime_ns, link, content)
     return found
 
 
@@ -235,7 +239,7 @@ CASES = {
     "layers that are a number": ("bound", at("layers", value=3), "missing or wrong"),
     "a layer twice": ("bound", at("layers", value=["conv3", "conv4", "conv5", "conv5"]), "layers is not what"),
     "a layer outside": ("bound", at("layers", value=["../conv3", "conv4", "conv5"]), "missing or wrong"),
-    "no layer": ("text", at("layers", value=[]), "belongs to no such claim"),
+    "no layer": ("text", at("layers", value=[]), "in 0 bits"),
     "a length that is a text": ("text", at("text_bytes", value="4"), "text_bytes"),
     "a length below 0": ("text", at("text_bytes", value=-1), "text_bytes"),
     "a length beyond the bits": ("uchida", at("text_bytes", value=10**30), "text_bytes"),
@@ -289,7 +293,7 @@ CASES = {
     "a label below 0": ("bound", put("trigger_set/labels", lambda t: t - 11), "below 0"),
     "a label beyond the classes": ("bound", put("trigger_set/labels", lambda t: t + 10), "beyond its 10 classes"),
     "a label too few": ("bound", put("trigger_set/labels", lambda t: t[1:]), "one label for each"),
-    "no trigger image": ("trigger_set", tensors(lambda t: t.update(pixels=t["pixels"][:0], labels=t["labels"][:0])), "is empty"),
+    "no trigger image": ("trigger_set", put("pixels", lambda p: p[:0]), "is empty"),
     "images that are floats": ("trigger_set", put("pixels", own_dtype(torch.float32)), "are not bytes"),
     "images of another size": ("trigger_set", put("pixels", lambda p: p[:, :4]), "images of shape"),
     "a chance that suits the claimant": ("trigger_set", at("choices", value=10**9), "counts 1000000000 answers"),
@@ -297,7 +301,8 @@ CASES = {
     "a layer that is a list": ("uchida", at("layer", value=["conv4"]), "layer is no str"),
     "a layer of no network": ("uchida", at("layer", value="conv9"), "is no convolution"),
     "a projection of another layer": ("uchida", put("projection", lambda x: x[:, 1:]), "mean filter"),
-    "bits without end": ("uchida", tensors(lambda t: t.update(bits=torch.ones(2**17 + 1, dtype=torch.int8), projection=torch.ones(2**17 + 1, 1))), "bits and labels"),
+    "bits without end": ("uchida", tensors(lambda t: t.update(bits=t["bits"].repeat(2**12),
+                           projection=torch.ones(2**18, 1))), "holds 262144 bits and labels"),
     "a basis of another size": ("deepmarks", put("basis", lambda b: b[1:]), "basis of shape"),
     "a class without images": ("deepsigns", put("chosen", lambda c: (c + 1) % 10), "has no key image"),
 }  # fmt: skip
@@ -357,7 +362,6 @@ def test_no_claim_takes_the_memory_that_it_says_it_needs(good, tmp_path):
         folders.append(tmp_path / case / "claim")
         shutil.copytree(good / CASES[case][0], folders[-1])
         CASES[case][1](folders[-1])
-    assert resource.RLIMIT_AS
     program = """
 import resource, sys
 from pathlib import Path
@@ -396,8 +400,7 @@ ANY_JSON = st.recursive(
 def loads_or_is_refused(folder: Path) -> None:
     try:
         claim = load_claim(folder)
-    except InputError as error:
-        assert str(error).isprintable()
+    except InputError:
         return
     assert len(claim.fingerprint()) == 64
     again = folder.with_name("again")
