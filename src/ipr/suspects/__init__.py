@@ -1,1 +1,1 @@
-"""What is judged: networks of other people, as weights files or as black boxes; none of them is trusted."""
+"""Models of people whom one cannot trust: their files are read as data, checked, and never run."""
