@@ -1,11 +1,14 @@
 """What the README says is run, at a size of seconds."""
 
+import dataclasses
 import re
 import runpy
 import shlex
 from pathlib import Path
 
 import pytest
+
+from ipr.runs.config import EndpointConfig
 
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text()
@@ -138,6 +141,24 @@ def test_the_python_of_the_readme_runs(code):
     namespace = {}
     exec(compile(code, "README.md", "exec"), namespace)
     assert Path("public.pt").exists()
+
+
+def test_the_page_on_black_boxes_says_what_is_so():
+    """Its Python runs, its settings exist, and its server is the one that tests/suspects/test_mlserver.py asks."""
+    page = (TOP / "docs" / "blackbox.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    namespace = {}
+    exec(compile(code, "blackbox.md", "exec"), namespace)
+    assert namespace["found"].reading.agreeing == {"trigger set": 20}
+    settings = {field.name for field in dataclasses.fields(EndpointConfig)}
+    assert {*re.findall(r"endpoint\.(\w+)", page)} <= settings
+    assert {*re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)} == settings
+    commands = commands_of(page)
+    assert {command.split()[0] for command in commands} == {"make", "ipr"}
+    (serve,) = (command for command in commands if command.startswith("make "))
+    assert serve.split()[1] == "serve"
+    assert {word.split("=")[0] for word in serve.split()[2:]} <= {"MODEL", "NAME", "PORT"}
+    assert '"serve", f"MODEL={model}", f"NAME={name}"' in (TOP / "tests" / "served.py").read_text()
 
 
 def test_links_and_pictures_of_the_documents_exist():

@@ -30,10 +30,10 @@ class KeptAnswers:
     def __init__(self, folder: Path | None, count: int) -> None:
         self.classes: dict[str, int] = {}
         self._path = None if folder is None else folder / "answers.jsonl"
-        if folder is None or self._path is None:
+        if self._path is None:
             return
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             content = self._path.read_bytes() if self._path.exists() else b""
         except OSError as error:
             raise InputError(

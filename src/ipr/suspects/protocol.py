@@ -18,7 +18,7 @@ INTEGERS = tuple(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32
 
 @dataclass(frozen=True)
 class ModelInput:
-    """What a model takes: the input's name, and its shape (batch, channels, height, width), -1 where any number goes."""
+    """What a model takes: the input's name, and its shape [batch, channels, height, width], -1 for any number."""
 
     name: str
     shape: tuple[int, ...]
@@ -65,7 +65,7 @@ def model_input(metadata: Any, wanted: str | None, where: str) -> ModelInput:
     if not (isinstance(shape, list) and len(shape) == 4 and all(type(n) is int for n in shape)):
         raise refuse(
             f"its input {clean(name)} has shape {clean(shape)}",
-            "serve a model that takes [batch, channels, height, width]",
+            "serve one that takes [batch, channels, height, width]",
         )
     return ModelInput(name, tuple(shape))
 

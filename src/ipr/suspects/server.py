@@ -1,4 +1,4 @@
-"""JSON over HTTP from a server that may do anything: it has so long, and so many bytes, and nothing else is followed."""
+"""JSON over HTTP from a server that may do anything: it has so much time, so many bytes, and is followed nowhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 import time
 from typing import Any, Protocol
 
-from urllib3 import BaseHTTPResponse, Retry, Timeout, connection_from_url
+from urllib3 import BaseHTTPResponse, HTTPHeaderDict, Retry, Timeout, connection_from_url
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
 from urllib3.util import Url
@@ -89,8 +89,9 @@ class Server:
         return self._json("POST", path, json.dumps(content, allow_nan=False).encode())
 
     def _json(self, method: str, path: str, body: bytes | None) -> Any:
+        content = self._read(method, path, body)
         try:
-            return json.loads(self._read(method, path, body))
+            return json.loads(content)
         except (ValueError, RecursionError):  # bytes that are no text, no JSON, too deep, or a number without an end
             raise self._error("its answer is not JSON") from None
 
@@ -101,7 +102,9 @@ class Server:
             pause = min(0.5 * 2**attempt, MAX_WAIT)
             try:
                 status, headers, content = self._exchange(method, path, body)
-            except HTTPError as error:
+            except InputError:
+                raise
+            except (HTTPError, ValueError) as error:  # http.client raises ValueError for a chunk of negative size
                 failure = self._error(_reason(error, self.timeout), "see that it runs and can be reached")
             else:
                 if status == 200:
@@ -115,7 +118,7 @@ class Server:
             attempt += 1
             self.clock.sleep(pause)
 
-    def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[int, dict[str, str], bytes]:
+    def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[int, HTTPHeaderDict, bytes]:
         headers = self._headers | ({} if body is None else {"Content-Type": "application/json"})
         response: BaseHTTPResponse = self._pool.urlopen(
             method,
@@ -130,11 +133,13 @@ class Server:
         try:
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise self._error("its answer is compressed, which was not asked for")
-            content = response.read(MAX_BYTES + 1)
+            content = bytearray()
+            while len(content) <= MAX_BYTES and (piece := response.read(MAX_BYTES + 1 - len(content))):
+                content += piece
             if len(content) > MAX_BYTES:
                 remedy = "give a smaller endpoint.batch_size if the model has very many classes"
                 raise self._error(f"its answer is longer than {MAX_BYTES} bytes", remedy)
-            return response.status, dict(response.headers), content
+            return response.status, response.headers, bytes(content)
         finally:
             response.close()  # does nothing to a connection whose answer was read to its end
 
@@ -154,13 +159,13 @@ def clean(text: object, limit: int = 100) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in written).split())[:limit]
 
 
-def _reason(error: HTTPError, timeout: float) -> str:
+def _reason(error: Exception, timeout: float) -> str:
     if isinstance(error, ReadTimeoutError):
         return f"its answer was not there, whole, after {timeout:g} seconds"
     if isinstance(error, ConnectTimeoutError | NewConnectionError):
         return "cannot be reached"
     if isinstance(error, SSLError):
-        return "has no certificate that this machine trusts"
+        return "no connection that this machine trusts can be made with it (TLS)"
     return "broke off, or does not speak HTTP"
 
 
@@ -187,9 +192,13 @@ def _asked_pause(retry_after: str | None, otherwise: float) -> float:
 
 
 class _Hasty(io.RawIOBase):
-    """A socket's bytes, as long as they come before one moment: a server may send a byte now and then for ever."""
+    """A socket's bytes, as long as they come before one moment and are not too many.
+
+    A server may send a byte now and then for ever, or as many as it likes where http.client reads to the end.
+    """
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
+        self._bytes_left = 2 * MAX_BYTES  # headers, and what marks chunks, included
         self._raw, self._sock, self._limit = raw, sock, sock.gettimeout()
         self._until = None if self._limit is None else time.monotonic() + self._limit
 
@@ -199,14 +208,18 @@ class _Hasty(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         """As of any raw stream; TimeoutError when the time is over."""
+        if self._bytes_left <= 0:
+            raise OSError("the answer is too long")
         if self._until is not None:
             if (left := self._until - time.monotonic()) <= 0:
                 raise TimeoutError("the answer as a whole took too long")
             self._sock.settimeout(left)
         try:
-            return self._raw.readinto(buffer)
+            read = self._raw.readinto(buffer)
         finally:
             self._sock.settimeout(self._limit)  # the next request on this connection has its own
+        self._bytes_left -= read or 0
+        return read
 
     def close(self) -> None:
         """Closes the socket's side too."""

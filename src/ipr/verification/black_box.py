@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -36,7 +37,7 @@ def judge_black_box(suspect: BlackBox, claim: Claim, images: LabelledImages, *, 
     """Asks a suspect for a claim's trigger images and for ordinary ones among them.
 
     A suspect may guess that it is being verified and answer otherwise than it does to its customers. So the trigger
-    images do not come as a block: all images are sent in an order that nobody can draw who does not have the claim.
+    images do not come as a block: all images are sent in an order that nobody can draw who does not have them.
     An image that looks like no photograph still tells a suspect what it is, and a server that turns those away is not
     found by this.
 
@@ -44,7 +45,7 @@ def judge_black_box(suspect: BlackBox, claim: Claim, images: LabelledImages, *, 
         suspect: what is asked.
         claim: of a passport with a trigger set, or of key images.
         images: ordinary images with labels, none if it holds none; `mean` and `std` normalise the trigger images too.
-        seed: draws the order, with the claim as its key.
+        seed: draws the order, with the trigger images as its key.
 
     Raises:
         InputError: the claim has no trigger images, or they do not fit the suspect; or the suspect cannot be asked.
@@ -59,7 +60,8 @@ def judge_black_box(suspect: BlackBox, claim: Claim, images: LabelledImages, *, 
             "give the data set that the claim was made for",
         )
     asked = torch.cat([pixels, images.pixels]) if images.labels.numel() else pixels
-    order = torch.randperm(len(asked), generator=generator(seed, "order of the questions", claim.fingerprint()))
+    secret = hashlib.sha256(pixels.numpy().tobytes()).hexdigest()
+    order = torch.randperm(len(asked), generator=generator(seed, "order of the questions", secret))
     before = suspect.queries
     answers = torch.empty(len(asked), dtype=torch.int64)
     answers[order] = suspect.answers(asked[order], images.mean, images.std)

@@ -1,0 +1,46 @@
+"""A small network, images, and a server of that network."""
+
+import pytest
+import torch
+from torch import nn
+
+from inference_server import serving
+
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+
+
+@pytest.fixture(scope="session")
+def network():
+    torch.manual_seed(5)
+    built = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10)).eval()
+    with torch.no_grad():
+        built[3].bias -= built(torch.randn(500, 3, 8, 8)).mean(0)  # so that it gives many different answers
+    return built
+
+
+@pytest.fixture
+def pixels():
+    return torch.randint(256, (40, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def own_answers(network, pixels):
+    """What the network itself says, each image normalised the long way."""
+    x = (pixels.permute(0, 3, 1, 2).double() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    with torch.no_grad():
+        return network(x.float()).argmax(1)
+
+
+@pytest.fixture
+def ask(network):
+    def scores(images):
+        with torch.no_grad():
+            return network(torch.from_numpy(images)).numpy()
+
+    return scores
+
+
+@pytest.fixture
+def server(ask):
+    with serving(ask, [-1, 3, 8, 8]) as started:
+        yield started
