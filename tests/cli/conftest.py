@@ -81,13 +81,14 @@ def made_owner(tmp_path_factory, cache) -> Path:
     """A V3 network of seconds whose marks are all there, and its owner's claim: `public.safetensors` and `claim`."""
     place = tmp_path_factory.mktemp("owner")
     asked = [a for a in TINY if not a.startswith(("dataset.limit_train", "trainer.max_epochs"))]
+    asked += ["trainer.max_epochs=6", "trigger_set.size=40", "trigger_set.per_step=4"]
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setenv("IPR_CACHE", str(cache))
         patch.setattr("sys.argv", ["ipr"])
         with pytest.raises(SystemExit) as stopped:
-            main(["train", *asked, "trainer.max_epochs=6", "scheme=passport_v3", "scheme.signature=hush"])
+            main(["train", *asked, "scheme=passport_v3", "scheme.signature=hush"])
     assert stopped.value.code == 0
     (folder,) = place.glob("runs/train/passport_v3-*")
     return folder

@@ -46,7 +46,7 @@ def test_a_calibration_counts_and_is_used(ipr, owner):
     null = facts["null"]
     assert len(null["agreeing"]) == len(facts["networks"]) == len(set(facts["networks"])) == 3
     worst = max(null["agreeing"])
-    assert null["rate"] == pytest.approx(stats.beta.ppf(1 - 0.01 / 3, worst + 1, 100 - worst), rel=1e-9)
+    assert null["rate"] == pytest.approx(stats.beta.ppf(1 - 0.01 / 3, worst + 1, 40 - worst), rel=1e-9)
     assert "hush" not in path.read_text()
     table = path.with_name("calibration.md").read_text()
     assert table.strip() in outcome.out

@@ -92,6 +92,7 @@ def test_every_field_is_named_in_a_yaml_file_or_has_a_default():
         ("attack", set()),
         ("exhibit", set()),
         ("verify", {"suspect", "claim"}),
+        ("calibrate", {"claim"}),
         ("claim", {"claim"}),
         ("report", set()),
         ("dashboard", set()),

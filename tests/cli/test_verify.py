@@ -13,8 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from inference_server import serving
 from ipr.commitment import commit, save_commitment
+from ipr.data.images import LabelledImages
 from ipr.verification.claims import load_claim
+from ipr.watermarks.key_images import answers as key_answers
 from one_line import assert_one_line
 
 SCHEMA = json.loads((resources.files("ipr.reports") / "assets" / "verdict.schema.json").read_text())
@@ -47,7 +50,7 @@ def test_a_verdict_tells_everything_but_secrets(ipr, owner):
     assert [layer["total"] for layer in signature["layers"]] == [96, 64, 64]
     assert facts["fidelity"]["holds"]
     assert facts["forged"]["count"] == 3
-    assert facts["trigger_set"]["total"] == 100
+    assert facts["trigger_set"]["total"] == 40
     assert facts["data"] == {**facts["data"], "name": "digits", "images": 40}
     (folder,) = Path("runs/verdicts").iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -153,3 +156,45 @@ def plain(path):
 def test_what_cannot_be_judged_is_one_line_and_writes_nothing(ipr, owner, arguments, words):
     assert_one_line(ipr(*(a for a in owner if a.split("=")[0] != arguments[0].split("=")[0]), *arguments), *words)
     assert not Path("runs").exists()
+
+
+JUDGED = ("dataset.image_size=8", "dataset.limit_test=40")
+
+
+def test_a_black_box_is_judged_by_its_answers_a_commitment_and_a_null(ipr, owner, digits):
+    """No weights are opened: what is asked for is the address, and no fidelity is measured."""
+    network = plain("owned/public.safetensors").eval()
+
+    def answers(images):
+        with torch.no_grad():
+            return network(torch.from_numpy(images)).numpy()
+
+    claim = load_claim(Path("owned/claim"))
+    save_commitment(commit(claim, load_file("owned/public.safetensors")), Path("owned/claim"))
+    digest = json.loads(Path("owned/claim/commitment.json").read_text())["digest"]
+    committed = (f"commitment.digest={digest}", "commitment.registered=2026-01-01", "commitment.released=2026-01-01")
+    few = ("networks=2", "wrong=6", "rate=0.5", "trainer.max_epochs=1", "trainer.accelerator=cpu", "out=known")
+    assert ipr("calibrate", "claim=owned/claim", *JUDGED, *few).code == 0
+    with serving(answers, [-1, 1, 8, 8]) as server:
+        judge = (*(a for a in owner if not a.startswith(("suspect=", "forged="))), f"suspect={server.url}")
+        assert ipr(*judge, "endpoint.test_images=20", "out=alone").code == 1
+        assert len(server.sizes) == 2
+        whole = (*judge, *committed, "calibration=known/calibration.json", "rule.networks=2")
+        outcome = ipr(*whole, "endpoint.test_images=20", "out=judged")
+    facts = read("judged")
+    found = facts["trigger_set"]
+    images = LabelledImages(claim.trigger_pixels, claim.trigger_labels, digits.mean, digits.std)
+    expected = (key_answers(network, images) == claim.trigger_labels).sum()
+    assert found["agreeing"] == int(expected)
+    assert facts["suspect"] == {
+        "kind": "black box", "format": None, "sha256": None, "weights_digest": None, "alignments": 1,
+        "url": server.url, "queries": 60,
+    }  # fmt: skip
+    assert facts["signature"] is facts["fidelity"] is facts["forged"] is None
+    assert facts["data"]["images"] == 20
+    assert facts["accuracy"] > 0.5
+    assert condition(facts, "fidelity")["holds"] is None
+    assert {one["name"] for one in facts["conditions"] if one["required"]} == {"trigger set", "commitment", "null"}
+    assert outcome.code == (0 if found["corrected_p_value_log10"] <= found["threshold_log10"] else 1)
+    assert outcome.code == 0, found
+    assert "black box" in Path("judged/verdict.html").read_text()
