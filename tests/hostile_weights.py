@@ -268,6 +268,7 @@ CASES = {
     "protocol 4": (content(lambda: zipped({"data.pkl": pickle.dumps({"a": 1}, 4)})), ["its pickle holds PROTO"]),
     "long pickle": (content(lambda: pickled(b"(" + b"}" * 5_000_000 + b"t")), ["describes its tensors in 500"]),
     "text that is not there": (content(pickled(b"X\xff\xff\xff\xff")), ["makes no sense"]),
+    "escapes in a name": (content(pickled(b"cos\\l\nsystem\n)R")), ["asks for os", "neither run nor loaded"]),
     "memo that is not there": (content(pickled(b"h\x07")), ["makes no sense"]),
     "huge memo": (content(pickled(b"]r\xff\xff\xff\xff")), ["holds a list as a"]),
     "no end": (content(zipped({"data.pkl": b"\x80\x02}"})), ["makes no sense"]),
@@ -367,6 +368,7 @@ CASES = {
     "nine dimensions": (content(model(stored(dims=[1] * 9))), ["the shape of conv1.weight is none"]),
     "no initialisers": (content(model()), ["holds no weights"]),
     "texts": (content(model(helper.make_tensor("a", TensorProto.STRING, [1], [b"x"]))), ["a is of ONNX's type 8"]),
+    "a name of no text": (content(model(stored()).replace(b"conv1", b"c\x80\xff\xfe1")), ["a name is no text"]),
     "many texts": (
         content(lambda: model(helper.make_tensor("a", TensorProto.STRING, [50_000], [b"x"] * 50_000))),
         ["a tensor that is not stored as bytes"],
