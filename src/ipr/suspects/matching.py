@@ -37,8 +37,9 @@ def by_names(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Ten
         raise _misfit(network, f"{_first(extra)} has no place")
     if missing := sorted(wanted.keys() - tensors.keys() - may_be_missing(network)):
         raise _misfit(network, f"{_first(missing)} is missing")
-    for name, tensor in tensors.items():
-        check_fits(network, name, wanted[name], tensor)
+    for name, reference in wanted.items():
+        if name in tensors:
+            _check_fits(network, name, reference, tensors[name])
     return dict(tensors)
 
 
@@ -56,12 +57,12 @@ def by_graph(network: nn.Module, tensors: Mapping[str, Tensor], layers: Sequence
     if all(name in tensors for name in needed):  # beside them stand the constants of the graph
         return by_names(network, {name: tensors[name] for name in wanted if name in tensors})
     places = {name: module for name, module in network.named_modules() if isinstance(module, sum(_KINDS.values(), ()))}
+    if any(isinstance(module, NORMS) for module in places.values()) and not any(x.kind == "norm" for x in layers):
+        raise Refusal("has its norms folded into its convolutions, so that its layers cannot be matched", UNFOLDED)
     matched: dict[str, Tensor] = {}
     for kind, types in _KINDS.items():
         own = [(name, module.state_dict()) for name, module in places.items() if isinstance(module, types)]
         given = [layer.tensors for layer in layers if layer.kind == kind]
-        if kind == "norm" and own and not given:
-            raise Refusal("has its norms folded into its convolutions, so that its layers cannot be matched", UNFOLDED)
         shapes = [tuple(state["weight"].shape) for _, state in own]
         for shape in dict.fromkeys([*shapes, *(tuple(layer["weight"].shape) for layer in given)]):
             alike = [layer for layer in given if tuple(layer["weight"].shape) == shape]
@@ -76,7 +77,7 @@ def by_graph(network: nn.Module, tensors: Mapping[str, Tensor], layers: Sequence
     return by_names(network, matched)
 
 
-def check_fits(network: nn.Module, name: str, wanted: Tensor, given: Tensor) -> None:
+def _check_fits(network: nn.Module, name: str, wanted: Tensor, given: Tensor) -> None:
     """Refuses a tensor of another shape, or integers for floats or the reverse."""
     if given.shape != wanted.shape:
         raise _misfit(network, f"{shown(name)}: {tuple(given.shape)}, not {tuple(wanted.shape)}")

@@ -73,6 +73,8 @@ def _tensor(message: memoryview) -> tuple[str, Tensor]:
     except DecodeError as error:
         raise Refusal("is damaged (a tensor cannot be read)", DAMAGED) from error
     name, shape = proto.name, tuple(proto.dims)
+    if not isinstance(name, str):  # the library gives bytes where they are no UTF-8
+        raise Refusal("is damaged (a name is no text)", DAMAGED)
     if proto.external_data or proto.data_location == TensorProto.EXTERNAL:
         raise Refusal(f"keeps {shown(name)} in another file, which is not opened", "export it into one file")
     if proto.data_type not in _TYPES:

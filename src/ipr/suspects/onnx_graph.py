@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ipr.suspects.checks import Refusal
+from ipr.suspects.checks import DAMAGED, Refusal
 from ipr.suspects.protobuf import fields
 
 MAX_GRAPH_BYTES = 16 * 2**20
@@ -108,4 +108,4 @@ def _text(value: memoryview) -> str:
     try:
         return str(value, "utf-8")
     except UnicodeDecodeError as error:
-        raise Refusal("is damaged, or no ONNX model (a name is no text)", "export it again") from error
+        raise Refusal("is damaged (a name is no text)", DAMAGED) from error

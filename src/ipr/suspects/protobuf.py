@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from ipr.suspects.checks import DAMAGED, Refusal
 
-MAX_FIELDS = 1_000_000
+MAX_FIELDS = 100_000
 """The most fields of one message."""
 
 

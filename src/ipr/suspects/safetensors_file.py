@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ipr.suspects.checks import DAMAGED, MAX_DIMENSIONS, SAVE_AGAIN, Refusal, check_count, shown
 
-MAX_HEADER_BYTES = 16 * 2**20
+MAX_HEADER_BYTES = 4 * 2**20
 """The longest header that is read."""
 
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1}

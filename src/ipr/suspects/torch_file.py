@@ -55,7 +55,7 @@ def read_torch(content: bytes) -> dict[str, Tensor]:
     copy.seek(0)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # a stranger's file says nothing on stderr
             loaded = torch.load(copy, map_location="cpu", weights_only=True)
     except _SENSELESS as error:
         raise Refusal("is damaged (its tensors do not fit its records)", DAMAGED) from error
