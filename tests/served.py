@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -56,12 +56,10 @@ def serving_onnx(environment: Path, model: Path, name: str, folder: Path) -> Ite
         _wait_until_ready(server, f"{url}/ready", log)
         yield url
     finally:
-        os.killpg(server.pid, signal.SIGTERM)  # make and the server: nobody else is in their session
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(server.pid, how)  # make and the server: nobody else is in their session
+                server.wait(20)
 
 
 def _wait_until_ready(server: subprocess.Popen, url: str, log: Path) -> None:

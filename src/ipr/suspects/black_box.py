@@ -27,6 +27,7 @@ class BlackBox:
     """A suspect that only answers.
 
     Attributes:
+        name: what is asked.
         classes: K.
         queries: images that were sent so far, each time that one was.
 
@@ -59,7 +60,7 @@ class BlackBox:
         if answers is not None and not name:
             raise InputError("answers", answers, "are kept for a suspect with a name", "give name=...")
         self.classes, self.queries = classes, 0
-        self._ask, self._name, self._batch_size, self._budget = ask, name, batch_size, budget
+        self._ask, self.name, self._batch_size, self._budget = ask, name, batch_size, budget
         self._kept = KeptAnswers(answers, classes)
 
     def answers(self, pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
@@ -91,7 +92,7 @@ class BlackBox:
 
     def _digests(self, pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> list[str]:
         """SHA-256 of all that determines what is sent for an image and to whom."""
-        setting = hashlib.sha256(json.dumps([self._name, list(pixels.shape[1:]), list(mean), list(std)]).encode())
+        setting = hashlib.sha256(json.dumps([self.name, list(pixels.shape[1:]), list(mean), list(std)]).encode())
         digests = []
         for image in pixels.cpu().contiguous().numpy():
             digest = setting.copy()
@@ -125,4 +126,4 @@ class BlackBox:
 
     def _refused(self, problem: str) -> InputError:
         remedy = "let it answer with float scores (B, K) or whole class numbers (B,)"
-        return InputError("suspect", self._name or "<callable>", problem, remedy)
+        return InputError("suspect", self.name or "<callable>", problem, remedy)

@@ -100,12 +100,10 @@ def output_tensor(answer: Any, wanted: str | None, model: str, version: str | No
         if asked is not None and answer.get(key) not in (None, asked):
             raise refuse(f"{key} {clean(answer[key])} answers instead of {asked}")
     outputs = [one for one in answer["outputs"] if isinstance(one, dict)]
-    names = [clean(one.get("name"), 30) for one in outputs]
     chosen = [one for one in outputs if wanted in (None, one.get("name"))]
     if len(chosen) != 1:
-        raise refuse(
-            f"its answer has {len(names)} outputs: {clean(', '.join(names))}", "give endpoint.output=NAME of one"
-        )
+        names = clean(", ".join(clean(one.get("name"), 30) for one in outputs[:10]))
+        raise refuse(f"its answer has {len(outputs)} outputs: {names}", "give endpoint.output=NAME of one")
     shape, datatype, data = (chosen[0].get(key) for key in ("shape", "datatype", "data"))
     if not isinstance(shape, list) or len(shape) > 8 or not all(type(n) is int and n >= 0 for n in shape):
         raise refuse(f"its output has shape {clean(shape)}")
