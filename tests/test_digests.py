@@ -1,22 +1,13 @@
-<<<<<<< HEAD
 import hashlib
 import json
 
 import pytest
 import torch
 from safetensors.torch import load, save
-=======
-"""Digests count names, types, shapes and bytes, and nothing else."""
-
-import hashlib
-
-import torch
->>>>>>> suspects
 
 from ipr.digests import digest_of, weights_digest
 
 
-<<<<<<< HEAD
 def test_it_is_sha256_of_what_the_documents_say():
     tensors = {"b": torch.tensor([1.0, -2.0]), "a": torch.tensor([[1, 2]], dtype=torch.int8)}
     text = b'{"x": 1, "y": "\\u00e9"}\n["a", "int8", [1, 2]]\n\x01\x02["b", "float32", [2]]\n'
@@ -57,22 +48,3 @@ def test_no_two_contents_are_hashed_as_one_text():
     one = {"a": torch.tensor(list(line + b"\x07"), dtype=torch.uint8)}
     two = {"a": torch.tensor([], dtype=torch.uint8), "b": torch.tensor([7], dtype=torch.uint8)}
     assert weights_digest(one) != weights_digest(two)
-=======
-def test_the_digest_is_that_of_its_parts():
-    tensors = {"b": torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "a": torch.tensor([1, -1], dtype=torch.int8)}
-    expected = hashlib.sha256(b'{"x": 1, "y": [2]}')
-    expected.update(b"a torch.int8 (2,)" + bytes([1, 255]))
-    expected.update(b"b torch.float32 (2, 2)" + tensors["b"].numpy().tobytes())
-    assert digest_of({"y": [2], "x": 1}, tensors) == expected.hexdigest()
-    half = {"h": torch.ones(1, dtype=torch.bfloat16)}
-    assert digest_of({}, half) == hashlib.sha256(b"{}h torch.bfloat16 (1,)\x80\x3f").hexdigest()
-
-
-def test_what_counts():
-    x = torch.randn(2, 3, 4, 4)
-    digest = weights_digest({"x": x, "y": torch.ones(())})
-    otherwise = x.to(memory_format=torch.channels_last)
-    assert digest == weights_digest({"y": torch.nn.Parameter(torch.ones(())), "x": otherwise})
-    others = [{"x": x}, {"z": x}, {"x": x.double()}, {"x": x.flatten()}, {"x": x + 1}, {"x": x[:, :, :0]}, {}]
-    assert len({digest, *map(weights_digest, others)}) == len(others) + 1
->>>>>>> suspects

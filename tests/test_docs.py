@@ -60,17 +60,11 @@ def _run_all(commands, ipr, tmp_path):
             if "study=quickstart" not in command and any("study=" in a for a in arguments):
                 arguments.append("seed=0")
         if any("KEY" in a for a in arguments):
-<<<<<<< HEAD
             key = max(Path("runs/train").glob("passport_v[23]-alexnet-*")).name
             arguments = [a.replace("KEY", key) for a in arguments]
             arguments += ["dataset.limit_test=20", "forged=2"] if name == "verify" else []
         if name == "calibrate":
             arguments += [*SMALL[:3], "optimizer.batch_size=32", "networks=2", "wrong=8"]
-=======
-            key = next(Path("runs/train").glob("passport_v2-alexnet-*")).name
-            arguments = [a.replace("KEY", key) for a in arguments]
-            arguments += ["dataset.limit_test=20", "forged=2"] if name == "verify" else []
->>>>>>> claims
         if name == "reproduce":
             arguments = [a.replace("study=all", "study=table_09") for a in arguments]
             if "dry=true" not in arguments:
@@ -99,11 +93,7 @@ def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
     assert written.split("<!-- end -->")[1] == README.split("<!-- end -->")[1]
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize("document", ["attacks.md", "schemes.md", "wandb.md", "studies.md", "verdicts.md"])
-=======
-@pytest.mark.parametrize("document", ["attacks.md", "schemes.md", "wandb.md", "studies.md", "claims.md"])
->>>>>>> claims
+@pytest.mark.parametrize("document", ["attacks.md", "schemes.md", "wandb.md", "studies.md", "claims.md", "verdicts.md"])
 def test_every_command_of_a_document_runs(document, ipr, tmp_path):
     for name in ("cifar10", "cifar100"):
         folder_of_images(Path("data") / name)

@@ -1,11 +1,15 @@
-<<<<<<< HEAD
-"""A small network, images, and a server of that network."""
+"""A small network, images, and a server of that network; a victim for hostile files to pose as."""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from inference_server import serving
+from ipr.cli import main
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
@@ -45,16 +49,6 @@ def ask(network):
 def server(ask):
     with serving(ask, [-1, 3, 8, 8]) as started:
         yield started
-=======
-"""A victim for hostile files to pose as."""
-
-from __future__ import annotations
-
-from pathlib import Path
-
-import pytest
-
-from ipr.cli import main
 
 
 @pytest.fixture(scope="session")
@@ -76,4 +70,3 @@ def victim(tmp_path_factory, cache) -> Path:
     assert stopped.value.code == 0
     (folder,) = place.glob("runs/train/passport_v3-*")
     return folder
->>>>>>> suspects
