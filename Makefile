@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install quickstart test attacks studies bench soak gpu docs notebooks lint format lock clean
+.PHONY: help install quickstart test attacks studies serve bench soak gpu docs notebooks lint format lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,21 @@ studies: install ## the paper's tables and figures at scale=cpu, and docs/result
 	$(BIN)/ipr reproduce study=all scale=cpu images=$(IMAGES)
 	$(BIN)/ipr report study=all scale=cpu out=docs/results/cpu
 	$(BIN)/python docs/generate.py docs/results/cpu/summary.md
+
+# mlserver has an environment of its own: it pins what ipr does not.
+SERVE_VENV ?= .venv-serve
+NAME ?= model
+PORT ?= 8080
+GRPC_PORT ?= 8081
+
+$(SERVE_VENV)/installed: docs/serve/requirements.txt
+	$(PYTHON) -m venv $(SERVE_VENV)
+	$(SERVE_VENV)/bin/pip install --disable-pip-version-check --quiet --requirement docs/serve/requirements.txt
+	@touch $@
+
+serve: $(SERVE_VENV)/installed ## MODEL=model.onnx NAME=model on 127.0.0.1:8080, over the Open Inference Protocol v2
+	MLSERVER_MODEL_NAME=$(NAME) MLSERVER_MODEL_URI=$(abspath $(MODEL)) MLSERVER_HTTP_PORT=$(PORT) \
+	MLSERVER_GRPC_PORT=$(GRPC_PORT) $(SERVE_VENV)/bin/mlserver start docs/serve
 
 bench: install ## how fast it is beside the plain network, and that table in docs/performance.md; 15 minutes on two cores
 	$(BIN)/python benchmarks/table.py runs/bench/performance.md
@@ -70,4 +85,4 @@ lock: ## pin anew what pyproject.toml asks for
 	rm -rf .lock-venv
 
 clean: ## remove the environment and caches; runs are kept
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist
+	rm -rf $(VENV) $(SERVE_VENV) .mypy_cache .ruff_cache .pytest_cache dist

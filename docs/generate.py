@@ -4,6 +4,7 @@ python docs/generate.py runs/report/cifar10_part_attacks/attacks.md
 python docs/generate.py runs/bench/performance.md
 python docs/generate.py docs/results/cpu/summary.md
 python docs/generate.py runs/soak/soak.md
+python docs/generate.py runs/calibration/v3/calibration.md
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ from ipr.schemes import SCHEMES
 
 TOP = Path(__file__).parents[1]
 
-PLACES = {"attacks": TOP / "README.md", "summary": TOP / "README.md", "soak": TOP / "docs" / "cluster.md"}
+PLACES = {
+    "attacks": TOP / "README.md",
+    "summary": TOP / "README.md",
+    "soak": TOP / "docs" / "cluster.md",
+    "calibration": TOP / "docs" / "verdicts.md",
+}
 """Where measured tables stand that have no page of their own name."""
 
 

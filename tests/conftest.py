@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from ipr.cli import main
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData
+from served import mlserver_environment
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -52,6 +54,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def digits(cache: Path) -> ImageData:
     """The digits at their own 8x8 pixels."""
     return load_images("digits", root=None, image_size=8, download=False, data_folder=cache, cache_folder=cache)
+
+
+@pytest.fixture(scope="session")
+def mlserver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment to serve models from (`served.serving_onnx`); the test is skipped where there can be none."""
+    own = tmp_path_factory.getbasetemp()
+    return mlserver_environment(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 """What the README says is run, at a size of seconds."""
 
+import dataclasses
 import re
 import runpy
 import shlex
 from pathlib import Path
 
 import pytest
+
+from ipr.runs.config import EndpointConfig
 
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text()
@@ -57,8 +60,11 @@ def _run_all(commands, ipr, tmp_path):
             if "study=quickstart" not in command and any("study=" in a for a in arguments):
                 arguments.append("seed=0")
         if any("KEY" in a for a in arguments):
-            key = next(Path("runs/train").glob("passport_v2-alexnet-*")).name
-            arguments = [a.replace("KEY", key) for a in arguments] + ["dataset.limit_test=20", "forged=2"]
+            key = max(Path("runs/train").glob("passport_v[23]-alexnet-*")).name
+            arguments = [a.replace("KEY", key) for a in arguments]
+            arguments += ["dataset.limit_test=20", "forged=2"] if name == "verify" else []
+        if name == "calibrate":
+            arguments += [*SMALL[:3], "optimizer.batch_size=32", "networks=2", "wrong=8"]
         if name == "reproduce":
             arguments = [a.replace("study=all", "study=table_09") for a in arguments]
             if "dry=true" not in arguments:
@@ -87,7 +93,7 @@ def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
     assert written.split("<!-- end -->")[1] == README.split("<!-- end -->")[1]
 
 
-@pytest.mark.parametrize("document", ["attacks.md", "schemes.md", "wandb.md", "studies.md"])
+@pytest.mark.parametrize("document", ["attacks.md", "schemes.md", "wandb.md", "studies.md", "claims.md", "suspects.md", "verdicts.md"])
 def test_every_command_of_a_document_runs(document, ipr, tmp_path):
     for name in ("cifar10", "cifar100"):
         folder_of_images(Path("data") / name)
@@ -138,6 +144,24 @@ def test_the_python_of_the_readme_runs(code):
     namespace = {}
     exec(compile(code, "README.md", "exec"), namespace)
     assert Path("public.pt").exists()
+
+
+def test_the_page_on_black_boxes_says_what_is_so():
+    """Its Python runs, its settings exist, and its server is the one that tests/suspects/test_mlserver.py asks."""
+    page = (TOP / "docs" / "blackbox.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    namespace = {}
+    exec(compile(code, "blackbox.md", "exec"), namespace)
+    assert namespace["found"].reading.agreeing == {"trigger set": 20}
+    settings = {field.name for field in dataclasses.fields(EndpointConfig)}
+    assert {*re.findall(r"endpoint\.(\w+)", page)} <= settings
+    assert {*re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)} == settings
+    commands = commands_of(page)
+    assert {command.split()[0] for command in commands} == {"make", "ipr"}
+    (serve,) = (command for command in commands if command.startswith("make "))
+    assert serve.split()[1] == "serve"
+    assert {word.split("=")[0] for word in serve.split()[2:]} <= {"MODEL", "NAME", "PORT"}
+    assert '"serve", f"MODEL={model}", f"NAME={name}"' in (TOP / "tests" / "served.py").read_text()
 
 
 def test_links_and_pictures_of_the_documents_exist():

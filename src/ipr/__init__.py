@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ipr.runs.attack import attack
     from ipr.runs.train import train
     from ipr.signature import draw_signature, sign_loss
+    from ipr.suspects.black_box import BlackBox
+    from ipr.suspects.endpoint import Endpoint
+    from ipr.verification.black_box import judge_black_box
     from ipr.verification.claims import load_claim
     from ipr.verification.verdict import Verdict, judge
 
@@ -46,6 +49,9 @@ _HOMES = {
     "draw_signature": "ipr.signature",
     "sign_loss": "ipr.signature",
     "LabelledImages": "ipr.data.images",
+    "BlackBox": "ipr.suspects.black_box",
+    "Endpoint": "ipr.suspects.endpoint",
+    "judge_black_box": "ipr.verification.black_box",
     "Verdict": "ipr.verification.verdict",
     "judge": "ipr.verification.verdict",
     "configuration": "ipr.cli.compose",
@@ -54,8 +60,10 @@ _HOMES = {
 }
 
 __all__ = [
+    "BlackBox",
     "Branch",
     "Claim",
+    "Endpoint",
     "Forked",
     "InputError",
     "LabelledImages",
@@ -70,6 +78,7 @@ __all__ = [
     "fork",
     "image_passport",
     "judge",
+    "judge_black_box",
     "load_claim",
     "passport_layers",
     "protect",

@@ -6,24 +6,21 @@ tensors. Nothing in it is executed when it is loaded.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
+from ipr.claim_folder import SCHEMA_VERSION, read_parts, write_facts, write_parts
+from ipr.digests import digest_of
 from ipr.errors import InputError
-from ipr.files import aside_of, write_atomically
 from ipr.signature import binomial_tail
 
-SCHEMA_VERSION = 2
+OWNER_LIMIT = 200
+"""Characters of an owner's name."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Thresholds:
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if not (value is None and name == "target_accuracy") and not (
-                isinstance(value, float | int) and 0 <= value <= 1
+                isinstance(value, float | int) and not isinstance(value, bool) and 0 <= value <= 1
             ):
                 raise InputError(f"threshold {name}", value, "is not a fraction", "give a number from 0 to 1")
 
@@ -101,11 +98,16 @@ class Claim(ABC):
         kind: tells the ways apart in a claim's folder.
         thresholds: what must be reached.
         architecture: what builds the plain network (name, norm, width, classes, ...), for a judge who has only a file.
+        owner: the owner's name, one line of at most `OWNER_LIMIT` characters; no secret. "" for none.
     """
 
     kind: ClassVar[str]
     thresholds: Thresholds
     architecture: Mapping[str, Any] = field(default_factory=dict)
+    owner: str = ""
+
+    def __post_init__(self) -> None:
+        check_owner(self.owner)
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
@@ -113,7 +115,7 @@ class Claim(ABC):
 
     @abstractmethod
     def specifics(self) -> dict[str, Any]:
-        """Everything else but thresholds and architecture, as plain JSON values."""
+        """Everything else but owner, thresholds and architecture, as plain JSON values."""
 
     @classmethod
     @abstractmethod
@@ -140,6 +142,7 @@ class Claim(ABC):
         return {
             "schema_version": SCHEMA_VERSION,
             "kind": self.kind,
+            "owner": self.owner,
             "thresholds": asdict(self.thresholds),
             "architecture": dict(self.architecture),
             **self.specifics(),
@@ -147,79 +150,37 @@ class Claim(ABC):
 
     def fingerprint(self) -> str:
         """SHA-256 over all parts, as hexadecimal digits: equal for equal claims, and it reveals none of them."""
-        return _fingerprint(self.facts(), _stored(self.tensors()))
+        return digest_of(self.facts(), self.tensors())
 
     def save(self, folder: Path) -> None:
         """Writes the claim aside and renames it into place, readable by its owner alone.
 
         Raises:
             InputError: a claim with other secrets is already there; it is not overwritten. One that differs in its
-                thresholds alone is replaced.
+                thresholds alone is replaced; a commitment beside it stays.
         """
-        facts, tensors = self.facts(), _stored(self.tensors())
-        if folder.exists():
-            old_facts, old_tensors = read_parts(folder)
-            if _fingerprint(old_facts, old_tensors) == _fingerprint(facts, tensors):
-                return
-            if _fingerprint(old_facts | {"thresholds": facts["thresholds"]}, old_tensors) != _fingerprint(
-                facts, tensors
-            ):
-                raise InputError(
-                    "claim", folder, "another claim is already there", "move it away or choose another folder"
-                )
-            write_atomically(folder / "claim.json", _text(facts), 0o600)
+        facts = self.facts()
+        if not folder.exists():
+            write_parts(folder, facts, _stored(self.tensors()))
             return
-        aside = aside_of(folder)
-        aside.mkdir(mode=0o700, parents=True)
-        try:
-            write_atomically(aside / "claim.json", _text(facts), 0o600)
-            write_atomically(aside / "secrets.safetensors", save(tensors), 0o600)
-            aside.rename(folder)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
+        old_facts, old_tensors = read_parts(folder)
+        if digest_of(old_facts, old_tensors) == self.fingerprint():
+            return
+        if digest_of(old_facts | {"thresholds": facts["thresholds"]}, old_tensors) != self.fingerprint():
+            raise InputError("claim", folder, "another claim is already there", "move it away or choose another folder")
+        write_facts(folder, facts)
 
 
-def _text(facts: Mapping[str, Any]) -> str:
-    return json.dumps(facts, indent=2) + "\n"
-
-
-def read_parts(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The parts of a stored claim, unread.
+def check_owner(owner: str) -> None:
+    """Refuses what is no name: several lines, characters that cannot be seen, too many.
 
     Raises:
-        InputError: it is not there, cannot be read, or is of another version.
+        InputError: saying so.
     """
-    try:
-        facts = json.loads((folder / "claim.json").read_text())
-        tensors = load_file(folder / "secrets.safetensors")
-    except OSError as error:
-        raise InputError("claim", folder, f"cannot be read ({error.strerror or error})", REMEDY) from error
-    except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
-        raise InputError("claim", folder, f"is damaged ({error})", REMEDY) from error
-    try:
-        if facts["schema_version"] != SCHEMA_VERSION:
-            raise InputError(
-                "claim",
-                folder,
-                f"has schema version {facts['schema_version']}, not {SCHEMA_VERSION}",
-                "read it with the version of ipr that wrote it",
-            )
-    except (KeyError, TypeError) as error:
-        raise InputError("claim", folder, f"is damaged (missing or wrong: {error})", REMEDY) from error
-    return facts, tensors
-
-
-REMEDY = "restore it from your copy; it cannot be made again from the weights"
+    if not isinstance(owner, str) or not owner.isprintable() or len(owner) > OWNER_LIMIT:
+        problem = f"is not one line of at most {OWNER_LIMIT} characters that can be seen"
+        raise InputError("owner", ascii(owner)[:OWNER_LIMIT], problem, "give a name")
 
 
 def _stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _fingerprint(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()

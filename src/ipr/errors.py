@@ -20,4 +20,5 @@ class InputError(ValueError):
         super().__init__(field, value, problem, remedy)
 
     def __str__(self) -> str:
-        return f"{self.field}={self.value}: {self.problem}; {self.remedy}".replace("\n", " ")
+        text = f"{self.field}={self.value}: {self.problem}; {self.remedy}"
+        return "".join(c if c.isprintable() else " " for c in text)  # a hostile file's names must not steer a terminal

@@ -58,6 +58,16 @@ def draw_signature(capacities: Mapping[str, int], text: str | None, generator: G
     return dict(zip(capacities, bits.split(list(capacities.values())), strict=True))
 
 
+def check_text_bytes(text_bytes: int, bits: int) -> None:
+    """Refuses a claim of text that is longer than the bits that hold it.
+
+    Raises:
+        InputError: saying so.
+    """
+    if type(text_bytes) is not int or not 0 <= 8 * text_bytes <= bits:
+        raise InputError("claim", "text_bytes", f"is no length of text in {bits} bits", "restore the claim")
+
+
 def sign_loss(gamma: Tensor, bits: Tensor, gamma_0: float = 0.1) -> Tensor:
     """Eq. 6 (Algorithm 4): sum over channels of max(gamma_0 - gamma_i * b_i, 0).
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from ipr.cli import main
@@ -73,3 +74,31 @@ def store(made_store, tmp_path) -> tuple[str, ...]:
     """A copy of that store in the working folder; how its study is reproduced."""
     shutil.copytree(made_store, tmp_path, dirs_exist_ok=True)
     return ("reproduce", "study=mine.yaml", *SMALL)
+
+
+@pytest.fixture(scope="session")
+def made_owner(tmp_path_factory, cache) -> Path:
+    """A V3 network of seconds whose marks are all there, and its owner's claim: `public.safetensors` and `claim`."""
+    place = tmp_path_factory.mktemp("owner")
+    asked = [a for a in TINY if not a.startswith(("dataset.limit_train", "trainer.max_epochs"))]
+    asked += ["trainer.max_epochs=6", "trigger_set.size=40", "trigger_set.per_step=4"]
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("IPR_CACHE", str(cache))
+        patch.setattr("sys.argv", ["ipr"])
+        with pytest.raises(SystemExit) as stopped:
+            main(["train", *asked, "scheme=passport_v3", "scheme.signature=hush"])
+    assert stopped.value.code == 0
+    (folder,) = place.glob("runs/train/passport_v3-*")
+    return folder
+
+
+@pytest.fixture
+def owner(made_owner, tmp_path) -> tuple[str, ...]:
+    """A copy of that run as `owned` in the working folder; how `ipr verify` is asked about it."""
+    shutil.copytree(made_owner, tmp_path / "owned")
+    return ("verify", "suspect=owned/public.safetensors", "claim=owned/claim", *JUDGED, "forged=3")
+
+
+JUDGED = ("dataset.image_size=8", "dataset.limit_test=40")

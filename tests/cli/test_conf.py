@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from ipr.cli.compose import register, shipped, sweeps, typed
+from ipr.runs.config import EndpointConfig
 from ipr.runs.request import check, without_secrets
 
 CONF = shipped("conf")
@@ -51,6 +53,11 @@ def test_every_option_composes(option):
     if group == "scale":
         assert typed(composed(option, "study=all", command="reproduce")).scale.name == option.split("=")[1]
         return
+    if group == "endpoint":  # of `ipr verify`
+        assert (
+            typed(OmegaConf.merge(EndpointConfig, OmegaConf.load(CONF / "endpoint/default.yaml"))) == EndpointConfig()
+        )
+        return
     check(typed(composed(option, command=group if group in ("attack", "exhibit") else "train")))
 
 
@@ -85,6 +92,8 @@ def test_every_field_is_named_in_a_yaml_file_or_has_a_default():
         ("attack", set()),
         ("exhibit", set()),
         ("verify", {"suspect", "claim"}),
+        ("calibrate", {"claim"}),
+        ("claim", {"claim"}),
         ("report", set()),
         ("dashboard", set()),
         ("reproduce", {"study"}),
@@ -104,6 +113,9 @@ def test_secrets_are_shown_as_such():
     shown = without_secrets(config)
     assert shown["scheme"]["signature"] == shown["passport"]["key"] == "<secret>"
     assert without_secrets(typed(composed()))["scheme"]["signature"] is None
+    assert without_secrets(typed(composed("scheme.signature=bound")))["scheme"]["signature"] == "bound"
+    text = typed(composed("scheme=uchida", "scheme.signature=bound"))  # to a watermark it is a text
+    assert without_secrets(text)["scheme"]["signature"] == "<secret>"
 
 
 def test_no_path_of_this_machine_is_in_the_configuration():

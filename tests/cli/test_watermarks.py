@@ -42,10 +42,13 @@ def test_a_watermark_is_trained_recorded_found_and_verified(scheme, ipr, tiny, r
     again = ipr("train", *tiny, f"scheme={scheme}", *extra, "passport.key=secret-of-mine")
     assert "found:" in again.out
     sized = ("dataset.image_size=8", "dataset.limit_train=96", "dataset.limit_test=40")
-    verified = ipr("verify", f"suspect={folder}/public.safetensors", f"claim={folder}/claim", *sized)
-    assert verified.code == (0 if record.verified else 1), verified.err
-    lines = verified.out.splitlines()
-    assert lines[-1] == ("verified" if record.verified else "not verified")
+    judge = ("verify", f"suspect={folder}/public.safetensors", f"claim={folder}/claim", *sized)
+    measured = ipr(*judge, "rule.commitment=reported", "rule.null=reported")
+    assert measured.code == (0 if record.verified else 1), measured.err
+    assert measured.out.splitlines()[-1] == ("verified" if record.verified else "not verified")
+    alone = ipr(*judge)  # a watermark that was forged afterwards is read as well
+    assert alone.code == 1, alone.err
+    assert alone.out.splitlines()[-1] == "not verified"
 
 
 def test_a_text_is_read_back_and_never_shown_in_the_folder(ipr, tiny, run_folder):

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ipr.claim import read_parts
+from ipr.claim_folder import read_parts
 from ipr.errors import InputError
 from ipr.files import clear_asides, write_atomically
 from ipr.runs.attack import attack

@@ -13,7 +13,9 @@ COMMANDS = {
     "attack": "attack a trained run and judge what becomes of it",
     "exhibit": "show what is inside a trained run: distributions, convergence, time",
     "reproduce": "run the paper's tables and figures, as far as they are missing, and report them",
-    "verify": "judge a claim on a suspect's weights",
+    "verify": "judge a claim on a suspect's weights, or on its answers",
+    "calibrate": "judge wrong claims and independent networks: how often a claim like this one is verified falsely",
+    "claim": "show a claim, check it, or commit to it before the weights are given away",
     "status": "what of the studies is done, running, failed or missing, and what the rest will take",
     "report": "tables and figures from the records of finished runs",
     "dashboard": "a W&B workspace that sets schemes against attacks",
@@ -70,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(2)
     with loading():
         module = import_module(f"ipr.cli.{command}")
-    if command == "reproduce":  # not one job, but many
+    if command in ("reproduce", "claim"):  # not one job, but many; not only keys and values
         module.run(rest)
     from ipr.cli.compose import run
 

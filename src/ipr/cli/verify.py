@@ -7,31 +7,21 @@ from pathlib import Path
 from rich.console import Console
 
 from ipr.cli import loading
-from ipr.runs.config import ModelConfig, VerifyConfig
+from ipr.runs.config import VerifyConfig
 
 
 def execute(config: VerifyConfig) -> int:
-    """Judges a claim on a suspect; 0 if it is verified, 1 if not."""
+    """Judges a claim on a suspect, tells it and writes it down; 0 if it is verified, 1 if not."""
     with loading():
-        from ipr.data.images import LabelledImages
-        from ipr.errors import InputError
-        from ipr.reports.terminal import verdict_table
-        from ipr.runs.build import load_suspect, open_images
-        from ipr.runs.train import judge_with_progress
-        from ipr.verification.claims import load_claim
+        from ipr.reports.terminal import decision_table, finding_table
+        from ipr.reports.verdict_page import write_verdict
+        from ipr.runs.verify import verify
 
-    claim = load_claim(Path(config.claim))
-    try:
-        model = ModelConfig(**claim.architecture["model"])
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            "claim", config.claim, f"names no known architecture ({error})", "restore the claim"
-        ) from error
-    data = open_images(config.dataset, config.paths)
-    suspect = load_suspect(model, data, Path(config.suspect))
-    images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
-    verdict = judge_with_progress(suspect, claim, images, config.forged, config.seed)
+    judgement = verify(config)
+    folder = write_verdict(judgement, Path(config.out) if config.out else None, Path(config.paths.runs))
     console = Console()
-    console.print(verdict_table(verdict))
-    console.print("verified" if verdict.verified else "not verified")
-    return 0 if verdict.verified else 1
+    console.print(finding_table(judgement))
+    console.print(decision_table(judgement.decision))
+    console.print(f"written: {folder}", highlight=False, soft_wrap=True)
+    console.print("verified" if judgement.decision.verified else "not verified")
+    return 0 if judgement.decision.verified else 1

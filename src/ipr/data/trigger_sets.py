@@ -21,6 +21,20 @@ class TriggerSet:
     labels: Tensor
 
 
+def check_trigger_set(pixels: Tensor, labels: Tensor) -> None:
+    """Refuses what are not images with a label each: uint8 (N, H, W, channels) and int64 (N,), N above 0.
+
+    Raises:
+        InputError: saying what is wrong.
+    """
+    if labels.dim() != 1 or pixels.dim() != 4 or labels.numel() != pixels.shape[0]:
+        raise InputError("claim", "key images", "are not one label for each image", "restore the claim")
+    if pixels.dtype != torch.uint8 or labels.dtype != torch.int64 or not pixels.numel():
+        raise InputError("claim", "key images", "are not bytes with whole numbers as labels", "restore the claim")
+    if bool((labels < 0).any()):
+        raise InputError("claim", "key images", "have labels below 0", "restore the claim")
+
+
 def abstract_trigger_set(
     size: int, image_size: int, channels: int, num_classes: int, generator: Generator
 ) -> TriggerSet:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from ipr.claim import Claim, Thresholds
+from ipr.data.trigger_sets import check_trigger_set
 from ipr.errors import InputError
+from ipr.passport.bound import bound_signature, nonce_of
 from ipr.passport.layer import Affine, patch_mean, scale_and_shift
 from ipr.passport.surgery import Passport
-from ipr.signature import Signature
+from ipr.signature import Signature, check_text_bytes
 
 
 @dataclass(frozen=True)
 class PassportClaim(Claim):
-    """Passport, signature and trigger set; thresholds and architecture as in every `Claim`.
+    """Passport, signature and trigger set; owner, thresholds and architecture as in every `Claim`.
 
     Attributes:
         passport: layer -> P_gamma and P_beta, (2, C_in, H, W), float; empty where `scales` are brought instead.
@@ -28,6 +30,8 @@ class PassportClaim(Claim):
         trigger_labels: their labels, (N,), int64.
         scales: layer -> scale and shift, (2, C): what a forger brings who has no passport (fake2, flipped signs). An
             owner never needs them, so a judge may ask for the passport; here they are judged all the same.
+        binding: the nonce, as 64 hexadecimal digits, from which with passport and owner the signature follows
+            (`bound_signature`); None for a signature of the owner's choice.
     """
 
     kind = "passport"
@@ -38,8 +42,10 @@ class PassportClaim(Claim):
     trigger_pixels: Tensor | None = None
     trigger_labels: Tensor | None = None
     scales: Mapping[str, Tensor] = field(default_factory=dict)
+    binding: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.passport and self.scales:
             raise InputError("claim", sorted(self.scales), "brings a passport and scales", "bring one of them")
         if self.layers != list(self.signature):
@@ -54,6 +60,36 @@ class PassportClaim(Claim):
                 raise InputError(
                     "claim", f"signature of {name}", "is not a row of -1 and +1 in int8", "restore the claim"
                 )
+        for name, given in (self.passport or self.scales).items():
+            fits = given.dim() == 4 if self.passport else given.dim() == 2
+            if not fits or given.shape[0] != 2 or not given.is_floating_point():
+                shape = f"{tuple(given.shape)} in {given.dtype}"
+                raise InputError("claim", f"{name}: {shape}", "is no passport and no pair of scales", "restore it")
+        check_text_bytes(self.text_bytes, sum(bits.numel() for bits in self.signature.values()))
+        if (self.trigger_pixels is None) != (self.trigger_labels is None):
+            raise InputError("claim", "trigger set", "has images or labels, not both", "restore the claim")
+        if self.trigger_pixels is not None and self.trigger_labels is not None:
+            check_trigger_set(self.trigger_pixels, self.trigger_labels)
+        if self.binding is not None:
+            self._check_binding(nonce_of(self.binding))
+
+    def _check_binding(self, nonce: bytes) -> None:
+        if not self.passport:
+            raise InputError("claim", "binding", "binds a signature to no passport", "bring the passport")
+        capacities = {name: bits.numel() for name, bits in self.signature.items()}
+        derived = bound_signature(self.passport, capacities, self.owner, nonce)
+        if any(not torch.equal(derived[name], bits.cpu()) for name, bits in self.signature.items()):
+            problem = "the signature does not follow from passport, owner and nonce"
+            raise InputError("claim", "binding", problem, "restore the claim; such a signature cannot be chosen")
+
+    @property
+    def bound(self) -> bool:
+        """Whether the signature follows from passport, owner and nonce; checked when the claim was made."""
+        return self.binding is not None
+
+    def forged(self, **changes: Any) -> Self:
+        """Another party's claim: the same but for its secrets (`changes`), the owner's name and the binding."""
+        return replace(self, owner="", binding=None, **changes)
 
     @property
     def layers(self) -> list[str]:
@@ -86,7 +122,7 @@ class PassportClaim(Claim):
 
     def specifics(self) -> dict[str, Any]:
         """See `Claim.specifics`."""
-        return {"layers": self.layers, "text_bytes": self.text_bytes}
+        return {"layers": self.layers, "text_bytes": self.text_bytes, "binding": self.binding}
 
     @classmethod
     def from_parts(cls, facts: Mapping[str, Any], tensors: Mapping[str, Tensor], thresholds: Thresholds) -> Self:
@@ -97,7 +133,9 @@ class PassportClaim(Claim):
             scales={name: tensors[f"scales/{name}"] for name in facts["layers"]} if scaled else {},
             signature={name: tensors[f"signature/{name}"] for name in facts["layers"]},
             thresholds=thresholds,
-            text_bytes=int(facts["text_bytes"]),
+            text_bytes=facts["text_bytes"],
+            binding=facts["binding"],
+            owner=facts["owner"],
             trigger_pixels=tensors.get("trigger_set/pixels"),
             trigger_labels=tensors.get("trigger_set/labels"),
             architecture=dict(facts["architecture"]),

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from ipr.reports.formats import is_numeric, verdict
@@ -29,14 +29,12 @@ def page_html(title: str, sections: Sequence[Section]) -> str:
         title: of the page.
         sections: in the order in which they appear.
     """
-    # not PackageLoader, which looks for the package's folder itself and fails in a zip
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     named = with_unique_names(sections)
-    return environment.from_string(_asset("page.html.jinja")).render(
+    return template("page.html.jinja").render(
         title=title,
         sections=named,
-        style=Markup(_asset("page.css")),  # noqa: S704 our own file
-        script=Markup(_asset("page.js")),  # noqa: S704 our own file
+        style=Markup(asset("page.css")),  # noqa: S704 our own file
+        script=Markup(asset("page.js")),  # noqa: S704 our own file
         summary=_in_words(named),
         states=STATES,
         icons=VERDICTS,
@@ -53,7 +51,15 @@ def page_html(title: str, sections: Sequence[Section]) -> str:
     )
 
 
-def _asset(name: str) -> str:
+def template(name: str) -> Template:
+    """One of our own templates; it escapes every text and refuses names that nobody gave it."""
+    # not PackageLoader, which looks for the package's folder itself and fails in a zip
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(asset(name))
+
+
+def asset(name: str) -> str:
+    """The text of one of our own files in `assets/`."""
     return (resources.files("ipr.reports") / "assets" / name).read_text(encoding="utf-8")
 
 

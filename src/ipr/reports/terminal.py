@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
+from ipr.claim import Claim
+from ipr.passport.claim import PassportClaim
 from ipr.runs.attack import AttackRow
 from ipr.runs.record import Record
+from ipr.verification.decision import Decision
+from ipr.verification.judgement import Judgement
 from ipr.verification.verdict import Verdict
 
 
@@ -20,7 +26,9 @@ def run_table(record: Record, verdict: Verdict | None) -> Table:
     """A run's outcome: from its verdict where there is one just made, else from its record."""
     title = f"{record.scheme}, {record.model} ({record.norm}, width {record.width:g}), {record.dataset}"
     if verdict is not None:
-        return verdict_table(verdict, title)
+        table = verdict_table(verdict, title)
+        table.add_row("ownership", "verified" if verdict.verified else "not verified")
+        return table
     table = _table(title)
     if record.scheme == "baseline":
         table.add_row("accuracy", percent(record.accuracy_without))
@@ -63,8 +71,56 @@ def verdict_table(verdict: Verdict, title: str = "verdict") -> Table:
         table.add_row("text read back", ascii(reading.text)[1:-1])
     _evidence(table, reading.p_value_log10, reading.correlation)
     _triggers(table, verdict.trigger_accuracy, verdict.trigger_accuracy_passport)
-    table.add_row("ownership", "verified" if verdict.verified else "not verified")
     return table
+
+
+def finding_table(judgement: Judgement) -> Table:
+    """What was measured in a suspect's weights, or in its answers."""
+    if judgement.verdict is not None:
+        return verdict_table(judgement.verdict)
+    table, found = _table("verdict"), judgement.evidence.trigger_set
+    assert found is not None
+    if judgement.accuracy is not None:
+        table.add_row("accuracy", percent(judgement.accuracy))
+    table.add_row("trigger set", f"{sum(found.agreeing.values())} of {sum(found.total.values())} images")
+    _evidence(table, found.p_value_log10, None)
+    table.add_row("images asked", str(judgement.suspect.queries))
+    return table
+
+
+def decision_table(decision: Decision) -> Table:
+    """The conditions of a decision, a row each."""
+    table = Table(title="conditions", title_justify="left")
+    for name in ("condition", "", "holds", "what is compared"):
+        table.add_column(name, overflow="fold")
+    for one in decision.conditions:
+        holds = {True: "yes", False: "no", None: "not measured"}[one.holds]
+        status = f" ({one.value})" if isinstance(one.value, str) else ""
+        table.add_row(one.name, "required" if one.required else "reported", holds, one.says + status)
+    return table
+
+
+def claim_table(claim: Claim) -> Table:
+    """What of a claim may be shown: no bit, no text, no pixel of it. Its names may be a stranger's, so no markup."""
+    table = _table("claim")
+    rows = {"kind": claim.kind, "owner": claim.owner or "-", "architecture": _architecture(claim.architecture)}
+    for name, tensor in claim.tensors().items():
+        rows[name] = f"{' x '.join(map(str, tensor.shape))} {str(tensor.dtype).removeprefix('torch.')}"
+    if isinstance(claim, PassportClaim):
+        rows["signature"] = "bound to passport and owner" if claim.bound else "of the owner's choice"
+    limits = claim.thresholds
+    rows["target accuracy"] = percent(limits.target_accuracy)
+    rows["fidelity within"] = percent(limits.fidelity)
+    rows["chance of a guess, at most"] = f"{limits.p_value:.3g}"
+    for name, value in rows.items():
+        table.add_row(Text(name), Text(value))
+    return table
+
+
+def _architecture(architecture: Mapping[str, Any]) -> str:
+    flat = {**architecture.get("model", {}), **{n: v for n, v in architecture.items() if n != "model"}}
+    shown = [f"{name}={value}" for name, value in flat.items() if isinstance(value, str | int | float)]
+    return " ".join(text for text in shown if text.isprintable()) or "-"
 
 
 def attack_table(rows: Sequence[AttackRow]) -> Table:

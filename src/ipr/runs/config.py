@@ -12,6 +12,9 @@ MISSING: Any = "???"  # OmegaConf's mark for a value that a configuration must g
 
 SECRETS = (("scheme", "signature"), ("passport", "key"))
 
+BOUND = "bound"
+"""The signature of a passport scheme that is not a text: it asks for the bits that passport and owner hash to."""
+
 
 @dataclass
 class ModelConfig:
@@ -38,7 +41,7 @@ class PassportSchemeConfig(SchemeConfig):
     """Fields of every passport scheme."""
 
     layers: list[str] = MISSING  # convolutions to protect, or modules that hold them
-    signature: str | None = None  # text to write, SECRET; null for random bits
+    signature: str | None = None  # text to write, SECRET; null for random bits; bound (docs/claims.md)
     sign_loss_weight: float = 0.1
     gamma_0: float = 0.1
     gamma_regulariser: float = 1e-5
@@ -224,20 +227,89 @@ class TrainConfig:
     logger: LoggerConfig = MISSING
     paths: PathsConfig = MISSING
     verification: VerificationConfig = field(default_factory=VerificationConfig)
+    owner: str = ""  # the name that the claim bears; not secret
     seed: int = 0
     tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class EndpointConfig:
+    """How a suspect that only answers over the network is asked (docs/blackbox.md)."""
+
+    batch_size: int = 32  # images of one request
+    timeout_seconds: float = 30.0  # for the connection, and for the whole of each answer
+    retries: int = 4  # after a failed connection, silence, or an answer that says "later"
+    rate: float | None = None  # requests a second; null for as fast as it answers
+    budget: int | None = None  # images that may be sent in all; null for no limit
+    input: str | None = None  # the model's input, where it has several or does not say
+    output: str | None = None  # the model's output, where it has several
+    test_images: int | None = 200  # ordinary test images sent among the trigger images; null for all, 0 for none
+    answers: str | None = None  # a folder that keeps the answers, so that asking goes on where it stopped
+
+
+@dataclass
+class RuleConfig:
+    """What a claim must show beyond what is measured: `auto`, `required` or `reported`."""
+
+    commitment: str = "auto"  # that it was committed to in time; auto: required unless a passport is presented
+    null: str = "auto"  # that it was calibrated; auto: required where images alone are the evidence
+    bound: str = "auto"  # that the signature is derived from the passport; auto: reported
+    networks: int = 20  # how many independent networks a calibration must have asked
+
+
+@dataclass
+class CommitmentConfig:
+    """What the judge knows of a commitment from elsewhere; all three, or it does not count."""
+
+    digest: str | None = None  # as registered, hexadecimal
+    registered: str | None = None  # YYYY-MM-DD
+    released: str | None = None  # when the network became public, YYYY-MM-DD
 
 
 @dataclass
 class VerifyConfig:
     """`ipr verify`."""
 
-    suspect: str = MISSING  # a public.safetensors
+    suspect: str = MISSING  # a weights file, or the http(s) address of a model that answers
     claim: str = MISSING  # a claim folder
     dataset: DatasetConfig = MISSING
     paths: PathsConfig = MISSING
+    rule: RuleConfig = field(default_factory=RuleConfig)
+    commitment: CommitmentConfig = field(default_factory=CommitmentConfig)
+    endpoint: EndpointConfig = MISSING
+    calibration: str | None = None  # the calibration.json of this claim
+    tried: int = 1  # how many claims, or suspects, the claimant tried, this one included
     forged: int = 50
+    out: str | None = None  # a folder for the verdict; by default one in <paths.runs>/verdicts
     seed: int = 0
+
+
+@dataclass
+class CalibrateConfig:
+    """`ipr calibrate`."""
+
+    claim: str = MISSING  # a claim folder
+    dataset: DatasetConfig = MISSING
+    optimizer: OptimizerConfig = MISSING
+    trainer: TrainerConfig = MISSING
+    logger: LoggerConfig = MISSING
+    paths: PathsConfig = MISSING
+    suspect: str | None = None  # the network that carries the mark, a weights file
+    independent: list[str] = field(default_factory=list)  # weights files of further networks that do not
+    networks: int = 20  # how many to train
+    wrong: int = 1000  # wrong claims by signature, and as many by images, at the least
+    rate: float = 0.005  # of wrong claims that may be verified, a fraction
+    out: str | None = None  # a folder; by default one in <paths.runs>/calibration
+    seed: int = 0
+
+
+@dataclass
+class ClaimConfig:
+    """`ipr claim`."""
+
+    verb: str = ""  # show | check | commit: the first word after `ipr claim`
+    claim: str = MISSING  # a claim folder
+    weights: str | None = None  # commit: the public weights; by default ../public.safetensors, beside the claim
 
 
 @dataclass

@@ -228,7 +228,7 @@ def forged_at_random(
     forgeries = []
     for _ in range(count):
         passport = with_energy(random_passport(places, source), suspect, genuine)
-        forgeries.append(claim_of_signs(replace(claim, passport=passport), suspect))
+        forgeries.append(claim_of_signs(claim.forged(passport=passport), suspect))
     return forgeries
 
 
@@ -236,4 +236,4 @@ def claim_of_signs(claim: PassportClaim, suspect: nn.Module) -> PassportClaim:
     """The same claim with the signature that its own scales spell, no text and no trigger set."""
     with torch.no_grad():
         signature = {name: detect(gamma[0]).cpu() for name, (gamma, _) in claim.affines(suspect).items()}
-    return replace(claim, signature=signature, text_bytes=0, trigger_pixels=None, trigger_labels=None)
+    return claim.forged(signature=signature, text_bytes=0, trigger_pixels=None, trigger_labels=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 from torch import Tensor, nn
 
@@ -40,9 +40,18 @@ class WatermarkClaim(Claim):
     @classmethod
     def from_parts(cls, facts: Mapping[str, Any], tensors: Mapping[str, Tensor], thresholds: Thresholds) -> Self:
         """See `Claim.from_parts`."""
-        names = [field.name for field in fields(cls) if field.name != "thresholds"]
-        parts: dict[str, Any] = {name: tensors[name] if name in tensors else facts[name] for name in names}
-        return cls(**parts, thresholds=thresholds)
+        parts: dict[str, Any] = {}
+        for name, kind in get_type_hints(cls).items():
+            if name in _own_fields(cls):
+                parts[name] = tensors[name] if kind is Tensor else facts[name]
+                if type(parts[name]) is not kind:
+                    raise TypeError(f"{name} is no {kind.__name__}")
+        shared = {"owner": facts["owner"], "architecture": dict(facts["architecture"])}
+        return cls(**parts, **shared, thresholds=thresholds)
 
     def _own(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("thresholds", "architecture")}
+        return {name: getattr(self, name) for name in _own_fields(type(self))}
+
+
+def _own_fields(kind: type[WatermarkClaim]) -> list[str]:
+    return [field.name for field in fields(kind) if field.name not in {f.name for f in fields(Claim)}]

@@ -75,6 +75,7 @@ class DeepMarksClaim(WatermarkClaim):
     bits: Tensor
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_shape("bits", self.bits, None)
         check_shape("projection", self.projection, self.bits.numel(), None)
         check_shape("basis", self.basis, self.bits.numel(), self.bits.numel())

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from ipr.claim import Reading, Thresholds, reading
 from ipr.data.images import ImageData, LabelledImages
+from ipr.data.trigger_sets import check_trigger_set
 from ipr.errors import InputError
 from ipr.models.use import classifier_of, evaluating, logits_and_features
 from ipr.randomness import generator
@@ -78,6 +79,7 @@ class DeepSignsClaim(WatermarkClaim):
     bits: Tensor
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_shape("chosen", self.chosen, None)
         check_shape("bits", self.bits, self.chosen.numel(), None)
         check_shape("projection", self.projection, self.bits.shape[1], None)
@@ -85,6 +87,7 @@ class DeepSignsClaim(WatermarkClaim):
         check_shape("pixels", self.pixels, self.labels.numel(), None, None, None)
         check_bits("bits", self.bits)
         check_finite("projection", self.projection)
+        check_trigger_set(self.pixels, self.labels)
         if missing := {*self.chosen.tolist()} - {*self.labels.tolist()}:
             raise InputError("claim", f"class {min(missing)}", "has no key image", "restore the claim")
 

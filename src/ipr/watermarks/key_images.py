@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 
 from ipr.claim import Reading, reading
 from ipr.data.images import ImageData, LabelledImages
-from ipr.data.trigger_sets import TriggerSet
+from ipr.data.trigger_sets import TriggerSet, check_trigger_set
 from ipr.errors import InputError
 from ipr.models.use import evaluating
 from ipr.randomness import generator
@@ -35,10 +35,8 @@ class KeyImageClaim(WatermarkClaim):
     choices: int
 
     def __post_init__(self) -> None:
-        if self.labels.dim() != 1 or self.pixels.dim() != 4 or self.labels.numel() != self.pixels.shape[0]:
-            raise InputError("claim", "key images", "are not one label for each image", "restore the claim")
-        if self.pixels.dtype != torch.uint8 or self.labels.dtype != torch.int64 or not self.labels.numel():
-            raise InputError("claim", "key images", "are not bytes with whole numbers as labels", "restore the claim")
+        super().__post_init__()
+        check_trigger_set(self.pixels, self.labels)
         if not isinstance(self.choices, int) or self.choices < 2:
             raise InputError("claim", f"choices={self.choices}", "is not a number from 2 on", "restore the claim")
 
@@ -71,7 +69,7 @@ class KeyImageClaim(WatermarkClaim):
     def redrawn(self, network: nn.Module, data: ImageData, seed: int) -> Self:
         """See `WatermarkClaim.redrawn`."""
         keys = self.keys(network, data, self.labels.numel(), generator(seed, "second watermark"))
-        return replace(self, pixels=keys.pixels, labels=keys.labels)
+        return replace(self, owner="", pixels=keys.pixels, labels=keys.labels)
 
     def marks(self) -> Tensor:
         """The images, each with its label at the end, (N, H W channels + 1)."""

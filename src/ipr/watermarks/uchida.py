@@ -14,7 +14,7 @@ from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.models.use import convolution_of
 from ipr.randomness import generator
-from ipr.signature import agreeing_bits, decode_text, detect, draw_signature
+from ipr.signature import agreeing_bits, check_text_bytes, decode_text, detect, draw_signature
 from ipr.watermarks.claim import WatermarkClaim
 from ipr.watermarks.projection import (
     check_bits,
@@ -57,10 +57,12 @@ class UchidaClaim(WatermarkClaim):
     text_bytes: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_shape("bits", self.bits, None)
         check_shape("projection", self.projection, self.bits.numel(), None)
         check_bits("bits", self.bits)
         check_finite("projection", self.projection)
+        check_text_bytes(self.text_bytes, self.bits.numel())
 
     @classmethod
     def drawn(

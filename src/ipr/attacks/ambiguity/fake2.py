@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -107,9 +107,8 @@ class Fake2(Attack):
             name: torch.randint(0, 2, bits.shape, generator=source) * 2 - 1
             for name, bits in victim.passport_claim.signature.items()
         }
-        forged = replace(
-            victim.passport_claim, passport={}, scales=self._search(victim, data, fit, "fake2", start, None)
-        )
+        scales = self._search(victim, data, fit, "fake2", start, None)
+        forged = victim.passport_claim.forged(passport={}, scales=scales)
         yield Attacked(victim.suspect, {"": claim_of_signs(forged, victim.suspect)})
 
     def _search(
@@ -146,5 +145,5 @@ class Fake2Signature(Fake2):
         for share in self.dissimilarity:
             bits = flipped(victim.passport_claim.signature, share, generator(seed, f"{share} of the signature"))
             scales = self._search(victim, data, fit, f"dissimilarity-{share:g}", bits, bits)
-            forged = replace(victim.passport_claim, passport={}, scales=scales, signature=bits, text_bytes=0)
+            forged = victim.passport_claim.forged(passport={}, scales=scales, signature=bits, text_bytes=0)
             yield Attacked(victim.suspect, {f"dissimilarity={share:g}": forged})

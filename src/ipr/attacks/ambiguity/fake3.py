@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -129,5 +129,5 @@ class Fake3(Attack):
                 source=generator(seed, f"first step for {share}"),
             )
             fit(f"dissimilarity-{share:g}", search, epochs=self.epochs, clip_norm=self.clip_norm)
-            forged = replace(claim, passport=search.passport(), signature=bits, text_bytes=0)
+            forged = claim.forged(passport=search.passport(), signature=bits, text_bytes=0)
             yield Attacked(victim.suspect, {f"dissimilarity={share:g}": forged})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import torch
@@ -48,6 +48,6 @@ class FlipSigns(Attack):
                     name: torch.cat([gamma * turned[name].to(gamma) if name in turned else gamma, beta])
                     for name, (gamma, beta) in genuine.items()
                 }
-                forged = replace(victim.passport_claim, passport={}, scales=scales)
+                forged = victim.passport_claim.forged(passport={}, scales=scales)
                 claims[f"rate={rate:g} layers={where}"] = claim_of_signs(forged, victim.suspect)
         yield Attacked(victim.suspect, claims)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -53,5 +53,5 @@ class PartialSignature(Attack):
             scales = {
                 name: torch.cat([gamma.abs() * bits[name].to(gamma), beta]) for name, (gamma, beta) in genuine.items()
             }
-            claims[f"wrong={wrong:g}"] = replace(victim.passport_claim, passport={}, scales=scales, signature=bits)
+            claims[f"wrong={wrong:g}"] = victim.passport_claim.forged(passport={}, scales=scales, signature=bits)
         yield Attacked(victim.suspect, claims)

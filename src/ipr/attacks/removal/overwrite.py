@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from torch import nn
@@ -69,8 +69,8 @@ class Overwrite(Attack):
             signature_loss=SignatureLoss(self.sign_loss_weight),
         )
         fit("overwrite", scheme, epochs=self.epochs, clip_norm=1.0)
-        second = replace(
-            claim, passport=passport, signature=signature, text_bytes=0, trigger_pixels=None, trigger_labels=None
+        second = claim.forged(
+            passport=passport, signature=signature, text_bytes=0, trigger_pixels=None, trigger_labels=None
         )
         suspect = strip(scheme.network, Branch.PRIVATE if v1 else Branch.PUBLIC)
         yield Attacked(suspect, {"claim=owner": claim, "claim=second": second})

@@ -1,0 +1,189 @@
+"""The folder that a claim is stored in: what may lie there, how much of it is read, and how it is written.
+
+A claim comes from somebody whom a judge has no reason to trust. Nothing in it is executed; links, devices and pipes are
+not followed; sizes are bounded before anything is read; and what is read is checked before anything is made of it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from ipr.errors import InputError
+from ipr.files import aside_of, write_atomically
+
+SCHEMA_VERSION = 3
+"""Of `claim.json`. Version 2 had neither an owner nor a binding, and is read as what it would be in version 3."""
+
+FACTS, SECRETS = "claim.json", "secrets.safetensors"
+
+FACTS_LIMIT, SECRETS_LIMIT = 2**20, 2**30
+"""Bytes of the two files at most: 1 MiB and 1 GiB."""
+
+DEPTH_LIMIT = 8
+"""Lists and mappings inside one another in a JSON file; a claim's own go to three."""
+
+TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.uint8, torch.int64)
+"""What tensors of a claim can be made of."""
+
+REMEDY = "restore it from your copy; it cannot be made again from the weights"
+
+
+def read_parts(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The parts of a stored claim: each is sound by itself, and nothing is made of them yet.
+
+    Raises:
+        InputError: it is not there, cannot be read, is damaged, too large, or of another version.
+    """
+    for place in (folder, folder / FACTS, folder / SECRETS):
+        check_place(folder, place, directory=place is folder)
+    facts = _read_facts(folder)
+    return facts, _read_secrets(folder)
+
+
+def check_place(claim: Path, place: Path, *, directory: bool) -> None:
+    """Refuses what is neither a folder nor a regular file, as is asked; looks and does not open.
+
+    Raises:
+        InputError: it is not there, or is a link, a pipe, a device, or the other of the two.
+    """
+    wanted = "folder" if directory else "regular file"
+    try:
+        mode = place.lstat().st_mode
+    except OSError as error:
+        raise InputError("claim", claim, f"cannot be read ({place.name}: {error.strerror})", REMEDY) from error
+    except ValueError as error:  # a path with a zero byte
+        raise InputError("claim", claim, f"cannot be read ({error})", "give a claim's folder") from error
+    if not (stat.S_ISDIR(mode) if directory else stat.S_ISREG(mode)):
+        kind = "a link" if stat.S_ISLNK(mode) else f"no {wanted}"
+        raise InputError("claim", claim, f"{place.name} is {kind}", f"give the claim's own {wanted}")
+
+
+def read_json(claim: Path, path: Path, limit: int) -> dict[str, Any]:
+    """A mapping from a JSON file of at most `limit` bytes, read strictly: see `strict_json`.
+
+    Raises:
+        InputError: it cannot be read or is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+        if len(content) > limit:
+            raise InputError("claim", claim, f"{path.name} is larger than {limit} bytes", REMEDY)
+        found = strict_json(content)
+    except OSError as error:
+        raise InputError("claim", claim, f"cannot be read ({path.name}: {error.strerror})", REMEDY) from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("claim", claim, f"is damaged ({path.name}: {_why(error)})", REMEDY) from error
+    if not isinstance(found, dict):
+        raise InputError("claim", claim, f"is damaged ({path.name} is no mapping)", REMEDY)
+    return found
+
+
+def strict_json(content: bytes) -> Any:
+    """What a JSON text says, where it says it plainly.
+
+    Raises:
+        ValueError: it is no JSON in UTF-8, says a key twice, holds a number that is not finite or a character that
+            cannot be written, or is nested deeper than `DEPTH_LIMIT`.
+        RecursionError: it is nested far too deep.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("a key is given twice")
+        return found
+
+    def finite(text: str) -> float:
+        if not math.isfinite(number := float(text)):
+            raise ValueError("a number is not finite")
+        return number
+
+    def never(text: str) -> NoReturn:
+        raise ValueError("a number is not finite")
+
+    found = json.loads(content.decode(), object_pairs_hook=once, parse_float=finite, parse_constant=never)
+    json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair has no UTF-8
+    if _depth(found) > DEPTH_LIMIT:
+        raise ValueError("it is nested too deep")
+    return found
+
+
+def _depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(_depth, inner), default=0)
+
+
+def _why(error: Exception) -> str:
+    return "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    facts = read_json(folder, folder / FACTS, FACTS_LIMIT)
+    version = facts.get("schema_version")
+    if type(version) is not int:
+        raise InputError("claim", folder, f"is damaged ({FACTS} has no schema version)", REMEDY)
+    if version == 2:
+        new = {"owner": ""} | ({"binding": None} if facts.get("kind") == "passport" else {})
+        return new | facts | {"schema_version": SCHEMA_VERSION}
+    if version != SCHEMA_VERSION:
+        remedy = "read it with the version of ipr that wrote it"
+        raise InputError("claim", folder, f"has schema version {version}, not {SCHEMA_VERSION}", remedy)
+    return facts
+
+
+def _read_secrets(folder: Path) -> dict[str, Tensor]:
+    path = folder / SECRETS
+    if (size := path.stat().st_size) > SECRETS_LIMIT:
+        raise InputError("claim", folder, f"{SECRETS} has {size} bytes, more than {SECRETS_LIMIT}", REMEDY)
+    try:
+        tensors = load_file(path)
+    except OSError as error:
+        raise InputError("claim", folder, f"cannot be read ({SECRETS}: {error.strerror or error})", REMEDY) from error
+    except (SafetensorError, KeyError, ValueError, RuntimeError, OverflowError) as error:  # all that a header can break
+        raise InputError("claim", folder, f"is damaged ({SECRETS}: {error})", REMEDY) from error
+    for name, tensor in tensors.items():
+        if problem := _problem(tensor):
+            raise InputError("claim", folder, f"is damaged ({SECRETS}: {name!a} {problem})", REMEDY)
+    return tensors
+
+
+def _problem(tensor: Tensor) -> str | None:
+    if tensor.dtype not in TYPES:
+        return f"is made of {tensor.dtype}"
+    if not tensor.numel():
+        return "is empty"
+    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        return "holds numbers that are not finite"
+    return None
+
+
+def write_parts(folder: Path, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Writes a new claim aside and renames it into place, readable by its owner alone."""
+    aside = aside_of(folder)
+    aside.mkdir(mode=0o700, parents=True)
+    try:
+        write_facts(aside, facts)
+        write_atomically(aside / SECRETS, save(dict(tensors)), 0o600)
+        aside.rename(folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Writes `claim.json` alone."""
+    write_atomically(folder / FACTS, json.dumps(facts, indent=2) + "\n", 0o600)

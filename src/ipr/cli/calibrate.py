@@ -1,0 +1,25 @@
+"""`ipr calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markdown import Markdown
+
+from ipr.cli import loading
+from ipr.runs.config import CalibrateConfig
+
+
+def execute(config: CalibrateConfig) -> int:
+    """Calibrates a claim, tells it and writes it down."""
+    with loading():
+        from ipr.reports.calibration import calibration_markdown, write_calibration
+        from ipr.runs.calibrate import calibrate
+
+    calibration = calibrate(config)
+    path = write_calibration(calibration, Path(config.out) if config.out else None, Path(config.paths.runs))
+    table, console = calibration_markdown(calibration), Console()
+    console.print(Markdown(table) if console.is_terminal else table, soft_wrap=True, highlight=False)
+    console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,69 @@
+"""A calibration as Markdown: wrong claims by kind, and what follows for the threshold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ipr.files import write_atomically
+from ipr.reports.documents import content_name, keep, stable, versions
+from ipr.reports.terminal import percent, power_of_ten
+from ipr.verification.calibration import Calibration, FalseClaimRate
+from ipr.verification.calibration_file import calibration_facts
+
+HEADER = ("wrong claim", "suspect", "judged", "verified", "keep fidelity", "best accuracy", "smallest p", "most read")
+
+
+def calibration_markdown(calibration: Calibration) -> str:
+    """A table of wrong claims, the independent networks' answers, and a line for each sort of evidence."""
+    lines = [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
+    for one in calibration.wrong:
+        lines.append(
+            f"| {one.kind} | {one.suspects} | {one.judged} | {one.verified} | {one.faithful} | "
+            f"{percent(one.best_accuracy)} | {power_of_ten(one.smallest_p_log10)} | "
+            f"{one.most_agreeing} of {one.total} |"
+        )
+    lines.append("")
+    if (null := calibration.null) is not None:
+        lines.append(
+            f"- {len(null.agreeing)} independent networks give {min(null.agreeing)} to {max(null.agreeing)} of the "
+            f"{null.total} trigger images their label, a guess {null.total / null.choices:.0f}; with 99 % none of them "
+            f"gives more than {percent(null.rate)}."
+        )
+    lines += [_rate(rate) for rate in calibration.rates]
+    return "\n".join(lines)
+
+
+def _rate(rate: FalseClaimRate) -> str:
+    text = (
+        f"- By {rate.evidence}: {rate.verified} of {rate.judged} wrong claims verified; with 95 % the rate is at least "
+        f"{percent(rate.lower)}, and with 95 % at most {percent(rate.upper)}. "
+    )
+    if rate.threshold_log10 is None:
+        return f"{text}To show a rate below {percent(rate.asked)} takes at least {rate.needed} wrong claims."
+    if rate.threshold_log10 == 0:
+        return f"{text}It is below {percent(rate.asked)} at every threshold of the p-value."
+    return f"{text}It is below {percent(rate.asked)} at a threshold below {power_of_ten(rate.threshold_log10)}."
+
+
+def write_calibration(calibration: Calibration, out: Path | None, runs: Path) -> Path:
+    """Writes `calibration.json`, and its table as `calibration.md`.
+
+    Args:
+        calibration: what to tell.
+        out: the folder; None for one below `runs` that is named by claim and content.
+        runs: the folder of runs.
+
+    Returns:
+        The JSON file.
+
+    Raises:
+        InputError: another calibration is there, or the folder cannot be written.
+    """
+    facts = stable({**calibration_facts(calibration), "versions": versions()})
+    if out is None:
+        name = f"{calibration.claim_kind}-{calibration.claim[:12]}-{content_name(facts)}"
+        out = runs / "calibration" / name
+    path = out / "calibration.json"
+    keep(path, facts)
+    write_atomically(path.with_suffix(".md"), calibration_markdown(calibration) + "\n")
+    return path

@@ -1,0 +1,126 @@
+"""A judgement as plain JSON values: `verdict.json`. No secret is in it: neither text, bits, scales nor pixels.
+
+`assets/verdict.schema.json` is its schema; docs/verdicts.md explains every field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ipr.claim import Claim
+from ipr.passport.claim import PassportClaim
+from ipr.verification.calibration import Calibration
+from ipr.verification.decision import choices_of, corrected_log10, log10
+from ipr.verification.judgement import CommitmentFacts, Judgement
+
+SCHEMA_VERSION = 1
+
+
+def verdict_facts(judgement: Judgement) -> dict[str, Any]:
+    """Everything but the date and the versions of the software."""
+    fidelity = judgement.evidence.fidelity
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "decision": "verified" if judgement.decision.verified else "not verified",
+        "conditions": [asdict(condition) for condition in judgement.decision.conditions],
+        "suspect": asdict(judgement.suspect),
+        "claim": _claim(judgement.claim),
+        "commitment": _commitment(judgement.commitment),
+        "data": asdict(judgement.data),
+        "accuracy": judgement.accuracy,
+        "fidelity": None if fidelity is None else {**asdict(fidelity), "holds": fidelity.holds},
+        "forged": _forged(judgement),
+        "signature": _signature(judgement),
+        "trigger_set": _trigger_set(judgement),
+        "calibration": _calibration(judgement.calibration),
+        "rule": asdict(judgement.rule),
+        "tried": judgement.tried,
+        "seed": judgement.seed,
+    }
+
+
+def _claim(claim: Claim) -> dict[str, Any]:
+    return {
+        "kind": claim.kind,
+        "owner": claim.owner,
+        "fingerprint": claim.fingerprint(),
+        "layers": claim.layers if isinstance(claim, PassportClaim) else [],
+        "bound": claim.bound if isinstance(claim, PassportClaim) else None,
+    }
+
+
+def _commitment(commitment: CommitmentFacts) -> dict[str, Any]:
+    known = commitment.registration
+    return {
+        "status": commitment.status,
+        "digest": commitment.digest,
+        "same_weights": commitment.same_weights,
+        "registered_digest": known.digest,
+        "registered": None if known.registered is None else known.registered.isoformat(),
+        "released": None if known.released is None else known.released.isoformat(),
+    }
+
+
+def _forged(judgement: Judgement) -> dict[str, Any] | None:
+    verdict = judgement.verdict
+    if verdict is None or not verdict.accuracy_forged:
+        return None
+    forged = verdict.accuracy_forged
+    return {"count": len(forged), "passing": verdict.forged_passing, "mean": verdict.forged_mean, "best": max(forged)}
+
+
+def _signature(judgement: Judgement) -> dict[str, Any] | None:
+    found = judgement.evidence.signature
+    if found is None:
+        return None
+    alignments = judgement.suspect.alignments
+    return {
+        "layers": [
+            {"name": name, "agreeing": agreeing, "total": found.total[name]}
+            for name, agreeing in found.agreeing.items()
+        ],
+        "agreeing": sum(found.agreeing.values()),
+        "total": sum(found.total.values()),
+        "correlation": found.correlation,
+        "p_value_log10": found.p_value_log10,
+        "tried": judgement.tried,
+        "alignments": alignments,
+        "corrected_p_value_log10": corrected_log10(found.p_value_log10, judgement.tried * alignments),
+        "threshold_log10": log10(judgement.claim.thresholds.p_value),
+    }
+
+
+def _trigger_set(judgement: Judgement) -> dict[str, Any] | None:
+    found, verdict = judgement.evidence.trigger_set, judgement.verdict
+    if found is None:
+        return None
+    agreeing, total = sum(found.agreeing.values()), sum(found.total.values())
+    null = judgement.calibration.null if judgement.calibration is not None else None
+    p_values = [found.p_value_log10] + ([null.p_value_log10(agreeing, total)] if null is not None else [])
+    return {
+        "agreeing": agreeing,
+        "total": total,
+        "accuracy": agreeing / total,
+        "accuracy_with_passport": None if verdict is None else verdict.trigger_accuracy_passport,
+        "choices": choices_of(judgement.claim),
+        "p_guess_log10": found.p_value_log10,
+        "null": None
+        if null is None
+        else {
+            "networks": len(null.agreeing),
+            "most_agreeing": max(null.agreeing),
+            "rate": null.rate,
+            "p_value_log10": null.p_value_log10(agreeing, total),
+            "rank_p_value": null.rank_p_value(agreeing, total),
+        },
+        "tried": judgement.tried,
+        "corrected_p_value_log10": corrected_log10(max(p_values), judgement.tried),
+        "threshold_log10": log10(judgement.claim.thresholds.p_value),
+    }
+
+
+def _calibration(calibration: Calibration | None) -> dict[str, Any] | None:
+    if calibration is None:
+        return None
+    return {"networks": len(calibration.networks), "rates": [asdict(rate) for rate in calibration.rates]}

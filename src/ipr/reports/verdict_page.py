@@ -1,0 +1,67 @@
+"""`verdict.json` as one HTML page that needs no other file and no network, and can be printed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from ipr.files import write_atomically
+from ipr.reports.documents import content_name, keep, stable, versions
+from ipr.reports.page import asset, template
+from ipr.reports.terminal import percent, power_of_ten
+from ipr.reports.verdict import verdict_facts
+from ipr.verification.judgement import Judgement
+
+
+def verdict_html(facts: Mapping[str, Any]) -> str:
+    """The page: the decision first, then its conditions, the numbers, the hashes, and how to judge again.
+
+    Args:
+        facts: what `verdict.json` holds. Every text is escaped.
+    """
+    return template("verdict.html.jinja").render(
+        facts=facts,
+        style=Markup(asset("verdict.css")),  # noqa: S704 our own file
+        conditions=[
+            {**one, "value": _shown(one["name"], one["value"]), "threshold": _shown(one["name"], one["threshold"])}
+            for one in facts["conditions"]
+        ],
+        holds={True: "yes", False: "no", None: "not measured"},
+        percent=percent,
+        power_of_ten=lambda log10: "0" if log10 is None else power_of_ten(log10),
+    )
+
+
+def _shown(name: str, value: float | str | None) -> str:
+    """A condition's value: a probability by its logarithm, another number as a percentage."""
+    if value is None or isinstance(value, str):
+        return value or "-"
+    return power_of_ten(value) if name in ("signature", "trigger set") else percent(value)
+
+
+def write_verdict(judgement: Judgement, out: Path | None, runs: Path) -> Path:
+    """Writes `verdict.json` and a page of it; what is there already, and the same, is left as it is.
+
+    Args:
+        judgement: what to tell.
+        out: the folder; None for one below `runs` that is named by suspect, claim and content.
+        runs: the folder of runs.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: another verdict is there, or the folder cannot be written.
+    """
+    facts = stable({**verdict_facts(judgement), "versions": versions()})
+    if out is None:
+        suspect = judgement.suspect
+        who = suspect.sha256 or hashlib.sha256((suspect.url or "").encode()).hexdigest()
+        out = runs / "verdicts" / f"{who[:12]}-{judgement.claim.fingerprint()[:12]}-{content_name(facts)}"
+    dated = keep(out / "verdict.json", facts)
+    write_atomically(out / "verdict.html", verdict_html(dated))
+    return out

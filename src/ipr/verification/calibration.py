@@ -1,0 +1,137 @@
+"""What a judge learns about a claim from wrong claims and from networks that never saw its secrets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ipr.verification.binomial import lower_limit, reached, upper_limit
+from ipr.verification.null import EmpiricalNull
+
+RISK = 0.05
+"""The chance with which each limit of a false-claim rate is missed."""
+
+
+@dataclass(frozen=True)
+class WrongClaims:
+    """Wrong claims of one kind to one sort of suspect, counted.
+
+    Attributes:
+        evidence: `signature` or `images`: by what they would be verified.
+        kind: see `wrong_claims.py`.
+        suspects: `marked` for the network that carries the genuine mark, `independent` for those that do not.
+        judged: how many.
+        verified: how many of them pass fidelity and the claim's p-value.
+        faithful: how many of them keep fidelity.
+        smallest_p_log10: log10 of the smallest p-value of any of them.
+        best_accuracy: the best accuracy with any of them presented, a fraction.
+        most_agreeing: most bits, or trigger images, that any of them reads.
+        total: of so many.
+    """
+
+    evidence: str
+    kind: str
+    suspects: str
+    judged: int
+    verified: int
+    faithful: int
+    smallest_p_log10: float
+    best_accuracy: float
+    most_agreeing: int
+    total: int
+
+
+@dataclass(frozen=True)
+class FalseClaimRate:
+    """The share of wrong claims that are verified, and the threshold that keeps it below a rate.
+
+    Attributes:
+        evidence: `signature` or `images`.
+        judged: how many wrong claims.
+        verified: how many of them were verified at the claim's own threshold.
+        lower, upper: one-sided 95 % limits of the share (Clopper-Pearson).
+        asked: the rate that is asked for.
+        needed: how many wrong claims it takes to show that rate, none of them verified.
+        threshold_log10: with a p-value threshold below 10 to this the upper limit is below the asked rate; 0 where any
+            threshold does; None where there are too few wrong claims.
+    """
+
+    evidence: str
+    judged: int
+    verified: int
+    lower: float
+    upper: float
+    asked: float
+    needed: int
+    threshold_log10: float | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the rate is shown to be below the asked one at the claim's own threshold."""
+        return self.upper < self.asked
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What `ipr calibrate` found. It holds counts, no secret.
+
+    Attributes:
+        claim: the claim's fingerprint.
+        claim_kind: see `Claim.kind`.
+        data: the data set's name.
+        data_fingerprint: see `ImageData`.
+        networks: digests of the independent networks' weights, hexadecimal.
+        null: how they answer the claim's trigger images; None where it has none.
+        wrong: wrong claims by kind and sort of suspect.
+        rates: by sort of evidence.
+        seed: what the wrong claims, and the networks' seeds, were derived from.
+    """
+
+    claim: str
+    claim_kind: str
+    data: str
+    data_fingerprint: str
+    networks: Sequence[str]
+    null: EmpiricalNull | None
+    wrong: Sequence[WrongClaims]
+    rates: Sequence[FalseClaimRate]
+    seed: int
+
+    def rate_of(self, evidence: str) -> FalseClaimRate | None:
+        """The false-claim rate by one sort of evidence; None where none was measured."""
+        return next((rate for rate in self.rates if rate.evidence == evidence), None)
+
+
+def false_claim_rate(
+    evidence: str, judged: int, faithful_p_log10: Sequence[float], threshold_log10: float, asked: float
+) -> FalseClaimRate:
+    """The rate of wrong claims that are verified, and the threshold at which it is below the asked one.
+
+    Args:
+        evidence: see `FalseClaimRate`.
+        judged: how many wrong claims there were, at least 1.
+        faithful_p_log10: log10 of the p-values of those of them that keep fidelity.
+        threshold_log10: of the claim's own threshold.
+        asked: the rate, above 0 and below 1.
+    """
+    verified = sum(reached(p, threshold_log10) for p in faithful_p_log10)
+    allowed = -1  # how many may be verified
+    while allowed < judged and upper_limit(allowed + 1, judged, RISK) < asked:
+        allowed += 1
+    smallest = sorted(faithful_p_log10)
+    return FalseClaimRate(
+        evidence=evidence,
+        judged=judged,
+        verified=verified,
+        lower=lower_limit(verified, judged, RISK),
+        upper=upper_limit(verified, judged, RISK),
+        asked=asked,
+        needed=claims_needed(asked),
+        threshold_log10=None if allowed < 0 else 0.0 if allowed >= len(smallest) else smallest[allowed],
+    )
+
+
+def claims_needed(asked: float) -> int:
+    """The fewest wrong claims that show a rate below the asked one, none of them verified: 1 - RISK^(1/n) < asked."""
+    return math.floor(math.log(RISK) / math.log1p(-asked)) + 1

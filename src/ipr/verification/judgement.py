@@ -1,0 +1,93 @@
+"""Everything that a verdict tells: who was judged, on what, what was found, and what was decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ipr.claim import Claim
+from ipr.verification.calibration import Calibration
+from ipr.verification.decision import Decision, Evidence, Rule
+from ipr.verification.registration import Registration
+from ipr.verification.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class SuspectFacts:
+    """Which suspect was judged.
+
+    Attributes:
+        kind: `white box` (its weights) or `black box` (its answers).
+        format: of the weights file; None for a black box.
+        sha256: of the weights file's bytes, hexadecimal.
+        weights_digest: over the weights themselves, whatever file they came in, hexadecimal.
+        alignments: how many ways of matching its layers were tried.
+        url: the address that was asked, without credentials; None for weights.
+        queries: images that were asked; None for weights.
+    """
+
+    kind: str
+    format: str | None = None
+    sha256: str | None = None
+    weights_digest: str | None = None
+    alignments: int = 1
+    url: str | None = None
+    queries: int | None = None
+
+
+@dataclass(frozen=True)
+class CommitmentFacts:
+    """What became of the commitment.
+
+    Attributes:
+        status: see `registration.py`.
+        digest: of the one in the claim's folder; None where there is none.
+        same_weights: whether the suspect has the very weights that were committed to; None where this cannot be told.
+        registration: what the judge knows from elsewhere.
+    """
+
+    status: str
+    digest: str | None
+    same_weights: bool | None
+    registration: Registration
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The images: the data set's name, its fingerprint, and how many test images were judged on."""
+
+    name: str
+    fingerprint: str
+    images: int
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One claim to one suspect, judged and decided.
+
+    Attributes:
+        suspect: who was judged.
+        claim: the claim; secret.
+        commitment: what became of its commitment.
+        data: the images.
+        verdict: what was measured in weights; None for a black box.
+        accuracy: of the suspect as it is; None where a black box was shown no labelled images.
+        evidence: what decides.
+        decision: the conditions.
+        calibration: of the claim; None where there is none.
+        rule: what was required.
+        tried: see `decide`.
+        seed: drew the forged passports, or the order of the images sent.
+    """
+
+    suspect: SuspectFacts
+    claim: Claim
+    commitment: CommitmentFacts
+    data: DataFacts
+    verdict: Verdict | None
+    accuracy: float | None
+    evidence: Evidence
+    decision: Decision
+    calibration: Calibration | None
+    rule: Rule
+    tried: int
+    seed: int

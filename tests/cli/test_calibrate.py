@@ -1,0 +1,135 @@
+"""`ipr calibrate`: independent networks and wrong claims, and what `ipr verify` makes of them."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from scipy import stats
+
+from ipr.claim import Thresholds
+from ipr.commitment import commit, save_commitment
+from ipr.verification.claims import load_claim
+from ipr.watermarks.trigger_set import TriggerSetClaim
+from one_line import assert_one_line
+
+FEW = (
+    "calibrate", "claim=owned/claim", "dataset.image_size=8", "dataset.limit_test=40", "optimizer.batch_size=64",
+    "trainer.max_epochs=3", "trainer.accelerator=cpu", "networks=3", "wrong=12", "rate=0.5",
+)  # fmt: skip
+
+
+def test_a_calibration_counts_and_is_used(ipr, owner):
+    outcome = ipr(*FEW, "suspect=owned/public.safetensors")
+    assert outcome.code == 0, outcome.err
+    (path,) = Path("runs/calibration").glob("passport-*/calibration.json")
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    facts = json.loads(path.read_text())
+    rows = {(row["evidence"], row["kind"], row["suspects"]): row for row in facts["wrong"]}
+    signatures = ("another_owner", "spelled", "another_signature", "another_passport")
+    assert set(rows) == {
+        *(("signature", kind, sort) for kind in signatures for sort in ("independent", "marked")),
+        *(("images", "another_trigger_set", sort) for sort in ("independent", "marked")),
+        *((evidence, "genuine", "independent") for evidence in ("signature", "images")),
+    }
+    assert all(row["verified"] == 0 for row in rows.values())
+    assert rows["signature", "spelled", "marked"]["most_agreeing"] == 224  # whatever it spells is read
+    assert rows["signature", "spelled", "marked"]["faithful"] == 0
+    same = rows["signature", "another_signature", "marked"]
+    assert same["faithful"] == same["judged"]  # the genuine passport keeps fidelity; the bits do not agree
+    assert same["most_agreeing"] < 150
+    for rate in facts["rates"]:
+        judged = sum(row["judged"] for row in rows.values() if row["evidence"] == rate["evidence"])
+        assert rate["judged"] == judged >= 12
+        assert rate["upper"] == pytest.approx(1 - 0.05 ** (1 / judged))
+    null = facts["null"]
+    assert len(null["agreeing"]) == len(facts["networks"]) == len(set(facts["networks"])) == 3
+    worst = max(null["agreeing"])
+    assert null["rate"] == pytest.approx(stats.beta.ppf(1 - 0.01 / 3, worst + 1, 40 - worst), rel=1e-9)
+    assert "hush" not in path.read_text()
+    table = path.with_name("calibration.md").read_text()
+    assert table.strip() in outcome.out
+    trained = sorted(Path("runs/train").iterdir())
+    before = {folder: (folder / "record.json").read_bytes() for folder in trained}
+    again = ipr(*FEW, "suspect=owned/public.safetensors")
+    assert f"written: {path}" in again.out  # the same networks are found, and the same comes out
+    assert {folder: (folder / "record.json").read_bytes() for folder in Path("runs/train").iterdir()} == before
+
+    assert ipr(*owner, f"calibration={path}", "rule.null=required", "rule.networks=3", "out=judged").code == 0
+    verdict = json.loads(Path("judged/verdict.json").read_text())
+    assert verdict["trigger_set"]["null"]["most_agreeing"] == worst
+    assert ipr(*owner, f"calibration={path}", "rule.null=required", "out=few").code == 1  # 20 networks are asked for
+
+    load_claim(Path("owned/claim")).forged(text_bytes=0).save(Path("other"))
+    others = [a for a in owner if not a.startswith("claim=")]
+    assert_one_line(ipr(*others, "claim=other", f"calibration={path}"), "calibration=", "another claim")
+    more = [a for a in owner if not a.startswith("dataset.limit_test")]
+    facts["data_fingerprint"] = "0"
+    Path("moved.json").write_text(json.dumps(facts))
+    assert_one_line(ipr(*more, "calibration=moved.json"), "calibration=moved.json", "other images")
+    for damage in (
+        {"null": {"agreeing": [101], "total": 100, "choices": 10}},
+        {"seed": "x"},
+        {"rates": [{}]},
+        {"schema_version": 9},
+    ):
+        Path("damaged.json").write_text(json.dumps(facts | damage))
+        assert_one_line(ipr(*owner, "calibration=damaged.json"), "calibration=damaged.json", "is damaged")
+
+
+def test_images_that_every_network_answers_so_are_not_claimed(ipr, owner, digits):
+    """A forger in time: ordinary images under the labels that networks give them anyway, committed to."""
+    pixels, labels = digits.test_pixels[40:140], digits.test_labels[40:140]
+    architecture = load_claim(Path("owned/claim")).architecture
+    forged = TriggerSetClaim(
+        pixels=pixels, labels=labels, choices=10, thresholds=Thresholds(None), architecture=architecture
+    )
+    forged.save(Path("forged"))
+    save_commitment(commit(forged, load_file("owned/public.safetensors")), Path("forged"))
+    digest = json.loads(Path("forged/commitment.json").read_text())["digest"]
+    judge = [a for a in owner if not a.startswith("claim=")]
+    judge += ["claim=forged", f"commitment.digest={digest}", "rule.networks=3"]
+    judge += ["commitment.registered=2026-01-01", "commitment.released=2026-01-02"]
+    assert ipr(*judge, "out=bare").code == 1
+    assert ipr(*judge, "rule.null=reported", "out=fooled").code == 0  # a guess among ten explains nothing
+    few = [a for a in FEW if not a.startswith("claim=")]
+    assert ipr(*few, "claim=forged", "out=known").code == 0
+    assert ipr(*judge, "calibration=known/calibration.json", "rule.null=reported", "out=asked").code == 1
+    verdict = json.loads(Path("asked/verdict.json").read_text())
+    assert [one["name"] for one in verdict["conditions"] if one["required"] and not one["holds"]] == ["trigger set"]
+    assert verdict["trigger_set"]["p_guess_log10"] < -50
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["networks=0"], ["networks=0", "independent=[FILE]"]),
+        (["networks=-1"], ["networks=-1"]),
+        (["wrong=0"], ["wrong=0"]),
+        (["rate=0"], ["rate=0"]),
+        (["rate=1"], ["rate=1"]),
+        (["claim=nowhere"], ["claim=nowhere"]),
+        (["dataset.image_size=16"], ["dataset.image_size=16"]),
+        (["suspect=nowhere", "networks=1", "trainer.max_epochs=1"], ["suspect=nowhere"]),
+        (["independent=[nowhere]", "networks=0"], ["nowhere"]),
+        (["trainer.max_epochs=0"], ["trainer.max_epochs=0"]),
+    ],
+)
+def test_what_cannot_be_calibrated_is_one_line(ipr, owner, arguments, words):
+    names = {argument.split("=")[0] for argument in arguments}
+    assert_one_line(ipr(*(a for a in FEW if a.split("=")[0] not in names), *arguments), *words)
+    assert not Path("runs/calibration").exists()
+
+
+def test_networks_of_others_may_be_given(ipr, owner):
+    weights = load_file("owned/public.safetensors")
+    torch.manual_seed(1)
+    from safetensors.torch import save_file
+
+    save_file({name: torch.randn_like(tensor) for name, tensor in weights.items()}, "stranger")
+    asked = [a for a in FEW if not a.startswith("networks=")]
+    assert ipr(*asked, "networks=0", "independent=[stranger]", "out=given").code == 0
+    facts = json.loads(Path("given/calibration.json").read_text())
+    assert len(facts["networks"]) == 1
+    assert not Path("runs/train").exists()
