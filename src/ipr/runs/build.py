@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import nn
 
 from ipr.claim import Claim
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData, normalise
 from ipr.data.trigger_sets import TriggerSet
-from ipr.errors import InputError
 from ipr.files import write_atomically
 from ipr.models import build_model
 from ipr.passport.claim import PassportClaim
@@ -38,6 +37,7 @@ from ipr.schemes.passport import PassportV1, PassportV2, PassportV3, SignatureLo
 from ipr.schemes.recipe import Recipe
 from ipr.schemes.triggers import TriggerSamples
 from ipr.schemes.watermark import embedding
+from ipr.suspects.suspect import open_suspect
 from ipr.watermarks.claim import WatermarkClaim
 
 
@@ -141,32 +141,15 @@ def save_weights(network: nn.Module, path: Path) -> None:
 
 
 def load_suspect(model: ModelConfig, data: ImageData, path: Path) -> nn.Module:
-    """A plain network with the weights of a public file; norms without an affine (scheme V1) get 1 and 0.
+    """A plain network with the weights of a file (`open_suspect`).
 
     Raises:
         InputError: the file is missing, damaged, or for another architecture.
     """
-    network = plain_network(model, data, 0)
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError("suspect", path, f"cannot be read ({error})", "give a public.safetensors") from error
-    problem = _misfit(network.state_dict(), weights)
-    if problem:
-        raise InputError(
-            "suspect",
-            path,
-            f"does not fit {model.name} ({problem})",
-            "give model, model.norm, model.width and dataset as it was trained",
-        )
-    network.load_state_dict(weights, strict=False)
-    return network
+    return open_suspect(path, architecture_of(model, data)).network
 
 
-def _misfit(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str | None:
-    if extra := given.keys() - wanted.keys():
-        return f"{min(extra)} has no place"
-    affine = {name for name in wanted if wanted[name].dim() == 1 and name.rpartition(".")[2] in ("weight", "bias")}
-    if missing := wanted.keys() - given.keys() - affine:
-        return f"{min(missing)} is missing"
-    return next((f"{n}: {tuple(t.shape)}" for n, t in given.items() if t.shape != wanted[n].shape), None)
+def architecture_of(model: ModelConfig, data: ImageData) -> dict[str, Any]:
+    """What builds the plain network, as `Claim.architecture` holds it."""
+    sizes = {"channels_in": data.channels, "image_size": data.image_size, "num_classes": len(data.classes)}
+    return {"model": asdict(model), **sizes}

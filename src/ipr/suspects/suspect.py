@@ -1,0 +1,94 @@
+"""`open_suspect`: a plain network with the weights of somebody's file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ipr.digests import weights_digest
+from ipr.errors import InputError
+from ipr.models import build_model
+from ipr.suspects.checks import Refusal, check_finite
+from ipr.suspects.matching import NORMS, by_graph, by_names
+from ipr.suspects.weights import read_file
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A network that is judged, and the file it came from.
+
+    Attributes:
+        network: the plain architecture with the file's weights, on the CPU.
+        digest: SHA-256 of the file's bytes, as hexadecimal digits.
+        weights_digest: SHA-256 of the weights by their names in the network, as they were stored (`ipr.digests`): equal
+            for the same weights in two formats.
+        format: `safetensors`, `torch` or `onnx`.
+        alignments: how many ways of matching layers were tried, which a p-value must be multiplied by.
+    """
+
+    network: nn.Module
+    digest: str
+    weights_digest: str
+    format: str
+    alignments: int = 1
+
+
+def open_suspect(path: Path, architecture: Mapping[str, Any]) -> Suspect:
+    """Opens a weights file as a network of an architecture; nothing in the file is executed.
+
+    Weights are converted to float32 whatever they were stored as. Norms without an affine (scheme V1) get 1 and 0. The
+    architecture is built without memory first, and gets some when the file's tensors fit it: whatever sizes a claim
+    names, no more is taken than the file brings.
+
+    Args:
+        path: see `read_weights`.
+        architecture: `Claim.architecture`: `model` with `name`, `norm` and `width`, `channels_in`, `image_size`
+            (pixels) and `num_classes`.
+
+    Raises:
+        InputError: the file cannot be used, or does not fit the architecture.
+    """
+    network = plain_architecture(architecture)
+    file = read_file(path)
+    try:
+        if file.format == "onnx":
+            weights = by_graph(network, file.tensors, file.layers)
+        else:
+            weights = by_names(network, file.tensors)
+        for name, tensor in weights.items():
+            if tensor.dtype is torch.float64:
+                check_finite(name, tensor.float())
+    except Refusal as refusal:
+        raise InputError("suspect", path, refusal.problem, refusal.remedy) from refusal
+    network.to_empty(device="cpu").to(memory_format=torch.channels_last)  # convolutions run faster
+    for module in network.modules():
+        if isinstance(module, NORMS):
+            module.reset_parameters()
+    network.load_state_dict(weights, strict=False)
+    return Suspect(network, file.digest, weights_digest(weights), file.format)
+
+
+def plain_architecture(architecture: Mapping[str, Any]) -> nn.Module:
+    """The plain network without memory for its weights (on the device `meta`).
+
+    Raises:
+        InputError: the architecture names no model, or sizes that are none.
+    """
+    try:
+        model = architecture["model"]
+        with torch.device("meta"):
+            return build_model(
+                model["name"],
+                norm=model["norm"],
+                width=model["width"],
+                **{size: architecture[size] for size in ("channels_in", "image_size", "num_classes")},
+            )
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("architecture", architecture, f"is none ({error})", "restore the claim") from error
