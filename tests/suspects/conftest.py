@@ -1,4 +1,4 @@
-"""A victim for hostile files to pose as; and a small network, images, and a server of that network."""
+"""A small network, images, and a server of that network; a victim for hostile files to pose as."""
 
 from __future__ import annotations
 
@@ -12,27 +12,6 @@ from inference_server import serving
 from ipr.cli import main
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-
-
-@pytest.fixture(scope="session")
-def victim(tmp_path_factory, cache) -> Path:
-    """The run folder of a small V3, trained for a second."""
-    place = tmp_path_factory.mktemp("victim")
-    asked = (
-        "scheme=passport_v3", "model.norm=bn", "passport=random", "trigger_set.size=8", "logger=csv",
-        "model.width=0.1", "dataset.image_size=8", "dataset.limit_train=64", "dataset.limit_test=20",
-        "optimizer.batch_size=32", "trainer.max_epochs=1", "trainer.progress_bar=false", "trainer.accelerator=cpu",
-        "verification.forged=2",
-    )  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        patch.setenv("IPR_CACHE", str(cache))
-        patch.setattr("sys.argv", ["ipr"])
-        with pytest.raises(SystemExit) as stopped:
-            main(["train", *asked])
-    assert stopped.value.code == 0
-    (folder,) = place.glob("runs/train/passport_v3-*")
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +49,24 @@ def ask(network):
 def server(ask):
     with serving(ask, [-1, 3, 8, 8]) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def victim(tmp_path_factory, cache) -> Path:
+    """The run folder of a small V3, trained for a second."""
+    place = tmp_path_factory.mktemp("victim")
+    asked = (
+        "scheme=passport_v3", "model.norm=bn", "passport=random", "trigger_set.size=8", "logger=csv",
+        "model.width=0.1", "dataset.image_size=8", "dataset.limit_train=64", "dataset.limit_test=20",
+        "optimizer.batch_size=32", "trainer.max_epochs=1", "trainer.progress_bar=false", "trainer.accelerator=cpu",
+        "verification.forged=2",
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("IPR_CACHE", str(cache))
+        patch.setattr("sys.argv", ["ipr"])
+        with pytest.raises(SystemExit) as stopped:
+            main(["train", *asked])
+    assert stopped.value.code == 0
+    (folder,) = place.glob("runs/train/passport_v3-*")
+    return folder
