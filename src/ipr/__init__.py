@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from ipr.passport.generate import image_passport, random_passport, shuffled_passport, with_energy
     from ipr.passport.layer import Branch, passport_layers
     from ipr.passport.surgery import find_layers, fold, protect, strip
+    from ipr.passport.unlock import unlock
     from ipr.runs.attack import attack
+    from ipr.runs.export import export
     from ipr.runs.train import train
     from ipr.signature import draw_signature, sign_loss
     from ipr.verification.claims import load_claim
@@ -43,6 +45,7 @@ _HOMES = {
     "fold": "ipr.passport.surgery",
     "protect": "ipr.passport.surgery",
     "strip": "ipr.passport.surgery",
+    "unlock": "ipr.passport.unlock",
     "draw_signature": "ipr.signature",
     "sign_loss": "ipr.signature",
     "LabelledImages": "ipr.data.images",
@@ -51,6 +54,7 @@ _HOMES = {
     "configuration": "ipr.cli.compose",
     "train": "ipr.runs.train",
     "attack": "ipr.runs.attack",
+    "export": "ipr.runs.export",
 }
 
 __all__ = [
@@ -65,6 +69,7 @@ __all__ = [
     "attack",
     "configuration",
     "draw_signature",
+    "export",
     "find_layers",
     "fold",
     "fork",
@@ -78,6 +83,7 @@ __all__ = [
     "sign_loss",
     "strip",
     "train",
+    "unlock",
     "with_energy",
 ]
 

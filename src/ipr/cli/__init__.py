@@ -14,6 +14,8 @@ COMMANDS = {
     "exhibit": "show what is inside a trained run: distributions, convergence, time",
     "reproduce": "run the paper's tables and figures, as far as they are missing, and report them",
     "verify": "judge a claim on a suspect's weights",
+    "export": "write what a run gives away: safetensors, a torch state_dict or ONNX",
+    "unlock": "make weights that need their passport work without it",
     "status": "what of the studies is done, running, failed or missing, and what the rest will take",
     "report": "tables and figures from the records of finished runs",
     "dashboard": "a W&B workspace that sets schemes against attacks",
