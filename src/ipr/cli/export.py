@@ -21,5 +21,5 @@ def execute(config: ExportConfig) -> int:
     if config.kind == "folded":
         what = "folded: whoever gets this file has a working network, and the signs of its scales spell the signature"
         Console(stderr=True).print(what, highlight=False, soft_wrap=True)
-    Console().print(f"exported: {path}, and what it is: {path}.json", highlight=False, soft_wrap=True, markup=False)
+    Console().print(f"exported: {path}\nits card: {path}.json", highlight=False, soft_wrap=True, markup=False)
     return 0

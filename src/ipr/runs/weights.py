@@ -33,7 +33,8 @@ WRITERS: dict[str, Callable[[Mapping[str, Tensor]], bytes]] = {"safetensors": as
 
 
 def _plain(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    # Strides are written too: `contiguous()` leaves those of a 1x1 filter as they happen to be.
+    return {n: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for n, tensor in weights.items()}
 
 
 def format_of(path: Path) -> str:
