@@ -93,7 +93,9 @@ def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
     assert written.split("<!-- end -->")[1] == README.split("<!-- end -->")[1]
 
 
-@pytest.mark.parametrize("document", ["attacks.md", "schemes.md", "wandb.md", "studies.md", "claims.md", "suspects.md", "verdicts.md"])
+@pytest.mark.parametrize(
+    "document", ["attacks.md", "schemes.md", "wandb.md", "studies.md", "claims.md", "suspects.md", "verdicts.md"]
+)
 def test_every_command_of_a_document_runs(document, ipr, tmp_path):
     for name in ("cifar10", "cifar100"):
         folder_of_images(Path("data") / name)
