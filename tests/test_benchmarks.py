@@ -12,6 +12,7 @@ import torch
 
 import epochs
 import exactness
+import exported
 import growth
 import options
 import options_accuracy
@@ -101,6 +102,14 @@ def test_a_step_of_v2_repeats_the_convolutions_behind_the_trunk_and_nothing_else
     kinds = ((Baseline, "gn"), (PassportV2, "gn"))
     plain, forked = (growth.operations(training_step(scheme(kind, name, norm, 1.0), x, y)) for kind, norm in kinds)
     assert forked / plain == pytest.approx(expected, abs=0.01)
+
+
+def test_an_exported_file_is_timed_beside_the_plain_network():
+    rows = exported.rows_of("alexnet", "bn", 1, 0.1)
+    assert [row.work for row in rows] == [
+        f"exported V1, folded / BN baseline, alexnet, {runtime}" for runtime in ("torch", "ONNX Runtime")
+    ]
+    assert all(len(row.measured) == len(row.control) == 1 for row in rows)
 
 
 def test_options_are_compared_with_the_default(capsys, monkeypatch):

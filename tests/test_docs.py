@@ -119,6 +119,30 @@ def test_every_command_of_the_page_on_clusters_is_one_that_tests_run(ipr, tmp_pa
     _run_all(here, ipr, tmp_path)
 
 
+def test_every_command_of_the_page_on_exporting_runs(ipr):
+    """Each training and what follows it, with the key that it prints; then the page's Python."""
+    page = (TOP / "docs" / "export.md").read_text()
+    key, asked = "", 0
+    for command in commands_of(page):
+        program, name, *arguments = shlex.split(command)
+        if program == "python":
+            assert f"import {Path(name).stem}\n" in (TOP / "tests" / "test_benchmarks.py").read_text()
+            continue
+        if name == "train":
+            arguments += [a for a in SMALL if "model=torchvision" not in arguments or "width" not in a]
+            arguments += ["passport=random", "dataset.image_size=16"]
+        outcome = ipr(name, *(argument.replace("KEY", key) for argument in arguments))
+        assert outcome.code == 0, (command, outcome.err)
+        if name == "train":
+            key = Path(outcome.out.splitlines()[-1].partition(": ")[2]).name
+        asked += 1
+    assert asked >= 9
+    assert Path("working.safetensors").read_bytes() == next(Path().rglob("alexnet-folded.safetensors")).read_bytes()
+    namespace = {}
+    exec(compile(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], "export.md", "exec"), namespace)
+    assert len(namespace["answers"]) == 7
+
+
 def test_every_command_of_the_page_on_performance_is_one_that_tests_run():
     """`make bench` and `make gpu` by their recipes, scripts by tests/test_benchmarks.py."""
     makefile, tests = (TOP / "Makefile").read_text(), (TOP / "tests" / "test_benchmarks.py").read_text()

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from ipr.passport.generate import image_passport, random_passport, shuffled_passport, with_energy
     from ipr.passport.layer import Branch, passport_layers
     from ipr.passport.surgery import find_layers, fold, protect, strip
+    from ipr.passport.unlock import unlock
     from ipr.runs.attack import attack
+    from ipr.runs.export import export
     from ipr.runs.train import train
     from ipr.signature import draw_signature, sign_loss
     from ipr.suspects.black_box import BlackBox
@@ -46,6 +48,7 @@ _HOMES = {
     "fold": "ipr.passport.surgery",
     "protect": "ipr.passport.surgery",
     "strip": "ipr.passport.surgery",
+    "unlock": "ipr.passport.unlock",
     "draw_signature": "ipr.signature",
     "sign_loss": "ipr.signature",
     "LabelledImages": "ipr.data.images",
@@ -57,6 +60,7 @@ _HOMES = {
     "configuration": "ipr.cli.compose",
     "train": "ipr.runs.train",
     "attack": "ipr.runs.attack",
+    "export": "ipr.runs.export",
 }
 
 __all__ = [
@@ -73,6 +77,7 @@ __all__ = [
     "attack",
     "configuration",
     "draw_signature",
+    "export",
     "find_layers",
     "fold",
     "fork",
@@ -87,6 +92,7 @@ __all__ = [
     "sign_loss",
     "strip",
     "train",
+    "unlock",
     "with_energy",
 ]
 

@@ -6,8 +6,11 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+
+from ipr.errors import InputError
 
 ASIDE = re.compile(r"\.(.+)\.[0-9a-f]{16}")
 """How what is being written is named until it is renamed into place; one that is left behind is of no use."""
@@ -43,6 +46,27 @@ def write_atomically(path: Path, content: str | bytes, mode: int = 0o666, former
         with suppress(OSError):
             aside.unlink()
         raise
+
+
+def write_new(files: Mapping[Path, bytes]) -> None:
+    """Writes files that are not there yet, and their folders; one that is there with the same content is left alone.
+
+    Raises:
+        InputError: one is there with another content, or cannot be there; none of them is written.
+    """
+    for path, content in files.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            other = path.exists() and path.read_bytes() != content
+        except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+            raise InputError("out", path, f"cannot be a file ({error.strerror})", "choose another name") from error
+        if other:
+            raise InputError(
+                "out", path, "is already there with another content", "move it away or choose another name"
+            )
+    for path, content in files.items():
+        if not path.exists():
+            write_atomically(path, content)
 
 
 def clear_asides(folder: Path) -> None:

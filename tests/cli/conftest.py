@@ -18,7 +18,7 @@ TINY = (
 )  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> tuple[str, ...]:
     """A training of a second."""
     return TINY

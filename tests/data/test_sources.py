@@ -46,6 +46,14 @@ def test_digits_are_scikit_learns(digits):
     assert digits.test_labels.bincount().min() >= 34  # stratified
 
 
+def test_digits_in_colour_are_the_digits_three_times(digits, tmp_path):
+    colour = load(tmp_path, "digits_rgb", image_size=8)
+    assert torch.equal(colour.train_pixels, digits.train_pixels.expand(-1, -1, -1, 3))
+    assert torch.equal(colour.test_pixels, digits.test_pixels.expand(-1, -1, -1, 3))
+    assert torch.equal(colour.train_labels, digits.train_labels)
+    assert colour.mean == digits.mean * 3
+
+
 def test_image_folder_pixels_are_the_files(folder, tmp_path):
     data = load(tmp_path, root=folder)
     assert data.classes == ("cat", "dog")

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from ipr.errors import InputError
@@ -61,7 +62,10 @@ def test_initial_weights_are_he_fan_out():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": "vgg"}, "model.name=vgg: is not a model; choose among: alexnet, resnet18, resnet50"),
+        (
+            {"name": "vgg"},
+            "model.name=vgg: is not a model; choose among: alexnet, resnet18, resnet50, torchvision:NAME",
+        ),
         ({"norm": "ln"}, "model.norm=ln: is not a norm; choose bn or gn"),
         ({"width": 0}, "model.width=0: must be above 0"),
         ({"image_size": 4}, "dataset.image_size=4: is too small"),
@@ -71,3 +75,37 @@ def test_wrong_requests_are_refused(change, message):
     wanted = {"name": "alexnet", "norm": "bn", "width": 1, "channels_in": 3, "image_size": 32, "num_classes": 10}
     with pytest.raises(InputError, match=message):
         build_model(**wanted | change)
+
+
+@pytest.mark.parametrize("norm", ["bn", "gn"])
+def test_a_network_of_torchvision_is_its_own_class_with_fresh_weights(norm):
+    wanted = {"norm": norm, "width": 1, "channels_in": 3, "image_size": 32, "num_classes": 7}
+    torch.manual_seed(1)
+    network = build_model("torchvision:resnet18", **wanted)
+    torch.manual_seed(1)
+    theirs = torchvision.models.resnet18(num_classes=7)
+    assert type(network) is type(theirs)
+    found, plain = network.state_dict(), theirs.state_dict()
+    assert {name for name in plain if "running" not in name and "tracked" not in name} <= found.keys() <= plain.keys()
+    assert all(torch.equal(found[name], plain[name]) for name in found)
+    kinds = {nn.BatchNorm2d, nn.GroupNorm} & {type(module) for module in network.modules()}
+    assert kinds == {nn.BatchNorm2d if norm == "bn" else nn.GroupNorm}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "torchvision:fcn_resnet50"}, "model.name=torchvision:fcn_resnet50: is no classifier of torchvision"),
+        ({"width": 0.5}, "model.width=0.5: the sizes of torchvision:resnet18 are torchvision's; give 1"),
+        ({"channels_in": 1}, "dataset.name=.*takes 3 channels; choose a data set in colour"),
+        ({"norm": "gn", "name": "torchvision:densenet121"}, "model.norm=gn: torchvision:densenet121 cannot be built"),
+        ({"norm": "gn", "name": "torchvision:mobilenet_v3_small"}, "model.norm=gn: .* must be divisible"),
+        ({"name": "torchvision:googlenet"}, "answers with more than logits in training"),
+        ({"name": "torchvision:alexnet"}, "dataset.image_size=32: torchvision:alexnet cannot take it"),
+        ({"name": "torchvision:vit_b_16"}, "dataset.image_size=32: .*Expected 224"),
+    ],
+)
+def test_what_torchvision_cannot_build_is_refused(change, message):
+    wanted = {"norm": "bn", "width": 1, "channels_in": 3, "image_size": 32, "num_classes": 10}
+    with pytest.raises(InputError, match=message):
+        build_model(**{"name": "torchvision:resnet18"} | wanted | change)

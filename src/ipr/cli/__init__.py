@@ -16,6 +16,8 @@ COMMANDS = {
     "verify": "judge a claim on a suspect's weights, or on its answers",
     "calibrate": "judge wrong claims and independent networks: how often a claim like this one is verified falsely",
     "claim": "show a claim, check it, or commit to it before the weights are given away",
+    "export": "write what a run gives away: safetensors, a torch state_dict or ONNX",
+    "unlock": "make weights that need their passport work without it",
     "status": "what of the studies is done, running, failed or missing, and what the rest will take",
     "report": "tables and figures from the records of finished runs",
     "dashboard": "a W&B workspace that sets schemes against attacks",

@@ -56,6 +56,8 @@ def register(command: str = "train") -> None:
     store.store(name="verify_schema", node=schema.VerifyConfig)
     store.store(name="calibrate_schema", node=schema.CalibrateConfig)
     store.store(name="claim_schema", node=schema.ClaimConfig)
+    store.store(name="export_schema", node=schema.ExportConfig)
+    store.store(name="unlock_schema", node=schema.UnlockConfig)
     store.store(name="dashboard_schema", node=schema.DashboardConfig)
     for name, node in (
         ("passport_v1", schema.PassportV1Config),

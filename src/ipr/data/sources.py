@@ -50,7 +50,7 @@ def find_source(name: str, root: str | None, image_size: int, download: bool, da
     """Decides where to read a data set from, without decoding anything.
 
     Args:
-        name: `digits`, `digits_parity`, `cifar10`, `cifar100`, `caltech101` or `image_folder`.
+        name: `digits`, `digits_parity`, `digits_rgb`, `cifar10`, `cifar100`, `caltech101` or `image_folder`.
         root: an image folder that the user named, or None.
         image_size: height and width to resize to, in pixels.
         download: whether torchvision may fetch what is missing.
@@ -63,6 +63,8 @@ def find_source(name: str, root: str | None, image_size: int, download: bool, da
         return Source(f"digits {image_size}", lambda: read_digits(image_size))
     if name == "digits_parity":
         return Source(f"digits by parity {image_size}", lambda: by_parity(read_digits(image_size)))
+    if name == "digits_rgb":
+        return Source(f"digits in three channels {image_size}", lambda: in_colour(read_digits(image_size)))
     looked = Path(root).expanduser() if root is not None else data_folder / name
     folder = next((f for f in (looked, looked / name) if (f / "train").is_dir()), None)
     if folder is None and name == "image_folder" and looked.is_dir() and any(p.is_dir() for p in looked.iterdir()):
@@ -116,6 +118,12 @@ def by_parity(digits: RawImages) -> RawImages:
     return replace(
         digits, train_labels=digits.train_labels % 2, test_labels=digits.test_labels % 2, classes=("even", "odd")
     )
+
+
+def in_colour(grey: RawImages) -> RawImages:
+    """The same images with their one channel three times, for networks that take colour images alone."""
+    train, test = (pixels.expand(-1, -1, -1, 3).contiguous() for pixels in (grey.train_pixels, grey.test_pixels))
+    return replace(grey, train_pixels=train, test_pixels=test)
 
 
 def read_photographs(image_size: int) -> Tensor:

@@ -8,6 +8,7 @@ from torch import nn
 
 from ipr.errors import InputError
 from ipr.models.alexnet import AlexNet
+from ipr.models.from_torchvision import PREFIX, from_torchvision
 from ipr.models.resnet import resnet18, resnet50
 
 MODELS: dict[str, Callable[..., nn.Module]] = {"alexnet": AlexNet, "resnet18": resnet18, "resnet50": resnet50}
@@ -19,7 +20,7 @@ def build_model(
     """A plain network, initialised from torch's global generator.
 
     Args:
-        name: one of `MODELS`.
+        name: one of `MODELS`, or `torchvision:` and the name of a classifier of torchvision.
         norm: `bn` or `gn`.
         width: multiplies the number of channels of every convolution; 1 is Table III.
         channels_in: channels of an image.
@@ -29,10 +30,13 @@ def build_model(
     Raises:
         InputError: an unknown name, or a size that the network cannot take.
     """
-    if name not in MODELS:
-        raise InputError("model.name", name, "is not a model", f"choose among: {', '.join(MODELS)}")
+    if name not in MODELS and not name.startswith(PREFIX):
+        raise InputError("model.name", name, "is not a model", f"choose among: {', '.join(MODELS)}, {PREFIX}NAME")
     if not width > 0:
         raise InputError("model.width", width, "must be above 0", "give e.g. 0.25, or 1 for Table III")
     if image_size < 8:
         raise InputError("dataset.image_size", image_size, f"is too small for {name}", "use images of 8 pixels or more")
-    return MODELS[name](norm=norm, width=width, channels_in=channels_in, image_size=image_size, num_classes=num_classes)
+    sizes = {"channels_in": channels_in, "image_size": image_size, "num_classes": num_classes}
+    if name.startswith(PREFIX):
+        return from_torchvision(name, norm=norm, width=width, **sizes)
+    return MODELS[name](norm=norm, width=width, **sizes)

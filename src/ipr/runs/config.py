@@ -18,9 +18,9 @@ BOUND = "bound"
 
 @dataclass
 class ModelConfig:
-    """A network: `model=alexnet|resnet18|resnet50`."""
+    """A network: `model=alexnet|resnet18|resnet50|torchvision`."""
 
-    name: str = MISSING
+    name: str = MISSING  # or torchvision:NAME
     norm: str = MISSING  # bn | gn; by default what the paper pairs with the scheme
     width: float = 1.0  # multiplies the channels of every convolution
     passport_layers: list[str] = MISSING  # Table IV
@@ -144,7 +144,7 @@ class TriggerSetConfig:
 
 @dataclass
 class DatasetConfig:
-    """Images: `dataset=digits|cifar10|cifar100|caltech101|image_folder`."""
+    """Images: `dataset=digits|digits_rgb|cifar10|cifar100|caltech101|image_folder`."""
 
     name: str = MISSING
     root: str | None = None  # a local image folder
@@ -310,6 +310,34 @@ class ClaimConfig:
     verb: str = ""  # show | check | commit: the first word after `ipr claim`
     claim: str = MISSING  # a claim folder
     weights: str | None = None  # commit: the public weights; by default ../public.safetensors, beside the claim
+
+
+@dataclass
+class MovedImages:
+    """Where a run's images have moved."""
+
+    root: str | None = None  # by default where they were in training
+
+
+@dataclass
+class ExportConfig:
+    """`ipr export`."""
+
+    run: str = MISSING  # a run folder, or the key of one below paths.runs
+    format: str = "safetensors"  # safetensors | torch | onnx
+    kind: str | None = None  # of scheme V1 locked (the default) or folded; of all others public
+    out: str | None = None  # a file; by default in the run's folder export
+    dataset: MovedImages = field(default_factory=MovedImages)
+    paths: PathsConfig = MISSING
+
+
+@dataclass
+class UnlockConfig:
+    """`ipr unlock`."""
+
+    weights: str = MISSING  # a locked file of scheme V1: safetensors or torch
+    claim: str = MISSING  # a claim folder
+    out: str | None = None  # a file; by default beside the weights
 
 
 @dataclass

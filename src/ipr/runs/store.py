@@ -85,9 +85,9 @@ class RunFolder:
 
 
 def run_key(prefix: str, identity: Mapping[str, Any]) -> str:
-    """A readable prefix and 12 digits of the SHA-256 of everything that determines the result."""
+    """A readable prefix, colons taken out, and 12 digits of the SHA-256 of everything that determines the result."""
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
-    return f"{prefix}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
+    return f"{prefix.replace(':', '-')}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
 
 
 def secret_digest(secret: str | None) -> str | None:

@@ -1,0 +1,21 @@
+"""`ipr unlock`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from ipr.cli import loading
+from ipr.runs.config import UnlockConfig
+
+
+def execute(config: UnlockConfig) -> int:
+    """Writes weights that work without their passport and says where."""
+    with loading():
+        from ipr.runs.unlock import unlock_file
+
+    out = None if config.out is None else Path(config.out)
+    path = unlock_file(Path(config.weights), Path(config.claim), out)
+    Console().print(f"unlocked: {path}", highlight=False, soft_wrap=True, markup=False)
+    return 0
