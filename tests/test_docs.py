@@ -93,10 +93,9 @@ def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
     assert written.split("<!-- end -->")[1] == README.split("<!-- end -->")[1]
 
 
-PAGES = ["attacks.md", "schemes.md", "wandb.md", "studies.md", "claims.md", "suspects.md", "verdicts.md"]
-
-
-@pytest.mark.parametrize("document", PAGES)
+@pytest.mark.parametrize(
+    "document", ["attacks.md", "schemes.md", "wandb.md", "studies.md", "claims.md", "suspects.md", "verdicts.md"]
+)
 def test_every_command_of_a_document_runs(document, ipr, tmp_path):
     for name in ("cifar10", "cifar100"):
         folder_of_images(Path("data") / name)
@@ -118,6 +117,30 @@ def test_every_command_of_the_page_on_clusters_is_one_that_tests_run(ipr, tmp_pa
         assert re.search(r"hydra/launcher=(joblib|submitit_local|slurm)|squeue", command)
     assert {"status", "gc", "train", "report", "dashboard"} == {c.split()[1] for c in here}
     _run_all(here, ipr, tmp_path)
+
+
+def test_every_command_of_the_page_on_exporting_runs(ipr):
+    """Each training and what follows it, with the key that it prints; then the page's Python."""
+    page = (TOP / "docs" / "export.md").read_text()
+    key, asked = "", 0
+    for command in commands_of(page):
+        program, name, *arguments = shlex.split(command)
+        if program == "python":
+            assert f"import {Path(name).stem}\n" in (TOP / "tests" / "test_benchmarks.py").read_text()
+            continue
+        if name == "train":
+            arguments += [a for a in SMALL if "model=torchvision" not in arguments or "width" not in a]
+            arguments += ["passport=random", "dataset.image_size=16"]
+        outcome = ipr(name, *(argument.replace("KEY", key) for argument in arguments))
+        assert outcome.code == 0, (command, outcome.err)
+        if name == "train":
+            key = Path(outcome.out.splitlines()[-1].partition(": ")[2]).name
+        asked += 1
+    assert asked >= 9
+    assert Path("working.safetensors").read_bytes() == next(Path().rglob("alexnet-folded.safetensors")).read_bytes()
+    namespace = {}
+    exec(compile(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], "export.md", "exec"), namespace)
+    assert len(namespace["answers"]) == 7
 
 
 def test_every_command_of_the_page_on_performance_is_one_that_tests_run():

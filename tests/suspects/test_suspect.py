@@ -133,8 +133,8 @@ def exported(network, path, *, optimize, names=True):
 @pytest.mark.parametrize(
     ("name", "norm", "optimize", "names"),
     [
-        ("alexnet", "bn", False, True), ("alexnet", "bn", False, False), ("alexnet", "gn", True, True),
-        ("alexnet", "gn", True, False), ("resnet18", "bn", False, False), ("resnet18", "gn", True, False),
+        ("alexnet", "bn", False, True), ("alexnet", "gn", True, True),
+        ("resnet18", "bn", False, False), ("resnet18", "gn", True, False),
     ],
 )  # fmt: skip
 def test_onnx_becomes_its_network(name, norm, optimize, names, tmp_path):
@@ -182,13 +182,15 @@ def test_onnx_may_list_its_numbers(tmp_path):
         {"image_size": 10**9}, {"num_classes": 10**13}, {"channels_in": 10**12}, {"num_classes": -1}, {"model": None},
         {"channels_in": "three"}, {"image_size": 2}, {"model": {"name": "alexnet", "norm": "bn", "width": 1e300}},
         {"model": {"name": "alexnet", "norm": "bn", "width": float("nan")}}, {"model": {"name": "vgg"}},
+        {"model": {"name": "\x1b[2J", "norm": "bn", "width": 1}},
     ],
 )  # fmt: skip
 def test_a_claim_cannot_ask_for_any_architecture(change, tmp_path):
     """Sizes without end take no memory: the network gets what the file brings."""
     save_file(trained().state_dict(), tmp_path / "w")
-    with pytest.raises(InputError):
+    with pytest.raises(InputError) as refused:
         open_suspect(tmp_path / "w", architecture() | change)
+    assert str(refused.value).isprintable()
 
 
 def test_a_run_of_another_norm_does_not_fit(tmp_path):

@@ -10,7 +10,17 @@ from ipr.reports.terminal import percent, power_of_ten
 from ipr.verification.calibration import Calibration, FalseClaimRate
 from ipr.verification.calibration_file import calibration_facts
 
-HEADER = ("wrong claim", "suspect", "judged", "verified", "keep fidelity", "best accuracy", "smallest p", "most read")
+HEADER = (
+    "wrong claim",
+    "by",
+    "suspect",
+    "judged",
+    "verified",
+    "keep fidelity",
+    "best accuracy",
+    "smallest p",
+    "most read",
+)
 
 
 def calibration_markdown(calibration: Calibration) -> str:
@@ -18,7 +28,7 @@ def calibration_markdown(calibration: Calibration) -> str:
     lines = [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
     for one in calibration.wrong:
         lines.append(
-            f"| {one.kind} | {one.suspects} | {one.judged} | {one.verified} | {one.faithful} | "
+            f"| {one.kind} | {one.evidence} | {one.suspects} | {one.judged} | {one.verified} | {one.faithful} | "
             f"{percent(one.best_accuracy)} | {power_of_ten(one.smallest_p_log10)} | "
             f"{one.most_agreeing} of {one.total} |"
         )

@@ -26,7 +26,7 @@ from ipr.runs.config import (
     VerificationConfig,
 )
 from ipr.runs.train import device, train
-from ipr.suspects.suspect import open_suspect
+from ipr.suspects.suspect import Suspect, open_suspect
 from ipr.verification.binomial import reached
 from ipr.verification.calibration import Calibration, FalseClaimRate, WrongClaims, false_claim_rate
 from ipr.verification.claims import load_claim
@@ -73,27 +73,30 @@ def calibrate(config: CalibrateConfig) -> Calibration:
     data = open_images(config.dataset, config.paths)
     check_data(claim, data)
     model = model_of(claim)
-    judged_claim = without_repeats(claim)
+    given = [open_suspect(Path(file), claim.architecture) for file in config.independent]
+    marked = [] if config.suspect is None else [open_suspect(Path(config.suspect), claim.architecture)]
     with Progress(transient=True, console=Console(stderr=True)) as bar:
         seeds = [derive_seed(config.seed, f"independent network {i}") % 2**31 for i in range(config.networks)]
         files = [
             train(plain_request(config, model, seed)).folder.weights
             for seed in bar.track(seeds, description="training independent networks")
         ]
-        files += [Path(file) for file in config.independent]
-        opened = [open_suspect(file, claim.architecture) for file in files]
+        independent = [*(open_suspect(file, claim.architecture) for file in files), *given]
+        _check_distinct([*independent, *marked])
         place = device(plain_request(config, model, config.seed))
-        suspects = {"independent": [one.network.to(place) for one in opened]}
-        if config.suspect is not None:
-            suspects["marked"] = [open_suspect(Path(config.suspect), claim.architecture).network.to(place)]
-        judged = judge_wrong_claims(judged_claim, data, suspects, config.wrong, config.seed, bar)
+        suspects = {
+            sort: [one.network.to(place) for one in opened]
+            for sort, opened in (("independent", independent), ("marked", marked))
+            if opened
+        }
+        judged = judge_wrong_claims(without_repeats(claim), data, suspects, config.wrong, config.seed, bar)
     threshold = log10(claim.thresholds.p_value)
     return Calibration(
         claim=claim.fingerprint(),
         claim_kind=claim.kind,
         data=config.dataset.name,
         data_fingerprint=data.fingerprint,
-        networks=tuple(one.weights_digest for one in opened),
+        networks=tuple(one.weights_digest for one in independent),
         null=_null(claim, judged),
         wrong=tuple(_row(*name, ones, threshold) for name, ones in judged.items()),
         rates=_rates(judged, threshold, config.rate),
@@ -110,6 +113,13 @@ def _check(config: CalibrateConfig) -> None:
         raise InputError("wrong", config.wrong, "must be at least 1", "give e.g. 1000")
     if not 0 < config.rate < 1:
         raise InputError("rate", config.rate, "is not above 0 and below 1", "give e.g. 0.005")
+
+
+def _check_distinct(networks: Sequence[Suspect]) -> None:
+    digests = [one.weights_digest for one in networks]
+    if repeated := next((digest for digest in digests if digests.count(digest) > 1), None):
+        problem = "are weights that are given twice, or are the marked network's"
+        raise InputError("independent", repeated[:12], problem, "give networks that were trained by themselves")
 
 
 def plain_request(config: CalibrateConfig, model: ModelConfig, seed: int) -> TrainConfig:

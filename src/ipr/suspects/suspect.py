@@ -13,7 +13,7 @@ from torch import nn
 from ipr.digests import weights_digest
 from ipr.errors import InputError
 from ipr.models import build_model
-from ipr.suspects.checks import Refusal, check_finite
+from ipr.suspects.checks import Refusal, check_finite, shown
 from ipr.suspects.matching import NORMS, by_graph, by_names
 from ipr.suspects.weights import read_file
 
@@ -89,6 +89,5 @@ def plain_architecture(architecture: Mapping[str, Any]) -> nn.Module:
                 **{size: architecture[size] for size in ("channels_in", "image_size", "num_classes")},
             )
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError("architecture", architecture, f"is none ({error})", "restore the claim") from error
+        problem = f"is none that can be built ({shown(str(error), 200)})"
+        raise InputError("architecture", shown(str(architecture), 200), problem, "restore the claim") from error

@@ -25,7 +25,8 @@ class BlackBoxFinding:
         reading: the trigger images that get their label. A trigger image that a claim repeats counts once: it is one
             piece of evidence.
         accuracy: fraction of the ordinary images that get theirs; None where none was asked.
-        queries: images that were sent for it, without those whose answers were kept from before.
+        queries: different images whose answers it rests on, also those whose answers were kept from before: what was
+            asked in several goes gives the same finding as what was asked in one.
     """
 
     reading: Reading
@@ -62,7 +63,6 @@ def judge_black_box(suspect: BlackBox, claim: Claim, images: LabelledImages, *, 
     asked = torch.cat([pixels, images.pixels]) if images.labels.numel() else pixels
     secret = hashlib.sha256(pixels.numpy().tobytes()).hexdigest()
     order = torch.randperm(len(asked), generator=generator(seed, "order of the questions", secret))
-    before = suspect.queries
     answers = torch.empty(len(asked), dtype=torch.int64)
     answers[order] = suspect.answers(asked[order], images.mean, images.std)
     agreeing = int((answers[: len(labels)] == labels).sum())
@@ -70,7 +70,7 @@ def judge_black_box(suspect: BlackBox, claim: Claim, images: LabelledImages, *, 
     return BlackBoxFinding(
         reading=reading({"trigger set": agreeing}, {"trigger set": len(labels)}, choices=choices, images=True),
         accuracy=float(correct.double().mean()) if correct.numel() else None,
-        queries=suspect.queries - before,
+        queries=len({image.tobytes() for image in asked.numpy()}),
     )
 
 
