@@ -95,10 +95,24 @@ def save_commitment(commitment: Commitment, folder: Path) -> None:
         InputError: another one is there; it is not overwritten.
     """
     there = load_commitment(folder)
+    if there not in (None, commitment):
+        remedy = f"keep it: it cannot be made again; to commit anew move {FILE} away"
+        raise InputError("claim", folder, "is committed already, with other thresholds or weights", remedy)
     if there is None:
         date = datetime.now(UTC).date().isoformat()
         values = {"schema_version": SCHEMA_VERSION, "date": date, **asdict(commitment)}
         write_atomically(folder / FILE, json.dumps(values, indent=2) + "\n", 0o600)
-    elif there != commitment:
-        remedy = f"keep it: it cannot be made again; to commit anew move {FILE} away"
-        raise InputError("claim", folder, "is committed already, with other thresholds or weights", remedy)
+
+
+def commit_once(folder: Path, claim: Claim, weights: Mapping[str, Tensor]) -> Commitment:
+    """The commitment to a stored claim and its weights: the one that is in its folder, or a new one, stored there.
+
+    Raises:
+        InputError: the one that is there is to other thresholds or weights.
+    """
+    there = load_commitment(folder)
+    if there is not None and opens(there, claim) and there.weights == weights_digest(weights):
+        return there
+    new = commit(claim, weights)
+    save_commitment(new, folder)
+    return new

@@ -16,8 +16,12 @@ def derive_seed(seed: int, purpose: str, key: str | None = None) -> int:
         purpose: what the numbers are for; different purposes give unrelated streams.
         key: the owner's secret. Without it anyone who knows the seed can draw the same numbers.
     """
-    digest = hashlib.sha256(f"{seed}\0{purpose}\0{key or ''}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+    return int.from_bytes(derive_bytes(seed, purpose, key)[:8], "big") >> 1
+
+
+def derive_bytes(seed: int, purpose: str, key: str | None = None) -> bytes:
+    """32 independent bytes for one purpose of a run; see `derive_seed`."""
+    return hashlib.sha256(f"{seed}\0{purpose}\0{key or ''}".encode()).digest()
 
 
 def generator(seed: int, purpose: str, key: str | None = None, device: torch.device | str = "cpu") -> Generator:

@@ -107,7 +107,7 @@ def test_several_energies_give_their_figure(ipr, tiny):
     assert "as published" in Path("runs/report/all/table.md").read_text()
 
 
-@pytest.mark.parametrize("command", ["train", "attack", "verify", "report", "dashboard", "status", "gc"])
+@pytest.mark.parametrize("command", ["train", "attack", "verify", "claim", "report", "dashboard", "status", "gc"])
 def test_every_command_explains_itself(ipr, command):
     outcome = ipr(command, "--help")
     assert outcome.code == 0

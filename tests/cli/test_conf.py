@@ -85,6 +85,7 @@ def test_every_field_is_named_in_a_yaml_file_or_has_a_default():
         ("attack", set()),
         ("exhibit", set()),
         ("verify", {"suspect", "claim"}),
+        ("claim", {"claim"}),
         ("report", set()),
         ("dashboard", set()),
         ("reproduce", {"study"}),
@@ -104,6 +105,9 @@ def test_secrets_are_shown_as_such():
     shown = without_secrets(config)
     assert shown["scheme"]["signature"] == shown["passport"]["key"] == "<secret>"
     assert without_secrets(typed(composed()))["scheme"]["signature"] is None
+    assert without_secrets(typed(composed("scheme.signature=bound")))["scheme"]["signature"] == "bound"
+    text = typed(composed("scheme=uchida", "scheme.signature=bound"))  # to a watermark it is a text
+    assert without_secrets(text)["scheme"]["signature"] == "<secret>"
 
 
 def test_no_path_of_this_machine_is_in_the_configuration():

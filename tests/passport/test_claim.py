@@ -48,8 +48,31 @@ def test_every_part_changes_the_fingerprint(claim):
         replace(claim, trigger_labels=claim.trigger_labels.flip(0)),
         replace(claim, text_bytes=0),
         replace(claim, architecture={}),
+        replace(claim, owner="Ada Lovelace"),
     ]
-    assert len({c.fingerprint() for c in [claim, *others]}) == 7
+    assert len({c.fingerprint() for c in [claim, *others]}) == 8
+
+
+def test_a_claim_of_version_2_is_read_as_one_of_version_3(claim, tmp_path):
+    """As runs made before have them; such a run may be judged anew with other thresholds."""
+    folder = tmp_path / "claim"
+    claim.save(folder)
+    facts = json.loads((folder / "claim.json").read_text())
+    assert (facts["schema_version"], facts.pop("owner"), facts.pop("binding")) == (3, "", None)
+    (folder / "claim.json").write_text(json.dumps(facts | {"schema_version": 2}))
+    old = load_claim(folder)
+    assert old.fingerprint() == claim.fingerprint()
+    assert (old.owner, old.bound) == ("", False)
+    replace(old, thresholds=Thresholds(0.5)).save(folder)
+    assert json.loads((folder / "claim.json").read_text())["schema_version"] == 3
+    assert load_claim(folder).thresholds.target_accuracy == 0.5
+
+
+@pytest.mark.parametrize("owner", ["two\nlines", "\x1b[2J", "a" * 201, "\ud800", None, 5])
+def test_an_owner_is_one_line_that_can_be_seen(claim, owner):
+    assert replace(claim, owner="Zoë O'Neil, 東京").owner
+    with pytest.raises(InputError, match="one line"):
+        replace(claim, owner=owner)
 
 
 def test_another_claim_is_never_overwritten(claim, tmp_path):

@@ -14,6 +14,7 @@ COMMANDS = {
     "exhibit": "show what is inside a trained run: distributions, convergence, time",
     "reproduce": "run the paper's tables and figures, as far as they are missing, and report them",
     "verify": "judge a claim on a suspect's weights",
+    "claim": "show a claim, check it, or commit to it before the weights are given away",
     "status": "what of the studies is done, running, failed or missing, and what the rest will take",
     "report": "tables and figures from the records of finished runs",
     "dashboard": "a W&B workspace that sets schemes against attacks",
@@ -70,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(2)
     with loading():
         module = import_module(f"ipr.cli.{command}")
-    if command == "reproduce":  # not one job, but many
+    if command in ("reproduce", "claim"):  # not one job, but many; not only keys and values
         module.run(rest)
     from ipr.cli.compose import run
 

@@ -54,6 +54,7 @@ def register(command: str = "train") -> None:
     store = ConfigStore.instance()
     store.store(name="train_schema", node=schema.TrainConfig)
     store.store(name="verify_schema", node=schema.VerifyConfig)
+    store.store(name="claim_schema", node=schema.ClaimConfig)
     store.store(name="dashboard_schema", node=schema.DashboardConfig)
     for name, node in (
         ("passport_v1", schema.PassportV1Config),

@@ -13,7 +13,7 @@ from ipr.errors import InputError
 from ipr.models import build_model
 
 WIDTH_LIMIT = 16.0
-INTEGER_LIMITS = {"channels_in": (1, 16), "image_size": (8, 1024), "num_classes": (2, 100_000)}
+INTEGER_LIMITS = {"channels_in": (1, 16), "image_size": (8, 512), "num_classes": (2, 100_000)}
 """The smallest and the largest that a claim may name."""
 
 PARAMETER_LIMIT = 2**28
@@ -65,4 +65,5 @@ def network_of(architecture: Mapping[str, Any]) -> nn.Module:
     if size > PARAMETER_LIMIT:
         problem = f"the network would have {size} parameters, more than {PARAMETER_LIMIT}"
         raise InputError("claim architecture", f"{name!a} of width {model['width']}", problem, REMEDY)
-    return build_model(name, **asked)
+    with torch.random.fork_rng(devices=[]):
+        return build_model(name, **asked)

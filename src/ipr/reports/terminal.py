@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
+from ipr.claim import Claim
+from ipr.passport.claim import PassportClaim
 from ipr.runs.attack import AttackRow
 from ipr.runs.record import Record
 from ipr.verification.verdict import Verdict
@@ -65,6 +69,29 @@ def verdict_table(verdict: Verdict, title: str = "verdict") -> Table:
     _triggers(table, verdict.trigger_accuracy, verdict.trigger_accuracy_passport)
     table.add_row("ownership", "verified" if verdict.verified else "not verified")
     return table
+
+
+def claim_table(claim: Claim) -> Table:
+    """What of a claim may be shown: no bit, no text, no pixel of it. Its names may be a stranger's, so no markup."""
+    table = _table("claim")
+    rows = {"kind": claim.kind, "owner": claim.owner or "-", "architecture": _architecture(claim.architecture)}
+    for name, tensor in claim.tensors().items():
+        rows[name] = f"{' x '.join(map(str, tensor.shape))} {str(tensor.dtype).removeprefix('torch.')}"
+    if isinstance(claim, PassportClaim):
+        rows["signature"] = "bound to passport and owner" if claim.bound else "of the owner's choice"
+    limits = claim.thresholds
+    rows["target accuracy"] = percent(limits.target_accuracy)
+    rows["fidelity within"] = percent(limits.fidelity)
+    rows["chance of a guess, at most"] = f"{limits.p_value:.3g}"
+    for name, value in rows.items():
+        table.add_row(Text(name), Text(value))
+    return table
+
+
+def _architecture(architecture: Mapping[str, Any]) -> str:
+    flat = {**architecture.get("model", {}), **{n: v for n, v in architecture.items() if n != "model"}}
+    shown = [f"{name}={value}" for name, value in flat.items() if isinstance(value, str | int | float)]
+    return " ".join(text for text in shown if text.isprintable()) or "-"
 
 
 def attack_table(rows: Sequence[AttackRow]) -> Table:

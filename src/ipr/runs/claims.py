@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import nn
@@ -12,10 +12,11 @@ from ipr.claim import Claim, Thresholds
 from ipr.data.images import ImageData
 from ipr.data.trigger_sets import TriggerSet, abstract_trigger_set, folder_trigger_set
 from ipr.errors import InputError
+from ipr.passport.bound import bound_signature
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import draw_passport, with_energy
 from ipr.passport.surgery import ConvNorm, Passport, find_layers
-from ipr.randomness import generator
+from ipr.randomness import derive_bytes, generator
 from ipr.runs.build import example_image, plain_network
 from ipr.runs.config import (
     DeepMarksConfig,
@@ -27,7 +28,7 @@ from ipr.runs.config import (
     UchidaConfig,
     WatermarkSchemeConfig,
 )
-from ipr.runs.request import has_triggers
+from ipr.runs.request import has_triggers, is_bound
 from ipr.signature import draw_signature
 from ipr.verification.claims import KINDS
 from ipr.watermarks.claim import WatermarkClaim
@@ -53,7 +54,7 @@ def make_claim(config: TrainConfig, data: ImageData, trained: Callable[[], nn.Mo
     if isinstance(config.scheme, PassportSchemeConfig):
         return make_passport_claim(config, config.scheme, data, trained)
     if isinstance(config.scheme, WatermarkSchemeConfig):
-        return make_watermark(config, config.scheme, data, trained)
+        return replace(make_watermark(config, config.scheme, data, trained), owner=config.owner)
     return None
 
 
@@ -105,16 +106,21 @@ def make_passport_claim(
     seed, key = config.seed, config.passport.key
     network = plain_network(config.model, data, seed)
     layers = find_layers(network, example_image(data), scheme.layers)
-    signature = draw_signature(
-        {layer.conv: layer.channels for layer in layers}, scheme.signature, generator(seed, "signature", key)
-    )
+    capacities = {layer.conv: layer.channels for layer in layers}
+    nonce = derive_bytes(seed, "nonce of the signature", key) if is_bound(scheme) else None
+    text = None if nonce else scheme.signature
+    signature = draw_signature(capacities, text, generator(seed, "signature", key))  # refused before a long training
     triggers = make_trigger_set(config, data) if has_triggers(scheme) else None
     passport = with_energy(make_passport(config, data, layers, trained), network, config.passport.energy)
+    if nonce:
+        signature = bound_signature(passport, capacities, config.owner, nonce)
     return PassportClaim(
         passport=passport,
         signature=signature,
+        owner=config.owner,
+        binding=nonce.hex() if nonce else None,
         thresholds=_thresholds(config),
-        text_bytes=len((scheme.signature or "").encode()),
+        text_bytes=len((text or "").encode()),
         trigger_pixels=triggers.pixels if triggers else None,
         trigger_labels=triggers.labels if triggers else None,
         architecture=_architecture(config, data),

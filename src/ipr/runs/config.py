@@ -12,6 +12,9 @@ MISSING: Any = "???"  # OmegaConf's mark for a value that a configuration must g
 
 SECRETS = (("scheme", "signature"), ("passport", "key"))
 
+BOUND = "bound"
+"""The signature of a passport scheme that is not a text: it asks for the bits that passport and owner hash to."""
+
 
 @dataclass
 class ModelConfig:
@@ -38,7 +41,7 @@ class PassportSchemeConfig(SchemeConfig):
     """Fields of every passport scheme."""
 
     layers: list[str] = MISSING  # convolutions to protect, or modules that hold them
-    signature: str | None = None  # text to write, SECRET; null for random bits
+    signature: str | None = None  # text to write, SECRET; null for random bits; bound (docs/claims.md)
     sign_loss_weight: float = 0.1
     gamma_0: float = 0.1
     gamma_regulariser: float = 1e-5
@@ -224,6 +227,7 @@ class TrainConfig:
     logger: LoggerConfig = MISSING
     paths: PathsConfig = MISSING
     verification: VerificationConfig = field(default_factory=VerificationConfig)
+    owner: str = ""  # the name that the claim bears; not secret
     seed: int = 0
     tags: list[str] = field(default_factory=list)
 
@@ -238,6 +242,15 @@ class VerifyConfig:
     paths: PathsConfig = MISSING
     forged: int = 50
     seed: int = 0
+
+
+@dataclass
+class ClaimConfig:
+    """`ipr claim`."""
+
+    verb: str = ""  # show | check | commit: the first word after `ipr claim`
+    claim: str = MISSING  # a claim folder
+    weights: str | None = None  # commit: the public weights; by default ../public.safetensors, beside the claim
 
 
 @dataclass

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
-from ipr.claim import Thresholds
+from ipr.claim import Thresholds, check_owner
 from ipr.data.images import ImageData
 from ipr.data.share import check_divisible
 from ipr.errors import InputError
 from ipr.runs.config import (
+    BOUND,
     SECRETS,
     FrontierStitchingConfig,
     KeyImagesConfig,
@@ -79,6 +80,7 @@ def check(config: TrainConfig) -> None:
             "trainer.compile", True, f"needs a C++ compiler, and there is no {compiler}", "install one, or choose false"
         )
     Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
+    check_owner(config.owner)
 
 
 def _check_processes(config: TrainConfig) -> None:
@@ -117,6 +119,11 @@ def has_triggers(scheme: SchemeConfig) -> bool:
     return isinstance(scheme, PassportV3Config) or (isinstance(scheme, PassportV1Config) and scheme.embed_trigger_set)
 
 
+def is_bound(scheme: SchemeConfig) -> bool:
+    """Whether the signature is to follow from the passport; to a watermark the word is a text like any other."""
+    return isinstance(scheme, PassportSchemeConfig) and scheme.signature == BOUND
+
+
 def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
     """Everything that determines the result, and nothing else; secrets by a one-way stand-in."""
     dataset = asdict(config.dataset)
@@ -133,8 +140,10 @@ def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
         "seed": config.seed,
     }
     del identity["scheme"]["norm"], identity["optimizer"]["name"]
-    if "signature" in identity["scheme"]:
+    if "signature" in identity["scheme"] and not is_bound(config.scheme):
         identity["scheme"]["signature"] = secret_digest(identity["scheme"]["signature"])
+    if config.owner and isinstance(config.scheme, PassportSchemeConfig | WatermarkSchemeConfig):
+        identity["owner"] = config.owner  # a baseline has no claim to bear the name
     if isinstance(config.scheme, PassportSchemeConfig):
         identity["passport"] = asdict(config.passport) | {"key": secret_digest(config.passport.key)}
         if has_triggers(config.scheme):
@@ -158,6 +167,7 @@ def without_secrets(config: TrainConfig) -> dict[str, Any]:
     """The configuration as plain values, fit to be shown: each secret that is set reads `<secret>`."""
     shown = asdict(config)
     for group, name in SECRETS:
-        if shown[group].get(name) is not None:
+        public = name == "signature" and is_bound(config.scheme)
+        if shown[group].get(name) is not None and not public:
             shown[group][name] = "<secret>"
     return shown

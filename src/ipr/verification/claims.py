@@ -43,7 +43,7 @@ KINDS: dict[str, type[Claim]] = {
 """Every kind of claim by its name."""
 
 MARKS_LIMIT = 2**17
-"""Bits and labels of key images of a claim at most; its exact p-value is computed in whole numbers of as many digits."""
+"""Bits and labels of a claim at most: its exact p-value is computed in whole numbers of as many digits."""
 
 
 def load_claim(folder: Path) -> Claim:

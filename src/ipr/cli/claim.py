@@ -1,0 +1,90 @@
+"""`ipr claim show|check|commit`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from ipr.cli import loading
+from ipr.cli.compose import EXIT_INPUT
+from ipr.cli.compose import run as run_command
+from ipr.errors import InputError
+from ipr.runs.config import ClaimConfig
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Runs the command, whose first word is the verb, and exits with its code."""
+    words = list(arguments)
+    if words and "=" not in words[0] and not words[0].startswith("-"):
+        words[0] = f"verb={words[0]}"
+    run_command("claim", execute, words)
+
+
+def execute(config: ClaimConfig) -> int:
+    """Does what the verb says; 0, or 2 where `check` finds something wrong.
+
+    Raises:
+        InputError: there is no such verb, or the claim cannot be used.
+    """
+    if config.verb not in VERBS:
+        raise InputError("verb", config.verb, "is none of this command", "write: ipr claim show|check|commit claim=...")
+    return VERBS[config.verb](config)
+
+
+def show(config: ClaimConfig) -> int:
+    """Prints what of a claim may be seen."""
+    with loading():
+        from ipr.commitment import load_commitment
+        from ipr.reports.terminal import claim_table
+        from ipr.verification.claims import load_claim
+
+    folder = Path(config.claim)
+    claim, commitment = load_claim(folder), load_commitment(folder)
+    Console().print(claim_table(claim))
+    print(f"fingerprint: {claim.fingerprint()}")
+    print(f"commitment:  {commitment.digest if commitment else '-'}")
+    return 0
+
+
+def check(config: ClaimConfig) -> int:
+    """Prints a line for everything that is looked at; what is wrong on stderr."""
+    with loading():
+        from ipr.verification.examination import examine
+
+    code = 0
+    for what, found in examine(Path(config.claim)):
+        if isinstance(found, InputError):
+            print(f"ipr: error: {found}", file=sys.stderr)
+            code = EXIT_INPUT
+        else:
+            print(f"ok: {what}: {found}")
+    return code
+
+
+def commit(config: ClaimConfig) -> int:
+    """Commits to a claim and its public weights, or finds the commitment that is there, and prints the digest."""
+    with loading():
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        from ipr.commitment import commit_once
+        from ipr.verification.claims import load_claim
+
+    folder = Path(config.claim)
+    claim = load_claim(folder)
+    path = Path(config.weights) if config.weights else folder.parent / "public.safetensors"
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError("weights", path, f"cannot be read ({error})", "give a public.safetensors") from error
+    commitment = commit_once(folder, claim, weights)
+    print(f"commitment: {commitment.digest}")
+    print("publish it where others see and date it, before the weights; what opens it stays in the claim")
+    return 0
+
+
+VERBS: dict[str, Callable[[ClaimConfig], int]] = {"show": show, "check": check, "commit": commit}
+"""What `ipr claim` can be told to do."""

@@ -1,0 +1,102 @@
+"""Is a claim one that a judge can use? Looked at before a dispute, without a suspect."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ipr.claim import Claim
+from ipr.claim_folder import FACTS, SECRETS, check_place
+from ipr.commitment import FILE, load_commitment, opens
+from ipr.errors import InputError
+from ipr.models.architecture import network_of
+from ipr.passport.claim import PassportClaim
+from ipr.passport.surgery import find_layers
+from ipr.verification.claims import load_claim
+from ipr.verification.verdict import check_fit
+from ipr.watermarks.claim import WatermarkClaim
+from ipr.watermarks.key_images import KeyImageClaim
+
+
+def examine(folder: Path) -> Iterator[tuple[str, str | InputError]]:
+    """Looks at a claim's folder, part by part, and opens nothing that is no regular file.
+
+    Yields:
+        What was looked at, and what was found: a sentence, or an error where something is wrong. Where the claim
+        cannot be read there is nothing more to look at.
+    """
+    check_place(folder, folder, directory=True)
+    for place in sorted(folder.iterdir()):
+        check_place(folder, place, directory=False)
+    yield "files", found(lambda: check_private(folder))
+    claim = load_claim(folder)
+    yield "parts", f"a claim of kind {claim.kind}, whole"
+    yield "network", found(lambda: check_network(claim))
+    if isinstance(claim, PassportClaim):
+        yield "signature", "follows from passport and owner" if claim.bound else "is of the owner's choice"
+    yield "commitment", found(lambda: check_commitment(folder, claim))
+
+
+def found(look: Callable[[], str]) -> str | InputError:
+    """What a look finds, or the error that it raises."""
+    try:
+        return look()
+    except InputError as error:
+        return error
+
+
+def check_private(folder: Path) -> str:
+    """Refuses a folder or a file that others can read, or that belongs to another user, and files of no claim.
+
+    Raises:
+        InputError: naming the first of them.
+    """
+    for place, mode in ((folder, 0o700), *((path, 0o600) for path in sorted(folder.iterdir()))):
+        about = place.lstat()
+        if place is not folder and place.name not in (FACTS, SECRETS, FILE):
+            raise InputError("claim", folder, f"holds {place.name!a}, which is no part of a claim", "move it away")
+        if about.st_uid != os.geteuid():
+            raise InputError("claim", folder, f"{place.name} belongs to another user", "copy the claim as yourself")
+        if stat.S_IMODE(about.st_mode) & ~mode:
+            problem = f"others can read or change {place.name} (mode {stat.S_IMODE(about.st_mode):o})"
+            raise InputError("claim", folder, problem, f"chmod {mode:o} {place.name}")
+    return "nobody else can read them"
+
+
+def check_network(claim: Claim) -> str:
+    """Refuses a claim that does not fit the network that it names: the plain one is built and looked at.
+
+    Raises:
+        InputError: naming what does not fit.
+    """
+    about = claim.architecture
+    network = network_of(about)
+    example = torch.zeros(1, about["channels_in"], about["image_size"], about["image_size"])
+    if isinstance(claim, PassportClaim):
+        check_fit(find_layers(network, example, claim.layers), claim)
+    if isinstance(claim, KeyImageClaim):  # one key tells whether all fit
+        claim = replace(claim, pixels=claim.pixels[:1], labels=claim.labels[:1])
+    if isinstance(claim, WatermarkClaim):
+        channels = about["channels_in"]
+        claim.read(network, (0.5,) * channels, (0.25,) * channels)
+    return f"{about['model']['name']} takes it"
+
+
+def check_commitment(folder: Path, claim: Claim) -> str:
+    """Refuses a commitment that does not open.
+
+    Raises:
+        InputError: it is damaged, or one to other secrets, thresholds or another owner.
+    """
+    commitment = load_commitment(folder)
+    if commitment is None:
+        return "there is none"
+    if not opens(commitment, claim):
+        remedy = "restore the claim as it was committed to, thresholds included; or move the commitment away"
+        raise InputError("claim", folder, f"{FILE} does not open to this claim", remedy)
+    return f"{commitment.digest} opens"
