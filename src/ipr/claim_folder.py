@@ -10,7 +10,7 @@ import json
 import math
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -97,7 +97,7 @@ def strict_json(content: bytes) -> Any:
 
     Raises:
         ValueError: it is no JSON in UTF-8, says a key twice, holds a number that is not finite or a character that
-            cannot be written, or is nested deeper than `DEPTH_LIMIT`.
+            cannot be seen (it could steer a terminal), or is nested deeper than `DEPTH_LIMIT`.
         RecursionError: it is nested far too deep.
     """
 
@@ -116,15 +116,20 @@ def strict_json(content: bytes) -> Any:
         raise ValueError("a number is not finite")
 
     found = json.loads(content.decode(), object_pairs_hook=once, parse_float=finite, parse_constant=never)
-    json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair has no UTF-8
-    if _depth(found) > DEPTH_LIMIT:
-        raise ValueError("it is nested too deep")
+    for depth, text in _texts(found, 0):
+        if depth > DEPTH_LIMIT:
+            raise ValueError("it is nested too deep")
+        if not text.isprintable():
+            raise ValueError("a character cannot be seen")
     return found
 
 
-def _depth(value: Any) -> int:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
-    return 0 if inner is None else 1 + max(map(_depth, inner), default=0)
+def _texts(value: Any, depth: int) -> Iterator[tuple[int, str]]:
+    """Every text in a JSON value, keys included, and "" for what is no text, with its depth."""
+    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    yield depth, value if isinstance(value, str) else ""
+    for part in inner:
+        yield from _texts(part, depth + 1)
 
 
 def _why(error: Exception) -> str:
@@ -156,7 +161,7 @@ def _read_secrets(folder: Path) -> dict[str, Tensor]:
     except (SafetensorError, KeyError, ValueError, RuntimeError, OverflowError) as error:  # all that a header can break
         raise InputError("claim", folder, f"is damaged ({SECRETS}: {error})", REMEDY) from error
     for name, tensor in tensors.items():
-        if problem := _problem(tensor):
+        if problem := "has no name" if not name.isprintable() else _problem(tensor):
             raise InputError("claim", folder, f"is damaged ({SECRETS}: {name!a} {problem})", REMEDY)
     return tensors
 

@@ -40,6 +40,9 @@ def check_architecture(architecture: Mapping[str, Any]) -> None:
     if type(width) not in (int, float) or not (math.isfinite(width) and 0 < width <= WIDTH_LIMIT):
         problem = f"is no number above 0 and up to {WIDTH_LIMIT:g}"
         raise InputError("claim architecture.model.width", ascii(width)[:50], problem, REMEDY)
+    for name in ("name", "norm"):
+        if not isinstance(text := model.get(name, ""), str):
+            raise InputError(f"claim architecture.model.{name}", ascii(text)[:50], "is no text", REMEDY)
 
 
 def network_of(architecture: Mapping[str, Any]) -> nn.Module:
@@ -57,7 +60,7 @@ def network_of(architecture: Mapping[str, Any]) -> nn.Module:
     try:
         model = architecture["model"]
         asked = {name: architecture[name] for name in INTEGER_LIMITS} | {n: model[n] for n in ("norm", "width")}
-        name = str(model["name"])
+        name = model["name"]
     except KeyError as error:
         raise InputError("claim architecture", "", f"does not name {error}", REMEDY) from error
     with torch.device("meta"):

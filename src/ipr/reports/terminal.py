@@ -91,7 +91,7 @@ def claim_table(claim: Claim) -> Table:
 def _architecture(architecture: Mapping[str, Any]) -> str:
     flat = {**architecture.get("model", {}), **{n: v for n, v in architecture.items() if n != "model"}}
     shown = [f"{name}={value}" for name, value in flat.items() if isinstance(value, str | int | float)]
-    return " ".join(text for text in shown if text.isprintable()) or "-"
+    return " ".join(shown) or "-"
 
 
 def attack_table(rows: Sequence[AttackRow]) -> Table:
