@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 import re
+from dataclasses import replace
 from inspect import isabstract
 
 import pytest
@@ -14,6 +15,7 @@ from ipr.attacks.base import EVERY, PASSPORTS, Attack
 from ipr.cli.compose import shipped
 from ipr.data.images import LabelledImages
 from ipr.errors import InputError
+from ipr.passport.bound import bound_signature
 from ipr.verification.verdict import judge_claims
 
 VICTIMS = [
@@ -110,6 +112,20 @@ def test_the_contract(name, victim, victim_of, data):
             assert one.suspect is attacked_one.suspect
         verdicts = judge_claims(one.suspect, list(one.claims.values()), images)
         assert len(verdicts) == len(one.claims)
+
+
+@pytest.mark.parametrize("name", [n for n in ATTACKS if not ATTACKS[n].inapplicable("passport_v2")])
+def test_what_is_forged_from_a_bound_claim_is_not_bound(name, victim_of, data):
+    """Only the owner's own claim, unchanged, keeps the owner's name and the binding."""
+    victim = victim_of("passport_v2", "alexnet", "gn")
+    given = victim.passport_claim
+    capacities = {layer: bits.numel() for layer, bits in given.signature.items()}
+    bits = bound_signature(given.passport, capacities, "Ada", bytes(32))
+    owner = replace(given, signature=bits, owner="Ada", binding=bytes(32).hex())
+    for one in carried_out(name, replace(victim, claim=owner), data):
+        for claim in one.claims.values():
+            own = claim.fingerprint() == owner.fingerprint()
+            assert (claim.owner, claim.bound) == (("Ada", True) if own else ("", False))
 
 
 @pytest.mark.parametrize("name", ATTACKS)
