@@ -80,9 +80,13 @@ def test_the_same_input_gives_the_same_bytes_but_for_the_date(ipr, owner):
     assert Path("here/verdict.json").read_bytes() == before
 
 
-def test_tries_are_paid_for(ipr, owner):
-    assert ipr(*owner, "tried=1000").code == 0
-    facts = read()
+def test_tries_are_paid_for_and_names_are_text(ipr, owner):
+    replace(load_claim(Path("owned/claim")), owner="<b>Ann</b>").save(Path("named"))
+    judge = [a for a in owner if not a.startswith("claim=")]
+    assert ipr(*judge, "claim=named", "tried=1000", "out=judged").code == 0
+    facts = read("judged")
+    assert facts["claim"]["owner"] == "<b>Ann</b>"
+    assert "&lt;b&gt;Ann&lt;/b&gt;" in Path("judged/verdict.html").read_text()
     assert facts["tried"] == facts["signature"]["tried"] == 1000
     assert facts["signature"]["corrected_p_value_log10"] == pytest.approx(facts["signature"]["p_value_log10"] + 3)
 
