@@ -15,13 +15,14 @@ from safetensors.torch import load_file
 
 from ipr import configuration
 from ipr.models import build_model
+from ipr.models.architecture import network_of
 from ipr.models.as_onnx import onnx_bytes
 from ipr.passport.layer import passport_layers
 from ipr.passport.surgery import protect
 from ipr.runs.build import load_suspect, open_images, plain_network
 from ipr.runs.export import export
 from ipr.runs.train import train
-from ipr.runs.unlock import network_of, unlock_file
+from ipr.runs.unlock import unlock_file
 from ipr.verification.claims import load_claim
 
 TEXT, KEY = "this text is mine", "a key that nobody guesses"
@@ -110,7 +111,7 @@ def test_every_format_answers_as_the_judged_network_and_holds_no_secret(store, t
         assert card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
         mean, std = (torch.tensor(card["input"][name]) for name in ("mean", "std"))
         x = ((pixels / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
-        network, _ = network_of(card["architecture"])
+        network = network_of(card["architecture"])
         if format == "onnx":
             session = onnxruntime.InferenceSession(path)
             for count in (1, 7):

@@ -67,20 +67,14 @@ def check(config: ClaimConfig) -> int:
 def commit(config: ClaimConfig) -> int:
     """Commits to a claim and its public weights, or finds the commitment that is there, and prints the digest."""
     with loading():
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         from ipr.commitment import commit_once
+        from ipr.suspects.weights import read_weights
         from ipr.verification.claims import load_claim
 
     folder = Path(config.claim)
     claim = load_claim(folder)
     path = Path(config.weights) if config.weights else folder.parent / "public.safetensors"
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError("weights", path, f"cannot be read ({error})", "give a public.safetensors") from error
-    commitment = commit_once(folder, claim, weights)
+    commitment = commit_once(folder, claim, read_weights(path, "weights"))
     print(f"commitment: {commitment.digest}")
     print("publish it where others see and date it, before the weights; what opens it stays in the claim")
     return 0

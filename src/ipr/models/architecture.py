@@ -48,25 +48,38 @@ def check_architecture(architecture: Mapping[str, Any]) -> None:
 def network_of(architecture: Mapping[str, Any]) -> nn.Module:
     """The plain network that an architecture names, initialised at random.
 
-    It is built without memory first, and counted.
-
     Args:
         architecture: of a claim: `model` (name, norm, width), `channels_in`, `image_size` and `num_classes`.
 
     Raises:
         InputError: the architecture names no known network, or one that is too large.
     """
+    without_memory(architecture)
+    with torch.random.fork_rng(devices=[]):
+        return _built(architecture)
+
+
+def without_memory(architecture: Mapping[str, Any]) -> nn.Module:
+    """The same without memory for its weights (on the device `meta`), so that it can be counted first.
+
+    Raises:
+        InputError: see `network_of`.
+    """
     check_architecture(architecture)
     try:
-        model = architecture["model"]
-        asked = {name: architecture[name] for name in INTEGER_LIMITS} | {n: model[n] for n in ("norm", "width")}
-        name = model["name"]
+        with torch.device("meta"):
+            network = _built(architecture)
     except KeyError as error:
         raise InputError("claim architecture", "", f"does not name {error}", REMEDY) from error
-    with torch.device("meta"):
-        size = sum(parameter.numel() for parameter in build_model(name, **asked).parameters())
+    size = sum(parameter.numel() for parameter in network.parameters())
     if size > PARAMETER_LIMIT:
+        model = architecture["model"]
         problem = f"the network would have {size} parameters, more than {PARAMETER_LIMIT}"
-        raise InputError("claim architecture", f"{name!a} of width {model['width']}", problem, REMEDY)
-    with torch.random.fork_rng(devices=[]):
-        return build_model(name, **asked)
+        raise InputError("claim architecture", f"{model['name']!a} of width {model['width']}", problem, REMEDY)
+    return network
+
+
+def _built(architecture: Mapping[str, Any]) -> nn.Module:
+    model = architecture["model"]
+    sizes = {name: architecture[name] for name in INTEGER_LIMITS}
+    return build_model(model["name"], norm=model["norm"], width=model["width"], **sizes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -17,7 +17,7 @@ from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import draw_passport, with_energy
 from ipr.passport.surgery import ConvNorm, Passport, find_layers
 from ipr.randomness import derive_bytes, generator
-from ipr.runs.build import example_image, plain_network
+from ipr.runs.build import architecture_of, example_image, plain_network
 from ipr.runs.config import (
     DeepMarksConfig,
     DeepSignsConfig,
@@ -65,7 +65,7 @@ def make_watermark(
     network = plain_network(config.model, data, config.seed)
     key = config.passport.key
     source = generator(config.seed, f"{scheme.name} watermark", key)
-    owner: Any = {"thresholds": _thresholds(config), "architecture": _architecture(config, data)}
+    owner: Any = {"thresholds": _thresholds(config), "architecture": architecture_of(config.model, data)}
     if isinstance(scheme, UchidaConfig):
         return UchidaClaim.drawn(network, scheme.layer, scheme.bits, source, text=scheme.signature, **owner)
     if isinstance(scheme, DeepMarksConfig):
@@ -88,15 +88,6 @@ def make_watermark(
 
 def _thresholds(config: TrainConfig) -> Thresholds:
     return Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
-
-
-def _architecture(config: TrainConfig, data: ImageData) -> dict[str, Any]:
-    return {
-        "model": asdict(config.model),
-        "channels_in": data.channels,
-        "image_size": data.image_size,
-        "num_classes": len(data.classes),
-    }
 
 
 def make_passport_claim(
@@ -123,7 +114,7 @@ def make_passport_claim(
         text_bytes=len((text or "").encode()),
         trigger_pixels=triggers.pixels if triggers else None,
         trigger_labels=triggers.labels if triggers else None,
-        architecture=_architecture(config, data),
+        architecture=architecture_of(config.model, data),
     )
 
 

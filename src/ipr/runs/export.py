@@ -22,7 +22,8 @@ from ipr.runs.build import example_image, load_suspect, open_images
 from ipr.runs.config import DatasetConfig, ModelConfig, PathsConfig
 from ipr.runs.folders import Found
 from ipr.runs.record import load_record
-from ipr.runs.weights import WRITERS, read_weights
+from ipr.runs.weights import WRITERS
+from ipr.suspects.weights import read_weights
 from ipr.verification.claims import load_claim
 
 CARD_VERSION = 1
@@ -85,7 +86,7 @@ def export(
     if (data.train_labels.numel(), data.test_labels.numel()) != (record.train_images, record.test_images):
         remedy = "give dataset.root=... of the images that it was trained on"
         raise InputError("dataset.root", root or dataset.root, "holds other images than the run's", remedy)
-    weights, network = read_weights(folder.weights), load_suspect(model, data, folder.weights)
+    weights, network = read_weights(folder.weights, "run"), load_suspect(model, data, folder.weights)
     kinds = ("public",) if weights.keys() == network.state_dict().keys() else ("locked", "folded")
     kind = kind or kinds[0]
     if kind not in kinds:

@@ -10,11 +10,10 @@ from ipr.commitment import load_commitment, opens
 from ipr.data.images import ImageData, LabelledImages
 from ipr.passport.claim import PassportClaim
 from ipr.runs.architecture import check_data
+from ipr.runs.asking import open_black_box
 from ipr.runs.build import open_images
 from ipr.runs.config import VerifyConfig
 from ipr.runs.train import judge_with_progress
-from ipr.suspects.black_box import BlackBox
-from ipr.suspects.endpoint import Endpoint
 from ipr.suspects.suspect import open_suspect
 from ipr.verification.black_box import judge_black_box
 from ipr.verification.calibration import Calibration
@@ -110,25 +109,10 @@ def _weights(asked: _Asked) -> _Shown:
 
 def _answers(asked: _Asked) -> _Shown:
     config, how = asked.config, asked.config.endpoint
-    endpoint = Endpoint(
-        config.suspect,
-        timeout=how.timeout_seconds,
-        retries=how.retries,
-        rate=how.rate,
-        input=how.input,
-        output=how.output,
-    )
-    suspect = BlackBox(
-        endpoint,
-        len(asked.data.classes),
-        name=endpoint.identity,
-        batch_size=how.batch_size,
-        budget=how.budget,
-        answers=None if how.answers is None else Path(how.answers),
-    )
+    suspect = open_black_box(config.suspect, how, len(asked.data.classes))
     images = _test_images(asked.data, how.test_images)
     found = judge_black_box(suspect, asked.claim, images, seed=config.seed)
-    facts = SuspectFacts("black box", url=endpoint.identity, queries=found.queries)
+    facts = SuspectFacts("black box", url=suspect.name, queries=found.queries)
     return _Shown(facts, images.labels.numel(), None, found.accuracy, from_answers(found.reading))
 
 

@@ -12,8 +12,8 @@ from torch import nn
 
 from ipr.digests import weights_digest
 from ipr.errors import InputError
-from ipr.models import build_model
-from ipr.suspects.checks import Refusal, check_finite, shown
+from ipr.models.architecture import without_memory
+from ipr.suspects.checks import Refusal, check_finite
 from ipr.suspects.matching import NORMS, by_graph, by_names
 from ipr.suspects.weights import read_file
 
@@ -53,7 +53,7 @@ def open_suspect(path: Path, architecture: Mapping[str, Any]) -> Suspect:
     Raises:
         InputError: the file cannot be used, or does not fit the architecture.
     """
-    network = plain_architecture(architecture)
+    network = without_memory(architecture)
     file = read_file(path)
     try:
         if file.format == "onnx":
@@ -71,23 +71,3 @@ def open_suspect(path: Path, architecture: Mapping[str, Any]) -> Suspect:
             module.reset_parameters()
     network.load_state_dict(weights, strict=False)
     return Suspect(network, file.digest, weights_digest(weights), file.format)
-
-
-def plain_architecture(architecture: Mapping[str, Any]) -> nn.Module:
-    """The plain network without memory for its weights (on the device `meta`).
-
-    Raises:
-        InputError: the architecture names no model, or sizes that are none.
-    """
-    try:
-        model = architecture["model"]
-        with torch.device("meta"):
-            return build_model(
-                model["name"],
-                norm=model["norm"],
-                width=model["width"],
-                **{size: architecture[size] for size in ("channels_in", "image_size", "num_classes")},
-            )
-    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
-        problem = f"is none that can be built ({shown(str(error), 200)})"
-        raise InputError("architecture", shown(str(architecture), 200), problem, "restore the claim") from error

@@ -35,20 +35,21 @@ class WeightsFile:
     layers: tuple[Layer, ...] = ()
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path, field: str = "suspect") -> dict[str, Tensor]:
     """The tensors of a weights file by name: dense, finite, of ordinary types, on the CPU. Nothing in it is executed.
 
     Args:
         path: safetensors, a file of `torch.save` (a state_dict, or a checkpoint with one), or ONNX, told apart by their
             content. A symbolic link is followed to a regular file.
+        field: what an error calls it.
 
     Raises:
         InputError: it is missing, no such file, too large, damaged, or holds something else than weights.
     """
-    return read_file(path).tensors
+    return read_file(path, field).tensors
 
 
-def read_file(path: Path) -> WeightsFile:
+def read_file(path: Path, field: str = "suspect") -> WeightsFile:
     """The same, with what else a file tells."""
     try:
         content = _content(path)
@@ -63,9 +64,9 @@ def read_file(path: Path) -> WeightsFile:
         return WeightsFile(kind, hashlib.sha256(content).hexdigest(), checked(tensors, len(content)), layers)
     except OSError as error:
         remedy = "give a weights file, such as public.safetensors"
-        raise InputError("suspect", path, f"cannot be read ({error.strerror or error})", remedy) from error
+        raise InputError(field, path, f"cannot be read ({error.strerror or error})", remedy) from error
     except Refusal as refusal:
-        raise InputError("suspect", path, refusal.problem, refusal.remedy) from refusal
+        raise InputError(field, path, refusal.problem, refusal.remedy) from refusal
 
 
 def _content(path: Path) -> bytes:
