@@ -342,14 +342,16 @@ def test_a_judge_refuses_them_too(good, tmp_path, ipr):
         load_claim(good / "text").architecture | {"model": {"name": "alexnet", "norm": "bn", "width": 1}}
     )
     save_file(network.state_dict(), "suspect")
-    judged = [ipr("verify", "suspect=suspect", f"claim={good / 'text'}", "dataset.image_size=8")]
+    outcome = ipr("verify", "suspect=suspect", f"claim={good / 'text'}", "dataset.image_size=8")
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
     for case in ("claim.json is a pipe", "a tensor of 10^12 elements", "a width of 10^9", "a foreign tensor"):
-        shutil.copytree(good / CASES[case][0], tmp_path / case / "claim")
-        CASES[case][1](tmp_path / case / "claim")
-        judged.append(ipr("verify", "suspect=suspect", f"claim={tmp_path / case / 'claim'}", "dataset.image_size=8"))
-    for outcome in judged:
+        kind, damage, words = CASES[case]
+        folder = shutil.copytree(good / kind, tmp_path / str(list(CASES).index(case)))
+        damage(folder)
+        outcome = ipr("verify", "suspect=suspect", f"claim={folder}", "dataset.image_size=8")
         assert outcome.code == 2
-        assert len(outcome.err.splitlines()) == 1
+        (line,) = outcome.err.splitlines()
+        assert words in line
 
 
 def test_no_claim_takes_the_memory_that_it_says_it_needs(good, tmp_path):
