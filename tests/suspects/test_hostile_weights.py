@@ -46,10 +46,12 @@ def test_a_hostile_file_is_refused_in_one_line(name, ipr, victim, tmp_path):
 CHILD = """
 import json, resource, sys
 from pathlib import Path
+import torch
 import ipr.suspects.onnx_file
 from ipr.errors import InputError
 from ipr.suspects.suspect import open_suspect
 architecture = json.loads(sys.argv[1])
+torch.set_num_threads(1)  # every thread would take addresses of its own
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 used = int(status["VmSize"].split()[0]) * 1024
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**30,) * 2)
@@ -66,7 +68,7 @@ def test_what_asks_for_memory_without_end_gets_less_than_a_gibibyte(victim, tmp_
     for name in BOMBS:
         CASES[name][0](tmp_path / name, {})
     architecture = json.loads((victim / "claim" / "claim.json").read_text())["architecture"]
-    command = [sys.executable, "-W", "error", "-c", CHILD, json.dumps(architecture)]
+    command = [sys.executable, "-c", CHILD, json.dumps(architecture)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == sorted(BOMBS)
