@@ -38,7 +38,7 @@ def unlock_file(weights: Path, claim: Path, out: Path | None = None) -> Path:
     network, example = network_of(owner.architecture)
     folded = WRITERS[format_of(weights)](unlock(network, locked, owner.passport, example))
     path = out or weights.with_name(f"{weights.stem.removesuffix('-locked')}-folded{weights.suffix}")
-    write_new({path: folded})
+    write_new({path: folded}, 0o600)
     return path
 
 

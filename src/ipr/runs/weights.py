@@ -51,7 +51,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         read = torch.load(path, "cpu", weights_only=True) if format_of(path) == "torch" else load_file(path)
     except (OSError, SafetensorError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError("weights", path, f"cannot be read ({reason})", "give safetensors or a state_dict") from error
     if not isinstance(read, dict) or not all(isinstance(tensor, Tensor) for tensor in read.values()):
         raise InputError("weights", path, "holds more than tensors by name", "give a state_dict")
