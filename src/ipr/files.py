@@ -48,8 +48,12 @@ def write_atomically(path: Path, content: str | bytes, mode: int = 0o666, former
         raise
 
 
-def write_new(files: Mapping[Path, bytes]) -> None:
+def write_new(files: Mapping[Path, bytes], mode: int = 0o666) -> None:
     """Writes files that are not there yet, and their folders; one that is there with the same content is left alone.
+
+    Args:
+        files: where -> what.
+        mode: who may read them, as of `write_atomically`.
 
     Raises:
         InputError: one is there with another content, or cannot be there; none of them is written.
@@ -66,7 +70,7 @@ def write_new(files: Mapping[Path, bytes]) -> None:
             )
     for path, content in files.items():
         if not path.exists():
-            write_atomically(path, content)
+            write_atomically(path, content, mode)
 
 
 def clear_asides(folder: Path) -> None:

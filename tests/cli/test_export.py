@@ -53,6 +53,7 @@ def test_a_locked_file_is_given_away_and_unlocked(ipr, keys):
     assert folded.code == 0
     assert folded.err.startswith("folded: whoever gets this file has a working network")
     assert Path("folded.safetensors").read_bytes() == Path("working.safetensors").read_bytes()
+    assert {Path(f"{name}.safetensors").stat().st_mode & 0o777 for name in ("folded", "working")} == {0o600}
 
 
 def change(file, **tensors):

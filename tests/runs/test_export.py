@@ -41,11 +41,11 @@ RUNS = {
     "v1-alexnet": ("scheme=passport_v1", f"scheme.signature='{TEXT}'", "model=alexnet", *DIGITS),
     "v1-resnet18": ("scheme=passport_v1", "model.norm=gn", "model=resnet18", *DIGITS),
     "v2": ("scheme=passport_v2", f"scheme.signature='{TEXT}'", "model=resnet18", *DIGITS),
+    "v3": ("scheme=passport_v3", "model=alexnet", *DIGITS),
     "watermark": ("scheme=trigger_set", "model=alexnet", "model.norm=gn", *DIGITS),
     "v1-torchvision": ("scheme=passport_v1", *COLOUR),
-    "v2-torchvision": ("scheme=passport_v2", *COLOUR),  # with group norm
-    "v3-torchvision": (
-        "scheme=passport_v3",
+    "v2-torchvision": (
+        "scheme=passport_v2",
         "model.norm=bn",
         *COLOUR,
         "model.name=torchvision:shufflenet_v2_x0_5",
@@ -54,8 +54,8 @@ RUNS = {
 }
 GIVEN = [
     ("baseline", "public"), ("v1-alexnet", "locked"), ("v1-alexnet", "folded"), ("v1-resnet18", "folded"),
-    ("v2", "public"), ("watermark", "public"), ("v1-torchvision", "folded"),
-    ("v3-torchvision", "public"),
+    ("v2", "public"), ("v3", "public"), ("watermark", "public"), ("v1-torchvision", "folded"),
+    ("v2-torchvision", "public"),
 ]  # fmt: skip
 
 
@@ -104,7 +104,8 @@ def test_every_format_answers_as_the_judged_network_and_holds_no_secret(store, t
     )
     needles = secrets(folder, config, data)
     before = contents(folder.path)
-    for format in ("safetensors", "torch", "onnx"):
+    small = name != "v2-torchvision"  # its graph is large, and translating it slow
+    for format in ("safetensors", "torch", *(["onnx"] if small else [])):
         path = export(folder.path, format, tmp_path / f"given.{format}", kind)
         card = json.loads(path.with_name(f"{path.name}.json").read_text())
         assert (card["format"], card["kind"]) == (format, kind)
@@ -122,6 +123,8 @@ def test_every_format_answers_as_the_judged_network_and_holds_no_secret(store, t
             weights = read(path)
             assert weights.keys() == (load_file(folder.weights) if kind == "locked" else network.state_dict()).keys()
             assert all(type(tensor) is torch.Tensor and not tensor.requires_grad for tensor in weights.values())
+            for private in private_affines(folder, config, data):
+                assert any(torch.equal(private, tensor) for tensor in weights.values()) == (kind == "folded")
             network.load_state_dict(weights, strict=kind != "locked")
             assert np.abs(answers(network, x) - reference).max() < 1e-5
             if config.model.name.startswith("torchvision") and config.model.norm == "bn":
@@ -131,6 +134,14 @@ def test_every_format_answers_as_the_judged_network_and_holds_no_secret(store, t
         for content in (path.read_bytes(), path.with_name(f"{path.name}.json").read_bytes()):
             assert not [what for what, bytes_ in needles.items() if bytes_ in content]
     assert contents(folder.path) == before
+
+
+def private_affines(folder, config, data):
+    """Scale and shift that the passport gives each layer, whose signs spell the signature."""
+    if not config.scheme.name.startswith("passport"):
+        return []
+    affines = load_claim(folder.claim).affines(load_suspect(config.model, data, folder.weights))
+    return [tensor[0].detach() for pair in affines.values() for tensor in pair]
 
 
 def check_graph(model, network, given):
@@ -191,15 +202,9 @@ def test_the_same_run_gives_the_same_bytes_and_the_graph_of_a_plain_network(stor
     assert export(folder.path, "torch", None, "folded") == path.with_suffix(".pt")  # it is there already
     plain = onnx_bytes(plain_network(config.model, data, 1), data.channels, data.image_size)
     assert operators_of(onnx.load(path)) == operators_of(onnx.load_from_string(plain))
-    for name in ("v2", "v3-torchvision"):
+    for name in ("v2", "v2-torchvision"):
         folder, _, _ = store(name)
         assert export(folder.path).read_bytes() == folder.weights.read_bytes()
-
-
-def test_a_network_of_torchvision_is_trained_with_a_private_passport_over_group_norm(store):
-    folder, _, _ = store("v2-torchvision")
-    assert folder.key.startswith("passport_v2-torchvision-resnet18-gn-digits_rgb-")
-    assert folder.record.exists()
 
 
 @pytest.mark.parametrize("format", ["safetensors", "torch"])

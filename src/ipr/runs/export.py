@@ -101,7 +101,8 @@ def export(
     content = onnx_bytes(network, data.channels, data.image_size) if as_onnx else WRITERS[format](weights)
     path = out or run / "export" / _name(model, format, kind)
     card = card_of(model, data, format, kind, weights, content)
-    write_new({path: content, path.with_name(f"{path.name}.json"): (json.dumps(card, indent=2) + "\n").encode()})
+    told = (json.dumps(card, indent=2) + "\n").encode()
+    write_new({path: content, path.with_name(f"{path.name}.json"): told}, 0o600 if kind == "folded" else 0o666)
     return path
 
 

@@ -40,5 +40,5 @@ def unlock_file(weights: Path, claim: Path, out: Path | None = None) -> Path:
     example = torch.zeros(1, about["channels_in"], about["image_size"], about["image_size"])
     folded = WRITERS[locked.format](unlock(network, locked.tensors, owner.passport, example))
     path = out or weights.with_name(f"{weights.stem.removesuffix('-locked')}-folded{weights.suffix}")
-    write_new({path: folded})
+    write_new({path: folded}, 0o600)
     return path
