@@ -6,6 +6,8 @@ import shlex
 from contextlib import ExitStack
 from pathlib import Path
 
+from safetensors.torch import load_file
+
 from served import serving_onnx
 
 PAGE = (Path(__file__).parents[1] / "docs" / "ownership.md").read_text()
@@ -42,6 +44,12 @@ def test_the_dispute(ipr, mlserver, tmp_path):
                 if words[1] == "verify":
                     seen.append(failing(outcome.out))
     assert seen == [set(), set(), {"fidelity"}, {"commitment"}, {"trigger set"}, {"fidelity", "signature"}]
+    given = [Path("model.safetensors"), Path("model.safetensors.json"), *Path("calibration").rglob("*.*")]
+    given += Path("runs/verdicts").rglob("*.*")
+    assert len(given) >= 16
+    for path in given:
+        content = path.read_bytes()
+        assert not [name for name, secret in secrets_of_ada() if secret in content], path
 
 
 def filled(word, served):
@@ -53,6 +61,15 @@ def filled(word, served):
     if found := re.search(r"http://127.0.0.1:8080/v2/models/(\w+)", word):
         word = word.replace(found[0], served[found[1]])
     return word
+
+
+def secrets_of_ada():
+    """What nobody else may see, as bytes: her key, the nonce, and the beginning of every tensor of her claim."""
+    (folder,) = Path("ada/train").glob("passport_v3-*")
+    yield "passport.key", b"a secret of her own"
+    yield "binding", json.loads((folder / "claim" / "claim.json").read_text())["binding"].encode()
+    for name, tensor in load_file(folder / "claim" / "secrets.safetensors").items():
+        yield name, tensor.numpy().tobytes()[:64]
 
 
 def failing(out):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ipr.files import write_atomically
 from ipr.reports.documents import content_name, keep, stable, versions
-from ipr.reports.terminal import percent, power_of_ten
+from ipr.reports.terminal import percent
+from ipr.verification.binomial import power_of_ten
 from ipr.verification.calibration import Calibration, FalseClaimRate
 from ipr.verification.calibration_file import calibration_facts
 

@@ -12,6 +12,7 @@ from ipr.claim import Claim
 from ipr.passport.claim import PassportClaim
 from ipr.runs.attack import AttackRow
 from ipr.runs.record import Record
+from ipr.verification.binomial import power_of_ten
 from ipr.verification.decision import Decision
 from ipr.verification.judgement import Judgement
 from ipr.verification.verdict import Verdict
@@ -149,11 +150,6 @@ def attack_table(rows: Sequence[AttackRow]) -> Table:
     if len(rows) > 40:
         table.caption = f"{len(rows) - 40} more points in rows.jsonl"
     return table
-
-
-def power_of_ten(log10: float) -> str:
-    """A probability by its logarithm, however small."""
-    return f"10^{log10:.1f}" if log10 < -3 else f"{10**log10:.3g}"
 
 
 def _evidence(table: Table, p_value_log10: float, correlation: float | None) -> None:

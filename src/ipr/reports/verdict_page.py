@@ -12,8 +12,9 @@ from markupsafe import Markup
 from ipr.files import write_atomically
 from ipr.reports.documents import content_name, keep, stable, versions
 from ipr.reports.page import asset, template
-from ipr.reports.terminal import percent, power_of_ten
+from ipr.reports.terminal import percent
 from ipr.reports.verdict import verdict_facts
+from ipr.verification.binomial import power_of_ten
 from ipr.verification.judgement import Judgement
 
 

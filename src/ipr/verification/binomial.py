@@ -60,3 +60,8 @@ def _rate_at(successes: int, trials: int, log10: float) -> float:
         else:
             high = middle
     return high
+
+
+def power_of_ten(log10: float) -> str:
+    """A probability by its logarithm, however small, to be read."""
+    return f"10^{log10:.1f}" if log10 < -3 else f"{10**log10:.3g}"

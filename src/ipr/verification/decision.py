@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from ipr.claim import Claim, Reading, Thresholds, reading
 from ipr.errors import InputError
 from ipr.passport.claim import PassportClaim
-from ipr.verification.binomial import reached
+from ipr.verification.binomial import power_of_ten, reached
 from ipr.verification.calibration import Calibration
 from ipr.verification.fidelity import Fidelity
 from ipr.verification.registration import IN_TIME
@@ -229,7 +229,7 @@ def _signature(found: Reading, tried: int, alignments: int, threshold: float) ->
 
 
 def _chance(by: str, p_value: float, threshold: float) -> str:
-    return f"the chance by {by}, 10^{p_value:.1f}, is to be at most 10^{threshold:.1f}"
+    return f"the chance by {by}, {power_of_ten(p_value)}, is to be at most {power_of_ten(threshold)}"
 
 
 def _trigger_set(
