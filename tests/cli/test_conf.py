@@ -66,6 +66,7 @@ def test_every_option_composes(option):
 def test_every_study_composes_with_each_of_its_jobs(study):
     sweep = yaml.safe_load((shipped("experiments") / f"{study}.yaml").read_text())["hydra"]["sweeper"]["params"]
     choices = [[f"{key}={value}" for value in str(values).split(",")] for key, values in sweep.items()]
+    choices = [values[:1] if values[0].startswith("seed=") else values for values in choices]  # all compose alike
     for job in itertools.product(*choices):
         config = typed(composed(f"study={study}", *job, command="attack" if "attack" in sweep else "train"))
         check(config)

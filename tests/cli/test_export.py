@@ -92,8 +92,12 @@ class Bomb:
             "unlock weights=changed claim={v1}/claim",
             ["extra has no place", "they are not the architecture's"],
         ),
-        (lambda: torch.save({"a": Bomb()}, "x.pt"), "unlock weights=x.pt claim={v1}/claim", ["x.pt", "cannot be read"]),
-        (lambda: torch.save([1], "x.pt"), "unlock weights=x.pt claim={v1}/claim", ["x.pt", "more than tensors"]),
+        (
+            lambda: torch.save({"a": Bomb()}, "x.pt"),
+            "unlock weights=x.pt claim={v1}/claim",
+            ["x.pt", "neither run nor"],
+        ),
+        (lambda: torch.save([1], "x.pt"), "unlock weights=x.pt claim={v1}/claim", ["x.pt", "is damaged, or not"]),
         (
             None,
             "unlock weights={v1}/public.safetensors claim={v1}/claim out={v1}/record.json",

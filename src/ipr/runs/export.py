@@ -86,7 +86,7 @@ def export(
     if (data.train_labels.numel(), data.test_labels.numel()) != (record.train_images, record.test_images):
         remedy = "give dataset.root=... of the images that it was trained on"
         raise InputError("dataset.root", root or dataset.root, "holds other images than the run's", remedy)
-    weights, network = read_weights(folder.weights, "run"), load_suspect(model, data, folder.weights)
+    weights, network = read_weights(folder.weights, "weights"), load_suspect(model, data, folder.weights)
     kinds = ("public",) if weights.keys() == network.state_dict().keys() else ("locked", "folded")
     kind = kind or kinds[0]
     if kind not in kinds:
