@@ -1,10 +1,12 @@
 """Every script in benchmarks/ that times something runs, at a size of seconds; what can be held exactly is."""
 
 import os
+import re
 import runpy
 import statistics
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,10 +21,15 @@ import options_accuracy
 import profile_step
 import soak
 import table
+import wrong_passports
+from ipr.claim import Thresholds
+from ipr.passport.claim import PassportClaim
+from ipr.runs.build import save_weights
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport import PassportV2
+from ipr.verification.verdict import claim_of_signs
 from measure import Row, quartiles, ratios, take_turns
-from networks import batch, scheme, training_step
+from networks import batch, passport_for, plain, scheme, training_step
 from test_docs import folder_of_images
 
 SMALL = [
@@ -110,6 +117,29 @@ def test_an_exported_file_is_timed_beside_the_plain_network():
         f"exported V1, folded / BN baseline, alexnet, {runtime}" for runtime in ("torch", "ONNX Runtime")
     ]
     assert all(len(row.measured) == len(row.control) == 1 for row in rows)
+
+
+def test_bits_of_wrong_passports_are_counted_beside_the_cosine_of_their_mean_patches(tmp_path, capsys):
+    """The genuine passport reads all bits, and its opposite none."""
+    network = plain("alexnet", "bn", 0.0625)
+    passport = passport_for(network, "alexnet")
+    signature = {name: torch.ones(network.get_submodule(name).out_channels, dtype=torch.int8) for name in passport}
+    sizes = {"channels_in": 3, "image_size": 32, "num_classes": 10}
+    architecture = {"model": {"name": "alexnet", "norm": "bn", "width": 0.0625}, **sizes}
+    claim = PassportClaim(
+        passport=passport, signature=signature, thresholds=Thresholds(None), architecture=architecture
+    )
+    claim = claim_of_signs(claim, network)
+    opposite = replace(claim, passport={name: -maps for name, maps in passport.items()})
+    bits, cosines = wrong_passports.agreement(network, claim, [claim, opposite])
+    capacities = [marks.numel() for marks in claim.signature.values()]
+    assert bits.tolist() == [capacities, [0] * len(capacities)]
+    torch.testing.assert_close(cosines, torch.tensor([[1.0], [-1.0]], dtype=torch.float64).expand_as(cosines))
+    claim.save(tmp_path / "claim")
+    save_weights(network, tmp_path / "weights")
+    wrong_passports.main(tmp_path / "weights", tmp_path / "claim", passports=20)
+    said = rf"20 random passports read [\d.]+ of {sum(capacities)} bits, standard deviation "
+    assert re.match(said, capsys.readouterr().out)
 
 
 def test_options_are_compared_with_the_default(capsys, monkeypatch):
