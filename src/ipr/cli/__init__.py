@@ -58,7 +58,10 @@ def usage() -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The console script `ipr`: exits with 0 for success, 1 for `not verified`, 2 for input that cannot be used."""
+    """The console script `ipr`.
+
+    It exits with 0 for success, 1 for `not verified`, 3 for `inconclusive`, 2 for what cannot be used.
+    """
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())

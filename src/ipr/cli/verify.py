@@ -9,11 +9,14 @@ from rich.console import Console
 from ipr.cli import loading
 from ipr.runs.config import VerifyConfig
 
+EXIT_CODES = {"verified": 0, "not verified": 1, "inconclusive": 3}
+"""2 stays for what could not be judged."""
+
 
 def execute(config: VerifyConfig) -> int:
-    """Judges a claim on a suspect, tells it and writes it down; 0 if it is verified, 1 if not."""
+    """Judges a claim on a suspect, tells it and writes it down; 0 if it is verified, 1 if not, 3 if inconclusive."""
     with loading():
-        from ipr.reports.terminal import decision_table, finding_table
+        from ipr.reports.terminal import decision_table, finding_table, reasons
         from ipr.reports.verdict_page import write_verdict
         from ipr.runs.verify import verify
 
@@ -23,5 +26,7 @@ def execute(config: VerifyConfig) -> int:
     console.print(finding_table(judgement))
     console.print(decision_table(judgement.decision))
     console.print(f"written: {folder}", highlight=False, soft_wrap=True)
-    console.print("verified" if judgement.decision.verified else "not verified")
-    return 0 if judgement.decision.verified else 1
+    for line in reasons(judgement.decision):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    console.print(judgement.decision.outcome)
+    return EXIT_CODES[judgement.decision.outcome]

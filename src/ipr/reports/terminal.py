@@ -13,7 +13,7 @@ from ipr.passport.claim import PassportClaim
 from ipr.runs.attack import AttackRow
 from ipr.runs.record import Record
 from ipr.verification.binomial import power_of_ten
-from ipr.verification.decision import Decision
+from ipr.verification.decision import INCONCLUSIVE, Decision
 from ipr.verification.judgement import Judgement
 from ipr.verification.verdict import Verdict
 
@@ -91,14 +91,26 @@ def finding_table(judgement: Judgement) -> Table:
 
 def decision_table(decision: Decision) -> Table:
     """The conditions of a decision, a row each."""
-    table = Table(title="conditions", title_justify="left")
+    table = Table(title=f"conditions (rule={decision.rule})", title_justify="left")
     for name in ("condition", "", "holds", "what is compared"):
         table.add_column(name, overflow="fold")
     for one in decision.conditions:
-        holds = {True: "yes", False: "no", None: "not measured"}[one.holds]
+        holds = {True: "yes", False: "no", None: "not shown"}[one.holds]
         status = f" ({one.value})" if isinstance(one.value, str) else ""
         table.add_row(one.name, "required" if one.required else "reported", holds, one.says + status)
     return table
+
+
+def reasons(decision: Decision) -> list[str]:
+    """Why a claim is not verified, or what is missing, and how to get it: a sentence each, none if it is verified."""
+    if decision.verified:
+        return []
+    lines = []
+    if decision.outcome == INCONCLUSIVE:
+        lines.append("What was measured is consistent with the claim, and would be with a forger's. Missing:")
+    for one in decision.deciding:
+        lines.append(f"{one.name}: {one.says}." + (f" To show it: {one.remedy}." if one.remedy else ""))
+    return lines
 
 
 def claim_table(claim: Claim) -> Table:

@@ -11,25 +11,27 @@ from typing import Any
 from ipr.claim import Claim
 from ipr.passport.claim import PassportClaim
 from ipr.verification.calibration import Calibration
-from ipr.verification.decision import choices_of, corrected_log10, log10
+from ipr.verification.decision import Provenance, choices_of, corrected_log10
+from ipr.verification.fidelity import Accuracies
 from ipr.verification.judgement import CommitmentFacts, Judgement
+from ipr.verification.registration import Moment
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def verdict_facts(judgement: Judgement) -> dict[str, Any]:
     """Everything but the date and the versions of the software."""
-    fidelity = judgement.evidence.fidelity
     return {
         "schema_version": SCHEMA_VERSION,
-        "decision": "verified" if judgement.decision.verified else "not verified",
+        "decision": judgement.decision.outcome,
+        "deciding": [condition.name for condition in judgement.decision.deciding],
         "conditions": [asdict(condition) for condition in judgement.decision.conditions],
         "suspect": asdict(judgement.suspect),
-        "claim": _claim(judgement.claim),
+        "claim": _claim(judgement.claim, judgement.provenance),
         "commitment": _commitment(judgement.commitment),
         "data": asdict(judgement.data),
         "accuracy": judgement.accuracy,
-        "fidelity": None if fidelity is None else {**asdict(fidelity), "holds": fidelity.holds},
+        "fidelity": _fidelity(judgement.evidence.accuracies, judgement),
         "forged": _forged(judgement),
         "signature": _signature(judgement),
         "trigger_set": _trigger_set(judgement),
@@ -40,14 +42,24 @@ def verdict_facts(judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def _claim(claim: Claim) -> dict[str, Any]:
+def _claim(claim: Claim, provenance: Provenance) -> dict[str, Any]:
     return {
         "kind": claim.kind,
         "owner": claim.owner,
         "fingerprint": claim.fingerprint(),
         "layers": claim.layers if isinstance(claim, PassportClaim) else [],
         "bound": claim.bound if isinstance(claim, PassportClaim) else None,
+        "drawn": provenance.drawn.holds,
+        "keyless": provenance.keyless,
     }
+
+
+def _fidelity(seen: Accuracies | None, judgement: Judgement) -> dict[str, Any] | None:
+    if seen is None:
+        return None
+    (condition,) = (one for one in judgement.decision.conditions if one.name == "fidelity")
+    epsilon = judgement.rule.epsilon(judgement.claim.thresholds)
+    return {**asdict(seen), "floor": seen.floor, "threshold": epsilon, "holds": condition.holds}
 
 
 def _commitment(commitment: CommitmentFacts) -> dict[str, Any]:
@@ -57,9 +69,14 @@ def _commitment(commitment: CommitmentFacts) -> dict[str, Any]:
         "digest": commitment.digest,
         "same_weights": commitment.same_weights,
         "registered_digest": known.digest,
-        "registered": None if known.registered is None else known.registered.isoformat(),
-        "released": None if known.released is None else known.released.isoformat(),
+        "registered": _moment(known.registered),
+        "released": _moment(known.released),
+        "by": known.by,
     }
+
+
+def _moment(moment: Moment | None) -> str | None:
+    return None if moment is None else moment.text
 
 
 def _forged(judgement: Judgement) -> dict[str, Any] | None:
@@ -87,7 +104,7 @@ def _signature(judgement: Judgement) -> dict[str, Any] | None:
         "tried": judgement.tried,
         "alignments": alignments,
         "corrected_p_value_log10": corrected_log10(found.p_value_log10, judgement.tried * alignments),
-        "threshold_log10": log10(judgement.claim.thresholds.p_value),
+        "threshold_log10": judgement.rule.threshold_log10(judgement.claim.thresholds, sum(found.total.values())),
     }
 
 
@@ -116,7 +133,7 @@ def _trigger_set(judgement: Judgement) -> dict[str, Any] | None:
         },
         "tried": judgement.tried,
         "corrected_p_value_log10": corrected_log10(max(p_values), judgement.tried),
-        "threshold_log10": log10(judgement.claim.thresholds.p_value),
+        "threshold_log10": judgement.rule.threshold_log10(judgement.claim.thresholds, 0),
     }
 
 

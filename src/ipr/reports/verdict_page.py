@@ -31,7 +31,7 @@ def verdict_html(facts: Mapping[str, Any]) -> str:
             {**one, "value": _shown(one["name"], one["value"]), "threshold": _shown(one["name"], one["threshold"])}
             for one in facts["conditions"]
         ],
-        holds={True: "yes", False: "no", None: "not measured"},
+        holds={True: "yes", False: "no", None: "not shown"},
         percent=percent,
         power_of_ten=lambda log10: "0" if log10 is None else power_of_ten(log10),
     )

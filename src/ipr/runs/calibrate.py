@@ -30,9 +30,10 @@ from ipr.suspects.suspect import Suspect, open_suspect
 from ipr.verification.binomial import reached
 from ipr.verification.calibration import Calibration, FalseClaimRate, WrongClaims, false_claim_rate
 from ipr.verification.claims import load_claim
-from ipr.verification.decision import choices_of, log10
+from ipr.verification.decision import choices_of
 from ipr.verification.null import EmpiricalNull
 from ipr.verification.repeats import without_repeats
+from ipr.verification.rules import log10
 from ipr.verification.verdict import judge_claims
 from ipr.verification.wrong_claims import genuine_claims, kinds_for
 

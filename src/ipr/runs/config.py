@@ -249,21 +249,25 @@ class EndpointConfig:
 
 @dataclass
 class RuleConfig:
-    """What a claim must show beyond what is measured: `auto`, `required` or `reported`."""
+    """What a claim must show: `rule=sound|paper`; conditions are `auto` (by the rule), `required` or `reported`."""
 
-    commitment: str = "auto"  # that it was committed to in time; auto: required unless a passport is presented
-    null: str = "auto"  # that it was calibrated; auto: required where images alone are the evidence
+    name: str = MISSING  # sound: forgers are reckoned with; paper: Definition 1 alone
+    p_value: float | None = None  # the largest chance of a guess; null: 2^-80 from 200 bits on, else 2^-40
+    fidelity: float = 0.03  # epsilon_f, a fraction; a claim may be stricter than both
+    commitment: str = "auto"  # that it was committed to before the release; auto: sound requires it
+    null: str = "auto"  # that it was calibrated; auto: sound requires it where no passport is presented
+    drawn: str = "auto"  # that nobody chose the secrets; auto: sound requires it
     bound: str = "auto"  # that the signature is derived from the passport; auto: reported
     networks: int = 20  # how many independent networks a calibration must have asked
 
 
 @dataclass
 class CommitmentConfig:
-    """What the judge knows of a commitment from elsewhere; all three, or it does not count."""
+    """What the judge knows of a commitment from elsewhere: a day, or a time such as 2026-01-31T12:00:00Z (UTC)."""
 
-    digest: str | None = None  # as registered, hexadecimal
-    registered: str | None = None  # YYYY-MM-DD
-    released: str | None = None  # when the network became public, YYYY-MM-DD
+    digest: str | None = None  # as registered, hexadecimal; a time stamp names it
+    registered: str | None = None  # by the judge's word; a time stamp says it
+    released: str | None = None  # when the network became public
 
 
 @dataclass
@@ -277,7 +281,9 @@ class VerifyConfig:
     rule: RuleConfig = field(default_factory=RuleConfig)
     commitment: CommitmentConfig = field(default_factory=CommitmentConfig)
     endpoint: EndpointConfig = MISSING
-    calibration: str | None = None  # the calibration.json of this claim
+    authority_certificate: str | None = None  # PEM: whose time stamp in the claim's folder is believed
+    reference: str | None = None  # the public weights that were committed to: the suspect is matched to them first
+    calibration: str | None = None  # the calibration.json of this claim, made by this judge
     tried: int = 1  # how many claims, or suspects, the claimant tried, this one included
     forged: int = 50
     out: str | None = None  # a folder for the verdict; by default one in <paths.runs>/verdicts

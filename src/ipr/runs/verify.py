@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ipr.claim import Claim
-from ipr.commitment import load_commitment, opens
+from ipr.commitment import Commitment, load_commitment, opens
 from ipr.data.images import ImageData, LabelledImages
 from ipr.passport.claim import PassportClaim
 from ipr.runs.architecture import check_data
@@ -19,10 +19,11 @@ from ipr.verification.black_box import judge_black_box
 from ipr.verification.calibration import Calibration
 from ipr.verification.calibration_file import load_calibration
 from ipr.verification.claims import load_claim
-from ipr.verification.decision import Evidence, Rule, check_tried, decide, from_answers, from_weights
+from ipr.verification.decision import Evidence, Provenance, check_tried, decide, from_answers, from_weights
 from ipr.verification.judgement import CommitmentFacts, DataFacts, Judgement, SuspectFacts
 from ipr.verification.registration import Registration, commitment_status, read_registration
 from ipr.verification.repeats import without_repeats
+from ipr.verification.rules import Rule
 from ipr.verification.verdict import Verdict
 
 
@@ -33,6 +34,7 @@ class _Asked:
     config: VerifyConfig
     claim: Claim
     data: ImageData
+    commitment: Commitment | None
     calibration: Calibration | None
     rule: Rule
     registration: Registration
@@ -58,14 +60,13 @@ def verify(config: VerifyConfig) -> Judgement:
     asked = _read(config)
     shown = _answers(asked) if config.suspect.startswith(("http://", "https://")) else _weights(asked)
     commitment = _commitment(asked, shown.suspect)
+    provenance = _provenance(asked, commitment)
     decision = decide(
         shown.evidence,
         asked.claim.thresholds,
         tried=config.tried,
         alignments=shown.suspect.alignments,
-        commitment=commitment.status,
-        bound=isinstance(asked.claim, PassportClaim) and asked.claim.bound,
-        calibration=asked.calibration,
+        provenance=provenance,
         rule=asked.rule,
     )
     return Judgement(
@@ -77,7 +78,7 @@ def verify(config: VerifyConfig) -> Judgement:
         accuracy=shown.accuracy,
         evidence=shown.evidence,
         decision=decision,
-        calibration=asked.calibration,
+        provenance=provenance,
         rule=asked.rule,
         tried=config.tried,
         seed=config.seed,
@@ -88,12 +89,13 @@ def _read(config: VerifyConfig) -> _Asked:
     rule, registration = Rule(**asdict(config.rule)), read_registration(**asdict(config.commitment))
     check_tried(config.tried)
     claim = load_claim(Path(config.claim))
+    commitment = load_commitment(Path(config.claim))
     data = open_images(config.dataset, config.paths)
     check_data(claim, data)
     calibration = None
     if config.calibration is not None:
         calibration = load_calibration(Path(config.calibration), claim, data.fingerprint)
-    return _Asked(config, claim, data, calibration, rule, registration)
+    return _Asked(config, claim, data, commitment, calibration, rule, registration)
 
 
 def _weights(asked: _Asked) -> _Shown:
@@ -104,7 +106,8 @@ def _weights(asked: _Asked) -> _Shown:
     forged = 0 if scaled else config.forged
     verdict = judge_with_progress(suspect.network, claim, images, forged, config.seed)
     facts = SuspectFacts("white box", suspect.format, suspect.digest, suspect.weights_digest, suspect.alignments)
-    return _Shown(facts, images.labels.numel(), verdict, verdict.accuracy_without, from_weights(verdict, claim))
+    evidence = from_weights(verdict, claim, _largest_class(images))
+    return _Shown(facts, images.labels.numel(), verdict, verdict.accuracy_without, evidence)
 
 
 def _answers(asked: _Asked) -> _Shown:
@@ -124,10 +127,25 @@ def _test_images(data: ImageData, limit: int | None) -> LabelledImages:
     return LabelledImages(data.test_pixels[:count], data.test_labels[:count], data.mean, data.std)
 
 
+def _largest_class(images: LabelledImages) -> float:
+    """The accuracy of an answer that is always the same, a fraction."""
+    return int(images.labels.bincount().max()) / images.labels.numel()
+
+
 def _commitment(asked: _Asked, suspect: SuspectFacts) -> CommitmentFacts:
-    known, found = asked.registration, load_commitment(Path(asked.config.claim))
+    known, found = asked.registration, asked.commitment
     if found is None:
         return CommitmentFacts(commitment_status(None, opens=False, registration=known), None, None, known)
     same = None if suspect.weights_digest is None else suspect.weights_digest == found.weights
     status = commitment_status(found.digest, opens=opens(found, asked.claim), registration=known)
     return CommitmentFacts(status, found.digest, same, known)
+
+
+def _provenance(asked: _Asked, commitment: CommitmentFacts) -> Provenance:
+    claim = asked.claim
+    return Provenance(
+        commitment=commitment.status,
+        by=commitment.registration.by,
+        bound=isinstance(claim, PassportClaim) and claim.bound,
+        calibration=asked.calibration,
+    )

@@ -98,6 +98,13 @@ class Calibration:
     rates: Sequence[FalseClaimRate]
     seed: int
 
+    def genuine(self, evidence: str) -> tuple[int, int]:
+        """How many independent networks were asked the genuine claim, and how many of them satisfy it."""
+        rows = [
+            row for row in self.wrong if (row.evidence, row.kind, row.suspects) == (evidence, "genuine", "independent")
+        ]
+        return sum(row.judged for row in rows), sum(row.verified for row in rows)
+
     def rate_of(self, evidence: str) -> FalseClaimRate | None:
         """The false-claim rate by one sort of evidence; None where none was measured."""
         return next((rate for rate in self.rates if rate.evidence == evidence), None)

@@ -1,47 +1,24 @@
-"""From what a judge measured to a decision: named conditions, and whether every required one holds."""
+"""From what a judge measured to a decision: named conditions, under a rule. Nothing else says `verified`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 
 from ipr.claim import Claim, Reading, Thresholds, reading
 from ipr.errors import InputError
 from ipr.passport.claim import PassportClaim
+from ipr.signature import binomial_tail
 from ipr.verification.binomial import power_of_ten, reached
 from ipr.verification.calibration import Calibration
-from ipr.verification.fidelity import Fidelity
-from ipr.verification.registration import IN_TIME
+from ipr.verification.fidelity import Accuracies, as_given_away, as_published
+from ipr.verification.registration import IN_TIME, MISSING
+from ipr.verification.rules import SOUND, Rule
 from ipr.verification.verdict import Verdict
 from ipr.watermarks.key_images import KeyImageClaim
 
-CHOICES = ("auto", "required", "reported")
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What a claim must show beyond what is measured; `auto`, `required` or `reported` each.
-
-    Attributes:
-        commitment: that it was committed to in time. `auto`: required unless a passport is presented, for a watermark
-            that was forged afterwards is read as well.
-        null: that it was calibrated. `auto`: required where images alone are the evidence.
-        bound: that the signature is derived from the passport. `auto`: reported.
-        networks: how many independent networks a calibration must have asked.
-    """
-
-    commitment: str = "auto"
-    null: str = "auto"
-    bound: str = "auto"
-    networks: int = 20
-
-    def __post_init__(self) -> None:
-        for name in ("commitment", "null", "bound"):
-            if getattr(self, name) not in CHOICES:
-                raise InputError(f"rule.{name}", getattr(self, name), "is unknown", "choose auto, required or reported")
-        if self.networks < 1:
-            raise InputError("rule.networks", self.networks, "must be at least 1", "give e.g. 20")
+VERIFIED, NOT_VERIFIED, INCONCLUSIVE = "verified", "not verified", "inconclusive"
 
 
 @dataclass(frozen=True)
@@ -49,13 +26,13 @@ class Evidence:
     """What was measured.
 
     Attributes:
-        fidelity: F with what is claimed presented; None where nothing can be presented (black box).
+        accuracies: what fidelity is decided from; None where nothing can be presented (black box).
         signature: the bits as they were read; None where there are none, or nothing but answers was seen.
         trigger_set: the images that got their label, with the chance of a guess; None where there are none.
         passport: whether the claim presents a passport; False for bare scales; None where nothing is presented.
     """
 
-    fidelity: Fidelity | None
+    accuracies: Accuracies | None
     signature: Reading | None
     trigger_set: Reading | None
     passport: bool | None
@@ -67,16 +44,55 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """What was found of something that a claim may or may not show.
+
+    Attributes:
+        holds: None where nothing is known.
+        says: what was found, in words.
+    """
+
+    holds: bool | None
+    says: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a claim comes from, as far as the judge found out by himself.
+
+    Attributes:
+        commitment: its status, see `registration.py`.
+        by: who says when it was registered.
+        drawn: whether its secrets follow from a seed that it was committed with, or from its passport.
+        bound: whether the signature follows from passport, owner and nonce.
+        keyless: whether anybody who guesses the run's seed can draw its secrets.
+        calibration: of this claim, made by this judge; None where there is none.
+    """
+
+    commitment: str = "none"
+    by: str = ""
+    drawn: Shown = field(default_factory=lambda: Shown(None, "the claim names no seeds that they could be drawn from"))
+    bound: bool = False
+    keyless: bool = False
+    calibration: Calibration | None = None
+
+
+UNKNOWN = Provenance()
+"""Of a claim that is as a stranger brought it."""
+
+
+@dataclass(frozen=True)
 class Condition:
     """One condition of a decision.
 
     Attributes:
         name: what it is about.
         required: whether the decision needs it.
-        holds: None where it was not, or could not be, measured.
+        holds: None where it was not, or could not be, shown; another judgement may show it.
         value, threshold: what is compared: log10 of p-values (`signature`, `trigger set`), fractions (`fidelity`,
             `null`), or a status in words.
         says: the comparison in words.
+        remedy: how to show what is missing; "" where it holds or cannot be mended.
     """
 
     name: str
@@ -85,29 +101,60 @@ class Condition:
     value: float | str | None
     threshold: float | str | None
     says: str
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The conditions, in the order in which they are told."""
+    """The conditions, in the order in which they are told, and the rule's name."""
 
     conditions: Sequence[Condition]
+    rule: str
+
+    @property
+    def outcome(self) -> str:
+        """`verified` if every required condition holds, `not verified` if one fails; else one is missing:
+        `inconclusive`, for what was measured is consistent with the claim.
+        """
+        found = [condition.holds for condition in self.conditions if condition.required]
+        return NOT_VERIFIED if False in found else INCONCLUSIVE if None in found else VERIFIED
 
     @property
     def verified(self) -> bool:
-        """Every required condition holds; one that was not measured does not."""
-        return all(condition.holds is True for condition in self.conditions if condition.required)
+        """Whether the outcome is `verified`."""
+        return self.outcome == VERIFIED
+
+    @property
+    def deciding(self) -> Sequence[Condition]:
+        """The required conditions that the outcome rests on: those that fail, or else are missing, or else all."""
+        required = [condition for condition in self.conditions if condition.required]
+        for holds in (False, None):
+            if some := [condition for condition in required if condition.holds is holds]:
+                return some
+        return required
 
 
-def from_weights(verdict: Verdict, claim: Claim) -> Evidence:
-    """The evidence in a suspect's weights (white box)."""
+def from_weights(verdict: Verdict, claim: Claim, chance: float) -> Evidence:
+    """The evidence in a suspect's weights (white box).
+
+    Args:
+        verdict: what was measured.
+        claim: the claim that was judged.
+        chance: see `Accuracies`.
+    """
     triggers = verdict.reading if verdict.reading.images else None
     if isinstance(claim, PassportClaim) and claim.trigger_labels is not None and verdict.trigger_accuracy is not None:
         total = claim.trigger_labels.numel()
         agreeing = round(verdict.trigger_accuracy * total)
         triggers = reading({"trigger set": agreeing}, {"trigger set": total}, choices=choices_of(claim), images=True)
     return Evidence(
-        fidelity=verdict.fidelity,
+        accuracies=Accuracies(
+            claimed=verdict.fidelity.accuracy,
+            given=verdict.accuracy_without,
+            target=claim.thresholds.target_accuracy,
+            chance=chance,
+            control=max(verdict.accuracy_forged, default=None),
+        ),
         signature=None if verdict.reading.images else verdict.reading,
         trigger_set=triggers,
         passport=bool(claim.passport) if isinstance(claim, PassportClaim) else None,
@@ -116,7 +163,7 @@ def from_weights(verdict: Verdict, claim: Claim) -> Evidence:
 
 def from_answers(trigger_set: Reading) -> Evidence:
     """The evidence in a suspect's answers alone (black box)."""
-    return Evidence(fidelity=None, signature=None, trigger_set=trigger_set, passport=None)
+    return Evidence(accuracies=None, signature=None, trigger_set=trigger_set, passport=None)
 
 
 def choices_of(claim: Claim) -> int:
@@ -138,11 +185,6 @@ def corrected_log10(p_value_log10: float, trials: int) -> float:
     return min(0.0, p_value_log10 + math.log10(trials))
 
 
-def log10(p_value: float) -> float:
-    """log10 of a threshold; minus infinity for 0, which nothing reaches."""
-    return math.log10(p_value) if p_value > 0 else -math.inf
-
-
 def check_tried(tried: int) -> None:
     """Refuses a number of tries below 1.
 
@@ -159,49 +201,45 @@ def decide(
     *,
     tried: int = 1,
     alignments: int = 1,
-    commitment: str = "none",
-    bound: bool = False,
-    calibration: Calibration | None = None,
-    rule: Rule = Rule(),
+    provenance: Provenance = UNKNOWN,
+    rule: Rule = SOUND,
 ) -> Decision:
-    """Applies the thresholds that the claim declared.
+    """Applies a rule.
 
     Args:
         evidence: what was measured.
-        thresholds: of the claim.
+        thresholds: of the claim; they count where they are stricter than the rule's.
         tried: how many claims, or suspects, the claimant tried before this one, it included; at least 1.
         alignments: how many ways of matching the suspect's layers were tried; at least 1. The signature pays for both,
             the trigger set for `tried`.
-        commitment: its status, see `registration.py`.
-        bound: whether the signature is derived from the passport and the owner.
-        calibration: of this claim; None where there is none.
-        rule: what is required beyond.
+        provenance: where the claim comes from.
+        rule: what is required.
 
     Raises:
         InputError: `tried` is below 1.
     """
     check_tried(tried)
-    threshold = log10(thresholds.p_value)
+    calibration, presented = provenance.calibration, evidence.passport is not None
     conditions = []
     if evidence.passport is not None:
         conditions.append(_passport(evidence.passport))
-    conditions.append(_fidelity(evidence.fidelity))
+    conditions.append(_fidelity(evidence, thresholds, rule))
     if evidence.signature is not None:
+        bits = sum(evidence.signature.total.values())
+        threshold = rule.threshold_log10(thresholds, bits)
         conditions.append(_signature(evidence.signature, tried, alignments, threshold))
     if evidence.trigger_set is not None:
-        deciding = evidence.kind == "images"
+        deciding, threshold = evidence.kind == "images", rule.threshold_log10(thresholds, 0)
         conditions.append(_trigger_set(evidence.trigger_set, tried, calibration, threshold, required=deciding))
-    if evidence.passport is not None or rule.bound == "required":
-        says = "the signature is derived from passport, owner and a nonce" if bound else "the signature was chosen"
-        status = "bound" if bound else "free"
-        conditions.append(Condition("bound signature", rule.bound == "required", bound, status, "bound", says))
-    conditions.append(_commitment(commitment, _required(rule.commitment, auto=evidence.passport is None)))
-    conditions.append(_null(evidence.kind, calibration, rule))
-    return Decision(tuple(conditions))
-
-
-def _required(choice: str, *, auto: bool) -> bool:
-    return choice == "required" or (choice == "auto" and auto)
+    conditions.append(_drawn(provenance.drawn, rule.requires("drawn", auto=True)))
+    if presented or rule.bound == "required":
+        conditions.append(_bound(provenance.bound, rule.bound == "required"))
+    conditions.append(_key(provenance.keyless, rule.sound))
+    conditions.append(_commitment(provenance, rule.requires("commitment", auto=True), evidence))
+    if calibration is not None:
+        conditions.append(_independent(calibration, evidence.kind, rule.sound))
+    conditions.append(_null(evidence.kind, calibration, rule, rule.requires("null", auto=not presented)))
+    return Decision(tuple(conditions), rule.name)
 
 
 def _passport(brought: bool) -> Condition:
@@ -209,23 +247,45 @@ def _passport(brought: bool) -> Condition:
     return Condition("passport", True, brought, "passport" if brought else "scales", "passport", says)
 
 
-def _fidelity(fidelity: Fidelity | None) -> Condition:
-    if fidelity is None:
+def _fidelity(evidence: Evidence, thresholds: Thresholds, rule: Rule) -> Condition:
+    seen = evidence.accuracies
+    if seen is None:
         return Condition("fidelity", False, None, None, None, "nothing can be presented to a black box: not measured")
-    difference = abs(fidelity.accuracy - fidelity.target)
-    facts = {name: f"{100 * value:.2f} %" for name, value in asdict(fidelity).items()}
-    says = f"accuracy {facts['accuracy']} is to be within {facts['threshold']} of the owner's {facts['target']}"
-    return Condition("fidelity", True, fidelity.holds, difference, fidelity.threshold, says)
+    epsilon = rule.epsilon(thresholds)
+    if rule.sound:
+        holds = as_given_away(seen, epsilon)
+        says = f"accuracy {_percent(seen.claimed)}, as it is given away {_percent(seen.given)}, is to lose at most "
+        says += f"{_percent(epsilon)} and to be at least {_percent(seen.floor)}, well above chance"
+        if evidence.passport is not None:
+            says += f"; a passport that opens a locked network is to reach {_percent(seen.target)} within as much"
+        if seen.control is not None:
+            says += f"; the best random passport reaches {_percent(seen.control)}"
+        lost = seen.given - seen.claimed
+    else:
+        holds = as_published(seen, epsilon)
+        says = f"accuracy {_percent(seen.claimed)} is to be within {_percent(epsilon)} of the declared "
+        says += _percent(seen.target)
+        lost = abs(seen.claimed - seen.target) if seen.target is not None else 1.0
+    if seen.target is None:
+        says += "; a claim that declares no target accuracy is refused"
+    return Condition("fidelity", True, holds, lost, epsilon, says)
+
+
+def _percent(fraction: float | None) -> str:
+    return "none" if fraction is None else f"{100 * fraction:.2f} %"
 
 
 def _signature(found: Reading, tried: int, alignments: int, threshold: float) -> Condition:
     p_value = corrected_log10(found.p_value_log10, tried * alignments)
-    says = (
-        f"{sum(found.agreeing.values())} of {sum(found.total.values())} bits; {_chance('a guess', p_value, threshold)}"
-    )
+    agreeing, total = sum(found.agreeing.values()), sum(found.total.values())
+    says = f"{agreeing} of {total} bits; {_chance('a guess', p_value, threshold)}"
     if tried * alignments > 1:
         says += f", corrected for {tried} tried and {alignments} alignments"
-    return Condition("signature", True, reached(p_value, threshold), p_value, threshold, says)
+    remedy = ""
+    if 2 * agreeing < total and reached(binomial_tail(total - agreeing, total)[1], threshold):
+        says += "; so few agree that chance does not explain it: the network's channels may have been turned"
+        remedy = "match them first: give the public weights that were committed to, reference=FILE"
+    return Condition("signature", True, reached(p_value, threshold), p_value, threshold, says, remedy)
 
 
 def _chance(by: str, p_value: float, threshold: float) -> str:
@@ -247,20 +307,59 @@ def _trigger_set(
     return Condition("trigger set", required, reached(p_value, threshold), p_value, threshold, says)
 
 
-def _commitment(status: str, required: bool) -> Condition:
+def _drawn(found: Shown, required: bool) -> Condition:
+    status = {True: "drawn", False: "not what the seeds give", None: "chosen, or unknown"}[found.holds]
+    remedy = (
+        "" if found.holds is not None else "train with a drawn or a bound signature, and bring what ipr train wrote"
+    )
+    return Condition("drawn secrets", required, found.holds, status, "drawn", found.says, remedy)
+
+
+def _bound(bound: bool, required: bool) -> Condition:
+    says = "the signature is derived from passport, owner and a nonce" if bound else "the signature was chosen or drawn"
+    return Condition("bound signature", required, bound, "bound" if bound else "free", "bound", says)
+
+
+def _key(keyless: bool, required: bool) -> Condition:
+    says = "the secrets are to follow from a key of the owner's, not from the run's seed alone"
+    return Condition("key", required, not keyless, "keyless" if keyless else "key", "key", says)
+
+
+def _commitment(found: Provenance, required: bool, evidence: Evidence) -> Condition:
+    holds = True if found.commitment == IN_TIME else None if found.commitment in MISSING else False
     says = "the commitment is to open and to have been registered before the network was released"
-    return Condition("commitment", required, status == IN_TIME, status, IN_TIME, says)
+    remedy = ""
+    if holds:
+        says += f"; by {found.by}"
+    else:
+        attack = "lift_passport or train_scales" if evidence.passport is not None else "forge_* of its scheme"
+        says += f". Without that anybody who holds these weights can make such a claim ({attack})"
+        says += ", in a second where the network keeps its public scales" if evidence.passport is not None else ""
+    if holds is None:
+        remedy = "a stamp (ipr claim stamp, authority_certificate=FILE) or commitment.digest and .registered; "
+        remedy += "and commitment.released, the day on which the network became public"
+    return Condition("commitment", required, holds, found.commitment, IN_TIME, says, remedy)
 
 
-def _null(kind: str, calibration: Calibration | None, rule: Rule) -> Condition:
-    required = _required(rule.null, auto=kind == "images")
+def _independent(calibration: Calibration, kind: str, required: bool) -> Condition:
+    """One network that never saw the secrets and satisfies the claim decides, however many wrong claims do not."""
+    asked, satisfied = calibration.genuine(kind)
+    says = f"{satisfied} of {asked} independent networks satisfy this very claim; none may"
+    return Condition("independent networks", required, satisfied == 0, f"{satisfied} of {asked}", "none", says)
+
+
+def _null(kind: str, calibration: Calibration | None, rule: Rule, required: bool) -> Condition:
     rate = calibration.rate_of(kind) if calibration is not None else None
+    remedy = "calibrate it: ipr calibrate claim=... suspect=..., then calibration=FILE"
     if calibration is None or rate is None:
-        return Condition("null", required, False, "none", "calibrated", "the claim is to be calibrated")
+        return Condition("null", required, None, "none", "calibrated", "the claim is to be calibrated", remedy)
     networks = len(calibration.networks)
     says = (
         f"{networks} independent networks, of {rule.networks} that it takes; {rate.verified} of {rate.judged} wrong "
         f"claims verified: with 95 % a rate of at most {100 * rate.upper:.2f} %, which is to be below "
         f"{100 * rate.asked:.2f} %"
     )
-    return Condition("null", required, rate.holds and networks >= rule.networks, rate.upper, rate.asked, says)
+    holds: bool | None = rate.holds and networks >= rule.networks
+    if not holds and rate.verified == 0:
+        holds = None  # more networks, or more wrong claims, may show it
+    return Condition("null", required, holds, rate.upper, rate.asked, says, "" if holds is not None else remedy)

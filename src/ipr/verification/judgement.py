@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from ipr.claim import Claim
 from ipr.verification.calibration import Calibration
-from ipr.verification.decision import Decision, Evidence, Rule
+from ipr.verification.decision import Decision, Evidence, Provenance
 from ipr.verification.registration import Registration
+from ipr.verification.rules import Rule
 from ipr.verification.verdict import Verdict
 
 
@@ -21,6 +22,7 @@ class SuspectFacts:
         sha256: of the weights file's bytes, hexadecimal.
         weights_digest: over the weights themselves, whatever file they came in, hexadecimal.
         alignments: how many ways of matching its layers were tried.
+        way: how it was brought into the form of the network that was committed to, in words; None where it was not.
         url: the address that was asked, without credentials; None for weights.
         queries: images that were asked; None for weights.
     """
@@ -30,6 +32,7 @@ class SuspectFacts:
     sha256: str | None = None
     weights_digest: str | None = None
     alignments: int = 1
+    way: str | None = None
     url: str | None = None
     queries: int | None = None
 
@@ -73,7 +76,7 @@ class Judgement:
         accuracy: of the suspect as it is; None where a black box was shown no labelled images.
         evidence: what decides.
         decision: the conditions.
-        calibration: of the claim; None where there is none.
+        provenance: where the claim comes from, as far as the judge found out.
         rule: what was required.
         tried: see `decide`.
         seed: drew the forged passports, or the order of the images sent.
@@ -87,7 +90,12 @@ class Judgement:
     accuracy: float | None
     evidence: Evidence
     decision: Decision
-    calibration: Calibration | None
+    provenance: Provenance
     rule: Rule
     tried: int
     seed: int
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Of the claim, by this judge; None where there is none."""
+        return self.provenance.calibration
