@@ -96,9 +96,9 @@ def made_owner(tmp_path_factory, cache) -> Path:
 
 @pytest.fixture
 def owner(made_owner, tmp_path) -> tuple[str, ...]:
-    """A copy of that run as `owned` in the working folder; how `ipr verify` is asked about it."""
+    """A copy of that run as `owned` in the working folder; how `ipr verify` is asked about it, by the paper's rule."""
     shutil.copytree(made_owner, tmp_path / "owned")
-    return ("verify", "suspect=owned/public.safetensors", "claim=owned/claim", *JUDGED, "forged=3")
+    return ("verify", "suspect=owned/public.safetensors", "claim=owned/claim", "rule=paper", *JUDGED, "forged=3")
 
 
 JUDGED = ("dataset.image_size=8", "dataset.limit_test=40")

@@ -24,7 +24,14 @@ def test_train_judge_and_verify_end_to_end(ipr, tiny, run_folder):
 
     again = ipr("train", *asked, "scheme=passport_v1", "trainer.max_epochs=6", text)
     assert "found: " in again.out
-    judge = ("verify", f"claim={folder}/claim", "dataset.image_size=8", "dataset.limit_test=40", "forged=3")
+    judge = (
+        "verify",
+        f"claim={folder}/claim",
+        "dataset.image_size=8",
+        "dataset.limit_test=40",
+        "forged=3",
+        "rule=paper",
+    )
     verified = ipr(*judge, f"suspect={folder}/public.safetensors")
     assert verified.code == 0, verified.err
     assert "this is mine" in verified.out

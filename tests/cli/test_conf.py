@@ -1,6 +1,7 @@
 """Every option under conf/ and every study composes into the schema and passes the checks."""
 
 import itertools
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from omegaconf import OmegaConf
 from ipr.cli.compose import register, shipped, sweeps, typed
 from ipr.runs.config import EndpointConfig
 from ipr.runs.request import check, without_secrets
+from ipr.verification.rules import Rule
 
 CONF = shipped("conf")
 OPTIONS = [
@@ -53,6 +55,10 @@ def test_every_option_composes(option):
     group = option.split("=")[0]
     if group == "scale":
         assert typed(composed(option, "study=all", command="reproduce")).scale.name == option.split("=")[1]
+        return
+    if group == "rule":
+        asked = typed(composed(option, "suspect=a", "claim=b", command="verify"))
+        assert Rule(**asdict(asked.rule)) == Rule(option.split("=")[1])
         return
     if group == "endpoint":  # of `ipr verify`
         assert (

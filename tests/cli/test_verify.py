@@ -93,7 +93,7 @@ def test_tries_are_paid_for_and_names_are_text(ipr, owner):
 
 def test_a_commitment_counts_if_it_was_registered_in_time(ipr, owner):
     required = (*owner, "rule.commitment=required")
-    assert ipr(*required, "out=none").code == 1
+    assert ipr(*required, "out=none").code == 3
     assert condition(read("none"), "commitment")["value"] == "none"
     claim = load_claim(Path("owned/claim"))
     save_commitment(commit(claim, load_file("owned/public.safetensors")), Path("owned/claim"))
@@ -105,8 +105,10 @@ def test_a_commitment_counts_if_it_was_registered_in_time(ipr, owner):
     assert facts["commitment"]["registered"] == "2026-01-31"
     late = "commitment.registered=2026-02-02"
     assert ipr(*required, f"commitment.digest={digest}", late, days[1], "out=late").code == 1
-    assert condition(read("late"), "commitment")["value"] == "registered after the release"
+    assert condition(read("late"), "commitment")["value"] == "not registered before the release"
     assert ipr(*required, f"commitment.digest={'0' * 64}", *days, "out=other").code == 1
+    same = ("commitment.registered=2026-02-01", f"commitment.digest={digest}", days[1])
+    assert ipr(*required, *same, "out=same-day").code == 1
     assert ipr(*owner, f"commitment.digest={digest}", late, days[1], "out=reported").code == 0
 
 
@@ -150,7 +152,7 @@ def plain(path):
         (["rule.null=maybe"], ["rule.null=maybe", "auto, required or reported"]),
         (["rule.networks=0"], ["rule.networks=0"]),
         (["commitment.digest=12ab"], ["commitment.digest=12ab", "64 hexadecimal digits"]),
-        (["commitment.released=tomorrow"], ["commitment.released=tomorrow", "YYYY-MM-DD"]),
+        (["commitment.released=tomorrow"], ["commitment.released=", "tomorrow", "YYYY-MM-DD"]),
         (["calibration=nothing.json"], ["calibration=nothing.json", "cannot be read", "ipr calibrate"]),
         (["dataset.image_size=16"], ["dataset.image_size=16", "give dataset.image_size=8"]),
         (["dataset=digits_parity"], ["dataset=2", "10 classes"]),
@@ -176,14 +178,15 @@ def test_a_black_box_is_judged_by_its_answers_a_commitment_and_a_null(ipr, owner
     claim = load_claim(Path("owned/claim"))
     save_commitment(commit(claim, load_file("owned/public.safetensors")), Path("owned/claim"))
     digest = json.loads(Path("owned/claim/commitment.json").read_text())["digest"]
-    committed = (f"commitment.digest={digest}", "commitment.registered=2026-01-01", "commitment.released=2026-01-01")
+    committed = (f"commitment.digest={digest}", "commitment.registered=2026-01-01", "commitment.released=2026-01-02")
     few = ("networks=2", "wrong=6", "rate=0.5", "trainer.max_epochs=1", "trainer.accelerator=cpu", "out=known")
     assert ipr("calibrate", "claim=owned/claim", *JUDGED, *few).code == 0
     with serving(answers, [-1, 1, 8, 8]) as server:
         judge = (*(a for a in owner if not a.startswith(("suspect=", "forged="))), f"suspect={server.url}")
-        assert ipr(*judge, "endpoint.test_images=20", "out=alone").code == 1
+        judge = [a for a in judge if a != "rule=paper"]
+        assert ipr(*judge, "endpoint.test_images=20", "out=alone").code == 3
         assert len(server.sizes) == 2
-        whole = (*judge, *committed, "calibration=known/calibration.json", "rule.networks=2")
+        whole = (*judge, *committed, "rule.drawn=reported", "calibration=known/calibration.json", "rule.networks=2")
         outcome = ipr(*whole, "endpoint.test_images=20", "out=judged")
     facts = read("judged")
     found = facts["trigger_set"]
@@ -191,14 +194,16 @@ def test_a_black_box_is_judged_by_its_answers_a_commitment_and_a_null(ipr, owner
     expected = (key_answers(network, images) == claim.trigger_labels).sum()
     assert found["agreeing"] == int(expected)
     assert facts["suspect"] == {
-        "kind": "black box", "format": None, "sha256": None, "weights_digest": None, "alignments": 1,
+        "kind": "black box", "format": None, "sha256": None, "weights_digest": None, "alignments": 1, "way": None,
         "url": server.url, "queries": 60,
     }  # fmt: skip
     assert facts["signature"] is facts["fidelity"] is facts["forged"] is None
     assert facts["data"]["images"] == 20
     assert facts["accuracy"] > 0.5
     assert condition(facts, "fidelity")["holds"] is None
-    assert {one["name"] for one in facts["conditions"] if one["required"]} == {"trigger set", "commitment", "null"}
+    assert {one["name"] for one in facts["conditions"] if one["required"]} == {
+        "trigger set", "key", "commitment", "independent networks", "null",
+    }  # fmt: skip
     assert outcome.code == (0 if found["corrected_p_value_log10"] <= found["threshold_log10"] else 1)
     assert outcome.code == 0, found
     assert "black box" in Path("judged/verdict.html").read_text()
