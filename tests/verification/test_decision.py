@@ -50,15 +50,19 @@ def calibrated(agreeing=(9, 12), *, networks=20, wrong=598, verified=0, satisfie
     for evidence in ("signature", "images"):
         found = [-50.0] * verified
         rates.append(false_claim_rate(evidence, wrong, found, math.log10(LIMITS.p_value), 0.005))
-        rows.append(WrongClaims(evidence, "genuine", "independent", networks, satisfied, 0, -1.0, 0.2, 20, 40))
+        rows.append(
+            WrongClaims(evidence, "genuine", "independent", True, networks, satisfied, satisfied, 0, -1.0, 0.2, 20, 40)
+        )
     names = tuple(str(i) for i in range(networks))
-    return Calibration("f", "passport", "digits", "d", names, EmpiricalNull(agreeing, 100, 10), tuple(rows), rates, 0)
+    null = EmpiricalNull(agreeing, 100, 10)
+    return Calibration("f", "passport", "digits", "d", names, null, tuple(rows), rates, (), None, 0.03, 0)
 
 
 def known(**changes):
     """Everything that an owner can show of where her claim comes from."""
     shown = {"commitment": IN_TIME, "by": "a notary", "drawn": Shown(True, "drawn again")} | changes
-    return Provenance(**shown)
+    calibration = shown.get("calibration")
+    return Provenance(**shown, null=calibration.null if calibration else None)
 
 
 CALIBRATED = known(calibration=calibrated())

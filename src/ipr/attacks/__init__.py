@@ -15,6 +15,7 @@ from ipr.attacks.base import Attack
 from ipr.attacks.removal.finetune import Finetune
 from ipr.attacks.removal.overwrite import Overwrite
 from ipr.attacks.removal.prune import Prune
+from ipr.attacks.removal.quantise import Quantise
 
 ATTACKS: dict[str, type[Attack]] = {
     "fake1": Fake1,
@@ -30,5 +31,6 @@ ATTACKS: dict[str, type[Attack]] = {
     "overwrite": Overwrite,
     "partial_signature": PartialSignature,
     "prune": Prune,
+    "quantise": Quantise,
 }
 """Every attack by the name of its YAML file in `conf/attack/`."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ipr.files import write_atomically
 from ipr.reports.documents import content_name, keep, stable, versions
 from ipr.reports.terminal import percent
 from ipr.verification.binomial import power_of_ten
-from ipr.verification.calibration import Calibration, FalseClaimRate
+from ipr.verification.calibration import Calibration, FalseClaimRate, MissedClaims
 from ipr.verification.calibration_file import calibration_facts
 
 HEADER = (
     "wrong claim",
     "by",
     "suspect",
+    "dated",
     "judged",
+    "consistent",
     "verified",
     "keep fidelity",
     "best accuracy",
@@ -25,11 +28,12 @@ HEADER = (
 
 
 def calibration_markdown(calibration: Calibration) -> str:
-    """A table of wrong claims, the independent networks' answers, and a line for each sort of evidence."""
+    """Tables of wrong claims and of missed ones, the networks' answers, and a line for each sort of evidence."""
     lines = [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
     for one in calibration.wrong:
         lines.append(
-            f"| {one.kind} | {one.evidence} | {one.suspects} | {one.judged} | {one.verified} | {one.faithful} | "
+            f"| {one.kind} | {one.evidence} | {one.suspects} | {'yes' if one.dated else 'no'} | {one.judged} | "
+            f"{one.consistent} | {one.verified} | {one.faithful} | "
             f"{percent(one.best_accuracy)} | {power_of_ten(one.smallest_p_log10)} | "
             f"{one.most_agreeing} of {one.total} |"
         )
@@ -41,13 +45,27 @@ def calibration_markdown(calibration: Calibration) -> str:
             f"gives more than {percent(null.rate)}."
         )
     lines += [_rate(rate) for rate in calibration.rates]
+    if calibration.missed:
+        lines += ["", *_missed(calibration.missed)]
     return "\n".join(lines)
+
+
+def _missed(missed: Sequence[MissedClaims]) -> list[str]:
+    names = ("changed copies", "by", "judged", "missed", "95 % limits", "accuracy", "fewest read")
+    lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
+    for one in missed:
+        limits = f"{percent(one.lower)}, {percent(one.upper)}"
+        lines.append(
+            f"| {one.change} | {one.evidence} | {one.judged} | {one.missed} | {limits} | {percent(one.accuracy)} | "
+            f"{one.fewest_agreeing} of {one.total} |"
+        )
+    return lines
 
 
 def _rate(rate: FalseClaimRate) -> str:
     text = (
-        f"- By {rate.evidence}: {rate.verified} of {rate.judged} wrong claims verified; with 95 % the rate is at least "
-        f"{percent(rate.lower)}, and with 95 % at most {percent(rate.upper)}. "
+        f"- By {rate.evidence}: of {rate.judged} wrong claims that could be dated {rate.verified} verified; with 95 % the "
+        f"rate is at least {percent(rate.lower)}, and with 95 % at most {percent(rate.upper)}. "
     )
     if rate.threshold_log10 is None:
         return f"{text}To show a rate below {percent(rate.asked)} takes at least {rate.needed} wrong claims."

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
 from ipr.claim import Claim
 from ipr.data.images import ImageData
 from ipr.errors import InputError
@@ -18,6 +24,23 @@ def model_of(claim: Claim) -> ModelConfig:
         return ModelConfig(**claim.architecture["model"])
     except (KeyError, TypeError) as error:
         raise InputError("claim", claim.kind, f"names no known architecture ({error})", "restore the claim") from error
+
+
+def architecture_of_run(folder: Path, claim: Claim) -> dict[str, Any]:
+    """What builds the network of a run folder, for the images that a claim's network takes.
+
+    Raises:
+        InputError: the folder holds no run, or its network takes other images.
+    """
+    remedy = "give a folder that ipr train wrote, or a weights file"
+    try:
+        shown = yaml.safe_load((folder / "config.yaml").read_text())
+        model = asdict(ModelConfig(**shown["model"]))
+    except (OSError, KeyError, TypeError, UnicodeError, yaml.YAMLError) as error:
+        reason = f"is no run folder ({type(error).__name__} in config.yaml)"
+        raise InputError("independent", folder, reason, remedy) from error
+    sizes = {name: claim.architecture.get(name) for name in ("channels_in", "image_size", "num_classes")}
+    return {"model": model, **sizes}
 
 
 def check_data(claim: Claim, data: ImageData) -> None:

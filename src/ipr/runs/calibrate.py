@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +14,7 @@ from ipr.claim import Claim
 from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
 from ipr.randomness import derive_seed
-from ipr.runs.architecture import check_data, model_of
+from ipr.runs.architecture import architecture_of_run, check_data, model_of
 from ipr.runs.build import open_images
 from ipr.runs.config import (
     CalibrateConfig,
@@ -25,15 +25,17 @@ from ipr.runs.config import (
     TriggerSetConfig,
     VerificationConfig,
 )
+from ipr.runs.missed import missed
 from ipr.runs.train import device, train
 from ipr.suspects.suspect import Suspect, open_suspect
-from ipr.verification.binomial import reached
 from ipr.verification.calibration import Calibration, FalseClaimRate, WrongClaims, false_claim_rate
 from ipr.verification.claims import load_claim
-from ipr.verification.decision import choices_of
+from ipr.verification.decision import Decision, Provenance, Shown, choices_of, decide, from_answers, from_weights
+from ipr.verification.fidelity import largest_class
 from ipr.verification.null import EmpiricalNull
+from ipr.verification.registration import IN_TIME, LATE
 from ipr.verification.repeats import without_repeats
-from ipr.verification.rules import log10
+from ipr.verification.rules import Rule
 from ipr.verification.verdict import judge_claims
 from ipr.verification.wrong_claims import genuine_claims, kinds_for
 
@@ -43,24 +45,35 @@ CHUNK = 50
 
 @dataclass(frozen=True)
 class One:
-    """A wrong claim that was judged.
+    """A wrong claim that was judged and decided.
 
     Attributes:
+        decision: under the rule, with a commitment in time if its claimant could have had one, and drawn secrets.
         faithful: whether it keeps fidelity; images by themselves present nothing, and are taken to.
         p_value_log10: by guessing.
+        threshold_log10: that it is to reach.
         accuracy: with it presented, a fraction.
         agreeing, total: bits, or images, that are read, of so many.
     """
 
+    decision: Decision
     faithful: bool
     p_value_log10: float
+    threshold_log10: float
     accuracy: float
     agreeing: int
     total: int
 
 
-Judged = dict[tuple[str, str, str], list[One]]
-"""(evidence, kind, sort of suspect) -> the wrong claims."""
+@dataclass(frozen=True)
+class Judged:
+    """The wrong claims of one kind to one sort of suspect."""
+
+    evidence: str
+    kind: str
+    suspects: str
+    dated: bool
+    ones: Sequence[One]
 
 
 def calibrate(config: CalibrateConfig) -> Calibration:
@@ -70,11 +83,12 @@ def calibrate(config: CalibrateConfig) -> Calibration:
         InputError: the claim does not fit the data or a suspect, or a number is out of range.
     """
     _check(config)
+    rule = replace(Rule(**asdict(config.rule)), null="reported")  # it is being made
     claim = load_claim(Path(config.claim))
     data = open_images(config.dataset, config.paths)
     check_data(claim, data)
     model = model_of(claim)
-    given = [open_suspect(Path(file), claim.architecture) for file in config.independent]
+    given = [_independent(Path(place), claim, config) for place in config.independent]
     marked = [] if config.suspect is None else [open_suspect(Path(config.suspect), claim.architecture)]
     with Progress(transient=True, console=Console(stderr=True)) as bar:
         seeds = [derive_seed(config.seed, f"independent network {i}") % 2**31 for i in range(config.networks)]
@@ -82,25 +96,38 @@ def calibrate(config: CalibrateConfig) -> Calibration:
             train(plain_request(config, model, seed)).folder.weights
             for seed in bar.track(seeds, description="training independent networks")
         ]
-        independent = [*(open_suspect(file, claim.architecture) for file in files), *given]
+        own = [open_suspect(file, claim.architecture) for file in files]
+        independent = [*own, *(one for one, _ in given)]
         _check_distinct([*independent, *marked])
-        place = device(plain_request(config, model, config.seed))
+        request = plain_request(config, model, config.seed)
+        place = device(request)
+        alike = [*own, *(one for one, alike in given if alike)]
         suspects = {
             sort: [one.network.to(place) for one in opened]
-            for sort, opened in (("independent", independent), ("marked", marked))
+            for sort, opened in (("independent", alike), ("marked", marked))
             if opened
         }
-        judged = judge_wrong_claims(without_repeats(claim), data, suspects, config.wrong, config.seed, bar)
-    threshold = log10(claim.thresholds.p_value)
+        others = [one.network.to(place) for one, alike in given if not alike]
+        whole = without_repeats(claim)
+        judged = judge_wrong_claims(whole, data, suspects, others, config.wrong, config.seed, rule, bar)
+        null = _null(claim, judged)
+        lost = (
+            missed(whole, data, marked[0].network, request, config.copies, rule, null, bar)
+            if marked and config.copies
+            else ()
+        )
     return Calibration(
         claim=claim.fingerprint(),
         claim_kind=claim.kind,
         data=config.dataset.name,
         data_fingerprint=data.fingerprint,
         networks=tuple(one.weights_digest for one in independent),
-        null=_null(claim, judged),
-        wrong=tuple(_row(*name, ones, threshold) for name, ones in judged.items()),
-        rates=_rates(judged, threshold, config.rate),
+        null=null,
+        wrong=tuple(_row(one) for one in judged),
+        rates=_rates(judged, config.rate),
+        missed=tuple(lost),
+        p_value=rule.p_value,
+        fidelity=rule.fidelity,
         seed=config.seed,
     )
 
@@ -108,12 +135,22 @@ def calibrate(config: CalibrateConfig) -> Calibration:
 def _check(config: CalibrateConfig) -> None:
     if config.networks < 0:
         raise InputError("networks", config.networks, "must not be negative", "give e.g. 20")
+    if config.copies < 0:
+        raise InputError("copies", config.copies, "must not be negative", "give e.g. 5")
     if not config.networks and not config.independent:
         raise InputError("networks", 0, "there is no independent network", "train some, or give independent=[FILE]")
     if config.wrong < 1:
         raise InputError("wrong", config.wrong, "must be at least 1", "give e.g. 1000")
     if not 0 < config.rate < 1:
         raise InputError("rate", config.rate, "is not above 0 and below 1", "give e.g. 0.005")
+
+
+def _independent(place: Path, claim: Claim, config: CalibrateConfig) -> tuple[Suspect, bool]:
+    """A network of others, and whether it is of the claim's architecture: a passport can be presented to no other."""
+    if not place.is_dir():
+        return open_suspect(place, claim.architecture), True
+    about = architecture_of_run(place, claim)
+    return open_suspect(place / "public.safetensors", about), about == claim.architecture
 
 
 def _check_distinct(networks: Sequence[Suspect]) -> None:
@@ -144,28 +181,35 @@ def judge_wrong_claims(
     claim: Claim,
     data: ImageData,
     suspects: Mapping[str, Sequence[nn.Module]],
+    others: Sequence[nn.Module],
     wrong: int,
     seed: int,
+    rule: Rule,
     bar: Progress,
-) -> Judged:
+) -> list[Judged]:
     """Judges the genuine claim on the independent networks, and every kind of wrong claim on all.
 
     Args:
         claim: the genuine one.
         data: fidelity is measured on its test images.
-        suspects: `independent` networks and, perhaps, the `marked` one.
-        wrong: how many wrong claims there must be by each sort of evidence; spread evenly over their kinds, the sorts
-            of suspects, and the networks of a sort.
+        suspects: `independent` networks and, perhaps, the `marked` one, all of the claim's architecture.
+        others: independent networks of other architectures, which are asked for images alone.
+        wrong: how many wrong claims that could be dated there must be by each sort of evidence; spread evenly over
+            their kinds, the sorts of suspects, and the networks of a sort. Of each other kind there are as many as of
+            each of these.
         seed: draws them.
+        rule: that they are decided under.
         bar: shows how far it is.
     """
     images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
-    kinds, judged = kinds_for(claim), Judged()
+    kinds, judged = kinds_for(claim), []
     for evidence, genuine in genuine_claims(claim).items():
-        ones = [_judge(network, [genuine], images, evidence)[0] for network in suspects["independent"]]
-        judged[evidence, "genuine", "independent"] = ones
+        asked = [*suspects.get("independent", ()), *(others if evidence == "images" else ())]
+        ones = [_judge(network, [genuine], images, evidence, True, rule)[0] for network in asked]
+        if ones:
+            judged.append(Judged(evidence, "genuine", "independent", True, ones))
     for name, kind in bar.track(kinds.items(), description="judging wrong claims"):
-        rivals = sum(other.evidence == kind.evidence for other in kinds.values())
+        rivals = sum(other.evidence == kind.evidence and other.dated for other in kinds.values())
         for sort, networks in suspects.items():
             count = -(-wrong // (rivals * len(suspects) * len(networks)))
             ones = []
@@ -173,54 +217,68 @@ def judge_wrong_claims(
                 for first in range(0, count, CHUNK):
                     own = derive_seed(seed, f"wrong claims: {name} {sort} {index} {first}")
                     claims = kind.drawn(claim, network, data, min(CHUNK, count - first), own)
-                    ones += _judge(network, claims, images, kind.evidence)
-            judged[kind.evidence, name, sort] = ones
+                    ones += _judge(network, claims, images, kind.evidence, kind.dated, rule)
+            judged.append(Judged(kind.evidence, name, sort, kind.dated, ones))
     return judged
 
 
-def _judge(network: nn.Module, claims: Sequence[Claim], images: LabelledImages, evidence: str) -> list[One]:
-    if evidence == "images":  # they are shown to a black box, to which nothing is presented
-        claims = [replace(one, thresholds=replace(one.thresholds, target_accuracy=None)) for one in claims]
-    return [
-        One(
-            faithful=verdict.fidelity.holds,
-            p_value_log10=verdict.reading.p_value_log10,
-            accuracy=verdict.fidelity.accuracy,
-            agreeing=sum(verdict.reading.agreeing.values()),
-            total=sum(verdict.reading.total.values()),
+def _judge(
+    network: nn.Module, claims: Sequence[Claim], images: LabelledImages, evidence: str, dated: bool, rule: Rule
+) -> list[One]:
+    chance, found = largest_class(images), []
+    shown = Shown(True, "granted")  # errs on the side of whoever claims wrongly
+    provenance = Provenance(IN_TIME if dated else LATE, "the judge, who grants it", shown)
+    for claim, verdict in zip(claims, judge_claims(network, claims, images), strict=True):
+        by_images = evidence == "images"  # shown to a black box, to which nothing is presented
+        seen = from_answers(verdict.reading) if by_images else from_weights(verdict, claim, chance)
+        decision = decide(seen, claim.thresholds, provenance=provenance, rule=rule)
+        holds = {one.name: one.holds for one in decision.conditions}
+        bits = sum(verdict.reading.total.values())
+        found.append(
+            One(
+                decision=decision,
+                faithful=by_images or holds["fidelity"] is True,
+                p_value_log10=verdict.reading.p_value_log10,
+                threshold_log10=rule.threshold_log10(claim.thresholds, 0 if by_images else bits),
+                accuracy=verdict.fidelity.accuracy,
+                agreeing=sum(verdict.reading.agreeing.values()),
+                total=bits,
+            )
         )
-        for verdict in judge_claims(network, claims, images)
-    ]
+    return found
 
 
-def _null(claim: Claim, judged: Judged) -> EmpiricalNull | None:
-    answers = judged.get(("images", "genuine", "independent"))
-    if answers is None:
+def _null(claim: Claim, judged: Sequence[Judged]) -> EmpiricalNull | None:
+    answers = [one.ones for one in judged if (one.evidence, one.kind) == ("images", "genuine")]
+    if not answers:
         return None
-    return EmpiricalNull(tuple(one.agreeing for one in answers), answers[0].total, choices_of(claim))
+    return EmpiricalNull(tuple(one.agreeing for one in answers[0]), answers[0][0].total, choices_of(claim))
 
 
-def _row(evidence: str, kind: str, suspects: str, ones: Sequence[One], threshold_log10: float) -> WrongClaims:
-    best = max(ones, key=lambda one: one.agreeing)
+def _row(judged: Judged) -> WrongClaims:
+    best = max(judged.ones, key=lambda one: one.agreeing)
     return WrongClaims(
-        evidence=evidence,
-        kind=kind,
-        suspects=suspects,
-        judged=len(ones),
-        verified=sum(one.faithful and reached(one.p_value_log10, threshold_log10) for one in ones),
-        faithful=sum(one.faithful for one in ones),
-        smallest_p_log10=min(one.p_value_log10 for one in ones),
-        best_accuracy=max(one.accuracy for one in ones),
+        evidence=judged.evidence,
+        kind=judged.kind,
+        suspects=judged.suspects,
+        dated=judged.dated,
+        judged=len(judged.ones),
+        consistent=sum(one.decision.consistent for one in judged.ones),
+        verified=sum(one.decision.verified for one in judged.ones),
+        faithful=sum(one.faithful for one in judged.ones),
+        smallest_p_log10=min(one.p_value_log10 for one in judged.ones),
+        best_accuracy=max(one.accuracy for one in judged.ones),
         most_agreeing=best.agreeing,
         total=best.total,
     )
 
 
-def _rates(judged: Judged, threshold_log10: float, asked: float) -> tuple[FalseClaimRate, ...]:
+def _rates(judged: Sequence[Judged], asked: float) -> tuple[FalseClaimRate, ...]:
+    """By each sort of evidence, over the wrong claims that could be dated; all others are refused for their date."""
     rates = []
     for evidence in ("signature", "images"):
-        ones = [one for (by, _, _), found in judged.items() for one in found if by == evidence]
+        ones = [one for group in judged if group.evidence == evidence and group.dated for one in group.ones]
         if ones:
-            faithful = [one.p_value_log10 for one in ones if one.faithful]
-            rates.append(false_claim_rate(evidence, len(ones), faithful, threshold_log10, asked))
+            verifiable = [one.p_value_log10 for one in ones if one.faithful]
+            rates.append(false_claim_rate(evidence, len(ones), verifiable, ones[0].threshold_log10, asked))
     return tuple(rates)

@@ -300,11 +300,13 @@ class CalibrateConfig:
     trainer: TrainerConfig = MISSING
     logger: LoggerConfig = MISSING
     paths: PathsConfig = MISSING
+    rule: RuleConfig = field(default_factory=RuleConfig)
     suspect: str | None = None  # the network that carries the mark, a weights file
-    independent: list[str] = field(default_factory=list)  # weights files of further networks that do not
+    independent: list[str] = field(default_factory=list)  # further networks that do not: weights files, or run folders
     networks: int = 20  # how many to train
-    wrong: int = 1000  # wrong claims by signature, and as many by images, at the least
-    rate: float = 0.005  # of wrong claims that may be verified, a fraction
+    copies: int = 5  # of the marked network, for each way in which a thief changes it; 0 for none
+    wrong: int = 3000  # wrong claims that could be dated, by signature, and as many by images, at the least
+    rate: float = 0.001  # of wrong claims that may be verified, a fraction
     out: str | None = None  # a folder; by default one in <paths.runs>/calibration
     seed: int = 0
 

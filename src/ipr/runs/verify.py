@@ -8,6 +8,7 @@ from pathlib import Path
 from ipr.claim import Claim
 from ipr.commitment import Commitment, load_commitment, opens
 from ipr.data.images import ImageData, LabelledImages
+from ipr.errors import InputError
 from ipr.passport.claim import PassportClaim
 from ipr.runs.architecture import check_data
 from ipr.runs.asking import open_black_box
@@ -20,6 +21,7 @@ from ipr.verification.calibration import Calibration
 from ipr.verification.calibration_file import load_calibration
 from ipr.verification.claims import load_claim
 from ipr.verification.decision import Evidence, Provenance, check_tried, decide, from_answers, from_weights
+from ipr.verification.fidelity import largest_class
 from ipr.verification.judgement import CommitmentFacts, DataFacts, Judgement, SuspectFacts
 from ipr.verification.registration import Registration, commitment_status, read_registration
 from ipr.verification.repeats import without_repeats
@@ -95,6 +97,9 @@ def _read(config: VerifyConfig) -> _Asked:
     calibration = None
     if config.calibration is not None:
         calibration = load_calibration(Path(config.calibration), claim, data.fingerprint)
+        if (calibration.p_value, calibration.fidelity) != (rule.p_value, rule.fidelity):
+            problem = f"was made with rule.p_value={calibration.p_value} and rule.fidelity={calibration.fidelity}"
+            raise InputError("calibration", config.calibration, problem, "judge with these, or calibrate anew")
     return _Asked(config, claim, data, commitment, calibration, rule, registration)
 
 
@@ -106,7 +111,7 @@ def _weights(asked: _Asked) -> _Shown:
     forged = 0 if scaled else config.forged
     verdict = judge_with_progress(suspect.network, claim, images, forged, config.seed)
     facts = SuspectFacts("white box", suspect.format, suspect.digest, suspect.weights_digest, suspect.alignments)
-    evidence = from_weights(verdict, claim, _largest_class(images))
+    evidence = from_weights(verdict, claim, largest_class(images))
     return _Shown(facts, images.labels.numel(), verdict, verdict.accuracy_without, evidence)
 
 
@@ -127,11 +132,6 @@ def _test_images(data: ImageData, limit: int | None) -> LabelledImages:
     return LabelledImages(data.test_pixels[:count], data.test_labels[:count], data.mean, data.std)
 
 
-def _largest_class(images: LabelledImages) -> float:
-    """The accuracy of an answer that is always the same, a fraction."""
-    return int(images.labels.bincount().max()) / images.labels.numel()
-
-
 def _commitment(asked: _Asked, suspect: SuspectFacts) -> CommitmentFacts:
     known, found = asked.registration, asked.commitment
     if found is None:
@@ -148,4 +148,5 @@ def _provenance(asked: _Asked, commitment: CommitmentFacts) -> Provenance:
         by=commitment.registration.by,
         bound=isinstance(claim, PassportClaim) and claim.bound,
         calibration=asked.calibration,
+        null=asked.calibration.null if asked.calibration is not None else None,
     )

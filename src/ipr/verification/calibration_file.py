@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 
 from ipr.claim import Claim
 from ipr.errors import InputError
-from ipr.verification.calibration import Calibration, FalseClaimRate, WrongClaims
+from ipr.verification.calibration import Calibration, FalseClaimRate, MissedClaims, WrongClaims
 from ipr.verification.null import EmpiricalNull
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 LIMIT = 2**24
 """Bytes of a file at most."""
 
-Part = TypeVar("Part", WrongClaims, FalseClaimRate)
+Part = TypeVar("Part", WrongClaims, FalseClaimRate, MissedClaims)
 
 
 def calibration_facts(calibration: Calibration) -> dict[str, Any]:
@@ -66,6 +66,9 @@ def _calibration(facts: Mapping[str, Any]) -> Calibration:
         null=None if null is None else _null(null),
         wrong=tuple(_part(WrongClaims, one) for one in facts["wrong"]),
         rates=tuple(_part(FalseClaimRate, one) for one in facts["rates"]),
+        missed=tuple(_part(MissedClaims, one) for one in facts["missed"]),
+        p_value=_plain("float | None", facts["p_value"]),
+        fidelity=_plain("float", facts["fidelity"]),
         seed=_plain("int", facts["seed"]),
     )
 
@@ -82,6 +85,7 @@ def _part(kind: type[Part], facts: Mapping[str, Any]) -> Part:
 TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),
+    "bool": (bool,),
     "float": (int, float),
     "float | None": (int, float, type(None)),
 }
@@ -89,7 +93,7 @@ TYPES: dict[str, tuple[type, ...]] = {
 
 def _plain(kind: str, value: Any) -> Any:
     """A value of the type that a field is declared with; numbers are finite."""
-    if not isinstance(value, TYPES[kind]) or isinstance(value, bool):
+    if not isinstance(value, TYPES[kind]) or isinstance(value, bool) != (kind == "bool"):
         raise TypeError(f"{value!r:.40} is no {kind}")
     if isinstance(value, float) and value - value != 0:
         raise ValueError(f"{value} is not finite")

@@ -13,12 +13,17 @@ from ipr.signature import binomial_tail
 from ipr.verification.binomial import power_of_ten, reached
 from ipr.verification.calibration import Calibration
 from ipr.verification.fidelity import Accuracies, as_given_away, as_published
+from ipr.verification.null import EmpiricalNull
 from ipr.verification.registration import IN_TIME, MISSING
 from ipr.verification.rules import SOUND, Rule
 from ipr.verification.verdict import Verdict
 from ipr.watermarks.key_images import KeyImageClaim
 
 VERIFIED, NOT_VERIFIED, INCONCLUSIVE = "verified", "not verified", "inconclusive"
+
+
+MEASURED = ("passport", "fidelity", "signature", "trigger set")
+"""The conditions that the suspect decides; all others are about where the claim comes from."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Provenance:
         bound: whether the signature follows from passport, owner and nonce.
         keyless: whether anybody who guesses the run's seed can draw its secrets.
         calibration: of this claim, made by this judge; None where there is none.
+        null: how independent networks answer its trigger images; None where none were asked.
     """
 
     commitment: str = "none"
@@ -75,6 +81,7 @@ class Provenance:
     bound: bool = False
     keyless: bool = False
     calibration: Calibration | None = None
+    null: EmpiricalNull | None = None
 
 
 UNKNOWN = Provenance()
@@ -123,6 +130,11 @@ class Decision:
     def verified(self) -> bool:
         """Whether the outcome is `verified`."""
         return self.outcome == VERIFIED
+
+    @property
+    def consistent(self) -> bool:
+        """Whether what was measured is consistent with the claim, wherever that comes from."""
+        return all(one.holds is True for one in self.conditions if one.required and one.name in MEASURED)
 
     @property
     def deciding(self) -> Sequence[Condition]:
@@ -230,7 +242,7 @@ def decide(
         conditions.append(_signature(evidence.signature, tried, alignments, threshold))
     if evidence.trigger_set is not None:
         deciding, threshold = evidence.kind == "images", rule.threshold_log10(thresholds, 0)
-        conditions.append(_trigger_set(evidence.trigger_set, tried, calibration, threshold, required=deciding))
+        conditions.append(_trigger_set(evidence.trigger_set, tried, provenance.null, threshold, required=deciding))
     conditions.append(_drawn(provenance.drawn, rule.requires("drawn", auto=True)))
     if presented or rule.bound == "required":
         conditions.append(_bound(provenance.bound, rule.bound == "required"))
@@ -293,12 +305,12 @@ def _chance(by: str, p_value: float, threshold: float) -> str:
 
 
 def _trigger_set(
-    found: Reading, tried: int, calibration: Calibration | None, threshold: float, *, required: bool
+    found: Reading, tried: int, null: EmpiricalNull | None, threshold: float, *, required: bool
 ) -> Condition:
     observed, total = sum(found.agreeing.values()), sum(found.total.values())
     p_value, by = found.p_value_log10, "a guess"
-    if calibration is not None and calibration.null is not None:
-        empirical = calibration.null.p_value_log10(observed, total)
+    if null is not None:
+        empirical = null.p_value_log10(observed, total)
         p_value, by = max((p_value, by), (empirical, "independent networks"))
     p_value = corrected_log10(p_value, tried)
     says = f"{observed} of {total} images; {_chance(by, p_value, threshold)}"

@@ -57,6 +57,11 @@ class Accuracies:
         return self.chance + (1 - self.chance) / 4
 
 
+def largest_class(images: LabelledImages) -> float:
+    """The accuracy of an answer that is always the same, a fraction."""
+    return int(images.labels.bincount().max()) / images.labels.numel()
+
+
 def as_published(seen: Accuracies, epsilon: float) -> bool:
     """Definition 1.II: |M - M_t| <= epsilon_f; False where the claim declares no M_t."""
     return seen.target is not None and Fidelity(seen.claimed, seen.target, epsilon).holds

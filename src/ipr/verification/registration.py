@@ -11,6 +11,8 @@ from ipr.errors import InputError
 IN_TIME = "opened, registered in time"
 """The one status that counts."""
 
+LATE = "not registered before the release"
+
 MISSING = ("none", "not registered", "no days given")
 """What can still be mended; every other status says that the commitment is no evidence for this claim."""
 
@@ -106,4 +108,4 @@ def commitment_status(digest: str | None, *, opens: bool, registration: Registra
         return "another digest"
     if registration.registered is None or registration.released is None:
         return "no days given"
-    return IN_TIME if registration.registered.before(registration.released) else "not registered before the release"
+    return IN_TIME if registration.registered.before(registration.released) else LATE

@@ -1,0 +1,60 @@
+"""Quantisation of weights: fewer bits for each, as networks are made smaller for use."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from ipr.attacks.base import EVERY, Attack, Attacked, Fit, Victim, example_of, require
+from ipr.data.images import ImageData
+
+
+def quantised(network: nn.Module, bits: int) -> nn.Module:
+    """A copy whose weights take 2^bits - 1 values at most in each convolution and linear layer.
+
+    They are whole multiples of the layer's largest magnitude divided by 2^(bits - 1) - 1: symmetric, round to nearest.
+
+    Args:
+        network: left as it was.
+        bits: of a weight, at least 2.
+    """
+    copied = copy.deepcopy(network)
+    with torch.no_grad():
+        for module in copied.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                step = module.weight.abs().max() / (2 ** (bits - 1) - 1)
+                if step > 0:
+                    module.weight.copy_((module.weight / step).round() * step)
+    return copied
+
+
+@dataclass
+class Quantise(Attack):
+    """The weights of convolutions and linear layers are rounded to fewer bits; nothing is trained afterwards.
+
+    The paper does not try it; the settings are those of common post-training quantisation (one scale a layer, no
+    calibration of activations).
+    """
+
+    kind = "removal"
+    section = "not in the paper"
+    attacker_has = "the weights, and for V1 the distributed passport"
+    schemes = EVERY
+
+    bits: list[int] = field(default_factory=lambda: [8, 6, 5, 4, 3])
+
+    def check(self, scheme: str) -> None:
+        """See `Attack.check`."""
+        super().check(scheme)
+        good = bool(self.bits) and all(2 <= bits <= 16 for bits in self.bits)
+        require(good, "bits", self.bits, "give whole numbers from 2 to 16, e.g. [8,5]")
+
+    def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
+        """See `Attack.run`."""
+        network = victim.in_use(example_of(data, victim.suspect))
+        for bits in self.bits:
+            yield Attacked(quantised(network, bits), {f"bits={bits}": victim.claim})
