@@ -64,8 +64,8 @@ def _missed(missed: Sequence[MissedClaims]) -> list[str]:
 
 def _rate(rate: FalseClaimRate) -> str:
     text = (
-        f"- By {rate.evidence}: of {rate.judged} wrong claims that could be dated {rate.verified} verified; with 95 % the "
-        f"rate is at least {percent(rate.lower)}, and with 95 % at most {percent(rate.upper)}. "
+        f"- By {rate.evidence}: of {rate.judged} wrong claims that could be dated {rate.verified} verified; with 95 % "
+        f"the rate is at least {percent(rate.lower)}, and with 95 % at most {percent(rate.upper)}. "
     )
     if rate.threshold_log10 is None:
         return f"{text}To show a rate below {percent(rate.asked)} takes at least {rate.needed} wrong claims."
