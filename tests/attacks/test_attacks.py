@@ -230,7 +230,7 @@ def test_one_rule_says_whether_an_attack_succeeded(victim_of, data):
     assert said(victim.claim, broken, same_task=False).attack_succeeded  # on another task there is nothing to lose
     assert said(victim.claim, broken, same_task=False).fidelity_kept is None
     forged = said(other, lasting)
-    assert (forged.forged, forged.verified, forged.fidelity_kept, forged.attack_succeeded) == (True,) * 4
+    assert (forged.forged, forged.mark_read, forged.fidelity_kept, forged.attack_succeeded) == (True,) * 4
     assert forged.dissimilarity == 1
     assert not said(other, unread).attack_succeeded
     assert not said(other, replace(lasting, fidelity=Fidelity(0.5, 0.9, 0.03))).attack_succeeded

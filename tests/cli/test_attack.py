@@ -34,9 +34,9 @@ def test_a_sweep_trains_its_victim_once_and_leaves_it_untouched(ipr, tiny, run_f
     for row in rows(attacked("fake1", "passport_v1")):
         assert row["victim"] == victim.name
         assert row["kind"] == "ambiguity"
-        assert row["verified"]
+        assert row["mark_read"]
         assert row["bits_agreeing"] == row["bits_total"]
-        assert row["attack_succeeded"] == (row["forged"] and row["verified"] and row["fidelity_kept"])
+        assert row["attack_succeeded"] == (row["forged"] and row["mark_read"] and row["fidelity_kept"])
 
 
 def test_the_same_attack_is_found_and_an_interrupted_one_goes_on(ipr, tiny):
@@ -170,7 +170,7 @@ def test_a_baseline_is_tuned_to_compare_with(ipr, tiny):
     (row,) = rows(attacked("finetune", "baseline"))
     assert row["bits_total"] is None
     assert row["trigger_accuracy"] is None
-    assert not row["verified"]
+    assert not row["mark_read"]
     assert not row["attack_succeeded"]
     assert 0 < row["accuracy_after"] <= 1
     assert ipr("report").code == 0

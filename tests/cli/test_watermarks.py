@@ -1,7 +1,8 @@
-"""Watermarks from the command line: trained, judged, recorded, verified, attacked and reported."""
+"""Watermarks from the command line: trained, recorded, judged, attacked and reported."""
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from ipr.attacks.base import KEY_IMAGES, PASSPORTS
 from ipr.runs.record import load_record
 from ipr.schemes import SCHEMES
+from ipr.verification.binomial import power_of_ten
 from ipr.verification.claims import load_claim
 
 WATERMARKS = [scheme for scheme in SCHEMES if scheme not in (*PASSPORTS, "baseline")]
@@ -26,7 +28,9 @@ def few(scheme):
 
 
 @pytest.mark.parametrize("scheme", WATERMARKS)
-def test_a_watermark_is_trained_recorded_found_and_verified(scheme, ipr, tiny, run_folder):
+def test_a_watermark_is_trained_recorded_and_found_and_its_reading_alone_verifies_nothing(
+    scheme, ipr, tiny, run_folder
+):
     extra = few(scheme)
     outcome = ipr("train", *tiny, f"scheme={scheme}", *extra, "passport.key=secret-of-mine")
     assert outcome.code == 0, outcome.err
@@ -43,12 +47,16 @@ def test_a_watermark_is_trained_recorded_found_and_verified(scheme, ipr, tiny, r
     assert "found:" in again.out
     sized = ("dataset.image_size=8", "dataset.limit_train=96", "dataset.limit_test=40")
     judge = ("verify", f"suspect={folder}/public.safetensors", f"claim={folder}/claim", *sized)
-    measured = ipr(*judge, "rule.commitment=reported", "rule.null=reported")
-    assert measured.code == (0 if record.verified else 1), measured.err
-    assert measured.out.splitlines()[-1] == ("verified" if record.verified else "not verified")
-    alone = ipr(*judge)  # a watermark that was forged afterwards is read as well
-    assert alone.code == 1, alone.err
-    assert alone.out.splitlines()[-1] == "not verified"
+    assert record.mark_read == (record.p_value <= record.p_value_threshold)
+    assert record.consistent == (record.mark_read and record.fidelity_holds)
+    for table in (outcome.out, again.out):
+        answer = re.search(r"consistent with the claim\W+(yes|no)\b", table)
+        assert answer is not None
+        assert answer[1] == ("yes" if record.consistent else "no")
+    judged = ipr(*judge)  # without a commitment: a watermark that was forged afterwards is read as well
+    assert judged.code in (1, 3), judged.err
+    assert judged.out.splitlines()[-1] != "verified"
+    assert power_of_ten(record.p_value_log10) in judged.out  # the same is read
 
 
 def test_a_text_is_read_back_and_never_shown_in_the_folder(ipr, tiny, run_folder):

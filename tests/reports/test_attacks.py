@@ -14,7 +14,7 @@ EMPTY = {f.name: None for f in fields(AttackRow) if f.default.__class__.__name__
 ROW = AttackRow(**{
     **EMPTY,
     "accuracy_before": 0.7, "accuracy_after": 0.6, "bits_total": 100, "bits_agreeing": 80, "p_value_log10": -5.0,
-    "forged": False, "verified": True, "fidelity_kept": True, "attack_succeeded": False,
+    "forged": False, "mark_read": True, "fidelity_kept": True, "attack_succeeded": False,
     "attack": "prune", "point": "rate=0.6", "victim": "one", "scheme": "uchida", "norm": "bn", "seconds": 2.0,
 })  # fmt: skip
 
@@ -32,9 +32,9 @@ def test_an_owners_claim_came_nearest_to_removal_where_least_is_read_and_fidelit
     assert cell([*rows, other]).marks == (0.75, 0.25)
 
 
-def test_a_forged_claim_came_nearest_where_it_is_verified_and_most_accurate():
+def test_a_forged_claim_came_nearest_where_it_is_read_and_most_accurate():
     forged = replace(ROW, attack="fake3", forged=True, accuracy_after=0.2)
-    rows = [forged, replace(forged, accuracy_after=0.4), replace(forged, accuracy_after=0.69, verified=False)]
+    rows = [forged, replace(forged, accuracy_after=0.4), replace(forged, accuracy_after=0.69, mark_read=False)]
     assert cell(rows).accuracies == (0.4,)
     rows.append(replace(forged, accuracy_after=0.3, attack_succeeded=True))
     assert cell(rows).accuracies == (0.3,)
@@ -64,17 +64,17 @@ def test_settings_are_not_mixed(field):
     assert attack_markdown([ROW, other]).count("Each cell:") == 2
 
 
-def test_the_picture_shows_the_best_verified_forgery_of_each_forger():
+def test_the_picture_shows_the_best_forgery_that_is_read_of_each_forger():
     fake1 = replace(ROW, attack="fake1", scheme="passport_v1", forged=True, accuracy_after=0.1)
-    better, unverified = replace(fake1, accuracy_after=0.15), replace(fake1, accuracy_after=0.6, verified=False)
+    better, unread = replace(fake1, accuracy_after=0.15), replace(fake1, accuracy_after=0.6, mark_read=False)
     fake2, insider = replace(fake1, attack="fake2", accuracy_after=0.5), replace(fake1, attack="fake3")
     other = replace(better, victim="two", accuracy_after=0.25, accuracy_before=0.8)
     uchida = replace(fake1, attack="forge_uchida", scheme="uchida", accuracy_after=0.7)
-    figure = forgery_figure([fake1, better, unverified, fake2, insider, other, uchida, ROW], "title")
+    figure = forgery_figure([fake1, better, unread, fake2, insider, other, uchida, ROW], "title")
     heights = [round(bar.get_height()) for bar in figure.axes[0].patches]
     assert heights == [75, 20, 50, 70, 70, 0, 0, 0]  # V1: owner, weights, data; Uchida: owner, weights; the legend
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["V1", "uchida"]
-    assert forgery_figure([ROW, unverified, insider], "title") is None
+    assert forgery_figure([ROW, unread, insider], "title") is None
 
 
 def test_every_point_is_listed_with_its_range():

@@ -20,7 +20,7 @@ from report_sections import sections
 VIEW = TableView(
     "small",
     "Accuracy in % (mean ± deviation).",
-    ("scheme", "accuracy", "verified"),
+    ("scheme", "accuracy", "consistent"),
     [
         Line((Value("baseline"), Value("66.1 ± 0.3", 3, "86.5"), Value(""))),
         Line((Value("passport_v1"), Value("", paper="85.9"), Value("3 of 3"))),
@@ -36,7 +36,7 @@ def latex_of(text):
 
 def test_csv_has_n_and_the_papers_number_in_columns_of_their_own():
     read = pd.read_csv(io.StringIO(table_csv(VIEW)), dtype=str, keep_default_na=False)
-    assert list(read.columns) == ["scheme", "accuracy", "accuracy, n", "accuracy, paper", "verified"]
+    assert list(read.columns) == ["scheme", "accuracy", "accuracy, n", "accuracy, paper", "consistent"]
     assert read.to_numpy().tolist() == [
         ["baseline", "66.1 ± 0.3", "3", "86.5", ""],
         ["passport_v1", "", "", "85.9", "3 of 3"],
@@ -63,7 +63,7 @@ def test_markdown():
     assert table_markdown(VIEW).splitlines() == [
         "Accuracy in % (mean ± deviation).",
         "",
-        "| scheme | accuracy | verified |",
+        "| scheme | accuracy | consistent |",
         "|---|---:|---:|",
         "| baseline | 66.1 ± 0.3 (n 3; paper 86.5) |  |",
         "| passport_v1 | (paper 85.9) | 3 of 3 |",
@@ -111,7 +111,7 @@ def test_latex_escapes(text, written):
 def test_latex_splits_a_column_that_the_paper_has():
     lines = table_latex(VIEW).splitlines()
     assert r"\begin{tabular}{lrrr}" in lines
-    assert r"scheme & \multicolumn{2}{c}{accuracy} & verified \\" in lines
+    assert r"scheme & \multicolumn{2}{c}{accuracy} & consistent \\" in lines
     assert r"\cmidrule(lr){2-3}" in lines
     assert r" & ours & paper &  \\" in lines
     assert r"baseline & 66.1 $\pm$ 0.3 (3) & 86.5 &  \\" in lines

@@ -39,7 +39,7 @@ def row(**values):
     base = dict(
         accuracy_before=0.9, accuracy_after=0.5, accuracy_claimed=0.4, bits_total=100, bits_agreeing=98,
         bits_freed=None, correlation=None, p_value_log10=-20.0, dissimilarity=0.0, trigger_accuracy=None,
-        trigger_accuracy_passport=None, forged=False, verified=True, fidelity_kept=False, attack_succeeded=False,
+        trigger_accuracy_passport=None, forged=False, mark_read=True, fidelity_kept=False, attack_succeeded=False,
         attack="finetune", kind="removal", norm="bn",
     )  # fmt: skip
     return AttackRow(**{**base, **values})
@@ -62,7 +62,7 @@ def test_on_another_task_only_what_means_something_is_told():
     bits = of_attack(row(transfer="cifar100", trigger_accuracy=0.3))
     assert (bits["mark"], bits["triggers"]) == (0.98, None)
     assert of_attack(row(transfer="cifar100", trigger_accuracy=0.3, point="classifier=owner"))["mark"] is None
-    nothing = of_attack(row(bits_total=None, bits_agreeing=None, p_value_log10=0.0, verified=False))
+    nothing = of_attack(row(bits_total=None, bits_agreeing=None, p_value_log10=0.0, mark_read=False))
     assert (nothing["mark"], nothing["whose"]) == (None, None)
 
 

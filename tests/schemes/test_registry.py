@@ -113,12 +113,13 @@ def test_a_watermark_is_judged_by_the_same_path(name, network, data):
     read = claim.read(network, data.mean, data.std)
     assert verdict.reading == read
     assert verdict.trigger_accuracy == (read.agreement if name in KEY_IMAGES else None)
-    assert verdict.verified == (read.p_value <= claim.thresholds.p_value)
+    assert verdict.consistent == verdict.mark_read == (read.p_value <= claim.thresholds.p_value)
     strict = replace(claim, thresholds=replace(claim.thresholds, target_accuracy=1.0, p_value=1.0))
     first, second = judge_claims(network, [claim, strict], images)
     assert first == verdict
     assert not second.fidelity.holds
-    assert not second.verified
+    assert second.mark_read
+    assert not second.consistent
 
 
 def test_passports_and_watermarks_are_not_judged_together(network, data):

@@ -90,11 +90,12 @@ def test_the_signature_is_read_from_public_weights_and_the_claim_alone(owned, im
     bits = sum(b.numel() for b in claim.signature.values())
     assert sum(verdict.reading.agreeing.values()) == bits == 224
     assert verdict.reading.p_value == 2.0**-224
-    assert verdict.verified
+    assert verdict.mark_read
+    assert verdict.consistent
     assert verdict.accuracy_forged == ()
 
 
-def test_a_wrong_claim_is_not_verified(owned, images):
+def test_a_wrong_claim_is_not_consistent(owned, images):
     network, claim = owned
     flipped = {name: -bits for name, bits in claim.signature.items()}
     verdict = judge(
@@ -102,13 +103,15 @@ def test_a_wrong_claim_is_not_verified(owned, images):
     )
     assert sum(verdict.reading.agreeing.values()) == 0
     assert verdict.reading.p_value == 1
-    assert not verdict.verified
+    assert not verdict.mark_read
+    assert not verdict.consistent
     stranger = {name: torch.randn_like(maps) for name, maps in claim.passport.items()}
     verdict = judge(
         strip(network), PassportClaim(stranger, claim.signature, thresholds=claim.thresholds), images, forged=0
     )
     assert 0.3 < verdict.reading.agreement < 0.7
-    assert not verdict.verified
+    assert not verdict.mark_read
+    assert not verdict.consistent
 
 
 def test_fidelity_alone_or_a_signature_alone_is_not_enough(owned, images):
@@ -117,7 +120,8 @@ def test_fidelity_alone_or_a_signature_alone_is_not_enough(owned, images):
     verdict = judge(strip(network), unreachable, images, forged=0)
     assert verdict.reading.agreement == 1
     assert not verdict.fidelity.holds
-    assert not verdict.verified
+    assert verdict.mark_read
+    assert not verdict.consistent
 
 
 def test_trigger_accuracy_with_and_without_the_passport(owned, images):

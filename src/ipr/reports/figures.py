@@ -123,9 +123,9 @@ FORGERS = {
 
 def forgery_figure(rows: Sequence[AttackRow], title: str) -> Figure | None:
     """What a forged claim leaves of a network, per scheme: accuracy with the owner's claim, and with the best forged
-    claim that is verified, by what the forger has; means over seeds, whiskers the standard deviation. None without one.
+    claim that is read, by what the forger has; means over seeds, whiskers the standard deviation. None without one.
     """
-    forged = [row for row in rows if row.forged and row.verified and any(row.attack in a for _, a in FORGERS.values())]
+    forged = [row for row in rows if row.forged and row.mark_read and any(row.attack in a for _, a in FORGERS.values())]
     schemes = [scheme for scheme in SCHEMES if any(row.scheme == scheme for row in forged)]
     if not schemes:
         return None

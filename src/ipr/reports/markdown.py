@@ -19,7 +19,7 @@ HEADER = (
     "to baseline",
     "bits read",
     "trigger set",
-    "verified",
+    "consistent",
 )
 
 
@@ -74,5 +74,5 @@ def cells_of(row: dict[str, Any], seeds: pd.DataFrame) -> list[str]:
         mean_and_spread(seeds["gain"], signed=True),
         f"{int(seeds['bits_agreeing'].sum())} of {int(bits.sum())}" if len(bits) else "",
         mean_and_spread(trigger) if len(trigger) else "",
-        f"{int(seeds['verified'].sum())} of {len(seeds)}",
+        f"{int(seeds['consistent'].sum())} of {len(seeds)}",
     ]

@@ -61,7 +61,7 @@ def attacks_section(attacked: Sequence[AttackRow]) -> Section | None:
         ]
         views.append(TableView(f"points{end}", f"{title}. Accuracies in %.", POINT_HEADER, lines))
         shown = {"model": frozenset([first.model]), "dataset": frozenset([first.dataset])}
-        caption = "Accuracy with the owner's claim, and with the best forged claim that is verified."
+        caption = "Accuracy with the owner's claim, and with the best forged claim whose mark is read."
         pictures += _pictures({f"forgeries{end}": (forgery_figure(same, title), caption)}, shown)
     made = {(row.hardware, row.versions, row.commit) for row in attacked}
     return Section("attacks", "Attacks", tables=views, pictures=pictures, provenance=provenance_of(made))

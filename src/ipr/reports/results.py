@@ -94,7 +94,7 @@ def of_record(record: Record) -> dict[str, Any]:
         "lost_without": None if genuine is None else genuine - without,
         "mark": record.trigger_accuracy if watermark and marked is None else marked,
         "triggers": record.trigger_accuracy,
-        "verified": number(record.verified),
+        "mark_read": number(record.mark_read),
         "fidelity_kept": number(record.fidelity_holds),
         "seconds": record.train_seconds,
     }
@@ -127,7 +127,7 @@ def of_attack(row: AttackRow) -> dict[str, Any]:
         "mark_freed": share(row.bits_freed, row.bits_total),
         "mark_over_accuracy": None if marked is None or reached is None else marked - reached,
         "triggers": None if other and not restored else row.trigger_accuracy,
-        "verified": number(row.verified),
+        "mark_read": number(row.mark_read),
         "fidelity_kept": number(row.fidelity_kept),
         "succeeded": number(row.attack_succeeded),
         "seconds": row.seconds,

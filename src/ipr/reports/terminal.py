@@ -17,6 +17,9 @@ from ipr.verification.decision import INCONCLUSIVE, Decision
 from ipr.verification.judgement import Judgement
 from ipr.verification.verdict import Verdict
 
+CONSISTENT = "consistent with the claim"
+"""What a run says of itself at its end; who it belongs to is decided by `ipr verify`."""
+
 
 def percent(fraction: float | None) -> str:
     """A fraction as a percentage with two decimals; a dash for nothing."""
@@ -28,7 +31,7 @@ def run_table(record: Record, verdict: Verdict | None) -> Table:
     title = f"{record.scheme}, {record.model} ({record.norm}, width {record.width:g}), {record.dataset}"
     if verdict is not None:
         table = verdict_table(verdict, title)
-        table.add_row("ownership", "verified" if verdict.verified else "not verified")
+        table.add_row(CONSISTENT, _answer(verdict.consistent))
         return table
     table = _table(title)
     if record.scheme == "baseline":
@@ -47,7 +50,7 @@ def run_table(record: Record, verdict: Verdict | None) -> Table:
         table.add_row("signature", f"{record.bits_agreeing} of {record.bits_total} bits")
     _evidence(table, record.p_value_log10 or 0.0, record.correlation)
     _triggers(table, record.trigger_accuracy, record.trigger_accuracy_passport)
-    table.add_row("ownership", "verified" if record.verified else "not verified")
+    table.add_row(CONSISTENT, _answer(record.consistent))
     return table
 
 
@@ -144,7 +147,7 @@ def attack_table(rows: Sequence[AttackRow]) -> Table:
     title += f" to {first.transfer}" if first.transfer else ""
     table = Table(title=f"{title}: succeeded at {succeeded} of {len(rows)} points", title_justify="left")
     mark = f"bits ({first.bits_total})" if first.bits_total is not None else "trigger set"
-    names = ["point", "accuracy", "before", mark, "fidelity", "verified", "succeeded"]
+    names = ["point", "accuracy", "before", mark, "fidelity", "mark read", "succeeded"]
     freed = any(row.bits_freed is not None for row in rows)
     for name in [*names, *(["freed bits"] if freed else [])]:
         table.add_column(name, justify="left" if name == "point" else "right")
@@ -155,8 +158,8 @@ def attack_table(rows: Sequence[AttackRow]) -> Table:
             percent(row.accuracy_before),
             percent(row.trigger_accuracy) if row.bits_total is None else str(row.bits_agreeing),
             {None: "other task", True: "kept", False: "lost"}[row.fidelity_kept],
-            "yes" if row.verified else "no",
-            "yes" if row.attack_succeeded else "no",
+            _answer(row.mark_read),
+            _answer(row.attack_succeeded),
             *([str(row.bits_freed)] if freed else []),
         )
     if len(rows) > 40:
@@ -175,6 +178,10 @@ def _triggers(table: Table, accuracy: float | None, with_passport: float | None)
         table.add_row("trigger set" if with_passport is None else "trigger set, no passport", percent(accuracy))
     if with_passport is not None:
         table.add_row("trigger set, genuine passport", percent(with_passport))
+
+
+def _answer(truth: bool | None) -> str:
+    return "yes" if truth else "no"
 
 
 def _table(title: str) -> Table:

@@ -40,7 +40,7 @@ from ipr.verification.fidelity import accuracy
 from ipr.verification.outcome import Outcome, nearest, outcome_of, unmarked
 from ipr.verification.verdict import judge_claims
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass
@@ -178,6 +178,8 @@ def _of_length(attack: Attack, epochs: int | None) -> Attack:
 def load_rows(path: Path) -> dict[str, AttackRow]:
     """The rows that are there, by point; a half-written last line, of a run that was killed, is passed over.
 
+    Rows of version 1, which called a mark that is read verified, are read too.
+
     Raises:
         InputError: they were written by another version.
     """
@@ -190,6 +192,8 @@ def load_rows(path: Path) -> dict[str, AttackRow]:
             continue
         try:
             values = json.loads(line)
+            if values["schema_version"] == 1:
+                values["mark_read"], values["schema_version"] = values.pop("verified"), SCHEMA_VERSION
             if values.keys() != names or values["schema_version"] != SCHEMA_VERSION:
                 raise KeyError("other fields than this version's")
             rows[values["point"]] = AttackRow(**values)

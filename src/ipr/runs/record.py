@@ -16,14 +16,15 @@ import torch
 from ipr.errors import InputError
 from ipr.files import write_atomically
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 @dataclass(frozen=True)
 class Record:
     """One run. Accuracies, agreements and thresholds are fractions in [0, 1]; times are seconds; None: does not apply.
 
-    No field holds a secret: agreement with the signature is told, its bits are not.
+    No field holds a secret: agreement with the signature is told, its bits are not. `mark_read` and `consistent` are
+    those of `Verdict`: what was measured, not a decision.
     """
 
     key: str
@@ -63,7 +64,8 @@ class Record:
     p_value_threshold: float | None
     trigger_accuracy: float | None
     trigger_accuracy_passport: float | None
-    verified: bool | None
+    mark_read: bool | None
+    consistent: bool | None
     train_seconds: float
     judge_seconds: float
     hardware: str
@@ -79,13 +81,15 @@ class Record:
 
 
 def load_record(path: Path) -> Record:
-    """Reads a row back.
+    """Reads a row back, also of version 3, which called a run that is consistent with its claim verified.
 
     Raises:
-        InputError: it is not a record of this version.
+        InputError: it is not a record of these versions.
     """
     try:
         row = json.loads(path.read_text())
+        if row["schema_version"] == 3:
+            row = _from_version_3(row)
         if row["schema_version"] != SCHEMA_VERSION or row.keys() != {f.name for f in fields(Record)}:
             raise KeyError("other fields than this version's")
         return Record(**row)
@@ -93,6 +97,13 @@ def load_record(path: Path) -> Record:
         raise InputError(
             "record", path, f"cannot be read ({error})", "delete it; the same command judges the run again"
         ) from error
+
+
+def _from_version_3(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The same row under this version's names; `mark_read` follows from the p-value and its threshold."""
+    new = {name: value for name, value in row.items() if name != "verified"}
+    read = None if row["p_value"] is None else row["p_value"] <= row["p_value_threshold"]
+    return new | {"mark_read": read, "consistent": row["verified"], "schema_version": SCHEMA_VERSION}
 
 
 TIMES = ("train_seconds", "judge_seconds", "seconds", "share_of_training", "finished")

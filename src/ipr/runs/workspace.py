@@ -109,7 +109,8 @@ def workspace(entity: str, project: str, tag: str | None = None) -> Workspace:
                 f"summary:{name}"
                 for name in (
                     "scheme", "attack", "point", "accuracy_without", "accuracy_genuine", "accuracy_forged_max",
-                    "accuracy_after", "bits_agreeing", "bits_total", "verified", "attack_succeeded",
+                    "accuracy_after", "bits_agreeing", "bits_total", "consistent", "mark_read",
+                    "attack_succeeded",
                 )
             ],
         ),
@@ -129,7 +130,7 @@ def sections() -> list[Section]:
         _bars("Bits of the signature read", "bits_agreeing", by="scheme"),
         _bars("Bits of the signature in all", "bits_total", by="scheme"),
         _bars("Trigger images answered as assigned", "trigger_accuracy", by="scheme"),
-        _bars("Share of runs verified", "verified", by="scheme"),
+        _bars("Share of runs consistent with their claim", "consistent", by="scheme"),
     ]
     attacks: list[PanelTypes] = [
         _bars("Share of runs where it succeeded, by attack", "attack_succeeded", by="attack"),

@@ -44,7 +44,7 @@ MEASURES = {
     "mark_freed": "share of the bits that the suspect's own scales spell (V1, fine-tuned)",
     "triggers": "share of the trigger images answered as assigned, without a passport",
     "mark_over_accuracy": "mark less accuracy",
-    "verified": "1 where chance does not explain the mark, 0 elsewhere",
+    "mark_read": "1 where chance does not explain the mark, 0 elsewhere",
     "fidelity_kept": "1 where accuracy is within epsilon_f, 0 elsewhere; none on another task",
     "succeeded": "1 where the attack succeeded (Definition 1.IV), 0 elsewhere",
     "seconds": "what a training, or an attack, took",

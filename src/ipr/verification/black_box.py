@@ -37,7 +37,7 @@ class BlackBoxFinding:
 def judge_black_box(suspect: BlackBox, claim: Claim, images: LabelledImages, *, seed: int = 0) -> BlackBoxFinding:
     """Asks a suspect for a claim's trigger images and for ordinary ones among them.
 
-    A suspect may guess that it is being verified and answer otherwise than it does to its customers. So the trigger
+    A suspect may guess that it is being judged and answer otherwise than it does to its customers. So the trigger
     images do not come as a block: all images are sent in an order that nobody can draw who does not have them.
     An image that looks like no photograph still tells a suspect what it is, and a server that turns those away is not
     found by this.

@@ -27,10 +27,10 @@ class Outcome:
         dissimilarity: the share of bits, or of trigger images, in which the claim differs from the owner's.
         trigger_accuracy, trigger_accuracy_passport: see `Verdict`.
         forged: (a) the claim brings another signature or trigger set than the owner's (Proposition 1 asks B' != B).
-        verified: (b) what is claimed is read: chance does not explain it.
+        mark_read: (b) what is claimed is read: see `Verdict`.
         fidelity_kept: (c) for a forged claim, its accuracy is the owner's within epsilon_f; for the owner's claim, the
             suspect lost no more than epsilon_f. None, which counts as kept, where the task is another one.
-        attack_succeeded: a forged claim is verified and keeps fidelity, or the owner's is no longer verified although
+        attack_succeeded: a forged claim is read and keeps fidelity, or the owner's is no longer read although
             the suspect keeps it.
     """
 
@@ -46,7 +46,7 @@ class Outcome:
     trigger_accuracy: float | None
     trigger_accuracy_passport: float | None
     forged: bool
-    verified: bool
+    mark_read: bool
     fidelity_kept: bool | None
     attack_succeeded: bool
 
@@ -63,12 +63,12 @@ def mark(outcome: Outcome) -> float:
 
 def nearest(outcomes: Sequence[Judged]) -> Judged:
     """The point that succeeded, or came nearest: for the owner's claim the one that reads least of the mark where
-    fidelity is kept; for another's the most accurate one that is verified.
+    fidelity is kept; for another's the most accurate one whose mark is read.
     """
 
     def rank(one: Outcome) -> tuple[bool, bool, float, float]:
         if one.forged:
-            return one.attack_succeeded, one.verified, one.accuracy_after, mark(one)
+            return one.attack_succeeded, one.mark_read, one.accuracy_after, mark(one)
         return one.attack_succeeded, one.fidelity_kept is not False, -mark(one), one.accuracy_after
 
     return max(outcomes, key=rank)
@@ -90,17 +90,16 @@ def outcome_of(
     reading = verdict.reading
     dissimilarity = claim.dissimilarity(owner)
     forged = dissimilarity > 0
-    verified = reading.p_value <= verdict.p_value_threshold
     kept: bool | None
     if not _same_secrets(owner, claim):
         after, kept = verdict.fidelity.accuracy, None
         if same_task:
             accuracy_before, kept = verdict.fidelity.target, verdict.fidelity.holds
-        succeeded = forged and verified and kept is not False
+        succeeded = forged and verdict.mark_read and kept is not False
     else:
         after = verdict.accuracy_without
         kept = accuracy_before - after <= verdict.fidelity.threshold + 1e-12 if same_task else None
-        succeeded = not verified and kept is not False
+        succeeded = not verdict.mark_read and kept is not False
     return Outcome(
         accuracy_before=accuracy_before,
         accuracy_after=after,
@@ -114,7 +113,7 @@ def outcome_of(
         trigger_accuracy=verdict.trigger_accuracy,
         trigger_accuracy_passport=verdict.trigger_accuracy_passport,
         forged=forged,
-        verified=verified,
+        mark_read=verdict.mark_read,
         fidelity_kept=kept,
         attack_succeeded=succeeded,
     )
@@ -142,7 +141,7 @@ def unmarked(accuracy_before: float, accuracy_after: float, threshold: float, *,
         trigger_accuracy=None,
         trigger_accuracy_passport=None,
         forged=False,
-        verified=False,
+        mark_read=False,
         fidelity_kept=accuracy_before - accuracy_after <= threshold + 1e-12 if same_task else None,
         attack_succeeded=False,
     )

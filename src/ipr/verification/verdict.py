@@ -26,7 +26,7 @@ from ipr.watermarks.claim import WatermarkClaim
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge finds.
+    """What a judge measures. It decides nothing: whether a claim is verified says `decision.py`, under a named rule.
 
     Attributes:
         fidelity: F with the claimed passport presented; a watermark leaves the network as it is.
@@ -50,9 +50,17 @@ class Verdict:
     passported: bool = True
 
     @property
-    def verified(self) -> bool:
-        """The decision: fidelity holds with the claimed passport, and chance does not explain the signature."""
-        return self.fidelity.holds and self.reading.p_value <= self.p_value_threshold
+    def mark_read(self) -> bool:
+        """Whether the claimed mark is read: guessing explains it with p at most `p_value_threshold`."""
+        return self.reading.p_value <= self.p_value_threshold
+
+    @property
+    def consistent(self) -> bool:
+        """Whether the suspect is consistent with the claim: fidelity holds and the mark is read (Definition 1).
+
+        A forger's suspect may be as consistent with the forger's claim.
+        """
+        return self.fidelity.holds and self.mark_read
 
     @property
     def forged_passing(self) -> int:
