@@ -18,6 +18,7 @@ from ipr.models.architecture import network_of
 from ipr.passport.claim import PassportClaim
 from ipr.passport.surgery import find_layers
 from ipr.verification.claims import load_claim
+from ipr.verification.structure import check_scales, check_signal
 from ipr.verification.verdict import check_fit
 from ipr.watermarks.claim import WatermarkClaim
 from ipr.watermarks.key_images import KeyImageClaim
@@ -79,6 +80,8 @@ def check_network(claim: Claim) -> str:
     example = torch.zeros(1, about["channels_in"], about["image_size"], about["image_size"])
     if isinstance(claim, PassportClaim):
         check_fit(find_layers(network, example, claim.layers), claim)
+        check_signal(network, claim)
+        check_scales(claim.affines(network))
     if isinstance(claim, KeyImageClaim):  # one key tells whether all fit
         claim = replace(claim, pixels=claim.pixels[:1], labels=claim.labels[:1])
     if isinstance(claim, WatermarkClaim):
