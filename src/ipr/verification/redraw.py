@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ipr.claim import Claim
+from ipr.claim import Claim, Reading, reading
 from ipr.data.images import ImageData
 from ipr.data.trigger_sets import abstract_trigger_set
 from ipr.errors import InputError
@@ -95,6 +95,16 @@ class Redrawn:
         """The parts that would prove something by `signature`, or by `images`."""
         bits = self.chosen_bits if evidence == "signature" else 0
         return Redrawn(tuple(part for part in self.parts if part.evidence == evidence), bits)
+
+    def counted(self, found: Reading) -> Reading:
+        """A reading of a signature without the bits of a text: as if all of them agreed, so that the rest is at most
+        what is left of the agreement.
+        """
+        agreeing, total = sum(found.agreeing.values()), sum(found.total.values())
+        if not 0 < self.chosen_bits < total:
+            return found
+        left = max(0, agreeing - self.chosen_bits)
+        return reading({"drawn bits": left}, {"drawn bits": total - self.chosen_bits}, text=found.text)
 
     @property
     def holds(self) -> bool | None:
@@ -181,13 +191,11 @@ def _of_watermark(claim: WatermarkClaim, data: ImageData) -> Part:
     if isinstance(found, str):
         return Part(name, evidence, None, found)
     if isinstance(claim, FrontierStitchingClaim):
-        return Part(name, evidence, None, "follow from a trained network, so they cannot be drawn again")
+        return Part(name, evidence, None, "they follow from a trained network, so they cannot be drawn again")
     if isinstance(claim, OF_TRAINING_IMAGES) and not _same_images(claim.origin, data):
-        return Part(
-            name, evidence, None, "are of other training images than the judge's, so they cannot be drawn again"
-        )
+        return Part(name, evidence, None, "the judge has other training images, so they cannot be drawn again")
     if isinstance(claim, DeepMarksClaim) and claim.bits.numel() > BASIS_LIMIT:
-        return Part(name, evidence, None, f"have more than {BASIS_LIMIT} bits, too many to draw again")
+        return Part(name, evidence, None, f"more than {BASIS_LIMIT} bits are too many to draw again")
     text, total = (8 * claim.text_bytes, claim.bits.numel()) if isinstance(claim, UchidaClaim) else (0, 0)
     if text and text == total:
         return Part(name, evidence, None, "the bits are all text, which is chosen")
