@@ -188,6 +188,16 @@ def infinite(tensor):
     return tensor
 
 
+def half_of(which):
+    """A passport without P_gamma (0) or P_beta (1)."""
+    return lambda p: p * (torch.arange(2) != which)[:, None, None, None]
+
+
+def row(make):
+    """Puts another first row into a projection, made of all rows."""
+    return lambda x: torch.cat([make(x)[None], x[1:]])
+
+
 NESTED = "[" * 100_000 + "]" * 100_000
 PASSPORT, BITS = "passport/conv4", "signature/conv4"
 
@@ -223,7 +233,8 @@ CASES = {
     "an integer of 5000 digits": ("bound", facts(lambda v: json.dumps(v).replace("0.03", "9" * 5000)), "is damaged"),
     "a key twice": ("bound", facts(lambda v: json.dumps(v).replace('"owner"', '"kind": "x", "owner"')), "given twice"),
     "half a surrogate pair": ("bound", at("owner", value="\ud800"), "cannot be seen"),
-    "a newer version": ("bound", at("schema_version", value=4), "schema version 4, not 3"),
+    "a newer version": ("bound", at("schema_version", value=5), "schema version 5, not 2 to 4"),
+    "an older version": ("bound", at("schema_version", value=3), "schema_version is not what it should be"),
     "a version that is true": ("bound", at("schema_version", value=True), "no schema version"),
     "no version": ("bound", facts(lambda v: v.pop("schema_version") and None), "no schema version"),
     "an unknown kind": ("bound", at("kind", value="os.system"), "missing or wrong: 'os.system'"),
@@ -306,6 +317,50 @@ CASES = {
     "bits without end": ("uchida", tensors(lambda t: t.update(bits=t["bits"].repeat(2**12),
                            projection=torch.ones(2**18, 1))), "holds 262144 bits and labels"),
     "a basis of another size": ("deepmarks", put("basis", lambda b: b[1:]), "basis of shape"),
+    # where it was drawn from
+    "an origin that is a text": ("bound", at("origin", value="drawn"), "origin is no mapping"),
+    "no origin": ("bound", facts(lambda v: v.pop("origin") and None), "schema_version is not what it should be"),
+    "an origin of nothing": ("bound", at("origin", value=None), "'origin', which belongs to no such claim"),
+    "an origin with more": ("bound", at("origin", "more", value=1), "origin is not what it should be"),
+    "an origin with less": ("bound", facts(lambda v: v["origin"].pop("keyless") and None), "missing or wrong"),
+    "seeds in a list": ("text", at("origin", "seeds", value=[1, 2]), "does not name up to 8 seeds"),
+    "seeds without end": ("text", at("origin", "seeds", value=dict.fromkeys(map(str, range(9)), 1)), "up to 8 seeds"),
+    "a seed below 0": ("text", at("origin", "seeds", "signature", value=-1), "no whole number of 63 bits"),
+    "a seed of 64 bits": ("text", at("origin", "seeds", "signature", value=2**63), "no whole number of 63 bits"),
+    "a seed that is true": ("text", at("origin", "seeds", "signature", value=True), "no whole number of 63 bits"),
+    "a seed that is a float": ("text", at("origin", "seeds", "signature", value=1.0), "no whole number of 63 bits"),
+    "a key that is a number": ("text", at("origin", "keyless", value=0), "whether there was a key"),
+    "images that are a number": ("text", at("origin", "data", value=5), "does not name the images"),
+    "images below 0": ("text", at("origin", "train_images", value=-1), "does not name the images"),
+    # what says nothing, or one thing many times
+    "a passport of zeros": ("text", put(PASSPORT, torch.zeros_like), "P_gamma of conv4: has a mean patch of 0"),
+    "half a passport": ("text", put(PASSPORT, half_of(1)), "P_beta of conv4: has a mean patch of 0"),
+    "the other half": ("text", put(PASSPORT, half_of(0)), "P_gamma of conv4: has a mean patch of 0"),
+    "a passport below floats": ("text", put(PASSPORT, lambda p: p * 1e-42), "has a mean patch of 0"),
+    "a passport beyond floats": ("text", put(PASSPORT, lambda p: p.double() * 1e60), "scales of conv4: are not finite"),
+    "a passport beyond doubles": ("text", put(PASSPORT, lambda p: p.double() * 1e300), "has a mean patch of 0"),
+    "a signature of ones": ("text", tensors(lambda t: t.update({n: torch.ones_like(b) for n, b in t.items()
+                             if n.startswith("signature/")})), "are all equal"),
+    "a watermark of ones": ("uchida", put("bits", torch.ones_like), "are all equal"),
+    "a row of zeros": ("uchida", put("projection", row(lambda x: x[1] * 0)), "has a row of 0"),
+    "a row below floats": ("uchida", put("projection", row(lambda x: x[1] * 1e-42)), "has a row of 0"),
+    "rows that are equal": ("uchida", put("projection", row(lambda x: x[1])), "equal up to sign"),
+    "rows that are opposite": ("uchida", put("projection", row(lambda x: -3 * x[1])), "equal up to sign"),
+    "rows that are all but equal": ("uchida", put("projection", row(lambda x: x[1] + 0.01 * x[2])), "equal up to sign"),
+    "equal rows beyond floats": ("uchida", put("projection", row(lambda x: x[1] * 1e37)), "equal up to sign"),
+    "rows of one sign": ("deepsigns", put("projection", row(lambda x: -x[1].abs())), "has a row of one sign"),
+    "equal rows of activations": ("deepsigns", put("projection", row(lambda x: x[1])), "equal up to sign"),
+    "equal rows of a fingerprint": ("deepmarks", put("projection", row(lambda x: x[1])), "equal up to sign"),
+    "more rows than can be compared": ("uchida", tensors(lambda t: t.update(bits=t["bits"].repeat(200),
+                                        projection=torch.randn(12800, 2))), "has more than 8192"),
+    "a basis of one vector": ("deepmarks", put("basis", lambda b: b[:, :1].repeat(1, len(b))), "is not orthonormal"),
+    "a basis of zeros": ("deepmarks", put("basis", torch.zeros_like), "is not orthonormal"),
+    "a class that counts twice": ("deepsigns", put("chosen", lambda c: c[:1].repeat(4)), "names a class twice"),
+    "an image that stands for two": ("deepsigns", put("pixels", lambda p: p[:1].repeat(16, 1, 1, 1)), "two classes"),
+    "labels of one class": ("trigger_set", tensors(lambda t: t.update(labels=torch.full((24,), 3),
+                             pixels=t["pixels"].repeat(4, 1, 1, 1))), "are all of one class"),
+    "labels of one class in V3": ("bound", tensors(lambda t: t.update({"trigger_set/labels": torch.full((24,), 3),
+                  "trigger_set/pixels": t["trigger_set/pixels"].repeat(4, 1, 1, 1)})), "are all of one class"),
     "a class without images": ("deepsigns", put("chosen", lambda c: (c + 1) % 10), "has no key image"),
 }  # fmt: skip
 

@@ -5,7 +5,7 @@ import torch
 from scipy.stats import binom
 
 from ipr.errors import InputError
-from ipr.signature import binomial_tail, decode_text, detect, draw_signature, encode_text, sign_loss
+from ipr.signature import agreeing_bits, binomial_tail, decode_text, detect, draw_signature, encode_text, sign_loss
 
 
 def test_text_is_written_as_in_table_viii():
@@ -41,9 +41,16 @@ def test_sign_loss_against_eq_6_by_hand():
 
 
 def test_detection_inverts_the_signs():
-    gamma = torch.tensor([0.2, -0.1, 1e-9, -1e-9])
+    gamma = torch.tensor([0.2, -0.1, 1e-42, -1e-42])
     assert detect(gamma).tolist() == [1, -1, 1, -1]
     assert detect(-gamma).tolist() == [-1, 1, -1, 1]
+
+
+def test_what_has_no_sign_agrees_with_no_bit():
+    nothing = torch.tensor([0.0, -0.0, float("nan")])
+    assert detect(nothing).tolist() == [0, 0, 0]
+    for bit in (-1, 1):
+        assert agreeing_bits(detect(nothing), torch.full((3,), bit, dtype=torch.int8)) == 0
 
 
 def test_signature_puts_text_first_and_is_reproducible():

@@ -14,9 +14,10 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
-from ipr.claim_folder import SCHEMA_VERSION, read_parts, write_facts, write_parts
+from ipr.claim_folder import SCHEMA_VERSION, WITHOUT_ORIGIN, read_parts, write_facts, write_parts
 from ipr.digests import digest_of
 from ipr.errors import InputError
+from ipr.origin import Origin
 from ipr.signature import binomial_tail
 
 OWNER_LIMIT = 200
@@ -99,12 +100,15 @@ class Claim(ABC):
         thresholds: what must be reached.
         architecture: what builds the plain network (name, norm, width, classes, ...), for a judge who has only a file.
         owner: the owner's name, one line of at most `OWNER_LIMIT` characters; no secret. "" for none.
+        origin: what the secrets were drawn from; secret. None for claims of older versions, and for those that nobody
+            drew: a forger's.
     """
 
     kind: ClassVar[str]
     thresholds: Thresholds
     architecture: Mapping[str, Any] = field(default_factory=dict)
     owner: str = ""
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         check_owner(self.owner)
@@ -115,7 +119,7 @@ class Claim(ABC):
 
     @abstractmethod
     def specifics(self) -> dict[str, Any]:
-        """Everything else but owner, thresholds and architecture, as plain JSON values."""
+        """Everything else but owner, origin, thresholds and architecture, as plain JSON values."""
 
     @classmethod
     @abstractmethod
@@ -139,12 +143,14 @@ class Claim(ABC):
 
     def facts(self) -> dict[str, Any]:
         """Everything but the tensors, as plain JSON values."""
+        origin = {} if self.origin is None else {"origin": self.origin.stored()}
         return {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": WITHOUT_ORIGIN if self.origin is None else SCHEMA_VERSION,
             "kind": self.kind,
             "owner": self.owner,
             "thresholds": asdict(self.thresholds),
             "architecture": dict(self.architecture),
+            **origin,
             **self.specifics(),
         }
 

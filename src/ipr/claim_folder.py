@@ -22,8 +22,13 @@ from torch import Tensor
 from ipr.errors import InputError
 from ipr.files import aside_of, write_atomically
 
-SCHEMA_VERSION = 3
-"""Of `claim.json`. Version 2 had neither an owner nor a binding, and is read as what it would be in version 3."""
+SCHEMA_VERSION = 4
+"""Of `claim.json` of a claim with an origin."""
+
+WITHOUT_ORIGIN = 3
+"""Of a claim without one. It is written as it always was, so that its fingerprint stays and its commitment opens.
+Version 2 had neither an owner nor a binding, and is read as what it would be in version 3.
+"""
 
 FACTS, SECRETS = "claim.json", "secrets.safetensors"
 
@@ -143,10 +148,10 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         raise InputError("claim", folder, f"is damaged ({FACTS} has no schema version)", REMEDY)
     if version == 2:
         new = {"owner": ""} | ({"binding": None} if facts.get("kind") == "passport" else {})
-        return new | facts | {"schema_version": SCHEMA_VERSION}
-    if version != SCHEMA_VERSION:
+        return new | facts | {"schema_version": WITHOUT_ORIGIN}
+    if version not in (WITHOUT_ORIGIN, SCHEMA_VERSION):
         remedy = "read it with the version of ipr that wrote it"
-        raise InputError("claim", folder, f"has schema version {version}, not {SCHEMA_VERSION}", remedy)
+        raise InputError("claim", folder, f"has schema version {version}, not 2 to {SCHEMA_VERSION}", remedy)
     return facts
 
 

@@ -26,4 +26,9 @@ def derive_bytes(seed: int, purpose: str, key: str | None = None) -> bytes:
 
 def generator(seed: int, purpose: str, key: str | None = None, device: torch.device | str = "cpu") -> Generator:
     """A generator that starts at `derive_seed(seed, purpose, key)`."""
-    return Generator(device=device).manual_seed(derive_seed(seed, purpose, key))
+    return started_at(derive_seed(seed, purpose, key), device)
+
+
+def started_at(seed: int, device: torch.device | str = "cpu") -> Generator:
+    """A generator that starts at a seed which was derived before: a claim's `Origin` names it."""
+    return Generator(device=device).manual_seed(seed)

@@ -83,8 +83,11 @@ def sign_loss(gamma: Tensor, bits: Tensor, gamma_0: float = 0.1) -> Tensor:
 
 
 def detect(gamma: Tensor) -> Tensor:
-    """Algorithm 5: the bits that the signs of gamma spell; int8, +1 where gamma > 0, else -1."""
-    return (gamma > 0).to(torch.int8) * 2 - 1
+    """Algorithm 5: the bits that the signs of gamma spell; int8, +1 where gamma > 0, -1 where gamma < 0.
+
+    Deviation: 0 where gamma is 0, which agrees with neither bit. A passport of zeros would spell any row of -1 else.
+    """
+    return (gamma > 0).to(torch.int8) - (gamma < 0).to(torch.int8)
 
 
 def agreeing_bits(detected: Tensor, bits: Tensor) -> int:

@@ -104,3 +104,31 @@ def test_what_is_wrong_is_one_line(ipr, arguments, words):
     (line,) = outcome.err.splitlines()
     assert line.startswith("ipr: error: ")
     assert all(word in line for word in words), line
+
+
+def test_a_run_without_a_key_is_told_once_and_its_claim_says_so(ipr, tiny, run_folder):
+    """A warning of one line for a command, whatever is swept over; none where there is a key or no secret."""
+    line = "ipr: secrets follow from the seed: fit for research only; set passport.key for a release"
+    sweep = ipr("train", "-m", *tiny, "scheme=baseline,uchida,trigger_set")
+    assert (sweep.code, sweep.err.splitlines()) == (0, [line])
+    assert ipr("train", *tiny, "scheme=uchida").err.splitlines() == [line]  # found, and told again
+    assert ipr("train", *tiny, "scheme=uchida", "passport.key=k", "paths.runs=keyed").err == ""
+    assert ipr("train", *tiny, "scheme=baseline").err == ""
+
+    claim, keyed = run_folder("uchida") / "claim", run_folder("uchida", "keyed") / "claim"
+    facts = json.loads((keyed / "claim.json").read_text())
+    (seed,) = facts["origin"]["seeds"].values()
+    shown = ipr("claim", "show", f"claim={claim}")
+    assert (shown.code, shown.err) == (0, "")
+    assert "yes: follows from the run's seed, fit for research only" in shown.out
+    checked = ipr("claim", "check", f"claim={claim}")
+    assert (checked.code, checked.err) == (0, "")
+    assert "ok: origin: keyless" in checked.out
+    shown, checked = (ipr("claim", verb, f"claim={keyed}") for verb in ("show", "check"))
+    assert "uchida watermark" in shown.out
+    assert "yes: follows" not in shown.out
+    assert "ok: origin: names seeds for: uchida watermark" in checked.out
+    assert str(seed) not in shown.out + checked.out
+    written = [path for path in Path("keyed").rglob("*") if path.is_file() and path.parent.name != "claim"]
+    assert written
+    assert not any(str(seed).encode() in path.read_bytes() for path in written)

@@ -1,10 +1,15 @@
+import hashlib
+import json
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 
-from ipr.data.cache import channel_statistics, load_images
+from ipr.data.cache import channel_statistics, fingerprint_of, load_images
 from ipr.errors import InputError
 
 
@@ -158,3 +163,48 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "cache").write_text("a file where a folder should be")
     with pytest.raises(InputError, match=r"paths.cache=.*cannot be written"):
         load(tmp_path, "digits")
+
+
+def test_a_cached_file_that_was_changed_is_refused_by_a_judge(tmp_path):
+    """Labels rotated, one pixel, class names in another order, statistics: believed by a training, by no judge."""
+    where = {"root": None, "image_size": 8, "download": False, "data_folder": tmp_path, "cache_folder": tmp_path}
+    data = load_images("digits", **where, checked=True)
+    assert data.fingerprint == fingerprint_of(data)
+    (cached,) = tmp_path.glob("*.safetensors")
+    content = cached.read_bytes()
+    tensors = load_file(cached)
+    with safe_open(cached, "pt") as stored:
+        facts = json.loads(stored.metadata()["facts"])
+
+    def rewritten(tensors, facts):
+        cached.unlink()
+        save_file(tensors, cached, {"facts": json.dumps(facts)})
+
+    pixel = tensors["test_pixels"].clone()
+    pixel[3, 2, 1, 0] += 1
+    for changed, about in (
+        ({"test_labels": (tensors["test_labels"] + 1) % 10}, {}),
+        ({"test_pixels": pixel}, {}),
+        ({"train_labels": tensors["train_labels"].flip(0)}, {}),
+        ({}, {"classes": facts["classes"][::-1]}),
+        ({}, {"mean": [facts["mean"][0] + 1e-9]}),
+        ({}, {"std": [1.0]}),
+        ({}, {"fingerprint": "0" * 64}),
+    ):
+        rewritten(tensors | changed, facts | about)
+        assert load_images("digits", **where).classes == tuple((facts | about)["classes"])
+        words = r"paths\.cache=.*safetensors: .*they were changed; delete the file"
+        with pytest.raises(InputError, match=words) as error:
+            load_images("digits", **where, checked=True)
+        assert str(cached) in str(error.value)
+    cached.unlink()
+    again = load_images("digits", **where, checked=True)
+    assert cached.read_bytes() == content
+    assert again.fingerprint == data.fingerprint
+
+
+def test_the_fingerprint_is_sha_256_of_names_shapes_and_bytes(data):
+    text = json.dumps(list(data.classes)).encode()
+    for part in (data.train_pixels, data.train_labels, data.test_pixels, data.test_labels):
+        text += str(tuple(part.shape)).encode() + part.numpy().tobytes()
+    assert fingerprint_of(data) == hashlib.sha256(text).hexdigest()

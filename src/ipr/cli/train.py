@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+from hydra.core.hydra_config import HydraConfig
 from rich.console import Console
 
 from ipr.cli import loading
-from ipr.runs.config import TrainConfig
+from ipr.runs.config import PassportSchemeConfig, TrainConfig, WatermarkSchemeConfig
 
 
 def execute(config: TrainConfig) -> int:
     """Finds or makes the run and prints what the judge found."""
     with loading():
         from ipr.reports.terminal import run_table
+        from ipr.runs.request import is_keyless
         from ipr.runs.train import train
 
+    if is_keyless(config) and isinstance(config.scheme, PassportSchemeConfig | WatermarkSchemeConfig):
+        warn_keyless(HydraConfig.get().sweep.dir)
     run = train(config)
     console = Console()
     console.print(run_table(run.record, run.verdict))
     console.print(f"{'found' if run.found else 'made'}: {run.folder.path}", highlight=False, soft_wrap=True)
     return 0
+
+
+@cache
+def warn_keyless(command: str) -> None:
+    """Says on stderr that the secrets of a run are no secrets: once for a command, whose own folder tells it apart, and
+    once more for each process that its sweep starts.
+    """
+    what = "ipr: secrets follow from the seed: fit for research only; set passport.key for a release"
+    Console(stderr=True).print(what, highlight=False, soft_wrap=True, markup=False)

@@ -13,13 +13,21 @@ from torch import Tensor
 
 from ipr.data.images import ImageData
 from ipr.data.sources import RawImages, find_source
+from ipr.digests import elements
 from ipr.errors import InputError
 from ipr.files import aside_of
 from ipr.lease import Lease, saying
 
 
 def load_images(
-    name: str, *, root: str | None, image_size: int, download: bool, data_folder: Path, cache_folder: Path
+    name: str,
+    *,
+    root: str | None,
+    image_size: int,
+    download: bool,
+    data_folder: Path,
+    cache_folder: Path,
+    checked: bool = False,
 ) -> ImageData:
     """A data set, from its cached file or decoded into one.
 
@@ -30,14 +38,24 @@ def load_images(
         download: see there.
         data_folder: see there.
         cache_folder: where the cached files are; made if missing.
+        checked: look whether the images are those of their fingerprint, whoever wrote the file: see `check_content`.
 
     Raises:
-        InputError: there is nothing to read, or the cache cannot be written.
+        InputError: there is nothing to read, the cache cannot be written, or what it holds was changed.
     """
+    data, path = _load(name, root, image_size, download, data_folder, cache_folder)
+    if checked:
+        check_content(data, path)
+    return data
+
+
+def _load(
+    name: str, root: str | None, image_size: int, download: bool, data_folder: Path, cache_folder: Path
+) -> tuple[ImageData, Path]:
     source = find_source(name, root, image_size, download, data_folder)
     path = cache_folder / f"{name}-{hashlib.sha256(source.identity.encode()).hexdigest()[:16]}.safetensors"
     if (found := _found(path)) is not None:
-        return found
+        return found, path
     try:
         with Lease(path.with_suffix(".lease"), saying(f"is decoding {name} into {path}")):
             if (found := _found(path)) is None:
@@ -50,7 +68,38 @@ def load_images(
     except (OSError, SafetensorError) as error:
         remedy = "choose a folder that you own, and that has room"
         raise InputError("paths.cache", cache_folder, f"cannot be written ({error})", remedy) from error
-    return found or _read(path)
+    return found or _read(path), path
+
+
+def fingerprint_of(data: ImageData | RawImages) -> str:
+    """SHA-256 of a data set's content, as hexadecimal digits: class names, and shape and elements of all images and
+    labels. Of a whole data set: one that was limited keeps the fingerprint of what it is a part of.
+    """
+    digest = hashlib.sha256(json.dumps(data.classes).encode())
+    for tensor in _tensors(data).values():
+        digest.update(str(tuple(tensor.shape)).encode())
+        digest.update(elements(tensor))
+    return digest.hexdigest()
+
+
+def check_content(data: ImageData, path: Path) -> None:
+    """Refuses images, labels or statistics that are not those of the fingerprint: a cached file that was changed.
+
+    Args:
+        data: a whole data set.
+        path: where it was read.
+
+    Raises:
+        InputError: naming the file.
+    """
+    mean, std = channel_statistics(data.train_pixels)
+    if fingerprint_of(data) != data.fingerprint or [*data.mean, *data.std] != mean + std:
+        problem = "the cached images are not those of their fingerprint: they were changed"
+        raise InputError("paths.cache", path, problem, "delete the file; it is made again from the data set")
+
+
+def _tensors(data: ImageData | RawImages) -> dict[str, Tensor]:
+    return {name: getattr(data, name) for name in ("train_pixels", "train_labels", "test_pixels", "test_labels")}
 
 
 def _found(path: Path) -> ImageData | None:
@@ -61,19 +110,9 @@ def _found(path: Path) -> ImageData | None:
 
 
 def _write(raw: RawImages, path: Path) -> None:
-    tensors = {
-        "train_pixels": raw.train_pixels,
-        "train_labels": raw.train_labels,
-        "test_pixels": raw.test_pixels,
-        "test_labels": raw.test_labels,
-    }
-    digest = hashlib.sha256(json.dumps(raw.classes).encode())
-    for tensor in tensors.values():
-        digest.update(str(tuple(tensor.shape)).encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
     mean, std = channel_statistics(raw.train_pixels)
-    facts = {"classes": raw.classes, "mean": mean, "std": std, "fingerprint": digest.hexdigest()}
-    save_file({k: v.contiguous() for k, v in tensors.items()}, path, {"facts": json.dumps(facts)})
+    facts = {"classes": raw.classes, "mean": mean, "std": std, "fingerprint": fingerprint_of(raw)}
+    save_file({k: v.contiguous() for k, v in _tensors(raw).items()}, path, {"facts": json.dumps(facts)})
 
 
 def channel_statistics(pixels: Tensor) -> tuple[list[float], list[float]]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ipr.claim import Claim, Thresholds
 from ipr.data.trigger_sets import check_trigger_set
 from ipr.errors import InputError
+from ipr.origin import Origin
 from ipr.passport.bound import bound_signature, nonce_of
 from ipr.passport.layer import Affine, patch_mean, scale_and_shift
 from ipr.passport.surgery import Passport
@@ -88,8 +89,8 @@ class PassportClaim(Claim):
         return self.binding is not None
 
     def forged(self, **changes: Any) -> Self:
-        """Another party's claim: the same but for its secrets (`changes`), the owner's name and the binding."""
-        return replace(self, owner="", binding=None, **changes)
+        """Another party's claim: the same but for its secrets (`changes`), the owner's name, binding and origin."""
+        return replace(self, owner="", binding=None, origin=None, **changes)
 
     @property
     def layers(self) -> list[str]:
@@ -136,6 +137,7 @@ class PassportClaim(Claim):
             text_bytes=facts["text_bytes"],
             binding=facts["binding"],
             owner=facts["owner"],
+            origin=Origin.read(facts.get("origin")),
             trigger_pixels=tensors.get("trigger_set/pixels"),
             trigger_labels=tensors.get("trigger_set/labels"),
             architecture=dict(facts["architecture"]),

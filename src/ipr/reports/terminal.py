@@ -15,10 +15,14 @@ from ipr.runs.record import Record
 from ipr.verification.binomial import power_of_ten
 from ipr.verification.decision import INCONCLUSIVE, Decision
 from ipr.verification.judgement import Judgement
+from ipr.verification.redraw import is_keyless
 from ipr.verification.verdict import Verdict
 
 CONSISTENT = "consistent with the claim"
 """What a run says of itself at its end; who it belongs to is decided by `ipr verify`."""
+
+KEYLESS = "yes: follows from the run's seed, fit for research only"
+"""What is said of a claim whose secrets anybody can draw (`is_keyless`)."""
 
 
 def percent(fraction: float | None) -> str:
@@ -123,7 +127,9 @@ def claim_table(claim: Claim) -> Table:
     for name, tensor in claim.tensors().items():
         rows[name] = f"{' x '.join(map(str, tensor.shape))} {str(tensor.dtype).removeprefix('torch.')}"
     if isinstance(claim, PassportClaim):
-        rows["signature"] = "bound to passport and owner" if claim.bound else "of the owner's choice"
+        rows["signature"] = "bound to passport and owner" if claim.bound else "not bound to the passport"
+    rows["drawn from a seed"] = ", ".join(claim.origin.seeds) or "-" if claim.origin else "not known"
+    rows["keyless"] = KEYLESS if is_keyless(claim) else "no"
     limits = claim.thresholds
     rows["target accuracy"] = percent(limits.target_accuracy)
     rows["fidelity within"] = percent(limits.fidelity)

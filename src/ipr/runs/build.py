@@ -41,8 +41,17 @@ from ipr.suspects.suspect import open_suspect
 from ipr.watermarks.claim import WatermarkClaim
 
 
-def open_images(dataset: DatasetConfig, paths: PathsConfig) -> ImageData:
-    """The images that a configuration names."""
+def open_images(dataset: DatasetConfig, paths: PathsConfig, *, checked: bool = False) -> ImageData:
+    """The images that a configuration names.
+
+    Args:
+        dataset: which.
+        paths: where they, and their cached file, lie.
+        checked: whether a judge is to rely on them: their fingerprint is then computed, not read.
+
+    Raises:
+        InputError: they cannot be read, or the cached file was changed.
+    """
     data = load_images(
         dataset.name,
         root=dataset.root,
@@ -50,6 +59,7 @@ def open_images(dataset: DatasetConfig, paths: PathsConfig) -> ImageData:
         download=dataset.download,
         data_folder=Path(paths.data),
         cache_folder=Path(paths.cache).expanduser(),
+        checked=checked,
     )
     return data.limited(dataset.limit_train, dataset.limit_test)
 

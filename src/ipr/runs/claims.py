@@ -12,11 +12,12 @@ from ipr.claim import Claim, Thresholds
 from ipr.data.images import ImageData
 from ipr.data.trigger_sets import TriggerSet, abstract_trigger_set, folder_trigger_set
 from ipr.errors import InputError
+from ipr.origin import NONCE, SIGNATURE, TRIGGER_SET, Origin, watermark_purpose
 from ipr.passport.bound import bound_signature
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import draw_passport, with_energy
 from ipr.passport.surgery import ConvNorm, Passport, find_layers
-from ipr.randomness import derive_bytes, generator
+from ipr.randomness import derive_bytes, derive_seed, generator, started_at
 from ipr.runs.build import architecture_of, example_image, plain_network
 from ipr.runs.config import (
     DeepMarksConfig,
@@ -28,9 +29,10 @@ from ipr.runs.config import (
     UchidaConfig,
     WatermarkSchemeConfig,
 )
-from ipr.runs.request import has_triggers, is_bound
+from ipr.runs.request import has_triggers, is_bound, is_keyless
 from ipr.signature import draw_signature
 from ipr.verification.claims import KINDS
+from ipr.verification.structure import check_structure
 from ipr.watermarks.claim import WatermarkClaim
 from ipr.watermarks.deepmarks import DeepMarksClaim, code_book
 from ipr.watermarks.deepsigns import DeepSignsClaim
@@ -40,7 +42,7 @@ from ipr.watermarks.uchida import UchidaClaim
 
 
 def make_claim(config: TrainConfig, data: ImageData, trained: Callable[[], nn.Module]) -> Claim | None:
-    """The secrets of a new run; None where nothing is embedded.
+    """The secrets of a new run, with what they were drawn from; None where nothing is embedded.
 
     Args:
         config: the request.
@@ -49,13 +51,38 @@ def make_claim(config: TrainConfig, data: ImageData, trained: Callable[[], nn.Mo
             with it (feature-map passports, frontier stitching).
 
     Raises:
-        InputError: a setting of the scheme does not fit the network or the images.
+        InputError: a setting of the scheme does not fit the network or the images, or gives secrets that no judge
+            would accept.
     """
+    claim: Claim
     if isinstance(config.scheme, PassportSchemeConfig):
-        return make_passport_claim(config, config.scheme, data, trained)
-    if isinstance(config.scheme, WatermarkSchemeConfig):
-        return replace(make_watermark(config, config.scheme, data, trained), owner=config.owner)
-    return None
+        claim = make_passport_claim(config, config.scheme, data, trained)
+    elif isinstance(config.scheme, WatermarkSchemeConfig):
+        claim = replace(make_watermark(config, config.scheme, data, trained), owner=config.owner)
+    else:
+        return None
+    check_structure(claim)  # before a long training
+    return replace(claim, origin=origin_of(config, data))
+
+
+def origin_of(config: TrainConfig, data: ImageData) -> Origin:
+    """What the secrets of a run are drawn from: its seeds, where they are not chosen."""
+    return Origin(seeds_of(config), is_keyless(config), data.fingerprint, data.train_labels.numel())
+
+
+def seeds_of(config: TrainConfig) -> dict[str, int]:
+    """Purpose -> the seed that a run's random secrets are drawn from: signature, trigger set, watermark."""
+    scheme, seed, key = config.scheme, config.seed, config.passport.key
+    purposes = {}
+    if isinstance(scheme, PassportSchemeConfig) and not is_bound(scheme):
+        purposes[SIGNATURE] = SIGNATURE
+    if (has_triggers(scheme) or scheme.name == "trigger_set") and config.trigger_set.name == "abstract":
+        purposes[TRIGGER_SET] = TRIGGER_SET
+    if isinstance(scheme, WatermarkSchemeConfig) and scheme.name != "trigger_set":
+        purpose = watermark_purpose(scheme.name)
+        message = scheme.signature if isinstance(scheme, GuoPotkonjakConfig) else None
+        purposes[purpose] = f"{purpose} of {message}" if message else purpose
+    return {purpose: derive_seed(seed, derived_for, key) for purpose, derived_for in purposes.items()}
 
 
 def make_watermark(
@@ -63,9 +90,12 @@ def make_watermark(
 ) -> WatermarkClaim:
     """The secrets of a watermark."""
     network = plain_network(config.model, data, config.seed)
-    key = config.passport.key
-    source = generator(config.seed, f"{scheme.name} watermark", key)
     owner: Any = {"thresholds": _thresholds(config), "architecture": architecture_of(config.model, data)}
+    kind, count = KINDS[scheme.name], config.trigger_set.size
+    if scheme.name == "trigger_set":
+        assert issubclass(kind, KeyImageClaim)
+        return _of_keys(kind, make_trigger_set(config, data), data, owner)
+    source = started_at(seeds_of(config)[watermark_purpose(scheme.name)])
     if isinstance(scheme, UchidaConfig):
         return UchidaClaim.drawn(network, scheme.layer, scheme.bits, source, text=scheme.signature, **owner)
     if isinstance(scheme, DeepMarksConfig):
@@ -73,16 +103,13 @@ def make_watermark(
     if isinstance(scheme, DeepSignsConfig):
         sizes: dict[str, Any] = {"classes": scheme.classes, "bits": scheme.bits, "images": scheme.images}
         return DeepSignsClaim.drawn(network, data, source, **sizes, **owner)
-    kind, count = KINDS[scheme.name], config.trigger_set.size
     assert issubclass(kind, KeyImageClaim)
     if isinstance(scheme, FrontierStitchingConfig):
-        keys = frontier_keys(trained(), data, count, source, scheme.epsilon)
-    elif scheme.name == "trigger_set":
-        keys = make_trigger_set(config, data)
-    else:
-        if isinstance(scheme, GuoPotkonjakConfig) and scheme.signature:
-            source = generator(config.seed, f"{scheme.name} watermark of {scheme.signature}", key)
-        keys = kind.keys(network, data, count, source)
+        return _of_keys(kind, frontier_keys(trained(), data, count, source, scheme.epsilon), data, owner)
+    return _of_keys(kind, kind.keys(network, data, count, source), data, owner)
+
+
+def _of_keys(kind: type[KeyImageClaim], keys: TriggerSet, data: ImageData, owner: dict[str, Any]) -> KeyImageClaim:
     return kind(pixels=keys.pixels, labels=keys.labels, choices=kind.choices_among(len(data.classes)), **owner)
 
 
@@ -98,9 +125,9 @@ def make_passport_claim(
     network = plain_network(config.model, data, seed)
     layers = find_layers(network, example_image(data), scheme.layers)
     capacities = {layer.conv: layer.channels for layer in layers}
-    nonce = derive_bytes(seed, "nonce of the signature", key) if is_bound(scheme) else None
+    nonce = derive_bytes(seed, NONCE, key) if is_bound(scheme) else None
     text = None if nonce else scheme.signature
-    signature = draw_signature(capacities, text, generator(seed, "signature", key))  # refused before a long training
+    signature = draw_signature(capacities, text, generator(seed, SIGNATURE, key))  # refused before a long training
     triggers = make_trigger_set(config, data) if has_triggers(scheme) else None
     passport = with_energy(make_passport(config, data, layers, trained), network, config.passport.energy)
     if nonce:
@@ -134,5 +161,5 @@ def make_trigger_set(config: TrainConfig, data: ImageData) -> TriggerSet:
         return folder_trigger_set(wanted.root, data.image_size, data.channels, len(data.classes))
     if wanted.name != "abstract":
         raise InputError("trigger_set.name", wanted.name, "is unknown", "choose abstract or folder")
-    source = generator(config.seed, "trigger set", config.passport.key)
+    source = generator(config.seed, TRIGGER_SET, config.passport.key)
     return abstract_trigger_set(wanted.size, data.image_size, data.channels, len(data.classes), source)

@@ -124,6 +124,11 @@ def is_bound(scheme: SchemeConfig) -> bool:
     return isinstance(scheme, PassportSchemeConfig) and scheme.signature == BOUND
 
 
+def is_keyless(config: TrainConfig) -> bool:
+    """Whether a run has no `passport.key`: its secrets follow from its seed, which anybody can try."""
+    return not config.passport.key
+
+
 def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
     """Everything that determines the result, and nothing else; secrets by a one-way stand-in."""
     dataset = asdict(config.dataset)

@@ -16,6 +16,7 @@ from ipr.claim_folder import REMEDY, read_parts
 from ipr.errors import InputError
 from ipr.models.architecture import check_architecture
 from ipr.passport.claim import PassportClaim
+from ipr.verification.structure import check_structure
 from ipr.watermarks.deepmarks import DeepMarksClaim
 from ipr.watermarks.deepsigns import DeepSignsClaim
 from ipr.watermarks.frontier_stitching import FrontierStitchingClaim
@@ -50,7 +51,8 @@ def load_claim(folder: Path) -> Claim:
     """Reads a claim that `Claim.save` wrote.
 
     Raises:
-        InputError: it is not there, cannot be read, holds what does not belong there, or its parts do not fit together.
+        InputError: it is not there, cannot be read, holds what does not belong there, its parts do not fit together,
+            or it is of a shape that says nothing (`check_structure`).
     """
     facts, tensors = read_parts(folder)
     try:
@@ -66,6 +68,7 @@ def load_claim(folder: Path) -> Claim:
     _check_whole(folder, claim, facts, tensors)
     check_architecture(claim.architecture)
     _check_images(folder, claim)
+    check_structure(claim)
     return claim
 
 

@@ -18,6 +18,8 @@ from ipr.models.architecture import network_of
 from ipr.passport.claim import PassportClaim
 from ipr.passport.surgery import find_layers
 from ipr.verification.claims import load_claim
+from ipr.verification.redraw import is_keyless
+from ipr.verification.structure import check_scales, check_signal
 from ipr.verification.verdict import check_fit
 from ipr.watermarks.claim import WatermarkClaim
 from ipr.watermarks.key_images import KeyImageClaim
@@ -38,8 +40,18 @@ def examine(folder: Path) -> Iterator[tuple[str, str | InputError]]:
     yield "parts", f"a claim of kind {claim.kind}, whole"
     yield "network", found(lambda: check_network(claim))
     if isinstance(claim, PassportClaim):
-        yield "signature", "follows from passport and owner" if claim.bound else "is of the owner's choice"
+        yield "signature", "follows from passport and owner" if claim.bound else "is not bound to the passport"
+    yield "origin", about_origin(claim)
     yield "commitment", found(lambda: check_commitment(folder, claim))
+
+
+def about_origin(claim: Claim) -> str:
+    """What a claim says of where its secrets were drawn from; whether it is true only a judge's images can tell."""
+    if is_keyless(claim):
+        return "keyless: the secrets follow from the run's seed, fit for research only"
+    if claim.origin is None:
+        return "not known: no judge can draw the secrets again"
+    return f"names seeds for: {', '.join(claim.origin.seeds) or 'nothing'}"
 
 
 def found(look: Callable[[], str]) -> str | InputError:
@@ -79,6 +91,8 @@ def check_network(claim: Claim) -> str:
     example = torch.zeros(1, about["channels_in"], about["image_size"], about["image_size"])
     if isinstance(claim, PassportClaim):
         check_fit(find_layers(network, example, claim.layers), claim)
+        check_signal(network, claim)
+        check_scales(claim.affines(network))
     if isinstance(claim, KeyImageClaim):  # one key tells whether all fit
         claim = replace(claim, pixels=claim.pixels[:1], labels=claim.labels[:1])
     if isinstance(claim, WatermarkClaim):

@@ -20,6 +20,7 @@ from ipr.passport.surgery import ConvNorm, find_layers, protect
 from ipr.randomness import generator
 from ipr.signature import detect
 from ipr.verification.fidelity import Fidelity, accuracies, accuracy
+from ipr.verification.structure import check_scales, check_signal
 from ipr.verification.verify import read_signature
 from ipr.watermarks.claim import WatermarkClaim
 
@@ -163,6 +164,9 @@ def _judge_passports(
     protected = protect(suspect, blank, example, public_affine=True)
     forked = fork(protected, example)
     affines = [claim.affines(protected) for claim in claims]
+    for claim, affine in zip(claims, affines, strict=True):
+        check_signal(protected, claim)
+        check_scales(affine)
     together = {
         name: (torch.cat([a[name][0] for a in affines]), torch.cat([a[name][1] for a in affines])) for name in blank
     }
@@ -241,7 +245,8 @@ def forged_at_random(
 
 
 def claim_of_signs(claim: PassportClaim, suspect: nn.Module) -> PassportClaim:
-    """The same claim with the signature that its own scales spell, no text and no trigger set."""
+    """The same claim with the signature that its own scales spell, no text and no trigger set; -1 where one is 0."""
     with torch.no_grad():
-        signature = {name: detect(gamma[0]).cpu() for name, (gamma, _) in claim.affines(suspect).items()}
+        signs = {name: detect(gamma[0]).cpu() for name, (gamma, _) in claim.affines(suspect).items()}
+    signature = {name: torch.where(bits == 0, -1, bits).to(torch.int8) for name, bits in signs.items()}
     return claim.forged(signature=signature, text_bytes=0, trigger_pixels=None, trigger_labels=None)

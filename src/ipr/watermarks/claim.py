@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self, get_type_hints
 
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ipr.claim import Claim, Reading, Thresholds
 from ipr.data.images import ImageData
+from ipr.origin import Origin
+from ipr.randomness import generator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +28,22 @@ class WatermarkClaim(Claim):
         """
 
     @abstractmethod
+    def drawn_from(self, source: Generator, network: nn.Module, data: ImageData) -> Self:
+        """A claim of the same kind and size with secrets drawn from a source: from the owner's, the same secrets but
+        for what was chosen (a text).
+
+        Args:
+            source: a generator at its start.
+            network: a plain network of the claim's architecture, for the sizes of its layers.
+            data: what key images are taken from.
+
+        Raises:
+            InputError: the data has too few images, or the claim is of a size that is never drawn.
+        """
+
     def redrawn(self, network: nn.Module, data: ImageData, seed: int) -> Self:
         """A claim of the same kind and size with other secrets: what another party would embed."""
+        return self.drawn_from(generator(seed, "second watermark"), network, data)
 
     def tensors(self) -> dict[str, Tensor]:
         """See `Claim.tensors`."""
@@ -47,7 +63,7 @@ class WatermarkClaim(Claim):
                 if type(parts[name]) is not kind:
                     raise TypeError(f"{name} is no {kind.__name__}")
         shared = {"owner": facts["owner"], "architecture": dict(facts["architecture"])}
-        return cls(**parts, **shared, thresholds=thresholds)
+        return cls(**parts, **shared, origin=Origin.read(facts.get("origin")), thresholds=thresholds)
 
     def _own(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _own_fields(type(self))}

@@ -120,17 +120,18 @@ class DeepMarksClaim(WatermarkClaim):
         cosine = functional.cosine_similarity(fingerprint(basis, self.bits), found, dim=0)
         return reading({self.layer: agreeing}, {self.layer: total}, correlation=float(cosine))
 
+    def drawn_from(self, source: Generator, network: nn.Module, data: ImageData) -> Self:
+        """See `WatermarkClaim.drawn_from`."""
+        return self._like(code_book(order_of(self.bits.numel())), source, network)
+
     def redrawn(self, network: nn.Module, data: ImageData, seed: int) -> Self:
         """See `WatermarkClaim.redrawn`: another user's word."""
         words = code_book(order_of(self.bits.numel()))
-        return self.drawn(
-            network,
-            self.layer,
-            words[(words != self.bits).any(1)],
-            generator(seed, "second watermark"),
-            thresholds=self.thresholds,
-            architecture=self.architecture,
-        )
+        return self._like(words[(words != self.bits).any(1)], generator(seed, "second watermark"), network)
+
+    def _like(self, words: Tensor, source: Generator, network: nn.Module) -> Self:
+        about: dict[str, Any] = {"thresholds": self.thresholds, "architecture": self.architecture}
+        return self.drawn(network, self.layer, words, source, **about)
 
     def marks(self) -> Tensor:
         """The code word."""

@@ -15,7 +15,6 @@ from ipr.data.images import ImageData, LabelledImages
 from ipr.data.trigger_sets import check_trigger_set
 from ipr.errors import InputError
 from ipr.models.use import classifier_of, evaluating, logits_and_features
-from ipr.randomness import generator
 from ipr.signature import agreeing_bits, detect
 from ipr.watermarks.claim import WatermarkClaim
 from ipr.watermarks.projection import check_bits, check_count, check_finite, check_shape, secret_projection
@@ -159,12 +158,12 @@ class DeepSignsClaim(WatermarkClaim):
         agreeing = {name: agreeing_bits(f, b) for name, f, b in zip(names, found, self.bits, strict=True)}
         return reading(agreeing, dict.fromkeys(names, self.bits.shape[1]))
 
-    def redrawn(self, network: nn.Module, data: ImageData, seed: int) -> Self:
-        """See `WatermarkClaim.redrawn`."""
+    def drawn_from(self, source: Generator, network: nn.Module, data: ImageData) -> Self:
+        """See `WatermarkClaim.drawn_from`."""
         return self.drawn(
             network,
             data,
-            generator(seed, "second watermark"),
+            source,
             classes=self.chosen.numel(),
             bits=self.bits.shape[1],
             images=self.labels.numel() // self.chosen.numel(),

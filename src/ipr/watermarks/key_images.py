@@ -14,7 +14,6 @@ from ipr.data.images import ImageData, LabelledImages
 from ipr.data.trigger_sets import TriggerSet, check_trigger_set
 from ipr.errors import InputError
 from ipr.models.use import evaluating
-from ipr.randomness import generator
 from ipr.watermarks.claim import WatermarkClaim
 
 
@@ -66,10 +65,10 @@ class KeyImageClaim(WatermarkClaim):
         agreeing = int((answers(suspect, LabelledImages(self.pixels, self.labels, mean, std)) == self.labels).sum())
         return reading({"keys": agreeing}, {"keys": self.labels.numel()}, choices=self.choices, images=True)
 
-    def redrawn(self, network: nn.Module, data: ImageData, seed: int) -> Self:
-        """See `WatermarkClaim.redrawn`."""
-        keys = self.keys(network, data, self.labels.numel(), generator(seed, "second watermark"))
-        return replace(self, owner="", pixels=keys.pixels, labels=keys.labels)
+    def drawn_from(self, source: Generator, network: nn.Module, data: ImageData) -> Self:
+        """See `WatermarkClaim.drawn_from`."""
+        keys = self.keys(network, data, self.labels.numel(), source)
+        return replace(self, owner="", origin=None, pixels=keys.pixels, labels=keys.labels)
 
     def marks(self) -> Tensor:
         """The images, each with its label at the end, (N, H W channels + 1)."""

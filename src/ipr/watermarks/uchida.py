@@ -13,7 +13,6 @@ from ipr.claim import Reading, Thresholds, reading
 from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.models.use import convolution_of
-from ipr.randomness import generator
 from ipr.signature import agreeing_bits, check_text_bytes, decode_text, detect, draw_signature
 from ipr.watermarks.claim import WatermarkClaim
 from ipr.watermarks.projection import (
@@ -106,13 +105,13 @@ class UchidaClaim(WatermarkClaim):
         agreeing, total = agreeing_bits(found, self.bits), self.bits.numel()
         return reading({self.layer: agreeing}, {self.layer: total}, text=decode_text(found[: 8 * self.text_bytes]))
 
-    def redrawn(self, network: nn.Module, data: ImageData, seed: int) -> Self:
-        """See `WatermarkClaim.redrawn`."""
+    def drawn_from(self, source: Generator, network: nn.Module, data: ImageData) -> Self:
+        """See `WatermarkClaim.drawn_from`; without a text."""
         return self.drawn(
             network,
             self.layer,
             self.bits.numel(),
-            generator(seed, "second watermark"),
+            source,
             thresholds=self.thresholds,
             architecture=self.architecture,
         )

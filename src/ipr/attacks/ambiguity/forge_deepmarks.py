@@ -49,5 +49,5 @@ class ForgeDeepMarks(ForgeProjection):
             target=wanted[None],
             loss=lambda projection: embedding_loss(w, projection, wanted),
             solved=solved,
-            claim=lambda projection: replace(owner, projection=projection, basis=basis, bits=bits),
+            claim=lambda projection: replace(owner, origin=None, projection=projection, basis=basis, bits=bits),
         )

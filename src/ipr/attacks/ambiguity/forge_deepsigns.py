@@ -48,5 +48,7 @@ class ForgeDeepSigns(ForgeProjection):
                 means @ projection.T, wanted, reduction="sum"
             ),
             solved=lambda projection: bool(((means @ projection.T > 0) == (bits > 0)).all()),
-            claim=lambda projection: replace(owner, pixels=own.pixels, labels=labels, projection=projection, bits=bits),
+            claim=lambda projection: replace(
+                owner, origin=None, pixels=own.pixels, labels=labels, projection=projection, bits=bits
+            ),
         )

@@ -122,4 +122,6 @@ class ForgeTriggerSet(Attack):
         owner = victim.claim
         assert isinstance(owner, KeyImageClaim)
         base, pixels, done = self.forged(victim, data, seed)
-        yield Attacked(victim.suspect, {"": replace(owner, pixels=pixels, labels=base.labels)}, iterations=done)
+        yield Attacked(
+            victim.suspect, {"": replace(owner, origin=None, pixels=pixels, labels=base.labels)}, iterations=done
+        )

@@ -39,5 +39,5 @@ class ForgeUchida(ForgeProjection):
             target=bits_as_values(start, w[None], bits[None]),
             loss=lambda projection: embedding_loss(w, projection, bits),
             solved=lambda projection: bool(((projection @ w > 0) == (bits > 0)).all()),
-            claim=lambda projection: replace(owner, projection=projection, bits=bits, text_bytes=0),
+            claim=lambda projection: replace(owner, origin=None, projection=projection, bits=bits, text_bytes=0),
         )

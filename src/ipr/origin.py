@@ -1,0 +1,76 @@
+"""Where a claim's secrets were drawn from: the seeds that a judge draws them from again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from ipr.errors import InputError
+
+SIGNATURE = "signature"
+TRIGGER_SET = "trigger set"
+NONCE = "nonce of the signature"
+"""Purposes of `derive_seed`; with `watermark_purpose` all that a claim's secrets are drawn for."""
+
+SEED_LIMIT = 2**63
+"""Seeds are below: what `derive_seed` gives."""
+
+COUNT_LIMIT = 8
+"""Seeds of a claim at most."""
+
+
+def watermark_purpose(kind: str) -> str:
+    """The purpose that a watermark's secrets are drawn for. Trigger sets of Adi et al. are drawn for `TRIGGER_SET`."""
+    return f"{kind} watermark"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a claim's secrets were drawn from, written down before the training: inside fingerprint and commitment.
+
+    Attributes:
+        seeds: purpose -> the 63-bit number that its random generator started at. Secret: the secrets follow from it.
+        keyless: whether there was no `passport.key`, so that the numbers follow from the run's seed.
+        data: fingerprint of the data set that training images were drawn from.
+        train_images: how many training images it was limited to.
+    """
+
+    seeds: Mapping[str, int] = field(repr=False)
+    keyless: bool
+    data: str
+    train_images: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.seeds, Mapping) or len(self.seeds) > COUNT_LIMIT:
+            raise _refused(f"does not name up to {COUNT_LIMIT} seeds")
+        if not all(isinstance(purpose, str) for purpose in self.seeds):
+            raise _refused("names a seed for no purpose")
+        if not all(type(seed) is int and 0 <= seed < SEED_LIMIT for seed in self.seeds.values()):
+            raise _refused("holds a seed that is no whole number of 63 bits")
+        if type(self.keyless) is not bool:
+            raise _refused("does not say whether there was a key")
+        if not isinstance(self.data, str) or type(self.train_images) is not int or self.train_images < 0:
+            raise _refused("does not name the images")
+
+    def stored(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self) | {"seeds": dict(self.seeds)}
+
+    @classmethod
+    def read(cls, value: Any) -> Self | None:
+        """The reverse of `stored`; None for None.
+
+        Raises:
+            InputError: a part is not what it should be.
+            KeyError, TypeError: one is missing.
+        """
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise TypeError("origin is no mapping")
+        return cls(value["seeds"], value["keyless"], value["data"], value["train_images"])
+
+
+def _refused(problem: str) -> InputError:
+    return InputError("claim", "origin", problem, "restore the claim")
