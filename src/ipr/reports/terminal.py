@@ -108,7 +108,7 @@ def claim_table(claim: Claim) -> Table:
     for name, tensor in claim.tensors().items():
         rows[name] = f"{' x '.join(map(str, tensor.shape))} {str(tensor.dtype).removeprefix('torch.')}"
     if isinstance(claim, PassportClaim):
-        rows["signature"] = "bound to passport and owner" if claim.bound else "of the owner's choice"
+        rows["signature"] = claim.says_of_signature
     limits = claim.thresholds
     rows["target accuracy"] = percent(limits.target_accuracy)
     rows["fidelity within"] = percent(limits.fidelity)
