@@ -36,7 +36,8 @@ def test_it_is_the_hash_that_is_described(passport, before):
     text = b""
     for part in (
         *((b"ipr bound signature 2", before[:-1].encode()) if before else (b"ipr bound signature 1", NONCE)),
-        "Zoë".encode(), b"conv2", b"13", b"float32", b"2 3 4 4", struct.pack("<96f", *passport["conv2"].flatten().tolist()),
+        "Zoë".encode(),
+        b"conv2", b"13", b"float32", b"2 3 4 4", struct.pack("<96f", *passport["conv2"].flatten().tolist()),
         b"conv10", b"6", b"float64", b"2 5 2 2", struct.pack("<40d", *passport["conv10"].flatten().tolist()),
     ):  # fmt: skip
         text += struct.pack(">Q", len(part)) + part
@@ -64,8 +65,8 @@ def test_everything_it_is_bound_to_changes_it(monkeypatch):
     touched["b"][1, 4, 1, 1] = torch.nextafter(touched["b"][1, 4, 1, 1], torch.tensor(9.0))
     swapped = {"a": passport["b"], "b": passport["a"]}
     reshaped = passport | {"a": passport["a"].reshape(2, 3, 2, 8)}
-    others = [bits(touched), bits(swapped), bits(reshaped), bits(owner="Adb"), bits(owner=""), bits(binding=Binding(NONCE[::-1])),
-              bits(binding=RELATIVE), bits(binding=FAST),
+    others = [bits(touched), bits(swapped), bits(reshaped), bits(owner="Adb"), bits(owner=""),
+              bits(binding=Binding(NONCE[::-1])), bits(binding=RELATIVE), bits(binding=FAST),
               bits(sizes={"a": 64, "b": 128}),
               bits({"aa": passport["a"], "b": passport["b"]}, {"aa": 128, "b": 64})]  # fmt: skip
     for other in others:

@@ -47,3 +47,14 @@ def test_a_bound_signature_follows_from_passport_owner_seed_and_key(request_for)
     keyed = load_claim(train(request_for(*asked, "passport.key=k")).folder.claim)
     assert keyed.binding != claim.binding
     assert keyed.bound
+
+
+@pytest.mark.parametrize(
+    ("scheme", "norm", "relative"),
+    [("passport_v1", "bn", False), ("passport_v2", "gn", True), ("passport_v3", "gn", True)],
+)
+def test_every_bit_of_a_bound_signature_is_read_back(request_for, scheme, norm, relative):
+    asked = (f"scheme={scheme}", f"model.norm={norm}", "scheme.signature=bound", "owner=Ada", "trainer.max_epochs=12")
+    run = train(request_for(*asked))
+    assert load_claim(run.folder.claim).relative == relative
+    assert (run.record.bits_agreeing, run.record.bits_total) == (224, 224)
