@@ -10,6 +10,7 @@ python docs/generate.py runs/calibration/v3/calibration.md
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import shutil
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from ipr.attacks import ATTACKS
 from ipr.schemes import SCHEMES
+from ipr.verification.forging import forging_cost
 
 TOP = Path(__file__).parents[1]
 
@@ -49,6 +51,24 @@ def schemes_table() -> str:
     return "\n".join(lines)
 
 
+def forging_table() -> str:
+    """What forging a bound signature costs: the table of docs/verdicts.md."""
+    head = "bits | p-value | needed | tries | years, one core | years, 10^6 cores | turned: tries"
+    lines = [f"| {head} |", "|---|---|---|---|---|---|---|"]
+    for total in (64, 128, 224, 256, 448, 896):
+        for power in (40, 80):
+            threshold = -power * math.log10(2)
+            cost = forging_cost(total, threshold)
+            turned = forging_cost(total, threshold, groups=[16] * (total // 16))
+            if cost is None or turned is None:
+                lines.append(f"| {total} | 2^-{power} | out of reach | | | | |")
+                continue
+            years = f"{cost.core_years:.1e} | {cost.core_years / 1e6:.1e}"
+            tries = f"2^{cost.tries_log2:.1f} | {years} | 2^{turned.tries_log2:.1f}"
+            lines.append(f"| {total} | 2^-{power} | {cost.needed} | {tries} |")
+    return "\n".join(lines)
+
+
 def with_table(text: str, name: str, table: str) -> str:
     """A document with the table between `<!-- NAME -->` and `<!-- end -->` replaced."""
     new, count = re.subn(
@@ -60,15 +80,21 @@ def with_table(text: str, name: str, table: str) -> str:
 
 def main(arguments: list[str]) -> None:
     """Rewrites the documents in place."""
-    wanted = [(TOP / "docs" / "attacks.md", attacks_table()), (TOP / "docs" / "schemes.md", schemes_table())]
-    for path, table in wanted:
-        path.write_text(with_table(path.read_text(), path.stem, table))
+    for name, (path, table) in GENERATED.items():
+        path.write_text(with_table(path.read_text(), name, table()))
     for measured in map(Path, arguments):
         place = PLACES.get(measured.stem, TOP / "docs" / measured.name)
         place.write_text(with_table(place.read_text(), measured.stem, measured.read_text().strip()))
         if measured.stem == "attacks":
             shutil.copy(measured.with_name("forgeries.png"), TOP / "docs" / "images" / "forgeries.png")
 
+
+GENERATED = {
+    "attacks": (TOP / "docs" / "attacks.md", attacks_table),
+    "schemes": (TOP / "docs" / "schemes.md", schemes_table),
+    "forging": (TOP / "docs" / "verdicts.md", forging_table),
+}
+"""Tables that need no measurement, by their marks: where each stands, and what makes it."""
 
 if __name__ == "__main__":
     main(sys.argv[1:])

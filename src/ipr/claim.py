@@ -58,7 +58,7 @@ class Reading:
         p_value: the chance that an unrelated network agrees at least as well in all parts together, were its answers
             independent guesses (exact binomial tail).
         p_value_log10: its base-10 logarithm, finite where the p-value underflows.
-        text: the text read back; secret. "" where the claim holds none.
+        text: the text read back; no secret, but shown by an exhibit alone. "" where the claim holds none.
         images: whether the marks are images rather than bits.
         correlation: cosine between the vector that is claimed and the one that is read (DeepMarks); None elsewhere.
     """

@@ -15,7 +15,7 @@ from ipr.attacks.base import EVERY, PASSPORTS, Attack
 from ipr.cli.compose import shipped
 from ipr.data.images import LabelledImages
 from ipr.errors import InputError
-from ipr.passport.bound import bound_signature
+from ipr.passport.bound import Binding, bound_signature
 from ipr.verification.verdict import judge_claims
 
 VICTIMS = [
@@ -120,8 +120,9 @@ def test_what_is_forged_from_a_bound_claim_is_not_bound(name, victim_of, data):
     victim = victim_of("passport_v2", "alexnet", "gn")
     given = victim.passport_claim
     capacities = {layer: bits.numel() for layer, bits in given.signature.items()}
-    bits = bound_signature(given.passport, capacities, "Ada", bytes(32))
-    owner = replace(given, signature=bits, owner="Ada", binding=bytes(32).hex())
+    binding = Binding(bytes(32), slow=False)
+    bits = bound_signature(given.passport, capacities, "Ada", binding)
+    owner = replace(given, signature=bits, owner="Ada", binding=str(binding))
     for one in carried_out(name, replace(victim, claim=owner), data):
         for claim in one.claims.values():
             own = claim.fingerprint() == owner.fingerprint()

@@ -121,11 +121,11 @@ def test_secrets_are_shown_as_such():
     config = typed(composed("scheme.signature=mine", "passport.key=k"))
     assert config.scheme.signature == "mine"
     shown = without_secrets(config)
-    assert shown["scheme"]["signature"] == shown["passport"]["key"] == "<secret>"
+    assert shown["scheme"]["signature"] == shown["passport"]["key"] == "<hidden>"
     assert without_secrets(typed(composed()))["scheme"]["signature"] is None
     assert without_secrets(typed(composed("scheme.signature=bound")))["scheme"]["signature"] == "bound"
     text = typed(composed("scheme=uchida", "scheme.signature=bound"))  # to a watermark it is a text
-    assert without_secrets(text)["scheme"]["signature"] == "<secret>"
+    assert without_secrets(text)["scheme"]["signature"] == "<hidden>"
 
 
 def test_no_path_of_this_machine_is_in_the_configuration():

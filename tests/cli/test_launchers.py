@@ -111,8 +111,8 @@ def test_as_many_places_as_gpus_or_else_cores():
 
 def test_jobs_are_told_apart_by_what_they_do_not_share_and_secrets_are_not_told():
     jobs = {0: ["a=1", "seed=0", "passport.key=hush"], 1: ["a=1", "seed=1", "passport.key=hushed"]}
-    assert descriptions(jobs) == {0: "seed=0 passport.key=<secret>", 1: "seed=1 passport.key=<secret>"}
-    assert descriptions({3: ["a=1", "+scheme.signature=hush"]}) == {3: "a=1 +scheme.signature=<secret>"}
+    assert descriptions(jobs) == {0: "seed=0 passport.key=<hidden>", 1: "seed=1 passport.key=<hidden>"}
+    assert descriptions({3: ["a=1", "+scheme.signature=hush"]}) == {3: "a=1 +scheme.signature=<hidden>"}
 
 
 def test_the_sweeps_folder_stands_beside_other_keys_as_argparse_wants():

@@ -65,7 +65,7 @@ def test_a_text_is_read_back_and_never_shown_in_the_folder(ipr, tiny, run_folder
     assert "text read back" in outcome.out
     config = (run_folder("uchida") / "config.yaml").read_text()
     assert "mine" not in config
-    assert "<secret>" in config
+    assert "<hidden>" in config
     other = ipr("train", *tiny, "scheme=uchida", "scheme.signature=yours", "scheme.weight=1", "scheme.bits=40")
     assert "made:" in other.out
 

@@ -64,9 +64,9 @@ def test_other_settings_and_another_attack_are_another_exhibit(exhibit_for):
     ("arguments", "said"),
     [
         (["scheme=uchida"], "exhibit=None: must be given"),
-        (["scheme=uchida", "exhibit=watermark_distributions", "passport.key=hush"], "passport.key=<secret>"),
-        (["scheme=uchida", "exhibit=watermark_distributions", "scheme.signature=hush"], "scheme.signature=<secret>"),
-        (["scheme=uchida", "exhibit=watermark_distributions", "scheme.signature=this"], "scheme.signature=<secret>"),
+        (["scheme=uchida", "exhibit=watermark_distributions", "passport.key=hush"], "passport.key=<hidden>"),
+        (["scheme=uchida", "exhibit=watermark_distributions", "scheme.signature=hush"], "scheme.signature=<hidden>"),
+        (["scheme=uchida", "exhibit=watermark_distributions", "scheme.signature=this"], "scheme.signature=<hidden>"),
         (["scheme=baseline", "exhibit=watermark_distributions"], "has nothing to show of scheme=baseline, because"),
         (["scheme=uchida", "exhibit=watermark_distributions", "exhibit.lr=0"], "exhibit.lr=0"),
         (["scheme=uchida", "exhibit=watermark_distributions", "attack=prune"], "attack=prune: exhibit="),

@@ -5,7 +5,7 @@ import torch
 import yaml
 
 from ipr.errors import InputError
-from ipr.passport.bound import bound_signature, nonce_of
+from ipr.passport.bound import Binding, bound_signature
 from ipr.runs.build import open_images
 from ipr.runs.request import check, identity_of, key_of
 from ipr.runs.train import train
@@ -37,7 +37,7 @@ def test_a_bound_signature_follows_from_passport_owner_seed_and_key(request_for)
     assert claim.bound
     assert (claim.text_bytes, run.record.bits_total) == (0, 224)
     capacities = {name: bits.numel() for name, bits in claim.signature.items()}
-    derived = bound_signature(claim.passport, capacities, "Ada", nonce_of(claim.binding))
+    derived = bound_signature(claim.passport, capacities, "Ada", Binding.parse(claim.binding))
     assert all(torch.equal(derived[name], bits) for name, bits in claim.signature.items())
     assert yaml.safe_load(run.folder.config.read_text())["scheme"]["signature"] == "bound"
     assert train(request_for(*asked)).found
@@ -47,3 +47,14 @@ def test_a_bound_signature_follows_from_passport_owner_seed_and_key(request_for)
     keyed = load_claim(train(request_for(*asked, "passport.key=k")).folder.claim)
     assert keyed.binding != claim.binding
     assert keyed.bound
+
+
+@pytest.mark.parametrize(
+    ("scheme", "norm", "relative"),
+    [("passport_v1", "bn", False), ("passport_v2", "gn", True), ("passport_v3", "gn", True)],
+)
+def test_every_bit_of_a_bound_signature_is_read_back(request_for, scheme, norm, relative):
+    asked = (f"scheme={scheme}", f"model.norm={norm}", "scheme.signature=bound", "owner=Ada", "trainer.max_epochs=12")
+    run = train(request_for(*asked))
+    assert load_claim(run.folder.claim).relative == relative
+    assert (run.record.bits_agreeing, run.record.bits_total) == (224, 224)

@@ -228,7 +228,7 @@ def test_no_secret_leaves_the_claim_folder(request_for, monkeypatch):
                 assert secret not in content, f"{name} is in {path.relative_to(run.folder.path)}"
     assert searched >= 6
     shown = yaml.safe_load(run.folder.config.read_text())
-    assert shown["scheme"]["signature"] == shown["passport"]["key"] == "<secret>"
+    assert shown["scheme"]["signature"] == shown["passport"]["key"] == "<hidden>"
     inside = b"".join(path.read_bytes() for path in run.folder.claim.iterdir())
     assert all(secrets[name] in inside for name in claim.tensors() if name in secrets)  # the search can find them
 

@@ -156,3 +156,21 @@ def test_a_checkpoint_holds_no_secret(tmp_path, digits):
     trainer.save_checkpoint(tmp_path / "c.ckpt", weights_only=True)
     saved = torch.load(tmp_path / "c.ckpt", weights_only=True)
     assert set(saved["state_dict"]) == set(scheme.state_dict())
+
+
+@pytest.mark.parametrize("alternation", ["joint", "alternate"])
+def test_a_relative_signature_aims_at_the_signs_of_the_public_scales(alternation):
+    scheme, _, _, signature, x, y = setting(PassportV2, alternation=alternation, relative=True)
+    layers = passport_layers(scheme.network)
+    for layer in layers.values():
+        layer.weight.data[::3] *= -1
+    turned = {name: signature[name].clone() for name in layers}
+    for bits in turned.values():
+        bits[::3] *= -1
+    assert torch.equal(scheme.wanted_signs(), torch.cat(list(turned.values())).double())
+    affines = {name: tuple(part.detach() for part in pair) for name, pair in scheme.passport_affines().items()}
+    expected = sum(0.1 * torch.clamp(0.1 - affines[name][0][0] * bits, min=0).sum() for name, bits in turned.items())
+    assert scheme.regulariser(affines)["sign_loss"].item() == pytest.approx(expected.item(), abs=1e-12)
+    sum(scheme.terms(x, y).values()).backward()  # no gradient goes through a sign
+    plain, _, _, _, _, _ = setting(PassportV2, alternation=alternation)
+    assert torch.equal(plain.wanted_signs(), plain.bits)

@@ -125,7 +125,7 @@ def test_no_secret_is_in_a_cells_name_or_command():
     other = with_changes(plan(study(Sweep(scheme=["uchida"])), SCALE), ["passport.key=another", "+scheme.signature=x"])
     for cell in (*own, *asked):
         assert "mine" not in cell.command + cell.name
-        assert "<secret>" in cell.command
+        assert "<hidden>" in cell.command
     assert {c.name for c in asked}.isdisjoint(c.name for c in other)
     digest = hashlib.sha256(json.dumps([own[0].choices, own[0].values], sort_keys=True).encode()).hexdigest()[:8]
     assert not own[0].name.endswith(digest)  # which a guess could be tried on quickly

@@ -10,16 +10,22 @@ from rich.console import Console
 from ipr.cli import loading
 from ipr.runs.config import PassportSchemeConfig, TrainConfig, WatermarkSchemeConfig
 
+KEYLESS = "secrets follow from the seed: fit for research only; set passport.key for a release"
+READABLE = "a signature's text can be read from the weights: do not use it as a secret"
+
 
 def execute(config: TrainConfig) -> int:
     """Finds or makes the run and prints what the judge found."""
     with loading():
         from ipr.reports.terminal import run_table
-        from ipr.runs.request import is_keyless
+        from ipr.runs.request import has_text, is_keyless
         from ipr.runs.train import train
 
+    command = HydraConfig.get().sweep.dir
     if is_keyless(config) and isinstance(config.scheme, PassportSchemeConfig | WatermarkSchemeConfig):
-        warn_keyless(HydraConfig.get().sweep.dir)
+        warn(KEYLESS, command)
+    if has_text(config.scheme):
+        warn(READABLE, command)
     run = train(config)
     console = Console()
     console.print(run_table(run.record, run.verdict))
@@ -28,9 +34,8 @@ def execute(config: TrainConfig) -> int:
 
 
 @cache
-def warn_keyless(command: str) -> None:
-    """Says on stderr that the secrets of a run are no secrets: once for a command, whose own folder tells it apart, and
-    once more for each process that its sweep starts.
+def warn(what: str, command: str) -> None:
+    """Says something on stderr: once for a command, whose own folder tells it apart, and once more for each process
+    that its sweep starts.
     """
-    what = "ipr: secrets follow from the seed: fit for research only; set passport.key for a release"
-    Console(stderr=True).print(what, highlight=False, soft_wrap=True, markup=False)
+    Console(stderr=True).print(f"ipr: warning: {what}", highlight=False, soft_wrap=True, markup=False)

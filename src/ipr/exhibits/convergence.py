@@ -73,7 +73,7 @@ class Watch(L.Callback):
         }
         if isinstance(pl_module, PassportScheme):
             signs = torch.cat([detect(affine_at(network.get_submodule(place.norm))[0]) for place in self.places])
-            seen["bits_agreeing"] = torch.tensor(agreeing_bits(signs, pl_module.bits))
+            seen["bits_agreeing"] = torch.tensor(agreeing_bits(signs, pl_module.wanted_signs()))
             seen["bits_total"] = torch.tensor(signs.numel())
         self.before = weight
         self.epochs.append(seen)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ipr.attacks.base import PASSPORTS
+from ipr.attacks.base import PASSPORTS, example_of
 from ipr.errors import InputError
 from ipr.exhibits.base import Case, Exhibit, Fact, Shown, require
+from ipr.passport.surgery import find_layers
 from ipr.signature import agreeing_bits, detect
 
 
@@ -56,8 +57,9 @@ class ScaleSigns(Exhibit):
         if self.layer is not None and self.layer not in claim.layers:
             remedy = f"choose among: {', '.join(claim.layers)}"
             raise InputError("exhibit.layer", self.layer, "is not a passport layer", remedy)
-        affines = claim.affines(case.suspect)
-        gammas = {name: affines[name][0][0].detach().cpu().float() for name in claim.layers}
+        places = find_layers(case.suspect, example_of(case.data, case.suspect), claim.layers)
+        scales = claim.signed_scales(case.suspect, places)
+        gammas = {name: scales[name].detach().cpu().float() for name in claim.layers}
         if claim.text_bytes and self.layer is None:
             names, count = list(gammas), 8 * claim.text_bytes
         else:

@@ -1,15 +1,27 @@
-"""Signatures that nobody chooses: the bits of a hash of passport, owner and nonce.
+"""Signatures that nobody chooses: the bits of a slow hash of passport, owner and nonce.
 
 Whoever finds another passport that keeps a network's accuracy would have to claim the bits that this passport hashes
-to, and its scales spell these by chance alone. A forger may try nonces, and owners' names, until some bits agree: after
-2^k of them about k more than by chance, which the p-value that a claim must reach leaves room for.
+to, and its scales spell these by chance alone. A forger may try nonces, owners' names and passports until many bits
+agree. Each try costs about a second and 128 MiB, as everything is hashed first and the nonce last, through scrypt:
+no work is shared between two tries (`verification/forging.py` counts how many it takes).
+
+A claim tells the kind of its signature by what stands before the nonce in its `binding`:
+
+    <nonce>                     version 1, a fast hash: still read, never written
+    scrypt-17:<nonce>           version 2, the signs of the scales as they are (scheme V1)
+    scrypt-17-relative:<nonce>  version 2, the signs relative to the public scales' (V2, V3; `normal_form.py`)
+
+The kind is hashed with the rest: one nonce gives unrelated bits under each.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Self
 
 import numpy as np
 import torch
@@ -19,52 +31,118 @@ from ipr.digests import elements, type_name
 from ipr.errors import InputError
 from ipr.passport.surgery import Passport
 
-DOMAIN = b"ipr bound signature 1"
-"""Keeps the hash apart from every other use of the same function."""
+FAST_DOMAIN = b"ipr bound signature 1"
+DOMAIN = b"ipr bound signature 2"
+"""Keep the hashes apart from every other use of the same functions."""
 
 NONCE_BYTES = 32
 
+SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**17, 8, 2
+"""128 N r bytes are 128 MiB, twice over: P lengthens a try, not its memory. Constants of version 2, nobody's choice."""
 
-def bound_signature(passport: Passport, capacities: Mapping[str, int], owner: str, nonce: bytes) -> dict[str, Tensor]:
-    """The signature that follows from a passport: the first bits of SHAKE-256 of everything below.
 
-    Hashed are, each after its length in bytes (8 bytes, highest first): `DOMAIN`, the nonce, the owner's name in
-    UTF-8, and for each layer in the network's order its name, C in decimal digits, the type (`float32`), the shape
-    (`2 192 8 8`) and the elements of its passport. No two contents give the same text.
+@dataclass(frozen=True)
+class Binding:
+    """What binds a signature, as `binding` in a claim tells it.
+
+    Attributes:
+        nonce: `NONCE_BYTES` bytes.
+        slow: whether the hash is version 2's.
+        relative: whether the bits are read relative to the signs of the public scales; version 2 only.
+    """
+
+    nonce: bytes
+    slow: bool = True
+    relative: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.nonce) != NONCE_BYTES or (self.relative and not self.slow):
+            raise ValueError(f"{len(self.nonce)} bytes, slow={self.slow}, relative={self.relative}: no binding")
+
+    def __str__(self) -> str:
+        return (f"{self.method}:" if self.slow else "") + self.nonce.hex()
+
+    @property
+    def method(self) -> str:
+        """The hash, and how signs are read: what stands before the nonce."""
+        return ("scrypt-17" if self.slow else "shake-256") + ("-relative" if self.relative else "")
+
+    @property
+    def says(self) -> str:
+        """The same in words."""
+        relative = ", its signs relative to the public scales'" if self.relative else ""
+        return f"bound to passport and owner by a {'slow' if self.slow else 'fast'} hash{relative}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The binding that a claim tells.
+
+        Raises:
+            InputError: it is none.
+        """
+        pattern = rf"(?:(?P<slow>scrypt-17)(?P<relative>-relative)?:)?(?P<nonce>[0-9a-f]{{{2 * NONCE_BYTES}}})"
+        found = re.fullmatch(pattern, text) if isinstance(text, str) else None
+        if found is None:
+            problem = f"is not {2 * NONCE_BYTES} hexadecimal digits, nor these after scrypt-17: or scrypt-17-relative:"
+            raise InputError("claim", "binding", problem, "restore the claim")
+        return cls(bytes.fromhex(found["nonce"]), slow=bool(found["slow"]), relative=bool(found["relative"]))
+
+
+def bound_signature(
+    passport: Passport, capacities: Mapping[str, int], owner: str, binding: Binding
+) -> dict[str, Tensor]:
+    """The signature that follows from a passport: the first bits of the hash of everything below.
+
+    Each part is hashed after its length in bytes (8 bytes, highest first), so that no two contents give the same text:
+    the owner's name in UTF-8, and for each layer in the network's order its name, C in decimal digits, the type
+    (`float32`), the shape (`2 192 8 8`) and the elements of its passport.
+
+    Version 2 hashes `DOMAIN`, the method (`scrypt-17`, `scrypt-17-relative`) and these with SHA-256, the digest with
+    scrypt, salted with the nonce, to 32 bytes, and these with SHAKE-256. Version 1 hashes `FAST_DOMAIN`, the nonce and
+    these with SHAKE-256.
 
     Args:
         passport: layer -> P_gamma and P_beta, (2, C_in, H, W), as they are stored.
         capacities: layer -> C, its number of channels and of bits; the same layers in the same order.
         owner: the owner's name.
-        nonce: `NONCE_BYTES` bytes.
+        binding: nonce and version.
 
     Returns:
         layer -> bits in {-1, +1}, (C,), int8; of every byte the highest bit first, +1 for a set bit.
     """
-    digest = hashlib.shake_256()
-    for part in _parts(passport, capacities, owner, nonce):
-        digest.update(len(part).to_bytes(8) + part)
+    if not binding.slow:
+        framed = _framed((FAST_DOMAIN, binding.nonce, *_parts(passport, capacities, owner)))
+        return expanded(b"".join(framed), capacities)
+    digest = hashlib.sha256()
+    for part in _framed((DOMAIN, binding.method.encode(), *_parts(passport, capacities, owner))):
+        digest.update(part)
+    return expanded(stretched(digest.digest(), binding.nonce), capacities)
+
+
+@lru_cache(maxsize=1024)
+def stretched(digest: bytes, nonce: bytes) -> bytes:
+    """The slow hash, 32 bytes; computed once in a process for each digest and nonce, however often a claim is made."""
+    limit = 2 * 128 * SCRYPT_N * SCRYPT_R  # what OpenSSL may take; it takes half
+    return hashlib.scrypt(digest, salt=nonce, n=SCRYPT_N, r=SCRYPT_R, p=SCRYPT_P, maxmem=limit, dklen=32)
+
+
+def expanded(seed: bytes, capacities: Mapping[str, int]) -> dict[str, Tensor]:
+    """The first bits of SHAKE-256 of a seed, layer by layer, as `bound_signature` returns them."""
     total = sum(capacities.values())
-    octets = np.frombuffer(digest.digest(-(-total // 8)), dtype=np.uint8)
+    octets = np.frombuffer(hashlib.shake_256(seed).digest(-(-total // 8)), dtype=np.uint8)
     bits = torch.from_numpy(np.unpackbits(octets)[:total].astype(np.int8)) * 2 - 1
     return dict(zip(capacities, bits.split(list(capacities.values())), strict=True))
 
 
-def _parts(passport: Passport, capacities: Mapping[str, int], owner: str, nonce: bytes) -> Iterator[bytes]:
-    yield from (DOMAIN, nonce, owner.encode())
+def _framed(parts: Iterable[bytes]) -> Iterator[bytes]:
+    for part in parts:
+        yield len(part).to_bytes(8) + part
+
+
+def _parts(passport: Passport, capacities: Mapping[str, int], owner: str) -> Iterator[bytes]:
+    yield owner.encode()
     for name, channels in capacities.items():
         maps = passport[name]
         shape = " ".join(map(str, maps.shape))
         yield from (name.encode(), str(channels).encode(), type_name(maps).encode(), shape.encode())
         yield bytes(elements(maps))
-
-
-def nonce_of(binding: str) -> bytes:
-    """The nonce of a claim's `binding`.
-
-    Raises:
-        InputError: it is not `NONCE_BYTES` bytes as lower-case hexadecimal digits.
-    """
-    if not isinstance(binding, str) or not re.fullmatch(rf"[0-9a-f]{{{2 * NONCE_BYTES}}}", binding):
-        raise InputError("claim", "binding", f"is not {2 * NONCE_BYTES} hexadecimal digits", "restore the claim")
-    return bytes.fromhex(binding)

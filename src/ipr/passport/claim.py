@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -13,9 +13,10 @@ from ipr.claim import Claim, Thresholds
 from ipr.data.trigger_sets import check_trigger_set
 from ipr.errors import InputError
 from ipr.origin import Origin
-from ipr.passport.bound import bound_signature, nonce_of
+from ipr.passport.bound import Binding, bound_signature
 from ipr.passport.layer import Affine, patch_mean, scale_and_shift
-from ipr.passport.surgery import Passport
+from ipr.passport.normal_form import public_signs, relative_to
+from ipr.passport.surgery import ConvNorm, Passport
 from ipr.signature import Signature, check_text_bytes
 
 
@@ -31,8 +32,8 @@ class PassportClaim(Claim):
         trigger_labels: their labels, (N,), int64.
         scales: layer -> scale and shift, (2, C): what a forger brings who has no passport (fake2, flipped signs). An
             owner never needs them, so a judge may ask for the passport; here they are judged all the same.
-        binding: the nonce, as 64 hexadecimal digits, from which with passport and owner the signature follows
-            (`bound_signature`); None for a signature of the owner's choice.
+        binding: the nonce from which with passport and owner the signature follows, as `Binding` is written; None for
+            a signature of the owner's choice.
     """
 
     kind = "passport"
@@ -72,13 +73,13 @@ class PassportClaim(Claim):
         if self.trigger_pixels is not None and self.trigger_labels is not None:
             check_trigger_set(self.trigger_pixels, self.trigger_labels)
         if self.binding is not None:
-            self._check_binding(nonce_of(self.binding))
+            self._check_binding(Binding.parse(self.binding))
 
-    def _check_binding(self, nonce: bytes) -> None:
+    def _check_binding(self, binding: Binding) -> None:
         if not self.passport:
             raise InputError("claim", "binding", "binds a signature to no passport", "bring the passport")
         capacities = {name: bits.numel() for name, bits in self.signature.items()}
-        derived = bound_signature(self.passport, capacities, self.owner, nonce)
+        derived = bound_signature(self.passport, capacities, self.owner, binding)
         if any(not torch.equal(derived[name], bits.cpu()) for name, bits in self.signature.items()):
             problem = "the signature does not follow from passport, owner and nonce"
             raise InputError("claim", "binding", problem, "restore the claim; such a signature cannot be chosen")
@@ -87,6 +88,16 @@ class PassportClaim(Claim):
     def bound(self) -> bool:
         """Whether the signature follows from passport, owner and nonce; checked when the claim was made."""
         return self.binding is not None
+
+    @property
+    def relative(self) -> bool:
+        """Whether the bits are read relative to the signs of the public scales (`normal_form.py`)."""
+        return self.binding is not None and Binding.parse(self.binding).relative
+
+    @property
+    def says_of_signature(self) -> str:
+        """What the signature follows from, in words."""
+        return "of the owner's choice" if self.binding is None else Binding.parse(self.binding).says
 
     def forged(self, **changes: Any) -> Self:
         """Another party's claim: the same but for its secrets (`changes`), the owner's name, binding and origin."""
@@ -107,6 +118,19 @@ class PassportClaim(Claim):
             assert isinstance(conv, nn.Conv2d)
             affines[name] = scale_and_shift(conv.weight.detach(), patch_mean(maps.to(conv.weight), conv).unsqueeze(0))
         return affines
+
+    def signed_scales(
+        self, network: nn.Module, places: Sequence[ConvNorm], affines: Mapping[str, Affine] | None = None
+    ) -> dict[str, Tensor]:
+        """The claimed scales in the form in which their signs are read, layer -> (C,): Eq. 4, or relative.
+
+        Args:
+            network: the suspect, plain or with passport layers.
+            places: the protected layers.
+            affines: what the claim gives the layers of this network, where it is known (`affines`).
+        """
+        scales = {name: gamma[0] for name, (gamma, _) in (affines or self.affines(network)).items()}
+        return relative_to(public_signs(network, places), scales) if self.relative else scales
 
     def marks(self) -> Tensor:
         """The bits of all layers, (N,)."""

@@ -1,4 +1,7 @@
-"""From weights that are useless without a passport (scheme V1) to weights that work without one."""
+"""From weights that lack their passport's scales (scheme V1) to weights that work without a passport.
+
+A lock for convenience: where passports are feature maps, a passport of ones opens the weights, too.
+"""
 
 from __future__ import annotations
 

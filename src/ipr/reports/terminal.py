@@ -127,7 +127,7 @@ def claim_table(claim: Claim) -> Table:
     for name, tensor in claim.tensors().items():
         rows[name] = f"{' x '.join(map(str, tensor.shape))} {str(tensor.dtype).removeprefix('torch.')}"
     if isinstance(claim, PassportClaim):
-        rows["signature"] = "bound to passport and owner" if claim.bound else "not bound to the passport"
+        rows["signature"] = claim.says_of_signature
     rows["drawn from a seed"] = ", ".join(claim.origin.seeds) or "-" if claim.origin else "not known"
     rows["keyless"] = KEYLESS if is_keyless(claim) else "no"
     limits = claim.thresholds

@@ -142,6 +142,7 @@ def _passport_scheme(
         example=example,
         triggers=triggers,
         alternation=scheme.alternation,
+        relative=claim.relative,
     )
 
 

@@ -13,7 +13,7 @@ from ipr.data.images import ImageData
 from ipr.data.trigger_sets import TriggerSet, abstract_trigger_set, folder_trigger_set
 from ipr.errors import InputError
 from ipr.origin import NONCE, SIGNATURE, TRIGGER_SET, Origin, watermark_purpose
-from ipr.passport.bound import bound_signature
+from ipr.passport.bound import Binding, bound_signature
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import draw_passport, with_energy
 from ipr.passport.surgery import ConvNorm, Passport, find_layers
@@ -25,6 +25,7 @@ from ipr.runs.config import (
     FrontierStitchingConfig,
     GuoPotkonjakConfig,
     PassportSchemeConfig,
+    PassportV1Config,
     TrainConfig,
     UchidaConfig,
     WatermarkSchemeConfig,
@@ -125,18 +126,21 @@ def make_passport_claim(
     network = plain_network(config.model, data, seed)
     layers = find_layers(network, example_image(data), scheme.layers)
     capacities = {layer.conv: layer.channels for layer in layers}
-    nonce = derive_bytes(seed, NONCE, key) if is_bound(scheme) else None
-    text = None if nonce else scheme.signature
+    binding = None
+    if is_bound(scheme):  # the scales of V1 are the public ones
+        nonce = derive_bytes(seed, NONCE, key)
+        binding = Binding(nonce, relative=not isinstance(scheme, PassportV1Config))
+    text = None if binding else scheme.signature
     signature = draw_signature(capacities, text, generator(seed, SIGNATURE, key))  # refused before a long training
     triggers = make_trigger_set(config, data) if has_triggers(scheme) else None
     passport = with_energy(make_passport(config, data, layers, trained), network, config.passport.energy)
-    if nonce:
-        signature = bound_signature(passport, capacities, config.owner, nonce)
+    if binding:
+        signature = bound_signature(passport, capacities, config.owner, binding)
     return PassportClaim(
         passport=passport,
         signature=signature,
         owner=config.owner,
-        binding=nonce.hex() if nonce else None,
+        binding=str(binding) if binding else None,
         thresholds=_thresholds(config),
         text_bytes=len((text or "").encode()),
         trigger_pixels=triggers.pixels if triggers else None,

@@ -1,6 +1,6 @@
 """What a run can be asked for, field by field. The YAML files under `conf/` choose values; misspelt fields fail here.
 
-Secrets among the fields (`SECRETS`) are never written into a run folder, a log or a dashboard.
+What `HIDDEN` names is never written into a run folder, a log or a dashboard.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Any
 
 MISSING: Any = "???"  # OmegaConf's mark for a value that a configuration must give
 
-SECRETS = (("scheme", "signature"), ("passport", "key"))
+HIDDEN = (("scheme", "signature"), ("passport", "key"))
+"""Fields that are hidden: the key, which is secret, and as a courtesy a text, which is not: weights can tell it."""
 
 BOUND = "bound"
 """The signature of a passport scheme that is not a text: it asks for the bits that passport and owner hash to."""
@@ -41,7 +42,7 @@ class PassportSchemeConfig(SchemeConfig):
     """Fields of every passport scheme."""
 
     layers: list[str] = MISSING  # convolutions to protect, or modules that hold them
-    signature: str | None = None  # text to write, SECRET; null for random bits; bound (docs/claims.md)
+    signature: str | None = None  # text to write, no secret; null for random bits; bound (docs/claims.md)
     sign_loss_weight: float = 0.1
     gamma_0: float = 0.1
     gamma_regulariser: float = 1e-5
@@ -77,7 +78,7 @@ class UchidaConfig(WatermarkSchemeConfig):
 
     layer: str = MISSING  # a convolution, or a module whose first one is taken
     bits: int = 256  # T
-    signature: str | None = None  # text to write, SECRET; null for random bits
+    signature: str | None = None  # text to write, no secret; null for random bits
     weight: float = 0.01  # lambda
 
 
@@ -119,7 +120,7 @@ class FrontierStitchingConfig(KeyImagesConfig):
 class GuoPotkonjakConfig(KeyImagesConfig):
     """Guo and Potkonjak 2018: a message's pattern on training images."""
 
-    signature: str | None = None  # the message, SECRET; null for a random pattern
+    signature: str | None = None  # the message, no secret; null for a random pattern
 
 
 @dataclass

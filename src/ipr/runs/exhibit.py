@@ -137,13 +137,13 @@ def check_request(config: ExhibitConfig, wanted: Exhibit) -> None:
     only = "exhibits are for research runs whose secrets follow from the seed"
     if config.passport.key is not None:
         problem = "is set, and an exhibit would show an owner's real secret"
-        raise InputError("passport.key", "<secret>", problem, f"leave it out: {only}")
+        raise InputError("passport.key", "<hidden>", problem, f"leave it out: {only}")
     signature = getattr(config.scheme, "signature", None)
     if signature is not None and (wanted.name != "scale_signs" or signature not in EXAMPLE_SIGNATURES):
-        problem = "is set, and an exhibit would show an owner's real secret"
+        problem = "is set, and an exhibit would show what an owner really wrote"
         examples = ", ".join(f'"{text}"' for text in EXAMPLE_SIGNATURES)
         remedy = f"leave it out: {only}; exhibit=scale_signs takes the paper's examples ({examples})"
-        raise InputError("scheme.signature", "<secret>", problem, remedy)
+        raise InputError("scheme.signature", "<hidden>", problem, remedy)
     if config.attack is None:
         if config.transfer is not None:
             raise InputError("transfer", config.transfer.name, "no attack is named", "add attack=finetune")

@@ -16,7 +16,7 @@ from ipr.data.share import check_divisible
 from ipr.errors import InputError
 from ipr.runs.config import (
     BOUND,
-    SECRETS,
+    HIDDEN,
     FrontierStitchingConfig,
     KeyImagesConfig,
     PassportSchemeConfig,
@@ -129,6 +129,11 @@ def is_keyless(config: TrainConfig) -> bool:
     return not config.passport.key
 
 
+def has_text(scheme: SchemeConfig) -> bool:
+    """Whether a text is given, to be written into the weights."""
+    return getattr(scheme, "signature", None) is not None and not is_bound(scheme)
+
+
 def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
     """Everything that determines the result, and nothing else; secrets by a one-way stand-in."""
     dataset = asdict(config.dataset)
@@ -169,10 +174,10 @@ def key_of(config: TrainConfig, data: ImageData) -> str:
 
 
 def without_secrets(config: TrainConfig) -> dict[str, Any]:
-    """The configuration as plain values, fit to be shown: each secret that is set reads `<secret>`."""
+    """The configuration as plain values, fit to be shown: what is set and `HIDDEN` reads `<hidden>`."""
     shown = asdict(config)
-    for group, name in SECRETS:
+    for group, name in HIDDEN:
         public = name == "signature" and is_bound(config.scheme)
         if shown[group].get(name) is not None and not public:
-            shown[group][name] = "<secret>"
+            shown[group][name] = "<hidden>"
     return shown

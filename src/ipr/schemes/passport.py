@@ -11,6 +11,7 @@ from torch.nn import functional
 from ipr.errors import InputError
 from ipr.passport.fork import fork
 from ipr.passport.layer import Affine, Branch, answering_with, passport_layers, presenting
+from ipr.passport.normal_form import sign
 from ipr.schemes.base import Scheme
 from ipr.schemes.recipe import Recipe
 from ipr.schemes.triggers import TriggerSamples
@@ -50,6 +51,7 @@ class PassportScheme(Scheme):
         recipe: see `Scheme`.
         num_classes: see `Scheme`.
         signature: the bits to write.
+        relative: whether they are written relative to the signs of the public scales (`PassportClaim.relative`).
         signature_loss: the constants of the regulariser.
         triggers: trigger samples for every step; None for none.
     """
@@ -65,9 +67,10 @@ class PassportScheme(Scheme):
         signature: Signature,
         signature_loss: SignatureLoss,
         triggers: TriggerSamples | None = None,
+        relative: bool = False,
     ) -> None:
         super().__init__(network, recipe, num_classes)
-        self.signature_loss, self.triggers = signature_loss, triggers
+        self.signature_loss, self.triggers, self.relative = signature_loss, triggers, relative
         bits = torch.cat([signature[name] for name in passport_layers(network)])
         self.register_buffer("bits", bits, persistent=False)
 
@@ -89,12 +92,19 @@ class PassportScheme(Scheme):
         """Eq. 4 at every passport layer, once a step: for the forward pass and for the regulariser."""
         return {name: layer.passport_affine() for name, layer in passport_layers(self.network).items()}
 
+    def wanted_signs(self) -> Tensor:
+        """The sign that each scale is to have, (N,): the bits, or these times the public scales' present signs."""
+        if not self.relative:
+            return self.bits
+        layers = passport_layers(self.network).values()
+        return self.bits * torch.cat([sign(layer.public_affine()[0][0].detach()) for layer in layers])
+
     def regulariser(self, affines: dict[str, Affine]) -> dict[str, Tensor]:
         """lambda_r R: the sign loss (Eq. 6) summed over layers, and the authors' penalty on gamma^2."""
         constants = self.signature_loss
         gamma = torch.cat([scale[0] for scale, _ in affines.values()])
         return {
-            "sign_loss": constants.weight * sign_loss(gamma, self.bits, constants.gamma_0),
+            "sign_loss": constants.weight * sign_loss(gamma, self.wanted_signs(), constants.gamma_0),
             "gamma_penalty": constants.gamma_regulariser * gamma.square().sum(),
         }
 
@@ -132,9 +142,16 @@ class PassportV2(PassportScheme):
         example: Tensor,
         triggers: TriggerSamples | None = None,
         alternation: str = "joint",
+        relative: bool = False,
     ) -> None:
         super().__init__(
-            network, recipe, num_classes, signature=signature, signature_loss=signature_loss, triggers=triggers
+            network,
+            recipe,
+            num_classes,
+            signature=signature,
+            signature_loss=signature_loss,
+            triggers=triggers,
+            relative=relative,
         )
         if alternation not in ("joint", "alternate"):
             raise InputError("scheme.alternation", alternation, "is unknown", "choose joint or alternate")

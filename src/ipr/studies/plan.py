@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from ipr.errors import InputError
-from ipr.runs.config import SECRETS
+from ipr.runs.config import HIDDEN
 from ipr.runs.store import secret_digest
 from ipr.studies.scale import DataScale, Scale
 from ipr.studies.study import Study, Sweep
@@ -40,7 +40,7 @@ class Cell:
 
     def __post_init__(self) -> None:
         facts = [str(self.about[key]) for key in NAMED if self.about.get(key) is not None]
-        values = {key: secret_digest(str(v)) if key in SECRET else v for key, v in self.values.items()}
+        values = {key: secret_digest(str(v)) if key in HIDDEN_KEYS else v for key, v in self.values.items()}
         changes = [_masked(change, lambda secret: secret_digest(secret) or "") for change in self.changes]
         canonical = json.dumps([self.choices, values, *changes], sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
@@ -56,7 +56,7 @@ class Cell:
         """How to run it alone; secrets are left out."""
         verb = self.wave if self.wave in ("attack", "exhibit") else "train"
         parts = [f"{group}={option}" for group, option in self.choices.items()]
-        parts += [f"{k}={'<secret>' if k in SECRET else _written(v)}" for k, v in self.values.items()]
+        parts += [f"{k}={'<hidden>' if k in HIDDEN_KEYS else _written(v)}" for k, v in self.values.items()]
         return " ".join(["ipr", verb, *map(shlex.quote, [*parts, *map(without_secret, self.changes)])])
 
     def node(self) -> dict[str, Any]:
@@ -81,17 +81,17 @@ def wave_of(about: Mapping[str, Any]) -> str:
     return "baseline" if about["scheme"] == "baseline" else "victim"
 
 
-SECRET = tuple(f"{group}.{name}" for group, name in SECRETS)
+HIDDEN_KEYS = tuple(f"{group}.{name}" for group, name in HIDDEN)
 
 
 def without_secret(change: str) -> str:
     """A key that was set on the command line, fit to be shown."""
-    return _masked(change, lambda secret: "<secret>")
+    return _masked(change, lambda value: "<hidden>")
 
 
 def _masked(change: str, mask: Callable[[str], str]) -> str:
     key, equals, value = change.partition("=")
-    return f"{key}={mask(value)}" if equals and key.lstrip("+") in SECRET else change
+    return f"{key}={mask(value)}" if equals and key.lstrip("+") in HIDDEN_KEYS else change
 
 
 NAMED = ("exhibit", "attack", "scheme", "model", "norm", "dataset", "transfer")

@@ -40,7 +40,7 @@ def examine(folder: Path) -> Iterator[tuple[str, str | InputError]]:
     yield "parts", f"a claim of kind {claim.kind}, whole"
     yield "network", found(lambda: check_network(claim))
     if isinstance(claim, PassportClaim):
-        yield "signature", "follows from passport and owner" if claim.bound else "is not bound to the passport"
+        yield "signature", f"is {claim.says_of_signature}"
     yield "origin", about_origin(claim)
     yield "commitment", found(lambda: check_commitment(folder, claim))
 

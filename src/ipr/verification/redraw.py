@@ -27,7 +27,7 @@ from ipr.data.trigger_sets import abstract_trigger_set
 from ipr.errors import InputError
 from ipr.models.architecture import without_memory
 from ipr.origin import NONCE, SIGNATURE, TRIGGER_SET, Origin, watermark_purpose
-from ipr.passport.bound import nonce_of
+from ipr.passport.bound import Binding
 from ipr.passport.claim import PassportClaim
 from ipr.randomness import derive_bytes, derive_seed, started_at
 from ipr.signature import draw_signature
@@ -149,7 +149,7 @@ def is_keyless(claim: Claim) -> bool:
         if any(derive_seed(tried, purpose) == seed for tried in range(SEEDS_TRIED)):
             return True
     if isinstance(claim, PassportClaim) and claim.binding is not None:
-        nonce = nonce_of(claim.binding)
+        nonce = Binding.parse(claim.binding).nonce
         return any(derive_bytes(tried, NONCE) == nonce for tried in range(SEEDS_TRIED))
     return False
 

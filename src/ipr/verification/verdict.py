@@ -187,7 +187,9 @@ def _judge_passports(
                 fidelity=Fidelity(reached, target, limits.fidelity),
                 accuracy_without=without,
                 accuracy_forged=(),
-                reading=read_signature({n: g[0] for n, (g, _) in affine.items()}, claim.signature, claim.text_bytes),
+                reading=read_signature(
+                    claim.signed_scales(protected, places, affine), claim.signature, claim.text_bytes
+                ),
                 trigger_accuracy=triggers[0],
                 trigger_accuracy_passport=triggers[1],
                 p_value_threshold=limits.p_value,

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ipr.attacks.base import Attack, Attacked, Fit, Victim, fractions
+from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of, fractions
 from ipr.data.images import ImageData
+from ipr.passport.normal_form import public_signs, relative_to
+from ipr.passport.surgery import find_layers
 from ipr.randomness import generator
 from ipr.signature import Signature
 
@@ -45,13 +47,16 @@ class PartialSignature(Attack):
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
-        genuine, claims = victim.passport_claim.affines(victim.suspect), {}
+        owner = victim.passport_claim
+        genuine, claims = owner.affines(victim.suspect), {}
+        places = find_layers(victim.suspect, example_of(data, victim.suspect), owner.layers)
+        turned = public_signs(victim.suspect, places)
         for wrong in self.wrong:
-            bits = with_wrong_bytes(
-                victim.passport_claim.signature, wrong, generator(seed, f"{wrong} of the signature")
-            )
+            bits = with_wrong_bytes(owner.signature, wrong, generator(seed, f"{wrong} of the signature"))
+            if owner.relative:  # as the genuine scales spell them; what is claimed is read as it is
+                bits = relative_to(turned, bits)
             scales = {
                 name: torch.cat([gamma.abs() * bits[name].to(gamma), beta]) for name, (gamma, beta) in genuine.items()
             }
-            claims[f"wrong={wrong:g}"] = victim.passport_claim.forged(passport={}, scales=scales, signature=bits)
+            claims[f"wrong={wrong:g}"] = owner.forged(passport={}, scales=scales, signature=bits)
         yield Attacked(victim.suspect, claims)
