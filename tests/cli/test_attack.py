@@ -74,7 +74,7 @@ def test_the_same_attack_is_found_and_an_interrupted_one_goes_on(ipr, tiny):
 
 @pytest.mark.parametrize("scheme", ["passport_v1", "passport_v2", "passport_v3"])
 def test_forgers_of_a_trained_network(scheme, ipr, tiny):
-    """A lifted passport has the accuracy of the network as it is given away, exactly; shares of the images are shares."""
+    """A lifted passport has the accuracy of the network as it is given away, exactly."""
     small = ("attack.share=[0.1,1]", "attack.block=[plain,cerb]", "attack.epochs=1", "attack_seed=1")
     trained = ipr("attack", *tiny, f"scheme={scheme}", "attack=train_scales", *small)
     assert trained.code == 0, trained.err
