@@ -99,7 +99,7 @@ def calibrate(config: CalibrateConfig) -> Calibration:
         networks=tuple(one.weights_digest for one in independent),
         null=_null(claim, judged),
         wrong=tuple(_row(*name, ones, threshold) for name, ones in judged.items()),
-        rates=_rates(claim, judged, threshold, config.rate),
+        rates=_rates(judged, threshold, config.rate),
         seed=config.seed,
     )
 
@@ -153,8 +153,8 @@ def judge_wrong_claims(
         claim: the genuine one.
         data: fidelity is measured on its test images.
         suspects: `independent` networks and, perhaps, the `marked` one.
-        wrong: how many wrong claims that could be dated there must be by each sort of evidence; spread evenly over
-            their kinds, the sorts of suspects, and the networks of a sort. Of the other kinds as many each.
+        wrong: how many wrong claims there must be by each sort of evidence; spread evenly over their kinds, the sorts
+            of suspects, and the networks of a sort.
         seed: draws them.
         bar: shows how far it is.
     """
@@ -164,7 +164,7 @@ def judge_wrong_claims(
         ones = [_judge(network, [genuine], images, evidence)[0] for network in suspects["independent"]]
         judged[evidence, "genuine", "independent"] = ones
     for name, kind in bar.track(kinds.items(), description="judging wrong claims"):
-        rivals = sum(other.dated and other.evidence == kind.evidence for other in kinds.values())
+        rivals = sum(other.evidence == kind.evidence for other in kinds.values())
         for sort, networks in suspects.items():
             count = -(-wrong // (rivals * len(suspects) * len(networks)))
             ones = []
@@ -215,12 +215,10 @@ def _row(evidence: str, kind: str, suspects: str, ones: Sequence[One], threshold
     )
 
 
-def _rates(claim: Claim, judged: Judged, threshold_log10: float, asked: float) -> tuple[FalseClaimRate, ...]:
-    """The rates among the claims that could be dated: the others are met by a date, which their claimants lack."""
-    rates, kinds = [], kinds_for(claim)
-    dated = {"genuine", *(name for name, kind in kinds.items() if kind.dated)}
+def _rates(judged: Judged, threshold_log10: float, asked: float) -> tuple[FalseClaimRate, ...]:
+    rates = []
     for evidence in ("signature", "images"):
-        ones = [one for (by, kind, _), found in judged.items() for one in found if by == evidence and kind in dated]
+        ones = [one for (by, _, _), found in judged.items() for one in found if by == evidence]
         if ones:
             faithful = [one.p_value_log10 for one in ones if one.faithful]
             rates.append(false_claim_rate(evidence, len(ones), faithful, threshold_log10, asked))
