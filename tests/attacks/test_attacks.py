@@ -9,7 +9,11 @@ from torch import nn
 from ipr.attacks.ambiguity.fake2 import ScaleSearch
 from ipr.attacks.ambiguity.fake3 import PassportSearch
 from ipr.attacks.ambiguity.flip_signs import FlipSigns
+from ipr.attacks.ambiguity.lift_passport import LiftPassport
+from ipr.attacks.ambiguity.ones import Ones
 from ipr.attacks.ambiguity.partial_signature import with_wrong_bytes
+from ipr.attacks.ambiguity.singular_vectors import SingularVectors
+from ipr.attacks.ambiguity.train_scales import BlockSearch, TrainScales, row_sums
 from ipr.attacks.base import constant_rate, example_of, flipped
 from ipr.attacks.removal.finetune import Finetune
 from ipr.attacks.removal.prune import pruned
@@ -17,7 +21,7 @@ from ipr.data.images import LabelledImages
 from ipr.models.use import classifier_of, evaluating
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import passport_layers
-from ipr.passport.surgery import protect
+from ipr.passport.surgery import find_layers, protect
 from ipr.signature import detect
 from ipr.verification.claims import load_claim
 from ipr.verification.fidelity import Fidelity, accuracy
@@ -244,3 +248,113 @@ def test_a_claim_of_scales_survives_its_folder(victim_of, tmp_path):
     claim = replace(victim.claim, passport={}, scales=scales)
     claim.save(tmp_path / "claim")
     assert load_claim(tmp_path / "claim").fingerprint() == claim.fingerprint() != victim.claim.fingerprint()
+
+
+def test_a_lifted_passport_is_the_network_as_it_was_given_away(victim_of, data):
+    """Image by image, and the claim is nobody's: no owner, no binding, no trigger set."""
+    victim = victim_of("passport_v3", "alexnet", "bn")
+    for name, parameter in victim.suspect.named_parameters():
+        if "norm" in name:
+            torch.nn.init.normal_(parameter, 0.5, 1.0)
+    (attacked,) = LiftPassport("lift_passport").run(victim, data, None, 0)
+    (claim,) = attacked.claims.values()
+    presented = protect(victim.suspect, claim.passport, example_of(data, victim.suspect), public_affine=False)
+    x = next(images_of(data).batches(40, torch.device("cpu")))[0]
+    with evaluating(victim.suspect), evaluating(presented):
+        torch.testing.assert_close(presented(x), victim.suspect(x), rtol=1e-3, atol=1e-4)
+    for name, bits in claim.signature.items():
+        assert torch.equal(bits, detect(victim.suspect.get_submodule(name.replace("conv", "norm")).weight))
+    assert (claim.owner, claim.binding, claim.trigger_pixels) == ("", None, None)
+
+
+def test_scales_of_ones_are_sums_over_the_image(victim_of, data):
+    """A claim of ones against a convolution of ones; of many energies each is a multiple of the other."""
+    victim = victim_of("passport_v1", "alexnet", "bn")
+    (attacked,) = Ones("ones", energies=[1.0, 4.0], noise=2).run(victim, data, None, 0)
+    assert len(attacked.claims) == (4 + 2) * 2
+    for signs, (gamma_sign, beta_sign) in {"+-": (1, -1), "--": (-1, -1)}.items():
+        one, four = (attacked.claims[f"signs={signs} energy={energy}"] for energy in (1, 4))
+        for name, (gamma, beta) in one.affines(victim.suspect).items():
+            conv = victim.suspect.get_submodule(name)
+            maps = torch.ones(1, *one.passport[name].shape[1:])
+            sums = nn.functional.conv2d(maps, conv.weight, padding=conv.padding).mean((0, 2, 3)).detach()
+            for got, sign in ((gamma[0], gamma_sign), (beta[0], beta_sign)):
+                cosine = nn.functional.cosine_similarity(got.detach(), sums, dim=0)
+                assert float(cosine) == pytest.approx(sign, abs=1e-4)
+            torch.testing.assert_close(four.affines(victim.suspect)[name][0], 4 * gamma, rtol=1e-4, atol=1e-5)
+
+
+def test_singular_vectors_need_no_more_images_than_there_are(victim_of, data):
+    victim = victim_of("passport_v2")
+    (attacked,) = SingularVectors("singular_vectors", images=10_000).run(victim, data, None, 0)
+    (claim,) = attacked.claims.values()
+    assert judge_claims(victim.suspect, [claim], images_of(data))[0].reading.agreement == 1
+
+
+@pytest.mark.parametrize("start", ["ones", "row_sums"])
+def test_what_train_scales_trains_is_lifted_to_a_passport_with_these_scales(start, victim_of, data):
+    victim = victim_of("passport_v1", "alexnet", "bn")
+    seen = []
+
+    def fit(name, scheme, *, epochs, clip_norm, share=None):
+        begun = scheme.scales()
+        with torch.no_grad():
+            for parameter in scheme.trained():
+                parameter.add_(0.1 * torch.randn(parameter.shape))
+        seen.append((name, epochs, share, begun, scheme.scales()))
+
+    attack = TrainScales("train_scales", share=[0.05, 0.5, 1.0], start=start, epochs=4)
+    found = [next(iter(one.claims.items())) for one in attack.run(victim, data, fit, 0)]
+    assert [point for point, _ in found] == [
+        f"block={block} share={share}" for block in ("plain", "cerb") for share in (0.05, 0.5, 1)
+    ]
+    assert [epochs for _, epochs, *_ in seen] == [40, 8, 4] * 2
+    assert [share for _, _, share, *_ in seen] == [3, 32, None] * 2  # of 64 images
+    assert len({name for name, *_ in seen}) == 6
+    sums = {n: victim.suspect.get_submodule(n).weight.detach().sum((1, 2, 3)) for n in victim.claim.layers}
+    for (_, claim), (*_, begun, scales) in zip(found, seen, strict=True):
+        assert not claim.scales
+        for name, pair in begun.items():  # blocks begin as the identity
+            expected = torch.ones_like(pair[0])
+            if start == "row_sums":
+                expected = sums[name] / sums[name].square().mean().sqrt()
+            torch.testing.assert_close(pair[0], expected)
+            assert (pair[1] == 0).all()
+        for name, affine in claim.affines(victim.suspect).items():
+            torch.testing.assert_close(torch.cat(affine).detach(), scales[name], rtol=1e-3, atol=1e-3)
+            assert torch.equal(claim.signature[name], detect(affine[0][0]))
+
+
+def test_the_accessory_block_is_the_papers(victim_of, data):
+    """gamma'' against the formula, with a hidden layer of C / 8; gradients reach scales, shifts and blocks alone."""
+    victim = victim_of("passport_v1", "alexnet", "bn")
+    network = protect(victim.suspect, victim.claim.passport, example_of(data, victim.suspect), public_affine=True)
+    start = {name: torch.ones(bits.numel()) for name, bits in victim.claim.signature.items()}
+    search = BlockSearch(network, constant_rate(0.1, 0.0), 10, start=start, seed=3)
+    again = BlockSearch(network, constant_rate(0.1, 0.0), 10, start=start, seed=3)
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in search.state_dict().items())
+    with torch.no_grad():
+        for parameter in search.blocks.parameters():
+            parameter.add_(torch.randn(parameter.shape))
+    for block, gamma, got in zip(search.blocks, search.gamma, search.effective(), strict=True):
+        assert block.into.weight.shape == (gamma.numel() // 8, gamma.numel())
+        hidden = block.into.weight @ gamma + block.into.bias
+        hidden = torch.where(hidden > 0, hidden, 0.01 * hidden)
+        torch.testing.assert_close(got, block.out.weight @ hidden + block.out.bias + gamma)
+    search.train()
+    search.on_train_epoch_start()
+    x, y = next(images_of(data).batches(16, torch.device("cpu")))
+    terms = search.terms(x, y)
+    assert list(terms) == ["cross_entropy"]
+    terms["cross_entropy"].backward()
+    assert all(parameter.grad is not None for parameter in search.trained())
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_row_sums_of_a_layer_have_a_mean_square_of_1(victim_of, data):
+    victim = victim_of("passport_v2")
+    places = find_layers(victim.suspect, example_of(data, victim.suspect), victim.claim.layers)
+    for name, sums in row_sums(victim.suspect, places).items():
+        assert sums.square().mean() == pytest.approx(1)
+        plain = victim.suspect.get_submodule(name).weight.detach().flatten(1).sum(1)
+        torch.testing.assert_close(sums * plain.square().mean().sqrt(), plain)

@@ -56,6 +56,7 @@ def instance(name):
     attack = ATTACKS[name](name=name)
     for field, small in (
         ("epochs", 1), ("passports", 3), ("rates", [0.0, 0.5]), ("dissimilarity", [0.5]), ("wrong", [0.0, 0.5]),
+        ("share", [0.5]), ("energies", [3.0]), ("noise", 1),
     ):  # fmt: skip
         if hasattr(attack, field):
             setattr(attack, field, small)
@@ -65,7 +66,7 @@ def instance(name):
 def carried_out(name, victim, data, seed=0):
     """The attack with one step of training in place of its epochs."""
 
-    def one_step(_, scheme, *, epochs, clip_norm):
+    def one_step(_, scheme, *, epochs, clip_norm, share=None):
         torch.manual_seed(0)
         scheme.train()
         scheme.on_train_epoch_start()
@@ -153,7 +154,12 @@ def test_an_attack_refuses_what_it_does_not_apply_to(name):
         ("fake2_signature", "dissimilarity", [-0.1]), ("overwrite", "epochs", 0), ("flip_signs", "rates", [2.0]),
         ("partial_signature", "wrong", [2.0]), ("forge_uchida", "lr", 0.0), ("forge_deepsigns", "iterations", 0),
         ("forge_deepmarks", "lr", -1.0), ("forge_trigger_set", "eta", 0.0), ("forge_trigger_set", "iterations", 0),
-        ("forge_trigger_set", "bound", 0.0),
+        ("forge_trigger_set", "bound", 0.0), ("ones", "energies", []), ("ones", "energies", [0.0]),
+        ("ones", "noise", -1), ("singular_vectors", "energies", [-1.0]), ("singular_vectors", "images", 0),
+        ("train_scales", "share", [0.0]),
+        ("train_scales", "share", [1.5]), ("train_scales", "share", []), ("train_scales", "block", ["ierb"]),
+        ("train_scales", "block", []), ("train_scales", "start", "public"), ("train_scales", "epochs", 0),
+        ("train_scales", "lr", 0.0),
     ],
 )  # fmt: skip
 def test_a_setting_out_of_range_is_refused_by_name(name, field, value):

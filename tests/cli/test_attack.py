@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from one_line import assert_one_line
+
 
 def hashes(folder):
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
@@ -68,6 +70,31 @@ def test_the_same_attack_is_found_and_an_interrupted_one_goes_on(ipr, tiny):
     assert kept[1]["seconds"] > 0
     with (folder / "metrics-dissimilarity-0.5.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 1
+
+
+@pytest.mark.parametrize("scheme", ["passport_v1", "passport_v2", "passport_v3"])
+def test_forgers_of_a_trained_network(scheme, ipr, tiny):
+    """A lifted passport has the accuracy of the network as it is given away, exactly."""
+    small = ("attack.share=[0.1,1]", "attack.block=[plain,cerb]", "attack.epochs=1", "attack_seed=1")
+    trained = ipr("attack", *tiny, f"scheme={scheme}", "attack=train_scales", *small)
+    assert trained.code == 0, trained.err
+    found = rows(attacked("train_scales", scheme))
+    assert [row["point"] for row in found] == [f"block={b} share={s}" for b in ("plain", "cerb") for s in ("0.1", "1")]
+    assert all(row["bits_agreeing"] == row["bits_total"] and row["forged"] for row in found)
+    for name in ("ones", "singular_vectors"):
+        outcome = ipr("attack", *tiny, f"scheme={scheme}", f"attack={name}")
+        assert outcome.code == 0, outcome.err
+        assert all(row["bits_agreeing"] == row["bits_total"] for row in rows(attacked(name, scheme)))
+    outcome = ipr("attack", *tiny, f"scheme={scheme}", "attack=lift_passport")
+    if scheme == "passport_v1":
+        assert outcome.code == 2
+        assert_one_line(outcome, "attack=lift_passport", "no scale or shift is given away")
+        return
+    assert outcome.code == 0, outcome.err
+    (row,) = rows(attacked("lift_passport", scheme))
+    (record,) = (json.loads(path.read_text()) for path in Path("runs").glob(f"train/{scheme}-*/record.json"))
+    assert row["accuracy_claimed"] == record["accuracy_without"]
+    assert row["bits_agreeing"] == row["bits_total"]
 
 
 def image_folder(root, classes):

@@ -108,7 +108,7 @@ def test_what_is_wrong_is_one_line(ipr, arguments, words):
 
 def test_a_run_without_a_key_is_told_once_and_its_claim_says_so(ipr, tiny, run_folder):
     """A warning of one line for a command, whatever is swept over; none where there is a key or no secret."""
-    line = "ipr: secrets follow from the seed: fit for research only; set passport.key for a release"
+    line = "ipr: warning: secrets follow from the seed: fit for research only; set passport.key for a release"
     sweep = ipr("train", "-m", *tiny, "scheme=baseline,uchida,trigger_set")
     assert (sweep.code, sweep.err.splitlines()) == (0, [line])
     assert ipr("train", *tiny, "scheme=uchida").err.splitlines() == [line]  # found, and told again

@@ -10,7 +10,11 @@ from ipr.attacks.ambiguity.forge_deepmarks import ForgeDeepMarks
 from ipr.attacks.ambiguity.forge_deepsigns import ForgeDeepSigns
 from ipr.attacks.ambiguity.forge_trigger_set import ForgeTriggerSet
 from ipr.attacks.ambiguity.forge_uchida import ForgeUchida
+from ipr.attacks.ambiguity.lift_passport import LiftPassport
+from ipr.attacks.ambiguity.ones import Ones
 from ipr.attacks.ambiguity.partial_signature import PartialSignature
+from ipr.attacks.ambiguity.singular_vectors import SingularVectors
+from ipr.attacks.ambiguity.train_scales import TrainScales
 from ipr.attacks.base import Attack
 from ipr.attacks.removal.finetune import Finetune
 from ipr.attacks.removal.overwrite import Overwrite
@@ -28,9 +32,13 @@ ATTACKS: dict[str, type[Attack]] = {
     "forge_deepsigns": ForgeDeepSigns,
     "forge_trigger_set": ForgeTriggerSet,
     "forge_uchida": ForgeUchida,
+    "lift_passport": LiftPassport,
+    "ones": Ones,
     "overwrite": Overwrite,
     "partial_signature": PartialSignature,
     "prune": Prune,
     "quantise": Quantise,
+    "singular_vectors": SingularVectors,
+    "train_scales": TrainScales,
 }
 """Every attack by the name of its YAML file in `conf/attack/`."""

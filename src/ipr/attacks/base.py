@@ -74,8 +74,13 @@ class Attacked:
 class Fit(Protocol):
     """Trains what an attack trains: with progress, checkpoints, and the attack's own epochs."""
 
-    def __call__(self, name: str, scheme: Scheme, *, epochs: int, clip_norm: float | None) -> None:
-        """Trains the scheme's network in place, or restores what an earlier call of this name left."""
+    def __call__(
+        self, name: str, scheme: Scheme, *, epochs: int, clip_norm: float | None, share: int | None = None
+    ) -> None:
+        """Trains the scheme's network in place, or restores what an earlier call of this name left.
+
+        `share` is how many of the training images are used (`ImageData.limited`); None for all.
+        """
 
 
 @dataclass

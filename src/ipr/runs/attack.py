@@ -245,13 +245,20 @@ def _carry_out(
         for row in rows.values():  # judged before an interruption
             tracker.point(asdict(row))
 
-        def trains(name: str, scheme: Scheme, *, epochs: int, clip_norm: float | None) -> None:
+        def trains(
+            name: str, scheme: Scheme, *, epochs: int, clip_norm: float | None, share: int | None = None
+        ) -> None:
             metrics = folder.path / f"metrics-{name}.csv"
+            known, asked, images = own, config, config.transfer
+            if share is not None:
+                images = replace(config.transfer or config.dataset, limit_train=share)
+                known, batch = open_images(images, config.paths), min(config.optimizer.batch_size, share)
+                asked = replace(config, optimizer=replace(config.optimizer, batch_size=batch))
             with clock.stopped():
                 fit(
                     scheme,
-                    own,
-                    config,
+                    known,
+                    asked,
                     epochs=epochs,
                     clip_norm=clip_norm,
                     seed=config.attack_seed,
@@ -259,7 +266,7 @@ def _carry_out(
                     metrics=metrics,
                     tell=partial(tracker.epoch, training="" if name == config.attack.name else name),
                     callbacks=[KeepLease(lease)],
-                    images=config.transfer,
+                    images=images,
                 )
             clock.seconds += sum(float(row["seconds"]) for row in read_metrics(metrics))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -27,7 +27,7 @@ class ScaleSearch(Scheme):
         network: a protected network.
         recipe: see `Scheme`.
         num_classes: see `Scheme`.
-        start: the signs that the scales start with; magnitudes 1, shifts 0, as in the authors' code.
+        start: what the scales start with, (C,) of each layer: signs, in the authors' code; shifts start at 0.
         signature: the signs to hold on to with the sign loss; None leaves them free.
         sign_loss_weight: its weight.
     """
@@ -38,7 +38,7 @@ class ScaleSearch(Scheme):
         recipe: Recipe,
         num_classes: int,
         *,
-        start: Signature,
+        start: Mapping[str, Tensor],
         signature: Signature | None = None,
         sign_loss_weight: float = 0.1,
     ) -> None:
@@ -46,7 +46,7 @@ class ScaleSearch(Scheme):
         network.requires_grad_(False)
         names = list(passport_layers(network))
         self.names, self.sign_loss_weight = names, sign_loss_weight
-        self.gamma = nn.ParameterList(start[name].to(torch.float32) for name in names)
+        self.gamma = nn.ParameterList(start[name].to(torch.float32, copy=True) for name in names)
         self.beta = nn.ParameterList(torch.zeros(start[name].numel()) for name in names)
         bits = torch.cat([signature[name] for name in names]) if signature is not None else None
         self.register_buffer("bits", bits, persistent=False)
@@ -59,9 +59,13 @@ class ScaleSearch(Scheme):
         """Scales and shifts."""
         return [*self.gamma, *self.beta]
 
+    def effective(self) -> list[Tensor]:
+        """The scales that the network answers with, (C,) of each layer: those that are trained."""
+        return list(self.gamma)
+
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """L_c with the scales sought, and the sign loss where signs are to be held."""
-        affines = {n: (g[None], b[None]) for n, g, b in zip(self.names, self.gamma, self.beta, strict=True)}
+        affines = {n: (g[None], b[None]) for n, g, b in zip(self.names, self.effective(), self.beta, strict=True)}
         with presenting(self.network, affines):
             logits = self.network(x)
         self.train_accuracy.update(logits.detach(), y)
@@ -72,7 +76,7 @@ class ScaleSearch(Scheme):
 
     def scales(self) -> dict[str, Tensor]:
         """What was found, as a claim brings it: (2, C) per layer."""
-        pairs = zip(self.names, self.gamma, self.beta, strict=True)
+        pairs = zip(self.names, self.effective(), self.beta, strict=True)
         return {name: torch.stack([gamma, beta]).detach().cpu().clone() for name, gamma, beta in pairs}
 
 

@@ -1,0 +1,34 @@
+"""The public scale and shift of a network, solved back to a passport."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of
+from ipr.data.images import ImageData
+from ipr.passport.lift import lift, public_scales
+from ipr.passport.surgery import find_layers
+from ipr.verification.verdict import claim_of_signs
+
+
+@dataclass
+class LiftPassport(Attack):
+    """The passport whose scale and shift are those that the norms were given away with: one linear solve a layer.
+
+    Presented, it changes nothing where the solve is exact (`passport/lift.py`), so it has the public accuracy. It is
+    claimed with the signature that it spells.
+    """
+
+    kind = "ambiguity"
+    section = "none (this project)"
+    attacker_has = "the weights and the places of the passport layers"
+    schemes = ("passport_v2", "passport_v3")
+    needs = "no scale or shift is given away with its protected layers"
+
+    def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
+        """See `Attack.run`."""
+        owner, suspect = victim.passport_claim, victim.suspect
+        places = find_layers(suspect, example_of(data, suspect), owner.layers)
+        passport = lift(public_scales(suspect, places), suspect, places).passport
+        yield Attacked(suspect, {"": claim_of_signs(owner.forged(passport=passport), suspect)})

@@ -1,0 +1,141 @@
+"""Scales and shifts trained on a share of the images and lifted to a passport: with an accessory block, or without.
+
+The block is CERB of Chen et al. (CVPR 2023, 2303.11595): scales that are trained directly seldom cross 0, and those
+that come of a small network do. Their attack ends with scales; a judge asks for a passport, and gets one (`lift`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ipr.attacks.ambiguity.fake2 import ScaleSearch
+from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, require
+from ipr.data.images import ImageData
+from ipr.passport.lift import lift
+from ipr.passport.surgery import ConvNorm, find_layers, protect
+from ipr.randomness import derive_seed
+from ipr.schemes.recipe import Recipe
+from ipr.verification.verdict import claim_of_signs
+
+BLOCKS = ("plain", "cerb")
+STARTS = ("ones", "row_sums")
+LONGER = 10
+
+
+class Cerb(nn.Module):
+    """gamma'' = W_2^T LeakyReLU(W_1^T gamma + b_1) + b_2 + gamma, C -> C / 8 -> C.
+
+    Deviation: W_2 and b_2 start at 0, so that training starts from gamma itself; the paper does not say.
+
+    Args:
+        channels: C.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.into = nn.Linear(channels, max(1, channels // 8))
+        self.out = nn.Linear(self.into.out_features, channels)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, gamma: Tensor) -> Tensor:
+        """Gamma and gamma'', each (C,)."""
+        found: Tensor = self.out(functional.leaky_relu(self.into(gamma))) + gamma
+        return found
+
+
+class BlockSearch(ScaleSearch):
+    """`ScaleSearch` whose scales come out of a block each; only the cross-entropy is minimised.
+
+    Args:
+        network: a protected network.
+        recipe: see `Scheme`.
+        num_classes: see `Scheme`.
+        start: see `ScaleSearch`.
+        seed: draws the blocks' first weights.
+    """
+
+    def __init__(
+        self, network: nn.Module, recipe: Recipe, num_classes: int, *, start: Mapping[str, Tensor], seed: int
+    ) -> None:
+        super().__init__(network, recipe, num_classes, start=start)
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(seed, "accessory blocks"))
+            self.blocks = nn.ModuleList(Cerb(gamma.numel()) for gamma in self.gamma)
+
+    def trained(self) -> list[nn.Parameter]:
+        """Scales, shifts and blocks."""
+        return [*super().trained(), *self.blocks.parameters()]
+
+    def effective(self) -> list[Tensor]:
+        """What the blocks make of the scales."""
+        return [block(gamma) for block, gamma in zip(self.blocks, self.gamma, strict=True)]
+
+
+def row_sums(network: nn.Module, places: Sequence[ConvNorm]) -> dict[str, Tensor]:
+    """The sums of the filters, with a mean square of 1 in each layer; layer -> (C,). So are the scales of ones."""
+    sums = {}
+    for place in places:
+        total = network.get_submodule(place.conv).get_parameter("weight").detach().flatten(1).sum(1).cpu()
+        sums[place.conv] = total / total.square().mean().sqrt().clamp(min=1e-30)
+    return sums
+
+
+@dataclass
+class TrainScales(Attack):
+    """Scales and shifts of the passport layers, trained by cross-entropy alone with all else frozen, then lifted.
+
+    Starts from scales of 1, or from the sums of the filters' rows: the scales of a passport of ones. Of V2 and V3 the
+    public scales would be a better start (`lift_passport` needs no more); here they are not used. The claim brings the
+    passport, and the signature that it spells. `epochs` are passes over all images; a share of them is gone through so
+    many times more often, up to `LONGER` times.
+    """
+
+    kind = "ambiguity"
+    section = "none (Chen et al., CVPR 2023)"
+    attacker_has = "the weights and a share of the training images"
+
+    share: list[float] = field(default_factory=lambda: [0.02, 0.1, 1.0])
+    block: list[str] = field(default_factory=lambda: list(BLOCKS))
+    start: str = "ones"  # ones | row_sums
+    epochs: int = 20
+    lr: float = 0.01
+    weight_decay: float = 5e-4
+
+    def check(self, scheme: str) -> None:
+        """See `Attack.check`."""
+        super().check(scheme)
+        good = bool(self.share) and all(0 < share <= 1 for share in self.share)
+        require(good, "share", self.share, "give fractions above 0 and up to 1, e.g. [0.02,0.1]")
+        require(bool(self.block) and {*self.block} <= {*BLOCKS}, "block", self.block, "choose among: plain, cerb")
+        require(self.start in STARTS, "start", self.start, "choose ones or row_sums")
+        require(self.epochs >= 1, "epochs", self.epochs, "give e.g. 20")
+        require(self.lr > 0, "lr", self.lr, "give e.g. 0.01")
+
+    def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
+        """See `Attack.run`."""
+        owner, suspect, example = victim.passport_claim, victim.suspect, example_of(data, victim.suspect)
+        places = find_layers(suspect, example, owner.layers)
+        blank = {place.conv: torch.zeros(2, *place.input_shape) for place in places}
+        start = {place.conv: torch.ones(place.channels) for place in places}
+        if self.start == "row_sums":
+            start = row_sums(suspect, places)
+        recipe, classes = constant_rate(self.lr, self.weight_decay), len(data.classes)
+        for block in self.block:
+            for share in self.share:
+                protected = protect(suspect, blank, example, public_affine=True)
+                search = (
+                    ScaleSearch(protected, recipe, classes, start=start)
+                    if block == "plain"
+                    else BlockSearch(protected, recipe, classes, start=start, seed=seed)
+                )
+                known = None if share == 1 else max(1, round(share * data.train_labels.numel()))
+                epochs = round(self.epochs * min(1 / share, LONGER))
+                fit(f"{block}-{share:g}", search, epochs=epochs, clip_norm=None, share=known)
+                forged = owner.forged(passport=lift(search.scales(), suspect, places).passport)
+                yield Attacked(suspect, {f"block={block} share={share:g}": claim_of_signs(forged, suspect)})

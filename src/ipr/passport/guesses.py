@@ -1,0 +1,186 @@
+"""Passports that whoever holds a network's weights can guess: no training, none of the owner's secrets.
+
+- Feature maps behind a ReLU are not negative, so the mean patches of passports that are made of them lie near the
+  constant one, and so does that of a passport of ones.
+- Training makes gamma = <W, S> by adding to W about the rank-one matrix gamma S^T / |S|^2, which shows among W's
+  singular vectors where |S| is small: the right one then points along S, or against it.
+- What a file keeps of its norms is a scale and a shift, for which a passport is solved (`lift.py`).
+
+Of a few guesses the best is found with a few labelled images, which a forger always has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from ipr.data.images import LabelledImages
+from ipr.models.use import evaluating
+from ipr.passport.fork import fork
+from ipr.passport.layer import Affine, Branch, filters, patch_mean, presenting, scale_and_shift
+from ipr.passport.lift import lift, passport_of
+from ipr.passport.surgery import ConvNorm, Passport, protect
+
+SIGNS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
+"""The signs that P_gamma and P_beta may have."""
+
+STARTS = 64
+"""Signs of all layers together that are tried at most; where there are more, some are drawn."""
+
+
+def ones_passport(places: Sequence[ConvNorm], signs: tuple[int, int]) -> dict[str, Tensor]:
+    """A constant passport: every element of P_gamma and of P_beta is that part's sign, in every layer."""
+    parts = torch.tensor(signs, dtype=torch.float32)[:, None, None, None]
+    return {place.conv: parts.expand(2, *place.input_shape).clone() for place in places}
+
+
+def positive_passport(places: Sequence[ConvNorm], source: Generator) -> dict[str, Tensor]:
+    """Every element independently uniform in [0, 1]: the random passport of Section III-B a), made not negative."""
+    return {place.conv: torch.rand((2, *place.input_shape), generator=source) for place in places}
+
+
+def lifted_passport(
+    scales: Mapping[str, Tensor], network: nn.Module, places: Sequence[ConvNorm], start: Passport
+) -> dict[str, Tensor]:
+    """The passport nearest to `start` with these scales and shifts: what differs of them is lifted and added.
+
+    So one network has as many such passports as there are starts.
+
+    Args:
+        scales: layer -> gamma and beta, (2, C).
+        network: a plain network; left as it was.
+        places: its layers.
+        start: layer -> (2, C_in, H, W).
+    """
+    missing = {
+        name: pair - torch.cat(_scales(network, name, patch_mean(start[name], _convolution(network, name))[None])).cpu()
+        for name, pair in scales.items()
+    }
+    return {name: start[name] + maps for name, maps in lift(missing, network, places).passport.items()}
+
+
+def singular_patches(network: nn.Module, places: Sequence[ConvNorm]) -> dict[str, Tensor]:
+    """The two strongest right singular vectors of each layer's filters: where its S may point.
+
+    Args:
+        network: a plain network; its weights are all that is used.
+        places: the layers.
+
+    Returns:
+        layer -> (2, G, D), float32; each of norm 1 over all groups, which are decomposed apart and count by their
+        singular values. Of both signs it is the one whose elements sum to 0 or more, as those of a feature map do. The
+        second is 0 where there is but one.
+    """
+    found = {}
+    for place in places:
+        conv = _convolution(network, place.conv)
+        matrix = filters(conv.weight.detach().double().cpu()).unflatten(0, (conv.groups, -1))  # (G, C / G, D)
+        _, values, right = torch.linalg.svd(matrix, full_matrices=False)
+        vectors = torch.zeros(2, *right[:, 0].shape, dtype=torch.float64)
+        for rank in range(min(2, values.shape[1])):
+            one = right[:, rank] * values[:, rank, None]
+            vectors[rank] = torch.where(one.sum() < 0, -one, one) / one.norm().clamp(min=1e-30)
+        found[place.conv] = vectors.float()
+    return found
+
+
+def singular_passport(
+    network: nn.Module,
+    places: Sequence[ConvNorm],
+    images: LabelledImages,
+    energies: Sequence[float],
+    source: Generator,
+) -> dict[str, Tensor]:
+    """The passport along singular vectors under which a few images are answered best (by cross-entropy).
+
+    S_gamma is e times plus or minus a layer's first vector; S_beta is 0, or e times plus or minus the first or the
+    second. Chosen are the signs of all layers together, with S_beta = 0 or S_gamma, and then, twice over, each layer by
+    itself.
+
+    Args:
+        network: a plain network; left as it was.
+        places: its layers.
+        images: a few, labelled, e.g. 60.
+        energies: e to be tried, each above 0.
+        source: draws the signs that are tried where there are more than `STARTS` of them.
+    """
+    patches = singular_patches(network, places)
+    along = {name: torch.cat(_scales(network, name, vectors[None])) for name, vectors in patches.items()}  # (2, C)
+
+    def affines(chosen: Sequence[_Along]) -> dict[str, Affine]:
+        return {name: _affine(one, pair) for one, (name, pair) in zip(chosen, along.items(), strict=True)}
+
+    trial = _Trial(network, places, images)
+    starts = [
+        [(e * sign, e * sign * both, 0.0) for sign in signs]
+        for e in energies
+        for both in (0, 1)
+        for signs in _signs(len(places), source)
+    ]
+    best = trial.best(starts, affines)
+    options = [(e * sign, e * first, e * second) for e in energies for sign in (1, -1) for first, second in SHIFTS]
+    for layer in [*range(len(places))] * 2:
+        best = trial.best([best, *([*best[:layer], one, *best[layer + 1 :]] for one in options)], affines)
+    chosen = {
+        place.conv: torch.stack([a * patches[place.conv][0], b * patches[place.conv][0] + c * patches[place.conv][1]])
+        for place, (a, b, c) in zip(places, best, strict=True)
+    }
+    return passport_of(chosen, network, places)
+
+
+_Along = tuple[float, float, float]
+"""S_gamma as a multiple of the first singular vector, S_beta as multiples of the first and of the second."""
+
+SHIFTS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
+"""Signs of the first and of the second singular vector in S_beta."""
+
+
+def _affine(along: _Along, scales: Tensor) -> Affine:
+    of_gamma, first, second = along
+    return of_gamma * scales[:1], first * scales[:1] + second * scales[1:]
+
+
+def _signs(layers: int, source: Generator) -> list[tuple[int, ...]]:
+    if 2**layers <= STARTS:
+        return list(product((1, -1), repeat=layers))
+    drawn = torch.randint(0, 2, (STARTS - 1, layers), generator=source) * 2 - 1
+    return [(1,) * layers, *(tuple(signs) for signs in drawn.tolist())]
+
+
+class _Trial:
+    """A few images, answered under many scales and shifts in one pass through the trunk."""
+
+    def __init__(self, network: nn.Module, places: Sequence[ConvNorm], images: LabelledImages) -> None:
+        self.x, self.labels = next(images.batches(images.labels.numel(), next(network.parameters()).device))
+        blank = {place.conv: torch.zeros((2, *place.input_shape)) for place in places}
+        self.protected = protect(network, blank, self.x[:1], public_affine=True)
+        self.forked = fork(self.protected, self.x[:1])
+
+    def best(
+        self, candidates: Sequence[list[_Along]], affines: Callable[[Sequence[_Along]], dict[str, Affine]]
+    ) -> list[_Along]:
+        """The candidate with the smallest cross-entropy; of equals the first."""
+        each = [affines(one) for one in candidates]
+        together = {
+            name: (torch.cat([one[name][0] for one in each]), torch.cat([one[name][1] for one in each]))
+            for name in each[0]
+        }
+        with evaluating(self.protected), presenting(self.protected, together):
+            answers = self.forked(self.x, Branch.PRIVATE)
+        losses = torch.stack([functional.cross_entropy(one, self.labels) for one in answers]).nan_to_num(torch.inf)
+        return candidates[int(losses.argmin())]
+
+
+def _scales(network: nn.Module, name: str, patch_means: Tensor) -> Affine:
+    conv = _convolution(network, name)
+    return scale_and_shift(conv.weight.detach(), patch_means.to(conv.weight))
+
+
+def _convolution(network: nn.Module, name: str) -> nn.Conv2d:
+    conv = network.get_submodule(name)
+    assert isinstance(conv, nn.Conv2d)
+    return conv

@@ -1,0 +1,159 @@
+"""From scales and shifts back to a passport: Eq. 4 solved for P.
+
+gamma = <W, S> is linear in the mean patch S, and S is linear in the passport P: so gamma is linear in P, and whoever
+holds the weights solves for P. Least squares of least norm are taken, in float64: exact where the map from passports to
+scales has as many independent rows as channels (AlexNet's conv3 to conv5, the 3x3 convolutions of ResNet-18's last
+stage), the nearest there is elsewhere (a 1x1 shortcut from 256 to 512 channels has rank 256).
+
+S averages, over the output positions, what a filter's element (i, j) sees. Rows and columns of an image are averaged
+independently of each other, whatever padding, stride and dilation: S[i, j] = sum_hw A_h[i, h] A_w[j, w] P[h, w], the
+same for every input channel. Two small matrices therefore stand for the whole map.
+
+Shapes as in `layer.py`; R numbers of a passport's channel that the map sees, at most k * k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ipr.passport.layer import filters, patch_mean, scale_and_shift
+from ipr.passport.surgery import ConvNorm
+
+ROUNDING = 1e-10
+"""Singular values below this share of the largest are the rounding of a 0."""
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """Passports that were solved for.
+
+    Attributes:
+        passport: layer -> P_gamma and P_beta, (2, C_in, H, W), of the type of what was asked for.
+        residual: layer -> |scales of the passport - scales asked for| / |scales asked for|, both parts together, in
+            float64; 0 where they are all 0.
+    """
+
+    passport: dict[str, Tensor]
+    residual: dict[str, float]
+
+
+def public_scales(network: nn.Module, places: Sequence[ConvNorm]) -> dict[str, Tensor]:
+    """Scale and shift of the norms as they are given away; layer -> (2, C), 1 and 0 where a norm has none."""
+    found = {}
+    for place in places:
+        norm = network.get_submodule(place.norm)
+        weight, bias = norm._parameters.get("weight"), norm._parameters.get("bias")
+        ones = torch.ones(place.channels) if weight is None else weight.detach()
+        found[place.conv] = torch.stack([ones, torch.zeros_like(ones) if bias is None else bias.detach()]).cpu()
+    return found
+
+
+def lift(scales: Mapping[str, Tensor], network: nn.Module, places: Sequence[ConvNorm]) -> Lifted:
+    """The passports of least norm whose scales and shifts come nearest to those given: P = (W A)^+ (gamma, beta).
+
+    Args:
+        scales: layer -> gamma and beta, (2, C).
+        network: a plain network, whose weights Eq. 4 is solved for; left as it was.
+        places: its layers that `scales` names (`find_layers`).
+    """
+    lifted = Lifted({}, {})
+    for place in places:
+        conv = _convolution(network, place)
+        asked = scales[place.conv].double().cpu()
+        rows, columns = _axes(conv, place)
+        # W as a map from the coordinates of P that count: what the singular values shrink is part of it
+        seen = torch.kron(rows.left * rows.values, columns.left * columns.values)  # (k * k, R)
+        weight = filters(conv.weight.detach().double().cpu()).unflatten(0, (conv.groups, -1))
+        weight = weight.unflatten(2, (seen.shape[0], -1))  # (G, C / G, k * k, C_in / G)
+        solver = torch.linalg.pinv(
+            torch.einsum("gokc,kr->gorc", weight, seen).flatten(2), rtol=ROUNDING
+        )  # (G, D, C / G)
+        coordinates = torch.einsum("gdo,sgo->sgd", solver, asked.unflatten(1, (conv.groups, -1)))
+        maps = _expanded(coordinates.unflatten(2, (seen.shape[1], -1)), rows, columns)
+        lifted.passport[place.conv] = maps.to(scales[place.conv])
+        lifted.residual[place.conv] = _residual(maps, asked, conv)
+    return lifted
+
+
+def passport_of(patch_means: Mapping[str, Tensor], network: nn.Module, places: Sequence[ConvNorm]) -> dict[str, Tensor]:
+    """The passports of least norm whose mean patches come nearest to those given: P = A^+ S.
+
+    Exact where an image has at least as many rows and columns as the kernel; the weights play no part.
+
+    Args:
+        patch_means: layer -> S of P_gamma and of P_beta, (2, G, D), in the order of `patch_mean`.
+        network: gives the convolutions.
+        places: their layers.
+
+    Returns:
+        layer -> (2, C_in, H, W), of the type of the mean patches.
+    """
+    found = {}
+    for place in places:
+        conv = _convolution(network, place)
+        rows, columns = _axes(conv, place)
+        inverse = torch.kron(rows.left / rows.values, columns.left / columns.values)  # (k * k, R)
+        means = patch_means[place.conv].double().cpu().unflatten(2, (inverse.shape[0], -1))
+        maps = _expanded(torch.einsum("sgkc,kr->sgrc", means, inverse), rows, columns)
+        found[place.conv] = maps.to(patch_means[place.conv])
+    return found
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """The averages along the rows, or the columns, of a convolution's input: A = left diag(values) right^T.
+
+    Attributes:
+        left: (k, r).
+        values: singular values, those that are 0 left out, (r,).
+        right: (size, r).
+    """
+
+    left: Tensor
+    values: Tensor
+    right: Tensor
+
+
+def _axes(conv: nn.Conv2d, place: ConvNorm) -> tuple[_Axis, _Axis]:
+    """A_h and A_w of a convolution, decomposed."""
+    left, right, top, bottom = conv._reversed_padding_repeated_twice
+    _, height, width = place.input_shape
+    return _axis(conv, 0, height, (top, bottom)), _axis(conv, 1, width, (left, right))
+
+
+def _axis(conv: nn.Conv2d, axis: int, size: int, padding: tuple[int, int]) -> _Axis:
+    kernel, stride, dilation = conv.kernel_size[axis], conv.stride[axis], int(conv.dilation[axis])
+    mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
+    basis = torch.eye(size, dtype=torch.float64)[:, None]  # every position by itself, as one channel
+    padded = functional.pad(basis, padding, mode=mode)[:, 0]
+    outputs = (padded.shape[1] - dilation * (kernel - 1) - 1) // stride + 1
+    starts = dilation * torch.arange(kernel)
+    reads = starts[:, None] + stride * torch.arange(outputs)  # (k, outputs): what element i sees
+    averages = padded[:, reads].mean(-1).T  # (k, size)
+    left, values, right = torch.linalg.svd(averages, full_matrices=False)
+    kept = values > ROUNDING * values[0]
+    return _Axis(left[:, kept], values[kept], right[kept].T)
+
+
+def _expanded(coordinates: Tensor, rows: _Axis, columns: _Axis) -> Tensor:
+    """Coordinates (2, G, R, C_in / G) as maps (2, C_in, H, W)."""
+    parts = coordinates.unflatten(2, (rows.values.numel(), -1))
+    maps: Tensor = torch.einsum("sgxyc,hx,wy->sgchw", parts, rows.right, columns.right).flatten(1, 2)
+    return maps
+
+
+def _residual(maps: Tensor, asked: Tensor, conv: nn.Conv2d) -> float:
+    got = scale_and_shift(conv.weight.detach().double().cpu(), patch_mean(maps, conv)[None])
+    missing = (torch.cat(got) - asked).norm()
+    return float(missing / asked.norm()) if bool(asked.any()) else float(missing)
+
+
+def _convolution(network: nn.Module, place: ConvNorm) -> nn.Conv2d:
+    conv = network.get_submodule(place.conv)
+    assert isinstance(conv, nn.Conv2d)
+    return conv

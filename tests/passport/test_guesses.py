@@ -1,0 +1,128 @@
+"""Passports that the weights suggest, against values worked out another way."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ipr.data.images import LabelledImages
+from ipr.models.use import evaluating
+from ipr.passport.generate import energies
+from ipr.passport.guesses import SIGNS, ones_passport, positive_passport, singular_passport, singular_patches
+from ipr.passport.layer import filters, patch_mean, presenting, scale_and_shift
+from ipr.passport.surgery import find_layers, protect
+from references import default_layers, small
+
+
+def placed(norm="bn"):
+    network = small("alexnet", norm)
+    return network, find_layers(network, torch.zeros(1, 3, 16, 16), default_layers("alexnet"))
+
+
+def labelled(data, count):
+    return LabelledImages(data.train_pixels[:count], data.train_labels[:count], data.mean, data.std)
+
+
+@pytest.mark.parametrize("signs", SIGNS)
+def test_a_passport_of_ones_is_constant(signs):
+    _, places = placed()
+    for place in places:
+        maps = ones_passport(places, signs)[place.conv]
+        assert maps.shape == (2, *place.input_shape)
+        assert (maps[0] == signs[0]).all()
+        assert (maps[1] == signs[1]).all()
+
+
+def test_positive_noise_is_uniform_above_0_and_drawn():
+    _, places = placed()
+    draws = [positive_passport(places, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    for name, maps in draws[0].items():
+        assert 0 <= maps.min() < 0.05
+        assert 0.95 < maps.max() <= 1
+        assert maps.mean() == pytest.approx(0.5, abs=0.05)
+        assert torch.equal(maps, draws[1][name])
+        assert not torch.equal(maps, draws[2][name])
+
+
+def test_singular_patches_are_those_of_numpy_group_by_group():
+    network, places = placed()
+    conv = network.conv4
+    grouped = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1, groups=2)
+    network.conv4 = grouped
+    found = singular_patches(network, places)
+    for place in places:
+        weight = filters(network.get_submodule(place.conv).weight.detach()).double().numpy()
+        groups = 2 if place.conv == "conv4" else 1
+        for rank in range(2):
+            parts = []
+            for matrix in np.split(weight, groups):
+                _, values, right = np.linalg.svd(matrix, full_matrices=False)
+                parts.append(values[rank] * right[rank])
+            for got, part in zip(found[place.conv][rank].numpy(), parts, strict=True):
+                cosine = got @ part / np.linalg.norm(got) / np.linalg.norm(part)
+                assert abs(cosine) == pytest.approx(1, abs=1e-5)
+            size = np.sqrt(sum(part @ part for part in parts))
+            lengths = [np.linalg.norm(part) / size for part in parts]
+            np.testing.assert_allclose(found[place.conv][rank].norm(dim=1).numpy(), lengths, rtol=1e-5)
+        assert (found[place.conv].sum((1, 2)) >= 0).all()
+
+
+def test_a_filter_of_one_row_has_one_singular_vector():
+    network = nn.Sequential(nn.Conv2d(3, 1, 3), nn.BatchNorm2d(1)).eval()
+    (patches,) = singular_patches(network, find_layers(network, torch.zeros(1, 3, 8, 8))).values()
+    assert patches[0].norm() == pytest.approx(1)
+    assert (patches[1] == 0).all()
+
+
+def test_a_mean_patch_that_training_wrote_into_the_filters_is_found():
+    """gamma S^T / |S|^2 added to every row, as training does, and S comes back but for its sign and length."""
+    network, places = placed()
+    source = torch.Generator().manual_seed(0)
+    planted = {}
+    for place in places:
+        conv = network.get_submodule(place.conv)
+        hidden = torch.randn(2, *place.input_shape, generator=source)
+        planted[place.conv] = patch_mean(hidden, conv)[0, 0]
+        gamma = torch.where(torch.rand(place.channels, generator=source) > 0.5, 1.0, -1.0)
+        rows = gamma[:, None] * 9 * planted[place.conv] / planted[place.conv].norm()
+        with torch.no_grad():
+            conv.weight.add_(rows.unflatten(1, (3, 3, -1)).permute(0, 3, 1, 2))
+    for name, patches in singular_patches(network, places).items():
+        cosine = functional.cosine_similarity(patches[0, 0], planted[name], dim=0)
+        assert abs(cosine) > 0.95
+
+
+def test_of_all_signs_those_that_the_images_like_best_are_taken_or_better_ones(data):
+    """No worse in cross-entropy than any of the eight signs tried by hand, along vectors of the energy asked for."""
+    network, places = placed("gn")
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    images = labelled(data, 20)
+    found = singular_passport(network, places, images, [3.0], torch.Generator().manual_seed(0))
+    patches = singular_patches(network, places)
+    blank = {place.conv: torch.zeros(2, *place.input_shape) for place in places}
+    protected = protect(network, blank, torch.zeros(1, 3, 16, 16), public_affine=True)
+
+    def loss(means):
+        affines = {
+            n: scale_and_shift(network.get_submodule(n).weight.detach(), own.float()[None]) for n, own in means.items()
+        }
+        with evaluating(protected), presenting(protected, affines):
+            x, y = next(images.batches(20, torch.device("cpu")))
+            return float(functional.cross_entropy(protected(x), y))
+
+    def mean_patches(signs):
+        return {n: torch.stack([3 * s * v[0], 0 * v[0]]) for s, (n, v) in zip(signs, patches.items(), strict=True)}
+
+    best = min(loss(mean_patches(signs)) for signs in itertools.product((1, -1), repeat=3))
+    assert loss({n: patch_mean(maps, network.get_submodule(n)) for n, maps in found.items()}) <= best + 1e-4
+    for name, maps in found.items():
+        gamma, beta = energies({name: maps}, network)[name]
+        assert gamma == pytest.approx(3, rel=1e-4)
+        assert min(abs(float(beta)), abs(float(beta) - 3)) < 1e-3
+    again = singular_passport(network, places, images, [3.0], torch.Generator().manual_seed(0))
+    assert all(torch.equal(maps, again[n]) for n, maps in found.items())
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+    assert not any(parameter.grad is not None for parameter in network.parameters())
