@@ -13,8 +13,11 @@ from ipr.attacks.ambiguity.forge_uchida import ForgeUchida
 from ipr.attacks.ambiguity.partial_signature import PartialSignature
 from ipr.attacks.base import Attack
 from ipr.attacks.removal.finetune import Finetune
+from ipr.attacks.removal.flip_groups import FlipGroups
 from ipr.attacks.removal.overwrite import Overwrite
+from ipr.attacks.removal.permute import Permute
 from ipr.attacks.removal.prune import Prune
+from ipr.attacks.removal.rescale import Rescale
 
 ATTACKS: dict[str, type[Attack]] = {
     "fake1": Fake1,
@@ -22,6 +25,7 @@ ATTACKS: dict[str, type[Attack]] = {
     "fake2_signature": Fake2Signature,
     "fake3": Fake3,
     "finetune": Finetune,
+    "flip_groups": FlipGroups,
     "flip_signs": FlipSigns,
     "forge_deepmarks": ForgeDeepMarks,
     "forge_deepsigns": ForgeDeepSigns,
@@ -29,6 +33,8 @@ ATTACKS: dict[str, type[Attack]] = {
     "forge_uchida": ForgeUchida,
     "overwrite": Overwrite,
     "partial_signature": PartialSignature,
+    "permute": Permute,
     "prune": Prune,
+    "rescale": Rescale,
 }
 """Every attack by the name of its YAML file in `conf/attack/`."""

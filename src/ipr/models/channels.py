@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -407,5 +407,3 @@ def _block(facts: _Facts) -> int:
 def _why_pinned(facts: _Facts) -> str:
     inner = {block for block in facts.blocks if 1 < block < facts.channels}
     return facts.pinned or ("their norms have groups of several sizes" if len(inner) > 1 else "")
-
-

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from ipr.models.channels import BATCH_NORMS, ChannelSet, Segment
+from ipr.models.channels import BATCH_NORMS, ChannelSet, Segment, Symmetry
 
 
 def tensors_of(network: nn.Module) -> dict[str, Tensor]:
@@ -62,10 +62,11 @@ def scale(network: nn.Module, segment: Segment, factors: Tensor) -> None:
 
 
 def _absorb(norm: nn.Module, factors: Tensor) -> None:
-    """Batch norm behind a factor: the mean takes it, the variance its square, the scale its sign and what eps leaves."""
+    """Batch norm behind a factor: the mean takes it, the variance its square, the scale its sign and what is left."""
     assert isinstance(norm, BATCH_NORMS)
     mean, var = norm.running_mean, norm.running_var
-    assert mean is not None and var is not None
+    assert mean is not None
+    assert var is not None
     factors = factors.to(mean)
     old = (var.double() + norm.eps).sqrt()
     mean.mul_(factors)
@@ -85,7 +86,9 @@ def restate(conv: nn.Module, norm: nn.Module, mean: Tensor, var: Tensor, bias: T
         var: its new running variance, (C,); not negative.
         bias: the new bias of `conv`; None leaves it.
     """
-    assert isinstance(norm, BATCH_NORMS) and norm.running_mean is not None and norm.running_var is not None
+    assert isinstance(norm, BATCH_NORMS)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     slope = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
     moved = mean.double() - norm.running_mean.double()
     if bias is not None and isinstance(conv.bias, Tensor):
@@ -95,6 +98,19 @@ def restate(conv: nn.Module, norm: nn.Module, mean: Tensor, var: Tensor, bias: T
     norm.weight.copy_(slope * (var.double() + norm.eps).sqrt())
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(var)
+
+
+def before_norms(network: nn.Module, found: Symmetry) -> list[Segment]:
+    """The segments from one convolution, or linear layer, to one norm."""
+    norms = (*BATCH_NORMS, nn.GroupNorm)
+    return [
+        segment
+        for segment in found.segments
+        if segment.signed
+        and len(segment.makers) == len(segment.takers) == 1
+        and isinstance(network.get_submodule(segment.takers[0][0]), norms)
+        and isinstance(network.get_submodule(segment.makers[0]), nn.Conv2d | nn.Linear)
+    ]
 
 
 def random_order(channels: ChannelSet, source: Generator) -> Tensor:
