@@ -68,7 +68,9 @@ def test_no_answer_changes(name, norm, size):
             restate(conv, norm_, norm_.running_mean + drawn, norm_.running_var * drawn.abs())
     assert unchanged(network, x, expected)
     state = network.state_dict()
-    assert not any(torch.equal(state[f"{one.makers[0]}.weight"], before[f"{one.makers[0]}.weight"]) for one in found.free)
+    assert not any(
+        torch.equal(state[f"{one.makers[0]}.weight"], before[f"{one.makers[0]}.weight"]) for one in found.free
+    )
 
 
 def test_what_belongs_together_in_alexnet():

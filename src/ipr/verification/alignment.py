@@ -87,15 +87,16 @@ def align(suspect: nn.Module, reference: nn.Module, example: Tensor) -> Alignmen
     if not (_finite(network) and _finite(target)):
         return _left(suspect, {}, "its weights, or the reference's, are not finite")
     done = _Done()
-    done.moved = match(network, target, found)
-    similarity = similarities(network, target, found)
+    matched = match(network, target, found)
+    done.moved = matched.moved
+    similarity = similarities(matched)
     if not similarity:
         return _left(suspect, {}, "no layer of it can be compared")
     alike = float(np.median(list(similarity.values())))
     if alike < SIMILAR:
         says = f"half of its layers are no more alike than {alike:.2f}, of {SIMILAR:g} that it takes"
         return _left(suspect, similarity, f"it is another network than the reference ({says})")
-    done.turned = turn(network, target, found)
+    done.turned = turn(network, target, found, matched)
     done.rescaled = rescale(network, target, found)
     done.shifted = _restate(network, target, found)
     if not _same_answers(network, suspect, example.cpu()):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -69,8 +71,23 @@ class _Layers:
             self.weights[name] = self.weights[name][:, order]
 
 
-def match(network: nn.Module, target: nn.Module, found: Symmetry) -> int:
-    """Permutes the network's channels towards the target's; how many are elsewhere afterwards."""
+@dataclass(frozen=True)
+class Match:
+    """What matching left: how many channels are elsewhere than before, and the balanced layers, in the same order."""
+
+    moved: int
+    ours: _Layers
+    theirs: _Layers
+
+
+def match(network: nn.Module, target: nn.Module, found: Symmetry) -> Match:
+    """Permutes the network's channels towards the target's.
+
+    Args:
+        network: changed in place.
+        target: of the same shapes.
+        found: the symmetry of both.
+    """
     ours, theirs = _Layers(network, found), _Layers(target, found)
     places = [torch.arange(one.channels) for one in found.sets]
     sources: dict[str, int] = {name: i for i, one in enumerate(found.sets) for name, _ in one.takers}
@@ -98,7 +115,8 @@ def match(network: nn.Module, target: nn.Module, found: Symmetry) -> int:
                 places[i] = places[i][order]
         if sweep > 0 and not changed:
             break
-    return sum(int((place != torch.arange(place.numel())).sum()) for place in places)
+    moved = sum(int((place != torch.arange(place.numel())).sum()) for place in places)
+    return Match(moved, ours, theirs)
 
 
 def _columns(theirs: Tensor, ours: Tensor) -> Tensor:
@@ -131,9 +149,9 @@ def assigned(score: Tensor, block: int) -> Tensor:
     return torch.cat([torch.from_numpy(inner[g][h] + h * block).long() for g, h in enumerate(chosen)])
 
 
-def similarities(network: nn.Module, target: nn.Module, found: Symmetry) -> dict[str, float]:
+def similarities(matched: Match) -> dict[str, float]:
     """Layer -> mean |cosine| of its balanced rows with the target's, over rows that are not empty in both."""
-    ours, theirs = _Layers(network, found), _Layers(target, found)
+    ours, theirs = matched.ours, matched.theirs
     similarity = {}
     for name, weight in theirs.weights.items():
         cosine = (weight * ours.weights[name]).sum((1, 2))
@@ -143,9 +161,16 @@ def similarities(network: nn.Module, target: nn.Module, found: Symmetry) -> dict
     return similarity
 
 
-def turn(network: nn.Module, target: nn.Module, found: Symmetry) -> int:
-    """Turns channels that a norm follows to the side of the target's; how many."""
-    ours, theirs = _Layers(network, found), _Layers(target, found)
+def turn(network: nn.Module, target: nn.Module, found: Symmetry, matched: Match) -> int:
+    """Turns channels that a norm follows to the side of the target's, all of a block or none; how many.
+
+    Args:
+        network: changed in place.
+        target: of the same shapes.
+        found: the symmetry of both.
+        matched: what `match` left.
+    """
+    ours, theirs = matched.ours, matched.theirs
     turned = 0
     for segment in before_norms(network, found):
         name = segment.makers[0]
