@@ -17,9 +17,12 @@ from ipr.attacks.ambiguity.singular_vectors import SingularVectors
 from ipr.attacks.ambiguity.train_scales import TrainScales
 from ipr.attacks.base import Attack
 from ipr.attacks.removal.finetune import Finetune
+from ipr.attacks.removal.flip_groups import FlipGroups
 from ipr.attacks.removal.overwrite import Overwrite
+from ipr.attacks.removal.permute import Permute
 from ipr.attacks.removal.prune import Prune
 from ipr.attacks.removal.quantise import Quantise
+from ipr.attacks.removal.rescale import Rescale
 
 ATTACKS: dict[str, type[Attack]] = {
     "fake1": Fake1,
@@ -27,6 +30,7 @@ ATTACKS: dict[str, type[Attack]] = {
     "fake2_signature": Fake2Signature,
     "fake3": Fake3,
     "finetune": Finetune,
+    "flip_groups": FlipGroups,
     "flip_signs": FlipSigns,
     "forge_deepmarks": ForgeDeepMarks,
     "forge_deepsigns": ForgeDeepSigns,
@@ -36,9 +40,11 @@ ATTACKS: dict[str, type[Attack]] = {
     "ones": Ones,
     "overwrite": Overwrite,
     "partial_signature": PartialSignature,
+    "permute": Permute,
     "prune": Prune,
     "quantise": Quantise,
     "singular_vectors": SingularVectors,
     "train_scales": TrainScales,
+    "rescale": Rescale,
 }
 """Every attack by the name of its YAML file in `conf/attack/`."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ipr.claim import Claim
 from ipr.data.images import ImageData, normalise
 from ipr.errors import InputError
+from ipr.models.channels import Symmetry, symmetry
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import Branch
 from ipr.passport.surgery import protect, strip
@@ -24,6 +25,9 @@ PASSPORTS = tuple(name for name, about in SCHEMES.items() if about.family == "pa
 KEY_IMAGES = tuple(name for name, about in SCHEMES.items() if about.family == "key images")
 EVERY = tuple(name for name, about in SCHEMES.items() if about.family != "none")
 """The schemes that embed something."""
+
+READ_FROM_WEIGHTS = tuple(name for name in EVERY if name not in KEY_IMAGES)
+"""Those whose mark is read from weights or activations, not from answers."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,11 @@ class Victim:
         if self.scheme != "passport_v1":
             return self.suspect
         return strip(protect(self.suspect, self.passport_claim.passport, example, public_affine=True), Branch.PRIVATE)
+
+    def held(self, example: Tensor) -> dict[str, nn.Module]:
+        """Every network that an attacker holds, by its point: the one in use; for V1 also the file given away."""
+        found = {"": self.in_use(example)}
+        return found | {"file=locked": self.suspect} if self.scheme == "passport_v1" else found
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,20 @@ def require(condition: bool, field: str, value: object, remedy: str) -> None:
 def example_of(data: ImageData, network: nn.Module) -> Tensor:
     """One normalised image, (1, channels, H, W), on the network's device."""
     return normalise(data.train_pixels[:1].to(next(network.parameters()).device), data.mean, data.std)
+
+
+def freedom_of(network: nn.Module, example: Tensor) -> Symmetry:
+    """What may be done to a network without changing its answers.
+
+    Raises:
+        InputError: nothing, as its channels cannot be followed.
+    """
+    found = symmetry(network, example)
+    if not found.free:
+        why = next((channels.pinned for channels in found.sets[1:]), "it has no layers")
+        name = type(network).__name__
+        raise InputError("model.name", name, f"its channels cannot be moved ({why})", "choose a convolutional network")
+    return found
 
 
 def constant_rate(lr: float, weight_decay: float) -> Recipe:

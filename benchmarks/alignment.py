@@ -1,0 +1,246 @@
+"""Free removal and its undoing: how alike copies and strangers are, and what owners read of them.
+
+    python benchmarks/alignment.py             # all tables, on the digits
+    python benchmarks/alignment.py strangers   # one of: owners, copies, strangers
+
+`owners` trains V1, V2 and V3 on AlexNet and ResNet-18 with both norms, carries out `permute`, `flip_groups` and
+`rescale` one after the other, and judges as given and aligned. `copies` fine-tunes, prunes and quantises these networks
+before. `strangers` trains plain networks from seeds of their own, for 0 to 3 epochs, and aligns every ordered pair of
+equal shape; of each it reads a claim whose random passport spells its signature on the reference, as a genuine one
+would. docs/alignment.md has the tables.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ipr.attacks.removal.flip_groups import with_flipped_groups
+from ipr.attacks.removal.permute import permuted
+from ipr.attacks.removal.prune import pruned
+from ipr.attacks.removal.rescale import rescaled
+from ipr.claim import Thresholds
+from ipr.cli.compose import configuration
+from ipr.data.cache import load_images
+from ipr.data.images import ImageData, LabelledImages, normalise
+from ipr.models import build_model
+from ipr.models.channels import symmetry
+from ipr.passport.claim import PassportClaim
+from ipr.passport.generate import random_passport
+from ipr.passport.layer import Branch
+from ipr.passport.surgery import find_layers, protect, strip
+from ipr.randomness import generator
+from ipr.runs.build import load_suspect, open_images
+from ipr.runs.train import train
+from ipr.signature import agreeing_bits, detect
+from ipr.verification.alignment import align
+from ipr.verification.channel_order import match, turn
+from ipr.verification.claims import load_claim
+from ipr.verification.verdict import Verdict, judge_claims
+
+SMALL = (
+    "dataset=digits", "dataset.image_size=8", "model.width=0.25", "optimizer.batch_size=32", "trainer.max_epochs=4",
+    "trainer.progress_bar=false", "trainer.accelerator=cpu", "verification.forged=1", "logger=csv", "passport=random",
+    "trigger_set.size=40", "trigger_set.per_step=4",
+)  # fmt: skip
+MODELS = (("alexnet", "bn"), ("alexnet", "gn"), ("resnet18", "bn"), ("resnet18", "gn"))
+SCHEMES = ("passport_v1", "passport_v2", "passport_v3")
+STRANGERS = 17
+"""Networks of each shape: 17 * 16 ordered pairs."""
+
+
+def removed(network: nn.Module, example: Tensor, seed: int) -> nn.Module:
+    """All three free removals, one after the other."""
+    source = generator(seed, "removed")
+    found = symmetry(network, example)
+    network = permuted(network, found, source)
+    network = with_flipped_groups(network, found, 0.5, source)
+    return rescaled(network, found, 8.0, 1.0, source)
+
+
+def tuned(network: nn.Module, data: ImageData, epochs: int, lr: float) -> nn.Module:
+    """A copy that is trained on, all of it, without passport."""
+    copied = copy.deepcopy(network).train()
+    optimizer = torch.optim.SGD(copied.parameters(), lr, momentum=0.9, weight_decay=5e-4)
+    x, y = normalise(data.train_pixels, data.mean, data.std), data.train_labels
+    source = torch.Generator().manual_seed(0)
+    for _ in range(epochs):
+        for batch in torch.randperm(y.numel(), generator=source).split(32):
+            optimizer.zero_grad()
+            functional.cross_entropy(copied(x[batch]), y[batch]).backward()
+            nn.utils.clip_grad_norm_(copied.parameters(), 1.0)
+            optimizer.step()
+    return copied.eval()
+
+
+def quantised(network: nn.Module, bits: int) -> nn.Module:
+    """A copy whose weights of convolutions and linear layers take 2^bits - 1 values, evenly, layer by layer."""
+    copied = copy.deepcopy(network)
+    with torch.no_grad():
+        for module in copied.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                step = module.weight.abs().max() / (2 ** (bits - 1) - 1)
+                module.weight.copy_((module.weight / step).round() * step)
+    return copied
+
+
+class Owner:
+    """A trained run: what was given away, and the claim."""
+
+    def __init__(self, scheme: str, model: str, norm: str, runs: Path) -> None:
+        asked = (f"scheme={scheme}", f"model={model}", f"model.norm={norm}", f"paths.runs={runs}", *SMALL)
+        config = configuration("train", *asked)
+        run = train(config)
+        self.name = f"{scheme[9:].upper()} {model} {norm}"
+        self.data = open_images(config.dataset, config.paths)
+        self.reference = load_suspect(config.model, self.data, run.folder.weights)
+        claim = load_claim(run.folder.claim)
+        assert isinstance(claim, PassportClaim)
+        self.claim = claim
+        self.example = normalise(self.data.train_pixels[:1], self.data.mean, self.data.std)
+        self.images = LabelledImages(self.data.test_pixels, self.data.test_labels, self.data.mean, self.data.std)
+
+    def held(self) -> dict[str, nn.Module]:
+        """What a thief may hold: the file, and for V1 the network with the passport folded in."""
+        if not self.name.startswith("V1"):
+            return {self.name: self.reference}
+        protected = protect(self.reference, self.claim.passport, self.example, public_affine=True)
+        return {f"{self.name}, locked": self.reference, f"{self.name}, folded": strip(protected, Branch.PRIVATE)}
+
+    def judged(self, suspect: nn.Module) -> Verdict:
+        """The owner's claim, judged."""
+        return judge_claims(suspect, [self.claim], self.images)[0]
+
+
+def read(verdict: Verdict) -> str:
+    """Bits and accuracy of a verdict as a cell."""
+    agreeing, total = sum(verdict.reading.agreeing.values()), sum(verdict.reading.total.values())
+    return f"{agreeing} of {total}, {100 * verdict.fidelity.accuracy:.1f}"
+
+
+def difference(one: nn.Module, other: nn.Module, images: LabelledImages) -> float:
+    """The largest difference of logits on the test images, relative to the largest logit."""
+    x = next(images.batches(300, torch.device("cpu")))[0]
+    with torch.no_grad():
+        ours, theirs = one.eval()(x), other.eval()(x)
+    return float((ours - theirs).abs().max() / theirs.abs().max())
+
+
+def owners_table(owners: list[Owner]) -> Iterator[str]:
+    """What the owner reads after all three free removals."""
+    yield "| network | answers changed by | as trained | as given | aligned |"
+    yield "|---|---|---|---|---|"
+    for owner in owners:
+        for name, network in owner.held().items():
+            suspect = removed(network, owner.example, 0)
+            changed = difference(suspect, network, owner.images)
+            found = align(suspect, owner.reference, owner.example)
+            cells = [read(owner.judged(one)) for one in (network, suspect, found.network)]
+            yield f"| {name} | {changed:.0e} | {' | '.join(cells)} |"
+
+
+def copies_table(owners: list[Owner]) -> Iterator[str]:
+    """The same, of networks that were changed before."""
+    yield "| network | done to it | similarity | not removed, as given | removed, as given | removed, aligned |"
+    yield "|---|---|---|---|---|---|"
+    for owner in owners:
+        for name, network in owner.held().items():
+            if "locked" in name:
+                continue
+            changes = {
+                "fine-tuned, 5 epochs at 0.01": tuned(network, owner.data, 5, 0.01),
+                "fine-tuned, 5 epochs at 0.05": tuned(network, owner.data, 5, 0.05),
+                "pruned, 60 %": pruned(network, 0.6),
+                "quantised, 5 bits": quantised(network, 5),
+            }
+            for change, changed in changes.items():
+                suspect = removed(changed, owner.example, 0)
+                found = align(suspect, owner.reference, owner.example)
+                alike = statistics.median(found.similarity.values())
+                cells = [read(owner.judged(one)) for one in (changed, suspect, found.network)]
+                yield f"| {name} | {change} | {alike:.2f} | {' | '.join(cells)} |"
+
+
+def plain(model: str, norm: str, data: ImageData, seed: int, epochs: int) -> nn.Module:
+    """A network that was trained by itself, from a seed of its own."""
+    torch.manual_seed(seed)
+    sizes = {"channels_in": data.channels, "image_size": data.image_size, "num_classes": len(data.classes)}
+    width = 0.125 if model == "alexnet" else 0.0625
+    return tuned(build_model(model, norm=norm, width=width, **sizes), data, epochs, 0.02)
+
+
+def spelled(reference: nn.Module, example: Tensor, seed: int) -> PassportClaim:
+    """A claim whose random passport spells its signature on the reference, so that all bits are read from it."""
+    places = find_layers(reference, example)
+    passport = random_passport(places, generator(seed, "passport"))
+    bits = {place.conv: torch.ones(place.channels, dtype=torch.int8) for place in places}
+    claim = PassportClaim(passport, bits, thresholds=Thresholds(0.9))
+    return replace(claim, signature={n: detect(gamma[0]) for n, (gamma, _) in claim.affines(reference).items()})
+
+
+def bits_of(network: nn.Module, claim: PassportClaim) -> float:
+    """The share of the claim's bits that a network spells."""
+    agreeing = sum(agreeing_bits(detect(g[0]), claim.signature[n]) for n, (g, _) in claim.affines(network).items())
+    return agreeing / claim.marks().numel()
+
+
+def strangers_table(data: ImageData) -> Iterator[str]:
+    """How alike independent networks are, and what they read of each other's claims."""
+    yield "| shape | pairs | similarity: mean | most | aligned | bits: mean | most | aligned by force: mean | most |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    example = normalise(data.train_pixels[:1], data.mean, data.std)
+    images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
+    verified = 0
+    for model, norm in MODELS:
+        networks = [plain(model, norm, data, seed, epochs=seed % 4) for seed in range(STRANGERS)]
+        found = symmetry(networks[0], example)
+        alike, as_is, forced, aligned = [], [], [], 0
+        for seed, (suspect, reference) in enumerate(itertools.permutations(networks, 2)):
+            result, claim = align(suspect, reference, example), spelled(reference, example, seed)
+            alike.append(statistics.median(result.similarity.values()))
+            aligned += result.similar
+            as_is.append(bits_of(result.network, claim))
+            if seed % 4 == 0:  # of every fourth
+                near = copy.deepcopy(suspect)
+                turn(near, reference, found, match(near, reference, found))
+                forced.append(bits_of(near, claim))
+            if result.similar:
+                verdict = judge_claims(result.network, [claim], images)[0]
+                verified += verdict.fidelity.holds and verdict.reading.p_value <= verdict.p_value_threshold
+        cells = [f"{statistics.fmean(alike):.2f}", f"{max(alike):.2f}", f"{aligned}"]
+        cells += [f"{statistics.fmean(as_is):.3f}", f"{max(as_is):.3f}"]
+        cells += [f"{statistics.fmean(forced):.3f}", f"{max(forced):.3f}"]
+        yield f"| {model} {norm} | {len(alike)} | {' | '.join(cells)} |"
+    yield f"\nClaims that hold after alignment: {verified}."
+
+
+def main(tables: list[str]) -> None:
+    """Prints the tables asked for."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        if {"owners", "copies"} & {*tables}:
+            owners = [Owner(scheme, model, norm, folder) for model, norm in MODELS for scheme in SCHEMES]
+            for name, table in (("owners", owners_table), ("copies", copies_table)):
+                if name in tables:
+                    print(*table(owners), "", sep="\n", flush=True)
+        if "strangers" in tables:
+            data = load_images(
+                "digits", root=None, image_size=8, download=False, data_folder=folder, cache_folder=folder
+            )
+            for line in strangers_table(data):
+                print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or ["owners", "copies", "strangers"])
