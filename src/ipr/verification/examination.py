@@ -17,14 +17,20 @@ from ipr.errors import InputError
 from ipr.models.architecture import network_of
 from ipr.passport.claim import PassportClaim
 from ipr.passport.surgery import find_layers
+from ipr.stamp import FILE as STAMP
+from ipr.stamp import claimed, read_stamp, stamped
 from ipr.verification.claims import load_claim
 from ipr.verification.verdict import check_fit
 from ipr.watermarks.claim import WatermarkClaim
 from ipr.watermarks.key_images import KeyImageClaim
 
 
-def examine(folder: Path) -> Iterator[tuple[str, str | InputError]]:
+def examine(folder: Path, certificate: Path | None = None) -> Iterator[tuple[str, str | InputError]]:
     """Looks at a claim's folder, part by part, and opens nothing that is no regular file.
+
+    Args:
+        folder: the claim's.
+        certificate: what its time stamp is checked against, as of `stamp.authority_certificates`; None if nothing is.
 
     Yields:
         What was looked at, and what was found: a sentence, or an error where something is wrong. Where the claim
@@ -40,6 +46,7 @@ def examine(folder: Path) -> Iterator[tuple[str, str | InputError]]:
     if isinstance(claim, PassportClaim):
         yield "signature", "follows from passport and owner" if claim.bound else "is of the owner's choice"
     yield "commitment", found(lambda: check_commitment(folder, claim))
+    yield "stamp", found(lambda: check_time(folder, certificate))
 
 
 def found(look: Callable[[], str]) -> str | InputError:
@@ -58,7 +65,7 @@ def check_private(folder: Path) -> str:
     """
     for place, mode in ((folder, 0o700), *((path, 0o600) for path in sorted(folder.iterdir()))):
         about = place.lstat()
-        if place is not folder and place.name not in (FACTS, SECRETS, FILE):
+        if place is not folder and place.name not in (FACTS, SECRETS, FILE, STAMP):
             raise InputError("claim", folder, f"holds {place.name!a}, which is no part of a claim", "move it away")
         if about.st_uid != os.geteuid():
             raise InputError("claim", folder, f"{place.name} belongs to another user", "copy the claim as yourself")
@@ -100,3 +107,20 @@ def check_commitment(folder: Path, claim: Claim) -> str:
         remedy = "restore the claim as it was committed to, thresholds included; or move the commitment away"
         raise InputError("claim", folder, f"{FILE} does not open to this claim", remedy)
     return f"{commitment.digest} opens"
+
+
+def check_time(folder: Path, certificate: Path | None) -> str:
+    """Refuses a time stamp that does not hold, or is not over the digest of the commitment beside it.
+
+    Raises:
+        InputError: it is damaged, over something else, or not vouched for; or the certificate cannot be used.
+    """
+    commitment = load_commitment(folder)
+    if read_stamp(folder) is None:
+        return "there is none"
+    if commitment is None:
+        raise InputError("claim", folder, f"has a {STAMP} and no commitment", f"restore {FILE}, or move {STAMP} away")
+    if certificate is None:
+        found = claimed(folder, commitment.digest)
+        return f"says {found}, over the commitment; not checked without authority_certificate=FILE"
+    return f"{stamped(folder, commitment.digest, certificate)}, over the commitment"
