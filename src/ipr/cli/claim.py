@@ -1,4 +1,4 @@
-"""`ipr claim show|check|commit`."""
+"""`ipr claim show|check|commit|stamp`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def execute(config: ClaimConfig) -> int:
         InputError: there is no such verb, or the claim cannot be used.
     """
     if config.verb not in VERBS:
-        raise InputError("verb", config.verb, "is none of this command", "write: ipr claim show|check|commit claim=...")
+        remedy = "write: ipr claim show|check|commit|stamp claim=..."
+        raise InputError("verb", config.verb, "is none of this command", remedy)
     return VERBS[config.verb](config)
 
 
@@ -39,13 +40,16 @@ def show(config: ClaimConfig) -> int:
     with loading():
         from ipr.commitment import load_commitment
         from ipr.reports.terminal import claim_table
+        from ipr.stamp import claimed, read_stamp
         from ipr.verification.claims import load_claim
 
     folder = Path(config.claim)
     claim, commitment = load_claim(folder), load_commitment(folder)
+    said = claimed(folder, commitment.digest) if commitment and read_stamp(folder) is not None else None
     Console().print(claim_table(claim))
     print(f"fingerprint: {claim.fingerprint()}")
     print(f"commitment:  {commitment.digest if commitment else '-'}")
+    print(f"time stamp:  {said or '-'}")
     return 0
 
 
@@ -55,7 +59,8 @@ def check(config: ClaimConfig) -> int:
         from ipr.verification.examination import examine
 
     code = 0
-    for what, found in examine(Path(config.claim)):
+    certificate = Path(config.authority_certificate) if config.authority_certificate else None
+    for what, found in examine(Path(config.claim), certificate):
         if isinstance(found, InputError):
             print(f"ipr: error: {found}", file=sys.stderr)
             code = EXIT_INPUT
@@ -80,5 +85,19 @@ def commit(config: ClaimConfig) -> int:
     return 0
 
 
-VERBS: dict[str, Callable[[ClaimConfig], int]] = {"show": show, "check": check, "commit": commit}
+def stamp(config: ClaimConfig) -> int:
+    """Has the commitment stamped, or finds the stamp that is there, and prints what it says."""
+    with loading():
+        from ipr.runs.authority import stamp_once
+
+    certificate = Path(config.authority_certificate) if config.authority_certificate else None
+    digest, found = stamp_once(Path(config.claim), config.authority, certificate)
+    print(f"commitment: {digest}")
+    print(f"stamp:      {found}")
+    if certificate is None:
+        print("what it says is not checked yet: give the authority's root as authority_certificate=FILE")
+    return 0
+
+
+VERBS: dict[str, Callable[[ClaimConfig], int]] = {"show": show, "check": check, "commit": commit, "stamp": stamp}
 """What `ipr claim` can be told to do."""

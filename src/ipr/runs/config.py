@@ -316,9 +316,11 @@ class CalibrateConfig:
 class ClaimConfig:
     """`ipr claim`."""
 
-    verb: str = ""  # show | check | commit: the first word after `ipr claim`
+    verb: str = ""  # show | check | commit | stamp: the first word after `ipr claim`
     claim: str = MISSING  # a claim folder
     weights: str | None = None  # commit: the public weights; by default ../public.safetensors, beside the claim
+    authority: str | None = None  # stamp: the address of a time-stamping authority (RFC 3161)
+    authority_certificate: str | None = None  # check, stamp: the authority's root certificates, a PEM file
 
 
 @dataclass

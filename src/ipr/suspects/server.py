@@ -1,4 +1,4 @@
-"""JSON over HTTP from a server that may do anything: it has so much time, so many bytes, and is followed nowhere."""
+"""Questions over HTTP to a server that may do anything: it has so much time, so many bytes, and is followed nowhere."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Clock(Protocol):
 
 
 class Server:
-    """A host that is asked for JSON. No redirect is followed, no proxy used, no compressed answer opened.
+    """A host that is asked, mostly for JSON. No redirect is followed, no proxy used, no compressed answer opened.
 
     Args:
         base: scheme, host and port.
@@ -50,7 +50,18 @@ class Server:
             second, then twice as long each time, or as long as the server asks for, at most `MAX_WAIT`.
         rate: requests a second at most, retries included; None for no limit.
         clock: what the waiting goes by.
+
+    Attributes:
+        field: what of a request an error is about.
+        wanted: what kind of server it should be.
+        max_bytes: of an answer.
+        if_longer: what to do about an answer that is longer.
     """
+
+    field = "suspect"
+    wanted = "an endpoint of the Open Inference Protocol v2"
+    max_bytes = MAX_BYTES
+    if_longer = "give a smaller endpoint.batch_size if the model has very many classes"
 
     def __init__(
         self,
@@ -88,20 +99,24 @@ class Server:
         """What the server says to a JSON value; raises as `get` does."""
         return self._json("POST", path, json.dumps(content, allow_nan=False).encode())
 
+    def post_bytes(self, path: str, content: bytes, kind: str) -> bytes:
+        """What the server says to bytes of a media type, unread; raises as `get` does, but for what is no JSON."""
+        return self._read("POST", path, content, kind)
+
     def _json(self, method: str, path: str, body: bytes | None) -> Any:
-        content = self._read(method, path, body)
+        content = self._read(method, path, body, "application/json")
         try:
             return json.loads(content)
         except (ValueError, RecursionError):  # bytes that are no text, no JSON, too deep, or a number without an end
             raise self._error("its answer is not JSON") from None
 
-    def _read(self, method: str, path: str, body: bytes | None) -> bytes:
+    def _read(self, method: str, path: str, body: bytes | None, kind: str) -> bytes:
         attempt = 0
         while True:
             self._wait_for_turn()
             pause = min(0.5 * 2**attempt, MAX_WAIT)
             try:
-                status, headers, content = self._exchange(method, path, body)
+                status, headers, content = self._exchange(method, path, body, kind)
             except InputError:
                 raise
             except (HTTPError, ValueError) as error:  # http.client raises ValueError for a chunk of negative size
@@ -118,8 +133,8 @@ class Server:
             attempt += 1
             self.clock.sleep(pause)
 
-    def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[int, HTTPHeaderDict, bytes]:
-        headers = self._headers | ({} if body is None else {"Content-Type": "application/json"})
+    def _exchange(self, method: str, path: str, body: bytes | None, kind: str) -> tuple[int, HTTPHeaderDict, bytes]:
+        headers = self._headers | ({} if body is None else {"Content-Type": kind})
         response: BaseHTTPResponse = self._pool.urlopen(
             method,
             path,
@@ -134,11 +149,10 @@ class Server:
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise self._error("its answer is compressed, which was not asked for")
             content = bytearray()
-            while len(content) <= MAX_BYTES and (piece := response.read(MAX_BYTES + 1 - len(content))):
+            while len(content) <= self.max_bytes and (piece := response.read(self.max_bytes + 1 - len(content))):
                 content += piece
-            if len(content) > MAX_BYTES:
-                remedy = "give a smaller endpoint.batch_size if the model has very many classes"
-                raise self._error(f"its answer is longer than {MAX_BYTES} bytes", remedy)
+            if len(content) > self.max_bytes:
+                raise self._error(f"its answer is longer than {self.max_bytes} bytes", self.if_longer)
             return response.status, response.headers, bytes(content)
         finally:
             response.close()  # does nothing to a connection whose answer was read to its end
@@ -149,8 +163,8 @@ class Server:
             self.clock.sleep(pause)
         self._next_at = self.clock.monotonic() + self._spacing
 
-    def _error(self, problem: str, remedy: str = "give an endpoint of the Open Inference Protocol v2") -> InputError:
-        return InputError("suspect", self.shown, problem, remedy)
+    def _error(self, problem: str, remedy: str | None = None) -> InputError:
+        return InputError(self.field, self.shown, problem, remedy or f"give {self.wanted}")
 
 
 def clean(text: object, limit: int = 100) -> str:

@@ -17,6 +17,8 @@ from ipr.errors import InputError
 from ipr.models.architecture import network_of
 from ipr.passport.claim import PassportClaim
 from ipr.passport.surgery import find_layers
+from ipr.stamp import FILE as STAMP
+from ipr.stamp import claimed, read_stamp, stamped
 from ipr.verification.claims import load_claim
 from ipr.verification.redraw import is_keyless
 from ipr.verification.structure import check_scales, check_signal
@@ -25,8 +27,12 @@ from ipr.watermarks.claim import WatermarkClaim
 from ipr.watermarks.key_images import KeyImageClaim
 
 
-def examine(folder: Path) -> Iterator[tuple[str, str | InputError]]:
+def examine(folder: Path, certificate: Path | None = None) -> Iterator[tuple[str, str | InputError]]:
     """Looks at a claim's folder, part by part, and opens nothing that is no regular file.
+
+    Args:
+        folder: the claim's.
+        certificate: what its time stamp is checked against, as of `stamp.authority_certificates`; None if nothing is.
 
     Yields:
         What was looked at, and what was found: a sentence, or an error where something is wrong. Where the claim
@@ -43,6 +49,7 @@ def examine(folder: Path) -> Iterator[tuple[str, str | InputError]]:
         yield "signature", f"is {claim.says_of_signature}"
     yield "origin", about_origin(claim)
     yield "commitment", found(lambda: check_commitment(folder, claim))
+    yield "stamp", found(lambda: check_time(folder, certificate))
 
 
 def about_origin(claim: Claim) -> str:
@@ -70,7 +77,7 @@ def check_private(folder: Path) -> str:
     """
     for place, mode in ((folder, 0o700), *((path, 0o600) for path in sorted(folder.iterdir()))):
         about = place.lstat()
-        if place is not folder and place.name not in (FACTS, SECRETS, FILE):
+        if place is not folder and place.name not in (FACTS, SECRETS, FILE, STAMP):
             raise InputError("claim", folder, f"holds {place.name!a}, which is no part of a claim", "move it away")
         if about.st_uid != os.geteuid():
             raise InputError("claim", folder, f"{place.name} belongs to another user", "copy the claim as yourself")
@@ -114,3 +121,20 @@ def check_commitment(folder: Path, claim: Claim) -> str:
         remedy = "restore the claim as it was committed to, thresholds included; or move the commitment away"
         raise InputError("claim", folder, f"{FILE} does not open to this claim", remedy)
     return f"{commitment.digest} opens"
+
+
+def check_time(folder: Path, certificate: Path | None) -> str:
+    """Refuses a time stamp that does not hold, or is not over the digest of the commitment beside it.
+
+    Raises:
+        InputError: it is damaged, over something else, or not vouched for; or the certificate cannot be used.
+    """
+    commitment = load_commitment(folder)
+    if read_stamp(folder) is None:
+        return "there is none"
+    if commitment is None:
+        raise InputError("claim", folder, f"has a {STAMP} and no commitment", f"restore {FILE}, or move {STAMP} away")
+    if certificate is None:
+        found = claimed(folder, commitment.digest)
+        return f"says {found}, over the commitment; not checked without authority_certificate=FILE"
+    return f"{stamped(folder, commitment.digest, certificate)}, over the commitment"
