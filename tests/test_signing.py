@@ -134,11 +134,7 @@ def changes():
     yield "type: a mapping", put(["payloadType"], {}), "not application/vnd.test+json"
     yield "sig: first byte", put([*first, "sig"], lambda s: flip.get(s[0], "A") + s[1:]), "was changed"
     yield "sig: cut", put([*first, "sig"], lambda s: base64.b64encode(base64.b64decode(s)[:63]).decode()), "changed"
-    yield (
-        "sig: longer",
-        put([*first, "sig"], lambda s: base64.b64encode(base64.b64decode(s) + b"0").decode()),
-        "changed",
-    )
+    yield "sig: longer", put([*first, "sig"], longer), "was changed"
     yield "sig: zeros", put([*first, "sig"], base64.b64encode(bytes(64)).decode()), "was changed"
     yield "sig: none", put([*first, "sig"], ""), "was changed"
     yield "sig: null", put([*first, "sig"], None), "no DSSE envelope"
@@ -294,7 +290,6 @@ def test_keys_that_are_none_are_refused(key):
     for name in ("text", "empty", "encrypted", "another kind"):
         with pytest.raises(InputError):
             public_key(Path(name))
-    for name, content in (("other.pem", openssl("pkey", "-in", "another kind", "-pubout").stdout.encode()),):
-        Path(name).write_bytes(content)
-        with pytest.raises(InputError, match="is no Ed25519 key"):
-            public_key(Path(name))
+    Path("other").write_text(openssl("pkey", "-in", "another kind", "-pubout").stdout)
+    with pytest.raises(InputError, match="is no Ed25519 key"):
+        public_key(Path("other"))

@@ -1,10 +1,11 @@
 """Sealed documents: DSSE v1 envelopes with one Ed25519 signature, and the keys that make them.
 
 An envelope is `{"payload", "payloadType", "signatures": [{"keyid", "sig"}]}`: see the specification,
-https://github.com/secure-systems-lab/dsse. What is signed is not the envelope but `pae(payloadType, payload)`, so that nothing has to be brought into a canonical
-form, and a document of one kind cannot be taken for one of another. We deviate where the specification leaves room that
-a judge does not need: exactly one signature, its `keyid` always there, base64 of the standard alphabet in its one
-canonical form, and no further fields, for whatever else stands in an envelope is vouched for by nobody.
+https://github.com/secure-systems-lab/dsse. What is signed is not the envelope but `pae(payloadType, payload)`, so that
+nothing has to be brought into a canonical form, and a document of one kind cannot be taken for one of another. We
+deviate where the specification leaves room that a judge does not need: exactly one signature, its `keyid` always there,
+base64 of the standard alphabet in its one canonical form, and no further fields (which it would have readers ignore),
+for whatever else stands in an envelope is vouched for by nobody.
 """
 
 from __future__ import annotations
