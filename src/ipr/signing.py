@@ -172,6 +172,15 @@ def public_key(path: Path, field: str = "key") -> Ed25519PublicKey:
     return key
 
 
+def judge_public(path: Path, field: str = "paths.judge") -> Ed25519PublicKey | None:
+    """The public half of the judge's own key; None where there is none yet.
+
+    Raises:
+        InputError: see `public_key`.
+    """
+    return public_key(path, field) if os.path.lexists(path.expanduser()) else None
+
+
 def public_pem(public: Ed25519PublicKey) -> bytes:
     """A public key as PEM: what a judge hands out."""
     return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

@@ -108,7 +108,7 @@ def test_only_the_judges_own_calibration_counts(ipr, owner, monkeypatch):
     asked = (*owner, f"calibration={path}")
     with monkeypatch.context() as patch:  # a judge who never calibrated
         patch.setenv(JUDGE, "none/judge.pem")
-        assert_one_line(ipr(*asked), "paths.judge=none/judge.pem", "ipr verdict key")
+        assert_one_line(ipr(*asked), f"calibration={path}", "who has no key yet", "ipr calibrate")
         assert not Path("none").exists()
     judge = judge_key(Path(os.environ[JUDGE]))
     who = keyid(judge.public_key())[:16]

@@ -14,7 +14,7 @@ from ipr.runs.asking import open_black_box
 from ipr.runs.build import open_images
 from ipr.runs.config import VerifyConfig
 from ipr.runs.train import judge_with_progress
-from ipr.signing import public_key
+from ipr.signing import judge_public
 from ipr.suspects.suspect import open_suspect
 from ipr.verification.black_box import judge_black_box
 from ipr.verification.calibration import Calibration
@@ -93,7 +93,7 @@ def _read(config: VerifyConfig) -> _Asked:
     check_data(claim, data)
     calibration = None
     if config.calibration is not None:
-        judge = public_key(Path(config.paths.judge), "paths.judge")
+        judge = judge_public(Path(config.paths.judge))
         calibration = load_calibration(Path(config.calibration), claim, data.fingerprint, judge)
     return _Asked(config, claim, data, calibration, rule, registration)
 

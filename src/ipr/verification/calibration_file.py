@@ -59,14 +59,15 @@ def envelope_of(path: Path) -> Path:
     return path.with_suffix(".dsse.json")
 
 
-def load_calibration(path: Path, claim: Claim, data_fingerprint: str, judge: Ed25519PublicKey) -> Calibration:
+def load_calibration(path: Path, claim: Claim, data_fingerprint: str, judge: Ed25519PublicKey | None) -> Calibration:
     """Reads a calibration of a claim back.
 
     Args:
         path: `calibration.json`; its envelope is looked for beside it.
         claim: the claim that is judged.
         data_fingerprint: of the images that it is judged on.
-        judge: the judge's own public key: no other's calibration is taken, a claimant's least of all.
+        judge: the judge's own public key: no other's calibration is taken, a claimant's least of all. None for a judge
+            who has no key, and so never made one.
 
     Raises:
         InputError: it cannot be read, is not sealed by this judge, is damaged, or is one of another claim or another
@@ -90,16 +91,19 @@ def load_calibration(path: Path, claim: Claim, data_fingerprint: str, judge: Ed2
     return calibration
 
 
-def _check_seal(path: Path, text: bytes, judge: Ed25519PublicKey) -> None:
+def _check_seal(path: Path, text: bytes, judge: Ed25519PublicKey | None) -> None:
+    remedy = "make it yourself with ipr calibrate"
+    if judge is None:
+        raise InputError("calibration", path, "was not made by this judge (who has no key yet)", remedy)
     envelope = envelope_of(path)
     try:
         sealed = unseal(read_envelope(envelope), KIND, judge, envelope)
     except InputError as error:
         problem = f"was not made by this judge (key {keyid(judge)[:16]}; {envelope.name} {error.problem})"
-        raise InputError("calibration", path, problem, "make it yourself with ipr calibrate") from error
+        raise InputError("calibration", path, problem, remedy) from error
     if sealed != text:
         problem = f"is not what this judge sealed (key {keyid(judge)[:16]}; {envelope.name} holds other bytes)"
-        raise InputError("calibration", path, problem, "make it yourself with ipr calibrate")
+        raise InputError("calibration", path, problem, remedy)
 
 
 def _calibration(facts: Mapping[str, Any]) -> Calibration:

@@ -98,6 +98,11 @@ class Decision:
         """Every required condition holds; one that was not measured does not."""
         return all(condition.holds is True for condition in self.conditions if condition.required)
 
+    @property
+    def outcome(self) -> str:
+        """`verified` or `not verified`."""
+        return "verified" if self.verified else "not verified"
+
 
 def from_weights(verdict: Verdict, claim: Claim) -> Evidence:
     """The evidence in a suspect's weights (white box)."""
