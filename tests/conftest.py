@@ -31,6 +31,14 @@ def pytest_xdist_make_scheduler(config, log):
     return OneSlurm(config, log)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The tests judge with a key of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IPR_JUDGE_KEY", str(tmp_path_factory.mktemp("judge") / "judge.pem"))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _steady(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,34 @@ ASIDE = re.compile(r"\.(.+)\.[0-9a-f]{16}")
 def aside_of(path: Path) -> Path:
     """A name beside a file or folder that no other process has, to write to before renaming."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+
+
+def read_regular(path: Path, limit: int, *, follow: bool = True) -> tuple[bytes, int]:
+    """All bytes of a regular file and its mode, of the very file that was opened: somebody else may have put it there.
+
+    Args:
+        path: the file. A pipe to which nobody writes is not waited for.
+        limit: how many bytes it may have.
+        follow: whether it may be a link to one.
+
+    Raises:
+        OSError: it cannot be opened or read.
+        ValueError: it is a link (unless `follow`), no regular file, or larger; the message says which.
+    """
+    more = os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | more)) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise ValueError("is no regular file")
+            content = file.read(limit + 1)
+    except OSError:
+        if not follow and path.is_symlink():
+            raise ValueError("is a link") from None
+        raise
+    if len(content) > limit:
+        raise ValueError(f"is larger than {limit} bytes")
+    return content, mode
 
 
 def write_atomically(path: Path, content: str | bytes, mode: int = 0o666, former: Path | None = None) -> None:

@@ -1,6 +1,7 @@
 """`ipr calibrate`: independent networks and wrong claims, and what `ipr verify` makes of them."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,23 @@ from scipy import stats
 
 from ipr.claim import Thresholds
 from ipr.commitment import commit, save_commitment
+from ipr.signing import envelope_text, judge_key, keyid, make_key, public_key, read_envelope, seal, unseal
+from ipr.verification.calibration_file import KIND, seal_calibration
 from ipr.verification.claims import load_claim
 from ipr.verification.wrong_claims import WRONG
 from ipr.watermarks.trigger_set import TriggerSetClaim
 from one_line import assert_one_line
+
+JUDGE = "IPR_JUDGE_KEY"
+
+
+def sealed(name, facts):
+    """A calibration that this judge seals, whatever it says."""
+    Path(name).write_text(json.dumps(facts))
+    Path(name).with_suffix(".dsse.json").unlink(missing_ok=True)
+    seal_calibration(Path(name), judge_key(Path(os.environ[JUDGE])))
+    return f"calibration={name}"
+
 
 FEW = (
     "calibrate", "claim=owned/claim", "dataset.image_size=8", "dataset.limit_test=40", "optimizer.batch_size=64",
@@ -52,11 +66,18 @@ def test_a_calibration_counts_and_is_used(ipr, owner):
     assert "hush" not in path.read_text()
     table = path.with_name("calibration.md").read_text()
     assert table.strip() in outcome.out
+    judge = public_key(Path(os.environ[JUDGE]))
+    envelope = path.with_name("calibration.dsse.json")
+    assert unseal(read_envelope(envelope), KIND, judge) == path.read_bytes()
+    assert keyid(judge) in outcome.out
+    assert Path(os.environ[JUDGE]).stat().st_mode & 0o777 == 0o600
+    seen = envelope.read_bytes()
     trained = sorted(Path("runs/train").iterdir())
     before = {folder: (folder / "record.json").read_bytes() for folder in trained}
     again = ipr(*FEW, "suspect=owned/public.safetensors")
     assert f"written: {path}" in again.out  # the same networks are found, and the same comes out
     assert {folder: (folder / "record.json").read_bytes() for folder in Path("runs/train").iterdir()} == before
+    assert envelope.read_bytes() == seen
 
     assert ipr(*owner, f"calibration={path}", "rule.null=required", "rule.networks=3", "out=judged").code == 0
     verdict = json.loads(Path("judged/verdict.json").read_text())
@@ -67,17 +88,59 @@ def test_a_calibration_counts_and_is_used(ipr, owner):
     others = [a for a in owner if not a.startswith("claim=")]
     assert_one_line(ipr(*others, "claim=other", f"calibration={path}"), "calibration=", "another claim")
     more = [a for a in owner if not a.startswith("dataset.limit_test")]
-    facts["data_fingerprint"] = "0"
-    Path("moved.json").write_text(json.dumps(facts))
-    assert_one_line(ipr(*more, "calibration=moved.json"), "calibration=moved.json", "other images")
+    moved = sealed("moved.json", facts | {"data_fingerprint": "0"})
+    assert_one_line(ipr(*more, moved), "calibration=moved.json", "other images")
     for damage in (
         {"null": {"agreeing": [101], "total": 100, "choices": 10}},
         {"seed": "x"},
         {"rates": [{}]},
         {"schema_version": 9},
     ):
-        Path("damaged.json").write_text(json.dumps(facts | damage))
-        assert_one_line(ipr(*owner, "calibration=damaged.json"), "calibration=damaged.json", "is damaged")
+        damaged = sealed("damaged.json", facts | damage)
+        assert_one_line(ipr(*owner, damaged), "calibration=damaged.json", "is damaged")
+
+
+def test_only_the_judges_own_calibration_counts(ipr, owner, monkeypatch):
+    """Not one that a claimant wrote, sealed himself, took from another file, or changed."""
+    claim = load_claim(Path("owned/claim"))
+    made = {"claim": claim.fingerprint(), "schema_version": 1}  # whatever it says: the seal is looked at first
+    Path("mine").mkdir()
+    path = Path("mine/calibration.json")
+    path.write_text(json.dumps(made))
+    asked = (*owner, f"calibration={path}")
+    with monkeypatch.context() as patch:  # a judge who never calibrated
+        patch.setenv(JUDGE, "none/judge.pem")
+        assert_one_line(ipr(*asked), f"calibration={path}", "who has no key yet", "ipr calibrate")
+        assert not Path("none").exists()
+    judge = judge_key(Path(os.environ[JUDGE]))
+    who = keyid(judge.public_key())[:16]
+    refused = (f"calibration={path}", f"was not made by this judge (key {who}", "make it yourself with ipr calibrate")
+    assert_one_line(ipr(*asked), *refused, "calibration.dsse.json cannot be read")
+    envelope, claimant = path.with_name("calibration.dsse.json"), make_key(Path("claimant.pem"))
+    theirs = seal(path.read_bytes(), KIND, claimant)
+    as_mine = theirs | {"signatures": [{**theirs["signatures"][0], "keyid": keyid(judge.public_key())}]}
+    for content, words in (
+        (theirs, "is sealed with the key"),
+        (as_mine, "its signature does not fit"),
+        (seal(path.read_bytes(), "application/vnd.in-toto+json", judge), "not application/vnd.ipr.calibration+json"),
+    ):
+        envelope.write_bytes(envelope_text(content))
+        assert_one_line(ipr(*asked), *refused, words)
+    envelope.write_bytes(envelope_text(seal(b"{}", KIND, judge)))
+    assert_one_line(ipr(*asked), f"calibration={path}", "is not what this judge sealed", "holds other bytes")
+    envelope.unlink()
+    envelope.symlink_to("/dev/zero")
+    assert_one_line(ipr(*asked), *refused)
+    assert not Path("runs").exists()  # nothing was judged
+
+
+def test_a_bad_key_is_told_before_anything_is_trained(ipr, owner, monkeypatch):
+    Path("judge.pem").write_text("hello")
+    Path("judge.pem").chmod(0o600)
+    monkeypatch.setenv(JUDGE, "judge.pem")
+    assert_one_line(ipr(*FEW), "paths.judge=judge.pem", "holds no private key")
+    assert not Path("runs").exists()
+    assert Path("judge.pem").read_text() == "hello"
 
 
 def test_images_that_every_network_answers_so_are_not_claimed(ipr, owner, digits):

@@ -117,7 +117,21 @@ def test_several_energies_give_their_figure(ipr, tiny):
 
 @pytest.mark.parametrize(
     "command",
-    ["train", "attack", "verify", "calibrate", "claim", "export", "unlock", "report", "dashboard", "status", "gc"],
+    [
+        "train",
+        "attack",
+        "verify",
+        "verdict",
+        "dispute",
+        "calibrate",
+        "claim",
+        "export",
+        "unlock",
+        "report",
+        "dashboard",
+        "status",
+        "gc",
+    ],
 )
 def test_every_command_explains_itself(ipr, command):
     outcome = ipr(command, "--help")

@@ -100,6 +100,8 @@ def test_every_field_is_named_in_a_yaml_file_or_has_a_default():
         ("attack", set()),
         ("exhibit", set()),
         ("verify", {"suspect", "claim"}),
+        ("verdict", set()),
+        ("dispute", {"suspect", "claims"}),
         ("calibrate", {"claim"}),
         ("claim", {"claim"}),
         ("export", {"run"}),

@@ -31,7 +31,7 @@ def owned():
         if "norm" in name:
             torch.nn.init.normal_(parameter, 1 if name.endswith("weight") else 0, 0.5)
     signature = {n: detect(layer.passport_affine()[0][0]) for n, layer in passport_layers(network).items()}
-    return suspect, PassportClaim(passport, signature, thresholds=Thresholds(None, 0.03))
+    return suspect, PassportClaim(passport, signature, thresholds=Thresholds(0.5, 0.03))
 
 
 def images_of(data):

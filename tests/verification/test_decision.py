@@ -8,9 +8,10 @@ import pytest
 from ipr.claim import Thresholds, reading
 from ipr.errors import InputError
 from ipr.verification.calibration import Calibration, WrongClaims, false_claim_rate
-from ipr.verification.decision import Evidence, Provenance, Shown, corrected_log10, decide
+from ipr.verification.decision import Evidence, Provenance, corrected_log10, decide
 from ipr.verification.fidelity import Accuracies, as_given_away, as_published
 from ipr.verification.null import EmpiricalNull
+from ipr.verification.redraw import Part, Redrawn
 from ipr.verification.registration import (
     IN_TIME,
     MISSING,
@@ -58,9 +59,13 @@ def calibrated(agreeing=(9, 12), *, networks=20, wrong=598, verified=0, satisfie
     return Calibration("f", "passport", "digits", "d", names, null, tuple(rows), rates, (), None, 0.03, 0)
 
 
+def redrawn(holds, chosen_bits=0):
+    return Redrawn((Part("signature", "signature", holds, "looked at"),), chosen_bits)
+
+
 def known(**changes):
     """Everything that an owner can show of where her claim comes from."""
-    shown = {"commitment": IN_TIME, "by": "a notary", "drawn": Shown(True, "drawn again")} | changes
+    shown = {"commitment": IN_TIME, "by": "a notary", "drawn": redrawn(True)} | changes
     calibration = shown.get("calibration")
     return Provenance(**shown, null=calibration.null if calibration else None)
 
@@ -141,8 +146,8 @@ def test_each_condition_alone_refuses_a_passport_claim(evidence, fails):
     ("provenance", "outcome", "names"),
     [
         (known(keyless=True), "not verified", ["key"]),
-        (known(drawn=Shown(False, "other bits")), "not verified", ["drawn secrets"]),
-        (known(drawn=Shown(None, "a text")), "inconclusive", ["drawn secrets"]),
+        (known(drawn=redrawn(False)), "not verified", ["drawn secrets"]),
+        (known(drawn=redrawn(None)), "inconclusive", ["drawn secrets"]),
         (known(calibration=calibrated(satisfied=1)), "not verified", ["independent networks"]),
     ],
 )
@@ -200,6 +205,20 @@ def test_long_signatures_have_to_be_read_better():
     assert not decide(white_box(bits(fewest - 1, 224)), LIMITS, provenance=known()).verified
     kept = next(n for n in range(1000) if bits(math.ceil(0.85 * n), n).p_value <= STRICT)
     assert LONG - 10 <= kept <= LONG + 10  # what `LONG` says of itself
+
+
+def test_bits_that_spell_a_text_prove_nothing():
+    """An owner's text of 96 of 224 bits is read, and the others alone are counted."""
+    shown = known(drawn=redrawn(True, chosen_bits=96))
+    decision = decide(white_box(bits(224, 224)), LIMITS, provenance=shown)
+    assert decision.verified
+    found = condition(decision, "signature")
+    assert found.value == pytest.approx(-128 * math.log10(2))
+    assert found.threshold == pytest.approx(-40 * math.log10(2))  # 128 bits are no long signature
+    assert "of which 96 spell a text" in found.says
+    text_alone = decide(white_box(bits(160, 224)), LIMITS, provenance=shown)  # all of the text, half of the rest
+    assert failing(text_alone) == ["signature"]
+    assert decide(white_box(bits(224, 224)), LIMITS, provenance=shown, rule=PAPER).verified
 
 
 def test_no_bit_at_all_is_not_chance_either():
@@ -291,7 +310,7 @@ def test_a_null_of_too_few_networks_or_wrong_claims_does_not_count(calibration, 
     [
         ("commitment", {"commitment": "none"}, "inconclusive"),
         ("null", {"calibration": None}, "inconclusive"),
-        ("drawn", {"drawn": Shown(None, "")}, "inconclusive"),
+        ("drawn", {"drawn": redrawn(None)}, "inconclusive"),
         ("bound", {"bound": False}, "not verified"),
     ],
 )

@@ -18,6 +18,8 @@ COMMANDS = {
     "claim": "show a claim, check it, or commit to it before the weights are given away",
     "calibrate": "judge wrong claims and independent networks: how often a claim like this one is verified falsely",
     "verify": "judge a claim on a suspect's weights, or on its answers",
+    "verdict": "check a signed verdict, or make the key that a judge signs with",
+    "dispute": "which of several claims to one suspect stands",
     "status": "what of the studies is done, running, failed or missing, and what the rest will take",
     "report": "tables and figures from the records of finished runs",
     "dashboard": "a W&B workspace that sets schemes against attacks",
@@ -77,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(2)
     with loading():
         module = import_module(f"ipr.cli.{command}")
-    if command in ("reproduce", "claim"):  # not one job, but many; not only keys and values
+    if command in ("reproduce", "claim", "verdict"):  # not one job, but many; not only keys and values
         module.run(rest)
     from ipr.cli.compose import run
 

@@ -12,14 +12,17 @@ from ipr.runs.config import CalibrateConfig
 
 
 def execute(config: CalibrateConfig) -> int:
-    """Calibrates a claim, tells it and writes it down."""
+    """Calibrates a claim, tells it, writes it down and seals it with the judge's key."""
     with loading():
         from ipr.reports.calibration import calibration_markdown, write_calibration
         from ipr.runs.calibrate import calibrate
+        from ipr.signing import judge_key, keyid
 
+    key = judge_key(Path(config.paths.judge))  # before anything is trained
     calibration = calibrate(config)
-    path = write_calibration(calibration, Path(config.out) if config.out else None, Path(config.paths.runs))
+    path = write_calibration(calibration, Path(config.out) if config.out else None, Path(config.paths.runs), key)
     table, console = calibration_markdown(calibration), Console()
     console.print(Markdown(table) if console.is_terminal else table, soft_wrap=True, highlight=False)
     console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    console.print(f"sealed with the judge's key {keyid(key.public_key())}", highlight=False, soft_wrap=True)
     return 0

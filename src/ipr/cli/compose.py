@@ -54,6 +54,8 @@ def register(command: str = "train") -> None:
     store = ConfigStore.instance()
     store.store(name="train_schema", node=schema.TrainConfig)
     store.store(name="verify_schema", node=schema.VerifyConfig)
+    store.store(name="verdict_schema", node=schema.VerdictConfig)
+    store.store(name="dispute_schema", node=schema.DisputeConfig)
     store.store(name="calibrate_schema", node=schema.CalibrateConfig)
     store.store(name="claim_schema", node=schema.ClaimConfig)
     store.store(name="export_schema", node=schema.ExportConfig)

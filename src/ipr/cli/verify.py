@@ -16,16 +16,22 @@ EXIT_CODES = {"verified": 0, "not verified": 1, "inconclusive": 3}
 def execute(config: VerifyConfig) -> int:
     """Judges a claim on a suspect, tells it and writes it down; 0 if it is verified, 1 if not, 3 if inconclusive."""
     with loading():
+        from ipr.reports.signed_verdict import sign_verdict
         from ipr.reports.terminal import decision_table, finding_table, reasons
         from ipr.reports.verdict_page import write_verdict
         from ipr.runs.verify import verify
+        from ipr.signing import keyid, load_key
 
+    key = None if config.sign is None else load_key(Path(config.sign), "sign")  # before anything is asked
     judgement = verify(config)
     folder = write_verdict(judgement, Path(config.out) if config.out else None, Path(config.paths.runs))
     console = Console()
     console.print(finding_table(judgement))
     console.print(decision_table(judgement.decision))
     console.print(f"written: {folder}", highlight=False, soft_wrap=True)
+    if key is not None:
+        path, who = sign_verdict(folder, key), keyid(key.public_key())
+        console.print(f"signed:  {path} with the key {who}", highlight=False, soft_wrap=True)
     for line in reasons(judgement.decision):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     console.print(judgement.decision.outcome)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from ipr.files import write_atomically
 from ipr.reports.documents import content_name, keep, stable, versions
 from ipr.reports.terminal import percent
 from ipr.verification.binomial import power_of_ten
 from ipr.verification.calibration import Calibration, FalseClaimRate, MissedClaims
-from ipr.verification.calibration_file import calibration_facts
+from ipr.verification.calibration_file import calibration_facts, seal_calibration
 
 HEADER = (
     "wrong claim",
@@ -74,19 +76,20 @@ def _rate(rate: FalseClaimRate) -> str:
     return f"{text}It is below {percent(rate.asked)} at a threshold below {power_of_ten(rate.threshold_log10)}."
 
 
-def write_calibration(calibration: Calibration, out: Path | None, runs: Path) -> Path:
-    """Writes `calibration.json`, and its table as `calibration.md`.
+def write_calibration(calibration: Calibration, out: Path | None, runs: Path, judge: Ed25519PrivateKey) -> Path:
+    """Writes `calibration.json`, the judge's seal on it, and its table as `calibration.md`.
 
     Args:
         calibration: what to tell.
         out: the folder; None for one below `runs` that is named by claim and content.
         runs: the folder of runs.
+        judge: the judge's own key.
 
     Returns:
         The JSON file.
 
     Raises:
-        InputError: another calibration is there, or the folder cannot be written.
+        InputError: another calibration is there, or one that another judge sealed, or the folder cannot be written.
     """
     facts = stable({**calibration_facts(calibration), "versions": versions()})
     if out is None:
@@ -94,5 +97,6 @@ def write_calibration(calibration: Calibration, out: Path | None, runs: Path) ->
         out = runs / "calibration" / name
     path = out / "calibration.json"
     keep(path, facts)
+    seal_calibration(path, judge)
     write_atomically(path.with_suffix(".md"), calibration_markdown(calibration) + "\n")
     return path

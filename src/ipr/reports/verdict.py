@@ -33,6 +33,7 @@ def verdict_facts(judgement: Judgement) -> dict[str, Any]:
         "accuracy": judgement.accuracy,
         "fidelity": _fidelity(judgement.evidence.accuracies, judgement),
         "forged": _forged(judgement),
+        "control": [asdict(row) for row in judgement.control],
         "signature": _signature(judgement),
         "trigger_set": _trigger_set(judgement),
         "calibration": _calibration(judgement.calibration),

@@ -30,9 +30,10 @@ from ipr.runs.train import device, train
 from ipr.suspects.suspect import Suspect, open_suspect
 from ipr.verification.calibration import Calibration, FalseClaimRate, WrongClaims, false_claim_rate
 from ipr.verification.claims import load_claim
-from ipr.verification.decision import Decision, Provenance, Shown, choices_of, decide, from_answers, from_weights
+from ipr.verification.decision import Decision, Provenance, choices_of, decide, from_answers, from_weights
 from ipr.verification.fidelity import largest_class
 from ipr.verification.null import EmpiricalNull
+from ipr.verification.redraw import GRANTED
 from ipr.verification.registration import IN_TIME, LATE
 from ipr.verification.repeats import without_repeats
 from ipr.verification.rules import Rule
@@ -226,8 +227,7 @@ def _judge(
     network: nn.Module, claims: Sequence[Claim], images: LabelledImages, evidence: str, dated: bool, rule: Rule
 ) -> list[One]:
     chance, found = largest_class(images), []
-    shown = Shown(True, "granted")  # errs on the side of whoever claims wrongly
-    provenance = Provenance(IN_TIME if dated else LATE, "the judge, who grants it", shown)
+    provenance = Provenance(IN_TIME if dated else LATE, "the judge, who grants it", GRANTED)
     for claim, verdict in zip(claims, judge_claims(network, claims, images), strict=True):
         by_images = evidence == "images"  # shown to a black box, to which nothing is presented
         seen = from_answers(verdict.reading) if by_images else from_weights(verdict, claim, chance)

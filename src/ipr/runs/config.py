@@ -203,6 +203,7 @@ class PathsConfig:
     runs: str = "runs"
     data: str = "data"
     cache: str = MISSING
+    judge: str = "~/.config/ipr/judge.pem"  # the judge's private key; made by the first calibration
 
 
 @dataclass
@@ -272,23 +273,60 @@ class CommitmentConfig:
 
 
 @dataclass
-class VerifyConfig:
-    """`ipr verify`."""
+class JudgeConfig:
+    """How a suspect is judged, whoever claims it."""
 
     suspect: str = MISSING  # a weights file, or the http(s) address of a model that answers
-    claim: str = MISSING  # a claim folder
     dataset: DatasetConfig = MISSING
     paths: PathsConfig = MISSING
     rule: RuleConfig = field(default_factory=RuleConfig)
-    commitment: CommitmentConfig = field(default_factory=CommitmentConfig)
     endpoint: EndpointConfig = MISSING
-    authority_certificate: str | None = None  # PEM: whose time stamp in the claim's folder is believed
-    reference: str | None = None  # the public weights that were committed to: the suspect is matched to them first
-    calibration: str | None = None  # the calibration.json of this claim, made by this judge
+    authority_certificate: str | None = None  # PEM: whose time stamps in the claims' folders are believed
     tried: int = 1  # how many claims, or suspects, the claimant tried, this one included
     forged: int = 50
-    out: str | None = None  # a folder for the verdict; by default one in <paths.runs>/verdicts
+    out: str | None = None  # a folder for what is written; by default one in <paths.runs>
     seed: int = 0
+
+
+@dataclass
+class VerifyConfig(JudgeConfig):
+    """`ipr verify`."""
+
+    claim: str = MISSING  # a claim folder
+    commitment: CommitmentConfig = field(default_factory=CommitmentConfig)
+    reference: str | None = None  # the public weights that were committed to: the suspect is matched to them first
+    calibration: str | None = None  # the calibration.json of this claim, made by this judge
+    sign: str | None = None  # the private key that the verdict is signed with
+
+
+@dataclass
+class CommitmentsConfig:
+    """What the judge knows of several commitments, in the order of the claims; null for what he does not."""
+
+    digest: list[str | None] = field(default_factory=list)
+    registered: list[str | None] = field(default_factory=list)
+    released: str | None = None  # one day: that of the suspect
+
+
+@dataclass
+class DisputeConfig(JudgeConfig):
+    """`ipr dispute`."""
+
+    claims: list[str] = MISSING  # claim folders, two or more
+    commitment: CommitmentsConfig = field(default_factory=CommitmentsConfig)
+    reference: list[str | None] = field(default_factory=list)  # the public weights that each claim committed to
+    calibration: list[str | None] = field(default_factory=list)  # calibration.json of each claim, or nothing
+
+
+@dataclass
+class VerdictConfig:
+    """`ipr verdict`."""
+
+    verb: str = ""  # check | key: the first word after `ipr verdict`
+    envelope: str | None = None  # check: a signed verdict
+    key: str | None = None  # check: the judge's public key; key: a private key, by default paths.judge
+    suspect: str | None = None  # check: a weights file that the verdict must be about
+    paths: PathsConfig = MISSING
 
 
 @dataclass

@@ -27,9 +27,10 @@ from ipr.runs.fit import fit
 from ipr.schemes.base import Scheme
 from ipr.verification.alignment import align
 from ipr.verification.calibration import MissedClaims, missed_claims
-from ipr.verification.decision import Decision, Provenance, Shown, decide, from_answers, from_weights
+from ipr.verification.decision import Decision, Provenance, decide, from_answers, from_weights
 from ipr.verification.fidelity import largest_class
 from ipr.verification.null import EmpiricalNull
+from ipr.verification.redraw import GRANTED
 from ipr.verification.registration import IN_TIME
 from ipr.verification.rules import Rule
 from ipr.verification.verdict import Verdict, judge_claims
@@ -109,10 +110,12 @@ def _changed(attack: Attack, victim: Victim, data: ImageData, request: TrainConf
     seed = derive_seed(request.seed, f"changed copy {number}") % 2**31
     with tempfile.TemporaryDirectory(prefix="ipr-") as place:
 
-        def trains(name: str, scheme: Scheme, *, epochs: int, clip_norm: float | None) -> None:
+        def trains(
+            name: str, scheme: Scheme, *, epochs: int, clip_norm: float | None, share: int | None = None
+        ) -> None:
             fit(
                 scheme,
-                data,
+                data.limited(share, None),
                 request,
                 epochs=epochs,
                 clip_norm=clip_norm,
@@ -134,7 +137,7 @@ def _judged(
     rule: Rule,
     null: EmpiricalNull | None,
 ) -> tuple[Verdict, Decision]:
-    provenance = Provenance(IN_TIME, "the judge, who grants it", Shown(True, "granted"), null=null)
+    provenance = Provenance(IN_TIME, "the judge, who grants it", GRANTED, null=null)
     if evidence == "images":
         (verdict,) = judge_claims(suspect, [claim], images)
         asked = from_answers(verdict.reading)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+import torch
+from torch import nn
 
 from ipr.claim import Claim
 from ipr.commitment import Commitment, load_commitment, opens
@@ -14,16 +17,22 @@ from ipr.runs.architecture import check_data
 from ipr.runs.asking import open_black_box
 from ipr.runs.build import open_images
 from ipr.runs.config import VerifyConfig
-from ipr.runs.train import judge_with_progress
-from ipr.suspects.suspect import open_suspect
+from ipr.runs.train import judge_with_progress, judging
+from ipr.signing import judge_public
+from ipr.stamp import authority_certificates, read_stamp, stamped
+from ipr.suspects.reference import open_reference
+from ipr.suspects.suspect import Suspect, open_suspect
+from ipr.verification.alignment import align
 from ipr.verification.black_box import judge_black_box
 from ipr.verification.calibration import Calibration
 from ipr.verification.calibration_file import load_calibration
 from ipr.verification.claims import load_claim
+from ipr.verification.control import Control, control, with_control
 from ipr.verification.decision import Evidence, Provenance, check_tried, decide, from_answers, from_weights
 from ipr.verification.fidelity import largest_class
 from ipr.verification.judgement import CommitmentFacts, DataFacts, Judgement, SuspectFacts
-from ipr.verification.registration import Registration, commitment_status, read_registration
+from ipr.verification.redraw import is_keyless, redraw
+from ipr.verification.registration import Registration, commitment_status, moment_of, read_registration
 from ipr.verification.repeats import without_repeats
 from ipr.verification.rules import Rule
 from ipr.verification.verdict import Verdict
@@ -44,13 +53,16 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Shown:
-    """What a suspect showed: who it is, on how many test images, the verdict on weights, its accuracy, the evidence."""
+    """What a suspect showed: who it is, on how many test images, the verdict on weights, its accuracy, the evidence,
+    and what forgers reach on it.
+    """
 
     suspect: SuspectFacts
     images: int
     verdict: Verdict | None
     accuracy: float | None
     evidence: Evidence
+    control: tuple[Control, ...] = ()
 
 
 def verify(config: VerifyConfig) -> Judgement:
@@ -62,7 +74,7 @@ def verify(config: VerifyConfig) -> Judgement:
     asked = _read(config)
     shown = _answers(asked) if config.suspect.startswith(("http://", "https://")) else _weights(asked)
     commitment = _commitment(asked, shown.suspect)
-    provenance = _provenance(asked, commitment)
+    provenance = _provenance(asked, commitment, shown.evidence.kind)
     decision = decide(
         shown.evidence,
         asked.claim.thresholds,
@@ -79,7 +91,8 @@ def verify(config: VerifyConfig) -> Judgement:
         verdict=shown.verdict,
         accuracy=shown.accuracy,
         evidence=shown.evidence,
-        decision=decision,
+        decision=with_control(decision, shown.control),
+        control=shown.control,
         provenance=provenance,
         rule=asked.rule,
         tried=config.tried,
@@ -88,15 +101,17 @@ def verify(config: VerifyConfig) -> Judgement:
 
 
 def _read(config: VerifyConfig) -> _Asked:
-    rule, registration = Rule(**asdict(config.rule)), read_registration(**asdict(config.commitment))
+    rule, typed = Rule(**asdict(config.rule)), read_registration(**asdict(config.commitment))
     check_tried(config.tried)
     claim = load_claim(Path(config.claim))
     commitment = load_commitment(Path(config.claim))
-    data = open_images(config.dataset, config.paths)
+    registration = _registration(config, typed, commitment)
+    data = open_images(config.dataset, config.paths, checked=True)
     check_data(claim, data)
     calibration = None
     if config.calibration is not None:
-        calibration = load_calibration(Path(config.calibration), claim, data.fingerprint)
+        judge = judge_public(Path(config.paths.judge))
+        calibration = load_calibration(Path(config.calibration), claim, data.fingerprint, judge)
         if (calibration.p_value, calibration.fidelity) != (rule.p_value, rule.fidelity):
             problem = f"was made with rule.p_value={calibration.p_value} and rule.fidelity={calibration.fidelity}"
             raise InputError("calibration", config.calibration, problem, "judge with these, or calibrate anew")
@@ -107,12 +122,32 @@ def _weights(asked: _Asked) -> _Shown:
     config, claim = asked.config, without_repeats(asked.claim)
     suspect = open_suspect(Path(config.suspect), claim.architecture)
     images = _test_images(asked.data, None)
-    scaled = isinstance(claim, PassportClaim) and not claim.passport  # not admissible, and without |S| to give rivals
-    forged = 0 if scaled else config.forged
-    verdict = judge_with_progress(suspect.network, claim, images, forged, config.seed)
-    facts = SuspectFacts("white box", suspect.format, suspect.digest, suspect.weights_digest, suspect.alignments)
+    network, way, ways = _matched(asked, suspect, images)
+    rows: tuple[Control, ...] = ()
+    if isinstance(claim, PassportClaim) and claim.passport:
+        with judging(images, f"judging {config.forged} random passports, and others") as progress:
+            verdict, rows = control(
+                network, claim, images, rule=asked.rule, random=config.forged, seed=config.seed, progress=progress
+            )
+    else:  # nothing is presented, or bare scales: not admissible, and without |S| to give rivals
+        verdict = judge_with_progress(network, claim, images, 0, config.seed)
+    facts = SuspectFacts("white box", suspect.format, suspect.digest, suspect.weights_digest, ways, way)
     evidence = from_weights(verdict, claim, largest_class(images))
-    return _Shown(facts, images.labels.numel(), verdict, verdict.accuracy_without, evidence)
+    return _Shown(facts, images.labels.numel(), verdict, verdict.accuracy_without, evidence, rows)
+
+
+def _matched(asked: _Asked, suspect: Suspect, images: LabelledImages) -> tuple[nn.Module, str | None, int]:
+    """The suspect in the form of the network that was committed to, how it got there, and among how many readings."""
+    given = asked.config.reference
+    if given is None:
+        return suspect.network, None, suspect.alignments
+    commitment = asked.commitment
+    if commitment is None or not opens(commitment, asked.claim):
+        problem = "there is no commitment that opens to the claim, so that nothing says which weights it is about"
+        raise InputError("reference", given, problem, "leave it out: without committed weights nothing is matched")
+    reference = open_reference(Path(given), asked.claim.architecture, commitment.weights)
+    aligned = align(suspect.network, reference, next(images.batches(1, torch.device("cpu")))[0])
+    return aligned.network, aligned.way, suspect.alignments * aligned.ways
 
 
 def _answers(asked: _Asked) -> _Shown:
@@ -141,11 +176,31 @@ def _commitment(asked: _Asked, suspect: SuspectFacts) -> CommitmentFacts:
     return CommitmentFacts(status, found.digest, same, known)
 
 
-def _provenance(asked: _Asked, commitment: CommitmentFacts) -> Provenance:
-    claim = asked.claim
+def _registration(config: VerifyConfig, typed: Registration, commitment: Commitment | None) -> Registration:
+    """When the commitment was registered: by its stamp, where there is one and its authority is believed."""
+    folder, certificate = Path(config.claim), config.authority_certificate
+    if certificate is None:
+        return typed
+    authority_certificates(Path(certificate))  # a file that cannot be used is told whatever the claim brings
+    if commitment is None or read_stamp(folder) is None:
+        return typed
+    if typed.registered is not None:
+        problem = "is given by hand, and the claim's stamp says when it was registered"
+        raise InputError("commitment.registered", typed.registered.text, problem, "give one of them")
+    stamp = stamped(folder, commitment.digest, Path(certificate))
+    by = f"a time stamp of {stamp.authority} (number {stamp.serial})"
+    return replace(typed, digest=typed.digest or commitment.digest, registered=moment_of(stamp.time), by=by)
+
+
+def _provenance(asked: _Asked, commitment: CommitmentFacts, kind: str) -> Provenance:
+    claim, data = asked.claim, asked.data
+    if claim.origin is not None and 0 < claim.origin.train_images < data.train_labels.numel():
+        data = data.limited(claim.origin.train_images, None)  # what its secrets were drawn from
     return Provenance(
         commitment=commitment.status,
         by=commitment.registration.by,
+        drawn=redraw(claim, data).of(kind),
+        keyless=is_keyless(claim),
         bound=isinstance(claim, PassportClaim) and claim.bound,
         calibration=asked.calibration,
         null=asked.calibration.null if asked.calibration is not None else None,

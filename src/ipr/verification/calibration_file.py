@@ -1,4 +1,8 @@
-"""A calibration as plain JSON values, and back."""
+"""A calibration as plain JSON values, and back, for the judge who made it.
+
+`calibration.json` can be written by hand, so it counts only with the judge's own seal beside it:
+`calibration.dsse.json`, an envelope (`ipr.signing`) that holds the very bytes.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,19 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
 from ipr.claim import Claim
 from ipr.errors import InputError
+from ipr.files import read_regular, write_new
+from ipr.signing import envelope_text, keyid, read_envelope, seal, unseal
 from ipr.verification.calibration import Calibration, FalseClaimRate, MissedClaims, WrongClaims
 from ipr.verification.null import EmpiricalNull
 
 SCHEMA_VERSION = 2
+
+KIND = "application/vnd.ipr.calibration+json"
+"""The media type of `calibration.json` in its envelope."""
 
 LIMIT = 2**24
 """Bytes of a file at most."""
@@ -29,19 +40,46 @@ def calibration_facts(calibration: Calibration) -> dict[str, Any]:
     return {"schema_version": SCHEMA_VERSION, **facts}
 
 
-def load_calibration(path: Path, claim: Claim, data_fingerprint: str) -> Calibration:
-    """Reads a calibration of a claim back.
+def seal_calibration(path: Path, key: Ed25519PrivateKey) -> Path:
+    """Seals a calibration that was written; the same seal is left as it is.
+
+    Returns:
+        The envelope, beside it.
 
     Raises:
-        InputError: it cannot be read, is damaged, or is one of another claim or another data set.
+        InputError: another envelope is there: that of another judge, or of another calibration.
+    """
+    envelope = envelope_of(path)
+    write_new({envelope: envelope_text(seal(path.read_bytes(), KIND, key))})
+    return envelope
+
+
+def envelope_of(path: Path) -> Path:
+    """Where the envelope of `NAME.json` is: `NAME.dsse.json`."""
+    return path.with_suffix(".dsse.json")
+
+
+def load_calibration(path: Path, claim: Claim, data_fingerprint: str, judge: Ed25519PublicKey | None) -> Calibration:
+    """Reads a calibration of a claim back.
+
+    Args:
+        path: `calibration.json`; its envelope is looked for beside it.
+        claim: the claim that is judged.
+        data_fingerprint: of the images that it is judged on.
+        judge: the judge's own public key: no other's calibration is taken, a claimant's least of all. None for a judge
+            who has no key, and so never made one.
+
+    Raises:
+        InputError: it cannot be read, is not sealed by this judge, is damaged, or is one of another claim or another
+            data set.
     """
     again = "make it again with ipr calibrate"
     try:
-        with path.open("rb") as file:
-            text = file.read(LIMIT + 1)
-        if len(text) > LIMIT:
-            raise ValueError(f"more than {LIMIT} bytes")
+        text, _ = read_regular(path, LIMIT)
+        _check_seal(path, text, judge)
         calibration = _calibration(json.loads(text))
+    except InputError:
+        raise
     except OSError as error:
         raise InputError("calibration", path, f"cannot be read ({error.strerror or error})", again) from error
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -51,6 +89,21 @@ def load_calibration(path: Path, claim: Claim, data_fingerprint: str) -> Calibra
     if calibration.data_fingerprint != data_fingerprint:
         raise InputError("calibration", path, f"is one on other images ({calibration.data})", again)
     return calibration
+
+
+def _check_seal(path: Path, text: bytes, judge: Ed25519PublicKey | None) -> None:
+    remedy = "make it yourself with ipr calibrate"
+    if judge is None:
+        raise InputError("calibration", path, "was not made by this judge (who has no key yet)", remedy)
+    envelope = envelope_of(path)
+    try:
+        sealed = unseal(read_envelope(envelope), KIND, judge, envelope)
+    except InputError as error:
+        problem = f"was not made by this judge (key {keyid(judge)[:16]}; {envelope.name} {error.problem})"
+        raise InputError("calibration", path, problem, remedy) from error
+    if sealed != text:
+        problem = f"is not what this judge sealed (key {keyid(judge)[:16]}; {envelope.name} holds other bytes)"
+        raise InputError("calibration", path, problem, remedy)
 
 
 def _calibration(facts: Mapping[str, Any]) -> Calibration:

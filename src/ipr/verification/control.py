@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -20,6 +20,9 @@ from ipr.passport.guesses import SIGNS, ones_passport, positive_passport, singul
 from ipr.passport.lift import lift, public_scales
 from ipr.passport.surgery import Passport, find_layers
 from ipr.randomness import generator
+from ipr.verification.decision import Condition, Decision, decide, from_weights
+from ipr.verification.fidelity import largest_class
+from ipr.verification.rules import SOUND, Rule
 from ipr.verification.verdict import Verdict, claim_of_signs, forged_at_random, judge_claims
 
 IMAGES = 60
@@ -46,7 +49,7 @@ class Control:
         kind: a name in `SAYS`.
         tried: how many were judged.
         best, mean: the best accuracy with any of them presented, and the mean; fractions.
-        consistent: how many keep the claim's fidelity and spell what they claim with a chance that the claim allows.
+        consistent: how many of them are consistent with the suspect under the rule, dates apart.
         shared: the largest share of the claim's own bits that any of them spells, a fraction.
     """
 
@@ -101,6 +104,7 @@ def control(
     claim: PassportClaim,
     images: LabelledImages,
     *,
+    rule: Rule = SOUND,
     random: int = 50,
     seed: int = 0,
     progress: Iterable[None] | None = None,
@@ -111,6 +115,7 @@ def control(
         suspect: a plain network; left as it was.
         claim: with a passport.
         images: what is judged on.
+        rule: under which forgeries are consistent or not.
         random: see `forgeries`.
         seed: draws.
         progress: see `judge_claims`.
@@ -121,11 +126,16 @@ def control(
     forged = forgeries(suspect, claim, images, random=random, seed=seed)
     rivals = [one for claims in forged.values() for one in claims]
     verdict, *others = judge_claims(suspect, [claim, *rivals], images, progress=progress)
-    return verdict, told(claim, forged, others)
+    blind = [other.fidelity.accuracy for other in others[: len(forged["random"])]]
+    return replace(verdict, accuracy_forged=tuple(blind)), told(claim, forged, others, largest_class(images), rule)
 
 
 def told(
-    claim: PassportClaim, forged: Mapping[str, Sequence[PassportClaim]], verdicts: Sequence[Verdict]
+    claim: PassportClaim,
+    forged: Mapping[str, Sequence[PassportClaim]],
+    verdicts: Sequence[Verdict],
+    chance: float,
+    rule: Rule,
 ) -> tuple[Control, ...]:
     """One row for each kind of forgery of which there is any.
 
@@ -133,6 +143,8 @@ def told(
         claim: the claim that they rival.
         forged: kind -> claims.
         verdicts: on all of them, in their order.
+        chance: see `Accuracies`.
+        rule: see `control`.
     """
     found, rows = iter(verdicts), []
     for kind, claims in forged.items():
@@ -146,16 +158,29 @@ def told(
                 tried=len(own),
                 best=max(reached),
                 mean=statistics.fmean(reached),
-                consistent=sum(map(consistent, own)),
+                consistent=sum(_consistent(*both, chance, rule) for both in zip(own, claims, strict=True)),
                 shared=max(1 - claim.dissimilarity(one) for one in claims),
             )
         )
     return tuple(rows)
 
 
-def consistent(verdict: Verdict) -> bool:
-    """Definition 1: fidelity holds and the mark is read."""
-    return verdict.fidelity.holds and verdict.reading.p_value <= verdict.p_value_threshold
+def with_control(decision: Decision, rows: Sequence[Control]) -> Decision:
+    """A decision that tells of the control: whether what was measured could have been had without owning anything."""
+    if not rows:
+        return decision
+    best = max(rows, key=lambda row: (row.consistent > 0, row.best))
+    told = ", ".join(f"{SAYS[row.kind]} {100 * row.best:.2f} %" for row in rows)
+    says = f"forgers who train nothing reach with these weights: {told}"
+    forged = sum(row.consistent for row in rows)
+    if forged:
+        says += f"; {forged} of these claims are consistent, so that being consistent proves nothing here"
+    condition = Condition("control", False, not forged, best.best, None, says)
+    return replace(decision, conditions=(*decision.conditions, condition))
+
+
+def _consistent(verdict: Verdict, claim: PassportClaim, chance: float, rule: Rule) -> bool:
+    return decide(from_weights(verdict, claim, chance), claim.thresholds, rule=rule).consistent
 
 
 def _few(images: LabelledImages) -> LabelledImages:

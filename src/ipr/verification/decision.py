@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ipr.claim import Claim, Reading, Thresholds, reading
 from ipr.errors import InputError
 from ipr.passport.claim import PassportClaim
-from ipr.signature import binomial_tail
 from ipr.verification.binomial import power_of_ten, reached
 from ipr.verification.calibration import Calibration
 from ipr.verification.fidelity import Accuracies, as_given_away, as_published
 from ipr.verification.null import EmpiricalNull
+from ipr.verification.redraw import UNKNOWN as NOT_LOOKED_AT
+from ipr.verification.redraw import Redrawn
 from ipr.verification.registration import IN_TIME, MISSING
 from ipr.verification.rules import SOUND, Rule
+from ipr.verification.turned import turned
 from ipr.verification.verdict import Verdict
 from ipr.watermarks.key_images import KeyImageClaim
 
@@ -49,26 +51,13 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What was found of something that a claim may or may not show.
-
-    Attributes:
-        holds: None where nothing is known.
-        says: what was found, in words.
-    """
-
-    holds: bool | None
-    says: str
-
-
-@dataclass(frozen=True)
 class Provenance:
     """Where a claim comes from, as far as the judge found out by himself.
 
     Attributes:
         commitment: its status, see `registration.py`.
         by: who says when it was registered.
-        drawn: whether its secrets follow from a seed that it was committed with, or from its passport.
+        drawn: what drawing its secrets again shows; nothing by default.
         bound: whether the signature follows from passport, owner and nonce.
         keyless: whether anybody who guesses the run's seed can draw its secrets.
         calibration: of this claim, made by this judge; None where there is none.
@@ -77,7 +66,7 @@ class Provenance:
 
     commitment: str = "none"
     by: str = ""
-    drawn: Shown = field(default_factory=lambda: Shown(None, "the claim names no seeds that they could be drawn from"))
+    drawn: Redrawn = NOT_LOOKED_AT
     bound: bool = False
     keyless: bool = False
     calibration: Calibration | None = None
@@ -237,9 +226,9 @@ def decide(
         conditions.append(_passport(evidence.passport))
     conditions.append(_fidelity(evidence, thresholds, rule))
     if evidence.signature is not None:
-        bits = sum(evidence.signature.total.values())
-        threshold = rule.threshold_log10(thresholds, bits)
-        conditions.append(_signature(evidence.signature, tried, alignments, threshold))
+        counted = provenance.drawn.counted(evidence.signature) if rule.sound else evidence.signature
+        threshold = rule.threshold_log10(thresholds, sum(counted.total.values()))
+        conditions.append(_signature(evidence.signature, counted, tried, alignments, threshold))
     if evidence.trigger_set is not None:
         deciding, threshold = evidence.kind == "images", rule.threshold_log10(thresholds, 0)
         conditions.append(_trigger_set(evidence.trigger_set, tried, provenance.null, threshold, required=deciding))
@@ -287,14 +276,18 @@ def _percent(fraction: float | None) -> str:
     return "none" if fraction is None else f"{100 * fraction:.2f} %"
 
 
-def _signature(found: Reading, tried: int, alignments: int, threshold: float) -> Condition:
-    p_value = corrected_log10(found.p_value_log10, tried * alignments)
+def _signature(found: Reading, counted: Reading, tried: int, alignments: int, threshold: float) -> Condition:
+    """`counted` is the reading without bits that the claimant chose, which are no evidence."""
+    p_value = corrected_log10(counted.p_value_log10, tried * alignments)
     agreeing, total = sum(found.agreeing.values()), sum(found.total.values())
-    says = f"{agreeing} of {total} bits; {_chance('a guess', p_value, threshold)}"
+    text = total - sum(counted.total.values())
+    says = f"{agreeing} of {total} bits"
+    says += f", of which {text} spell a text and prove nothing" if text else ""
+    says += f"; {_chance('a guess', p_value, threshold)}"
     if tried * alignments > 1:
         says += f", corrected for {tried} tried and {alignments} alignments"
     remedy = ""
-    if 2 * agreeing < total and reached(binomial_tail(total - agreeing, total)[1], threshold):
+    if turned(found):
         says += "; so few agree that chance does not explain it: the network's channels may have been turned"
         remedy = "match them first: give the public weights that were committed to, reference=FILE"
     return Condition("signature", True, reached(p_value, threshold), p_value, threshold, says, remedy)
@@ -319,7 +312,7 @@ def _trigger_set(
     return Condition("trigger set", required, reached(p_value, threshold), p_value, threshold, says)
 
 
-def _drawn(found: Shown, required: bool) -> Condition:
+def _drawn(found: Redrawn, required: bool) -> Condition:
     status = {True: "drawn", False: "not what the seeds give", None: "chosen, or unknown"}[found.holds]
     remedy = (
         "" if found.holds is not None else "train with a drawn or a bound signature, and bring what ipr train wrote"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ipr.claim import Claim
 from ipr.verification.calibration import Calibration
+from ipr.verification.control import Control
 from ipr.verification.decision import Decision, Evidence, Provenance
 from ipr.verification.registration import Registration
 from ipr.verification.rules import Rule
@@ -76,6 +78,7 @@ class Judgement:
         accuracy: of the suspect as it is; None where a black box was shown no labelled images.
         evidence: what decides.
         decision: the conditions.
+        control: what forgeries reach that train nothing; empty where no passport is presented.
         provenance: where the claim comes from, as far as the judge found out.
         rule: what was required.
         tried: see `decide`.
@@ -90,6 +93,7 @@ class Judgement:
     accuracy: float | None
     evidence: Evidence
     decision: Decision
+    control: Sequence[Control]
     provenance: Provenance
     rule: Rule
     tried: int

@@ -118,6 +118,13 @@ class Redrawn:
         return "; ".join(f"{part.name}: {part.says}" for part in self.parts) or "there is nothing to draw again"
 
 
+UNKNOWN = Redrawn(())
+"""Of a claim that nobody has looked at."""
+
+GRANTED = Redrawn((Part("secrets", "signature", True, "granted"),))
+"""Of a wrong claim whose claimant is believed in this, so that nothing but what was measured refuses it."""
+
+
 def redraw(claim: Claim, data: ImageData) -> Redrawn:
     """Draws a claim's secrets again from the seeds that it names, and compares.
 
