@@ -88,7 +88,7 @@ def made_owner(tmp_path_factory, cache) -> Path:
         patch.setenv("IPR_CACHE", str(cache))
         patch.setattr("sys.argv", ["ipr"])
         with pytest.raises(SystemExit) as stopped:
-            main(["train", *asked, "scheme=passport_v3", "scheme.signature=hush"])
+            main(["train", *asked, "scheme=passport_v3", "scheme.signature=hush", "passport.key=of-tests"])
     assert stopped.value.code == 0
     (folder,) = place.glob("runs/train/passport_v3-*")
     return folder

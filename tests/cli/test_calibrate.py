@@ -11,6 +11,7 @@ from scipy import stats
 
 from ipr.claim import Thresholds
 from ipr.commitment import commit, save_commitment
+from ipr.runs.missed import changes
 from ipr.signing import envelope_text, judge_key, keyid, make_key, public_key, read_envelope, seal, unseal
 from ipr.verification.calibration_file import KIND, seal_calibration
 from ipr.verification.claims import load_claim
@@ -31,12 +32,16 @@ def sealed(name, facts):
 
 FEW = (
     "calibrate", "claim=owned/claim", "dataset.image_size=8", "dataset.limit_test=40", "optimizer.batch_size=64",
-    "trainer.max_epochs=3", "trainer.accelerator=cpu", "networks=3", "wrong=12", "rate=0.5",
+    "trainer.max_epochs=3", "trainer.accelerator=cpu", "networks=3", "wrong=12", "rate=0.5", "copies=1",
 )  # fmt: skip
 
 
+LOOSE = "rule.fidelity=0.2"
+"""On forty images a network of six epochs loses more than three points with its passport."""
+
+
 def test_a_calibration_counts_and_is_used(ipr, owner):
-    outcome = ipr(*FEW, "suspect=owned/public.safetensors")
+    outcome = ipr(*FEW, LOOSE, "suspect=owned/public.safetensors")
     assert outcome.code == 0, outcome.err
     (path,) = Path("runs/calibration").glob("passport-*/calibration.json")
     assert path.parent.stat().st_mode & 0o777 == 0o700
@@ -55,6 +60,14 @@ def test_a_calibration_counts_and_is_used(ipr, owner):
     same = rows["signature", "another_signature", "marked"]
     assert same["faithful"] == same["judged"]  # the genuine passport keeps fidelity; the bits do not agree
     assert same["most_agreeing"] < 150
+    spelled = rows["signature", "lifted", "marked"]
+    assert (spelled["consistent"], spelled["verified"]) == (spelled["judged"], 0)  # what refuses it is its date
+    missed = {(row["change"], row["evidence"]): row for row in facts["missed"]}
+    assert {change for change, _ in missed} == set(changes(1))
+    free = [missed[change, "signature"] for change in ("turned", "permuted", "rescaled")]
+    assert all(row["missed"] == 0 and row["fewest_agreeing"] >= 222 for row in free)
+    for row in missed.values():
+        assert row["lower"] <= row["missed"] / row["judged"] <= row["upper"]
     for rate in facts["rates"]:
         judged = sum(row["judged"] for row in counted if row["evidence"] == rate["evidence"])
         assert rate["judged"] == judged >= 12
@@ -74,15 +87,16 @@ def test_a_calibration_counts_and_is_used(ipr, owner):
     seen = envelope.read_bytes()
     trained = sorted(Path("runs/train").iterdir())
     before = {folder: (folder / "record.json").read_bytes() for folder in trained}
-    again = ipr(*FEW, "suspect=owned/public.safetensors")
+    again = ipr(*FEW, LOOSE, "suspect=owned/public.safetensors")
     assert f"written: {path}" in again.out  # the same networks are found, and the same comes out
     assert {folder: (folder / "record.json").read_bytes() for folder in Path("runs/train").iterdir()} == before
     assert envelope.read_bytes() == seen
 
+    owner = (*owner, LOOSE)
     assert ipr(*owner, f"calibration={path}", "rule.null=required", "rule.networks=3", "out=judged").code == 0
     verdict = json.loads(Path("judged/verdict.json").read_text())
     assert verdict["trigger_set"]["null"]["most_agreeing"] == worst
-    assert ipr(*owner, f"calibration={path}", "rule.null=required", "out=few").code == 1  # 20 networks are asked for
+    assert ipr(*owner, f"calibration={path}", "rule.null=required", "out=few").code == 3  # 20 networks are asked for
 
     load_claim(Path("owned/claim")).forged(text_bytes=0).save(Path("other"))
     others = [a for a in owner if not a.startswith("claim=")]
@@ -148,7 +162,7 @@ def test_images_that_every_network_answers_so_are_not_claimed(ipr, owner, digits
     pixels, labels = digits.test_pixels[40:140], digits.test_labels[40:140]
     architecture = load_claim(Path("owned/claim")).architecture
     forged = TriggerSetClaim(
-        pixels=pixels, labels=labels, choices=10, thresholds=Thresholds(None), architecture=architecture
+        pixels=pixels, labels=labels, choices=10, thresholds=Thresholds(0.9), architecture=architecture
     )
     forged.save(Path("forged"))
     save_commitment(commit(forged, load_file("owned/public.safetensors")), Path("forged"))

@@ -97,9 +97,9 @@ def singular_passport(
 ) -> dict[str, Tensor]:
     """The passport along singular vectors under which a few images are answered best (by cross-entropy).
 
-    S_gamma is e times plus or minus a layer's first vector; S_beta is 0, or e times plus or minus the first or the
-    second. Chosen are the signs of all layers together, with S_beta = 0 or S_gamma, and then, twice over, each layer by
-    itself.
+    S_gamma is e times plus or minus a layer's first vector; S_beta is next to 0, or e times plus or minus the first or
+    the second. Chosen are the signs of all layers together, with S_beta next to 0 or S_gamma, and then, twice over,
+    each layer by itself.
 
     Args:
         network: a plain network; left as it was.
@@ -118,7 +118,7 @@ def singular_passport(
     starts = [
         [(e * sign, e * sign * both, 0.0) for sign in signs]
         for e in energies
-        for both in (0, 1)
+        for both in (LITTLE, 1)
         for signs in _signs(len(places), source)
     ]
     best = trial.best(starts, affines)
@@ -135,7 +135,10 @@ def singular_passport(
 _Along = tuple[float, float, float]
 """S_gamma as a multiple of the first singular vector, S_beta as multiples of the first and of the second."""
 
-SHIFTS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
+LITTLE = 0.01
+"""Of S_beta, for next to no shift: a passport whose mean patch is 0 is refused."""
+
+SHIFTS = ((LITTLE, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
 """Signs of the first and of the second singular vector in S_beta."""
 
 

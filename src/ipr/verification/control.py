@@ -15,9 +15,9 @@ from torch import nn
 
 from ipr.data.images import LabelledImages, balanced_subset
 from ipr.passport.claim import PassportClaim
-from ipr.passport.generate import energies, with_energy
-from ipr.passport.guesses import SIGNS, ones_passport, positive_passport, singular_passport
-from ipr.passport.lift import lift, public_scales
+from ipr.passport.generate import energies, random_passport, with_energy
+from ipr.passport.guesses import SIGNS, lifted_passport, ones_passport, positive_passport, singular_passport
+from ipr.passport.lift import public_scales
 from ipr.passport.surgery import Passport, find_layers
 from ipr.randomness import generator
 from ipr.verification.decision import Condition, Decision, decide, from_weights
@@ -85,12 +85,13 @@ def forgeries(
     places, genuine = find_layers(suspect, example, claim.layers), energies(claim.passport, suspect)
     source = generator(seed, "control")
     few = _few(images)
+    start = with_energy(random_passport(places, source), suspect, 1.0)  # so that no mean patch is 0 where a shift is
     mean = float(torch.stack(list(genuine.values())).mean())
     guesses: dict[str, list[Passport]] = {
         "ones": [with_energy(ones_passport(places, signs), suspect, genuine) for signs in SIGNS],
         "positive_noise": [with_energy(positive_passport(places, source), suspect, genuine) for _ in range(POSITIVE)],
         "singular_vectors": [singular_passport(suspect, places, few, [mean / 3, mean, 10 * mean / 3], source)],
-        "lifted": [lift(public_scales(suspect, places), suspect, places).passport],
+        "lifted": [lifted_passport(public_scales(suspect, places), suspect, places, start)],
     }
     claimed = {
         kind: [claim_of_signs(claim.forged(passport=passport), suspect) for passport in passports]
