@@ -219,6 +219,14 @@ def renewed(world):
     return old.replace(cut, signer)
 
 
+def relabelled(world):
+    """Signed as something of another kind, and called a time stamp afterwards."""
+    other = bytes.fromhex("2a864886f70d0109100105")
+    stamp = world.stamp(sign={"kind": "1.2.840.113549.1.9.16.1.5"})
+    assert stamp.count(other) == 2  # of the content, and among what is signed
+    return stamp.replace(other, other[:-1] + b"\x04", 1)
+
+
 def swapped(world, before, after):
     """A genuine stamp in which some bytes are others."""
     assert world.genuine.count(before) == 1
@@ -314,6 +322,13 @@ CASES = {
         "weak hash",
     ),
     "short key": (lambda w: w.by(key=rsa.generate_private_key(65537, 1024)), "RSA key of 1024 bits"),
+    "RSA-PSS": (
+        lambda w: w.stamp(
+            issue("T", w.middle, key=rsa.generate_private_key(65537, 2048)),
+            sign={"options": ["-cades", "-keyopt", "rsa_padding_mode:pss"]},
+        ),
+        "is not vouched for",
+    ),
     "nothing signed but the content": (lambda w: w.stamp(sign={"options": ["-noattr"]}), "names its signer"),
     "signer not named": (lambda w: w.stamp(sign={"options": []}), "names its signer"),
     "signer by key": (lambda w: w.stamp(sign={"options": ["-cades", "-keyid"]}), DAMAGED),
@@ -321,6 +336,7 @@ CASES = {
     "two signers": (lambda w: w.stamp(sign={"also": issue("Also", w.middle)}), DAMAGED),
     "signed as data": (lambda w: w.stamp(sign={"kind": "1.2.840.113549.1.7.1"}), DAMAGED),
     "signed as another kind": (lambda w: w.stamp(sign={"kind": "1.2.3.4"}), DAMAGED),
+    "another kind signed": (relabelled, "is not signed as a time stamp"),
     "something else signed": (lambda w: w.stamp(content=b"a commitment"), DAMAGED),
     "an empty list signed": (lambda w: w.stamp(content=der(0x30)), DAMAGED),
     "content with more after it": (lambda w: w.stamp(content=info(DIGEST) + b"\x05\x00"), DAMAGED),

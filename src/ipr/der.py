@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-INTEGER, OCTETS, IDENTIFIER, TIME, SEQUENCE, SET = 0x02, 0x04, 0x06, 0x18, 0x30, 0x31
-"""Tags: a number, bytes, an object identifier, a GeneralizedTime, a list, a set."""
+INTEGER, OCTETS, IDENTIFIER, SEQUENCE = 0x02, 0x04, 0x06, 0x30
+"""Tags: a number, bytes, an object identifier, a list."""
 
 
 @dataclass(frozen=True)

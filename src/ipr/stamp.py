@@ -44,7 +44,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from rfc3161_client import TimeStampResponse, VerificationError, VerifierBuilder, decode_timestamp_response
 
 from ipr.claim_folder import check_place
-from ipr.der import IDENTIFIER, INTEGER, OCTETS, SEQUENCE, SET, Element, elements, encode
+from ipr.der import IDENTIFIER, INTEGER, OCTETS, SEQUENCE, Element, elements, encode
 from ipr.errors import InputError
 
 FILE = "stamp.tsr"
@@ -81,7 +81,7 @@ SIGNING_CERTIFICATE_V2 = bytes.fromhex("2a864886f70d010910022f")
 """Object identifiers: the content of a stamp, and the signed attributes that say what it is and who signed it."""
 
 DAMAGE = (
-    ValueError, KeyError, IndexError, OverflowError,
+    ValueError, TypeError, KeyError, IndexError, OverflowError,
     DuplicateExtension, InvalidVersion, UnsupportedAlgorithm, UnsupportedGeneralNameType,
 )  # fmt: skip
 """What comes of reading damaged bytes, here, in `rfc3161_client` and in `cryptography`."""
@@ -392,10 +392,8 @@ def _check_shell(token: bytes, signer: Certificate) -> None:
         raise _Refusal("is signed with a weak hash")
     if parts[3].tag != SIGNED:
         raise _Refusal("has nothing signed that names its signer")
-    signed = [attribute.parts() for attribute in parts[3].parts()]
-    values = {kind.content: value.parts() for kind, value in signed if value.tag == SET}
-    if len(values) < len(signed):
-        raise _Refusal("is signed twice over")
+    attributes = [attribute.parts() for attribute in parts[3].parts()]
+    values = {kind.content: value.parts() for kind, value in attributes}
     if [value.content for value in values.get(CONTENT_TYPE, [])] != [TST_INFO]:
         raise _Refusal("is not signed as a time stamp")
     names = [*values.get(SIGNING_CERTIFICATE, []), *values.get(SIGNING_CERTIFICATE_V2, [])]

@@ -49,7 +49,7 @@ def show(config: ClaimConfig) -> int:
     Console().print(claim_table(claim))
     print(f"fingerprint: {claim.fingerprint()}")
     print(f"commitment:  {commitment.digest if commitment else '-'}")
-    print(f"time stamp:  {said or '-'}")
+    print(f"time stamp:  {f'{said}, not checked' if said else '-'}")
     return 0
 
 
