@@ -5,6 +5,7 @@ import copy
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def key():
 
 
 def openssl(*arguments):
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl to compare with")
     return subprocess.run(["openssl", *map(str, arguments)], capture_output=True, text=True, timeout=60)
 
 

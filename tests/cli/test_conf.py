@@ -130,6 +130,18 @@ def test_secrets_are_shown_as_such():
     assert without_secrets(text)["scheme"]["signature"] == "<hidden>"
 
 
+def test_the_judges_key_is_where_the_user_says(monkeypatch):
+    monkeypatch.delenv("IPR_JUDGE_KEY")
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    asked = ("suspect=x", "claim=y")
+    assert typed(composed(*asked, command="verify")).paths.judge == "~/.config/ipr/judge.pem"
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/some where")
+    assert typed(composed(*asked, command="verify")).paths.judge == "/some where/ipr/judge.pem"
+    monkeypatch.setenv("IPR_JUDGE_KEY", "mine.pem")
+    assert typed(composed(*asked, command="verify")).paths.judge == "mine.pem"
+    assert typed(composed(*asked, "paths.judge=other.pem", command="verify")).paths.judge == "other.pem"
+
+
 def test_no_path_of_this_machine_is_in_the_configuration():
     for path in Path(CONF).rglob("*.yaml"):
         assert "/home/" not in path.read_text()
