@@ -24,12 +24,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from ipr.errors import InputError
-from ipr.models.channels import BATCH_NORMS, Symmetry, symmetry
-from ipr.models.gauge import before_norms, restate
+from ipr.models.channels import symmetry
 from ipr.models.use import evaluating
 from ipr.verification.channel_order import match, similarities, turn
 from ipr.verification.channel_scale import rescale
@@ -59,16 +57,6 @@ class Alignment:
     ways: int
 
 
-@dataclass
-class _Done:
-    """Counts of what was changed."""
-
-    moved: int = 0
-    turned: int = 0
-    rescaled: int = 0
-    shifted: int = 0
-
-
 def align(suspect: nn.Module, reference: nn.Module, example: Tensor) -> Alignment:
     """Matches a suspect to a reference of the same architecture.
 
@@ -86,9 +74,7 @@ def align(suspect: nn.Module, reference: nn.Module, example: Tensor) -> Alignmen
     network.requires_grad_(False)
     if not (_finite(network) and _finite(target)):
         return _left(suspect, {}, "its weights, or the reference's, are not finite")
-    done = _Done()
     matched = match(network, target, found)
-    done.moved = matched.moved
     similarity = similarities(matched)
     if not similarity:
         return _left(suspect, {}, "no layer of it can be compared")
@@ -96,13 +82,13 @@ def align(suspect: nn.Module, reference: nn.Module, example: Tensor) -> Alignmen
     if alike < SIMILAR:
         says = f"half of its layers are no more alike than {alike:.2f}, of {SIMILAR:g} that it takes"
         return _left(suspect, similarity, f"it is another network than the reference ({says})")
-    done.turned = turn(network, target, found, matched)
-    done.rescaled = rescale(network, target, found)
-    done.shifted = _restate(network, target, found)
+    turned = turn(network, target, found, matched)
+    places = rescale(network, target, found)
     if not _same_answers(network, suspect, example.cpu()):
         return _left(suspect, similarity, "its answers would change, as its scales are extreme")
     device = next(suspect.parameters()).device
-    return Alignment(network.to(device), True, _told(done, sum(one.channels for one in found.free)), similarity, 2)
+    way = _told(matched.moved, turned, places, sum(one.channels for one in found.free))
+    return Alignment(network.to(device), True, way, similarity, 2)
 
 
 def _left(suspect: nn.Module, similarity: Mapping[str, float], why: str) -> Alignment:
@@ -125,38 +111,10 @@ def _same_answers(network: nn.Module, suspect: nn.Module, example: Tensor) -> bo
     original = copy.deepcopy(suspect).cpu()
     with evaluating(network), evaluating(original):
         ours, theirs = network(example), original(example)
-    return bool(torch.isfinite(ours).all()) and float((ours - theirs).abs().max()) <= 1e-3 * (
-        1 + float(theirs.abs().max())
-    )
+    return float((ours - theirs).abs().max()) <= 1e-3 * (1 + float(theirs.abs().max()))
 
 
-def _restate(network: nn.Module, target: nn.Module, found: Symmetry) -> int:
-    """Gives batch norms behind a layer the target's statistics; how many norms."""
-    count = 0
-    for segment in before_norms(network, found):
-        maker, taker = segment.makers[0], segment.takers[0][0]
-        norm, wanted = network.get_submodule(taker), target.get_submodule(taker)
-        if isinstance(wanted, BATCH_NORMS):
-            assert wanted.running_mean is not None
-            assert wanted.running_var is not None
-            bias = target.get_submodule(maker).bias
-            restate(
-                network.get_submodule(maker),
-                norm,
-                wanted.running_mean,
-                wanted.running_var,
-                bias.detach() if isinstance(bias, Tensor) else None,
-            )
-            count += 1
-    return count
-
-
-def _told(done: _Done, channels: int) -> str:
-    what = [
-        f"moved {done.moved}" if done.moved else "",
-        f"turned {done.turned}" if done.turned else "",
-        f"scaled {done.rescaled}" if done.rescaled else "",
-    ]
-    told = ", ".join(part for part in what if part)
-    told = f"{told} of {channels} channels" if told else f"all {channels} channels were in place"
-    return told + (f"; running statistics of {done.shifted} norms as the reference's" if done.shifted else "")
+def _told(moved: int, turned: int, places: int, channels: int) -> str:
+    what = [f"{verb} {count}" for verb, count in (("moved", moved), ("turned", turned)) if count]
+    told = f"{' and '.join(what)} of {channels} channels" if what else f"all {channels} channels were in place"
+    return told + (f", scaled at {places} places" if places else "")

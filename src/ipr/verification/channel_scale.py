@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ipr.models.channels import Segment, Symmetry
-from ipr.models.gauge import before_norms, scale
+from ipr.models.channels import BATCH_NORMS, Segment, Symmetry
+from ipr.models.gauge import before_norms, restate, scale
 from ipr.verification.channel_order import by_channel
 
 STEPS = 20
@@ -24,23 +24,51 @@ SAME = 1e-4
 
 
 def rescale(network: nn.Module, target: nn.Module, found: Symmetry) -> int:
-    """Brings factors between layers to the target's, from the input on; how many channels were given another."""
+    """Brings factors between layers, and the statistics of batch norms, to the target's, from the input on.
+
+    A batch norm's statistics are put back as soon as its convolution has the target's scale, as the sizes of the scales
+    behind it tell what factor follows.
+
+    Args:
+        network: changed in place; its channels are in the target's order and have its signs.
+        target: of the same shapes.
+        found: the symmetry of both.
+
+    Returns:
+        At how many places channels were given another factor.
+    """
     rows = {name: segment for segment in found.segments for name in segment.makers}
     behind = {segment.makers[0] for segment in before_norms(network, found)}
-    changed = 0
+    changed, settled = 0, set()
     for segment in found.segments:
-        factors = (
-            _row_factors(network, target, segment)
-            if segment.makers[0] in behind
-            else _column_factors(network, target, segment, rows)
-        )
-        if factors is None:
-            continue
-        different = (factors.log().abs() > SAME).sum()
-        if int(different):
+        if before := segment.makers[0] in behind:
+            factors: Tensor | None = _row_factors(network, target, segment)
+        else:
+            factors = _column_factors(network, target, segment, rows, settled)
+        if factors is not None and bool((factors.log().abs() > SAME).any()):
             scale(network, segment, factors)
-            changed += int(different)
+            changed += 1
+        if before:
+            _restate(network, target, segment)
+            settled.add(segment.takers[0][0])
     return changed
+
+
+def _restate(network: nn.Module, target: nn.Module, segment: Segment) -> None:
+    """Gives a batch norm behind a layer, and the layer's bias, the target's values."""
+    maker, taker = segment.makers[0], segment.takers[0][0]
+    wanted = target.get_submodule(taker)
+    if isinstance(wanted, BATCH_NORMS):
+        assert wanted.running_mean is not None
+        assert wanted.running_var is not None
+        bias = target.get_submodule(maker).bias
+        restate(
+            network.get_submodule(maker),
+            network.get_submodule(taker),
+            wanted.running_mean,
+            wanted.running_var,
+            bias.detach() if isinstance(bias, Tensor) else None,
+        )
 
 
 def _row_factors(network: nn.Module, target: nn.Module, segment: Segment) -> Tensor:
@@ -53,7 +81,7 @@ def _row_factors(network: nn.Module, target: nn.Module, segment: Segment) -> Ten
 
 
 def _column_factors(
-    network: nn.Module, target: nn.Module, segment: Segment, rows: Mapping[str, Segment]
+    network: nn.Module, target: nn.Module, segment: Segment, rows: Mapping[str, Segment], settled: Set[str]
 ) -> Tensor | None:
     """What brings the columns that take a segment to the target's, where rows may have factors of their own.
 
@@ -78,7 +106,7 @@ def _column_factors(
     for _ in range(STEPS):
         inner = _inner(fits, [fit.outer(inner) for fit in fits], segment.block)
     if not fixed:
-        inner = inner * _common_factor(network, target, segment, inner)
+        inner = inner * _common_factor(network, target, segment, inner, settled)
     return 1 / inner
 
 
@@ -121,14 +149,18 @@ def _quotient(product: Tensor, square: Tensor, other: Tensor, block: int) -> Ten
     return factor.repeat_interleave(block)
 
 
-def _common_factor(network: nn.Module, target: nn.Module, segment: Segment, inner: Tensor) -> float:
-    """The median over all makers and channels of how much larger their scales would be than the target's."""
+def _common_factor(network: nn.Module, target: nn.Module, segment: Segment, inner: Tensor, settled: Set[str]) -> float:
+    """How much larger the scales that make a segment would be than the target's: the median over channels and makers.
+
+    A batch norm that is not `settled` tells nothing: whoever changes its variance changes its scale.
+    """
     logs = []
     for name in segment.makers:
+        if isinstance(network.get_submodule(name), BATCH_NORMS) and name not in settled:
+            continue
         ours, theirs = (_size(n.get_submodule(name)) for n in (network, target))
-        usable = (ours > 0) & (theirs > 0)
-        logs.append((ours / inner / theirs).log()[usable])
-    together = torch.cat(logs)
+        logs.append((ours / inner / theirs).log()[(ours > 0) & (theirs > 0)])
+    together = torch.cat(logs) if logs else torch.empty(0)
     return math.exp(float(together.median())) if together.numel() else 1.0
 
 

@@ -4,40 +4,51 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 from ipr.attacks.base import READ_FROM_WEIGHTS, Attack, Attacked, Fit, Victim, example_of, freedom_of, require
-from ipr.data.images import ImageData
+from ipr.data.images import ImageData, normalise
 from ipr.models.channels import BATCH_NORMS, Symmetry
 from ipr.models.gauge import before_norms, restate, scale
+from ipr.models.use import evaluating
 from ipr.randomness import generator
 
+IMAGES = 64
+"""How many images group norms are asked about."""
 
-def rescaled(network: nn.Module, found: Symmetry, factor: float, shift: float, source: Generator) -> nn.Module:
+
+def rescaled(
+    network: nn.Module, found: Symmetry, factor: float, shift: float, images: Tensor, source: Generator
+) -> nn.Module:
     """A copy with other scales and shifts between its layers, and the same answers.
 
     Each channel is multiplied by a factor of its own where it is made, and divided by it where it is taken: by the
-    columns of the next layer (through ReLU), or by the norm behind a convolution (of a group norm, one factor for each
-    group, of 1 or more, as a smaller one would let eps be felt). The running mean of each batch norm, then its running
-    variance, get other values, and its shift and scale what undoes them.
+    columns of the next layer (through ReLU), or by the norm behind a convolution. A group norm takes one factor for
+    each group, of 1 or more, as a smaller one would let eps be felt; what is still felt of it is taken from the norm's
+    scale, as far as it is the same for all images. The running mean of each batch norm and its running variance get
+    other values, and its shift and scale what undoes them.
 
     Args:
         network: left as it was.
         found: its symmetry.
         factor: the largest; they are drawn from 1 / factor to factor, evenly in the logarithm.
         shift: the standard deviation of what is added to running means, in standard deviations of the channel.
+        images: some of the attacker's, (N, C, H, W), normalised; group norms are asked for their variances on them.
         source: draws them.
     """
     copied = copy.deepcopy(network)
+    variances = group_variances(network, images)
     for segment in found.segments:
         drawn = 2 * torch.rand(segment.channels // segment.block, generator=source) - 1
-        normed = any(isinstance(copied.get_submodule(name), nn.GroupNorm) for name, _ in segment.takers)
-        exponents = drawn.abs() if normed else drawn
-        scale(copied, segment, torch.exp(math.log(factor) * exponents).repeat_interleave(segment.block))
+        norms = [name for name, _ in segment.takers if name in variances]
+        factors = torch.exp(math.log(factor) * (drawn.abs() if norms else drawn))
+        scale(copied, segment, factors.repeat_interleave(segment.block))
+        for name in norms:
+            _account_for_eps(copied.get_submodule(name), factors, variances[name])
     for segment in before_norms(copied, found):
         conv, norm = copied.get_submodule(segment.makers[0]), copied.get_submodule(segment.takers[0][0])
         if isinstance(norm, BATCH_NORMS):
@@ -50,19 +61,50 @@ def rescaled(network: nn.Module, found: Symmetry, factor: float, shift: float, s
     return copied
 
 
+def group_variances(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """What group norms divide by, squared and without eps: norm -> median over the images, (G,)."""
+    found: dict[str, Tensor] = {}
+
+    def watching(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def before(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
+            assert isinstance(norm, nn.GroupNorm)
+            found[name] = args[0].unflatten(1, (norm.num_groups, -1)).flatten(2).var(2, unbiased=False).median(0).values
+
+        return before
+
+    norms = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.GroupNorm)]
+    handles = [module.register_forward_pre_hook(watching(name)) for name, module in norms]
+    try:
+        with evaluating(network):
+            network(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+@torch.no_grad()
+def _account_for_eps(norm: nn.Module, factors: Tensor, variance: Tensor) -> None:
+    """Behind a factor a, a group norm divides by sqrt(var + eps / a^2) in place of sqrt(var + eps)."""
+    assert isinstance(norm, nn.GroupNorm)
+    variance = variance.double().cpu()
+    left = (variance + norm.eps / factors.double().square()) / (variance + norm.eps)
+    norm.weight.mul_(left.sqrt().repeat_interleave(norm.num_channels // norm.num_groups).to(norm.weight))
+
+
 @dataclass
 class Rescale(Attack):
     """Channels get other scales, and running statistics other values, wherever another layer undoes it.
 
-    The bits before the first change stay, but the private branch, which brings scales and shifts of its own, meets
-    filters and statistics that it was not trained with, so that fidelity fails. Costs nothing and needs no data. In V1
-    the network in use and the file that was given away (`file=locked`) are both attacked. The paper does not name the
-    attack.
+    A private branch, which brings scales and shifts of its own, then meets filters and statistics that it was not
+    trained with: fidelity fails, and bits behind the first change are lost. Costs nothing; a few images are needed for
+    group norms alone. In V1 the network in use and the file that was given away (`file=locked`) are both attacked. The
+    paper does not name the attack.
     """
 
     kind = "removal"
     section = "not in the paper"
-    attacker_has = "the weights, and for V1 the distributed passport"
+    attacker_has = "the weights, a few images, and for V1 the distributed passport"
     schemes = READ_FROM_WEIGHTS
     needs = "its mark is in the answers, which stay as they are"
 
@@ -80,5 +122,6 @@ class Rescale(Attack):
         example = example_of(data, victim.suspect)
         for point, network in victim.held(example).items():
             found = freedom_of(network, example)
-            suspect = rescaled(network, found, self.factor, self.shift, generator(seed, "rescale"))
+            images = normalise(data.train_pixels[:IMAGES].to(example.device), data.mean, data.std)
+            suspect = rescaled(network, found, self.factor, self.shift, images, generator(seed, "rescale"))
             yield Attacked(suspect, {point: victim.claim})
