@@ -60,8 +60,13 @@ def test_a_watermark_is_trained_recorded_and_found_and_its_reading_alone_verifie
 
 
 def test_a_text_is_read_back_and_never_shown_in_the_folder(ipr, tiny, run_folder):
-    outcome = ipr("train", *tiny, "scheme=uchida", "scheme.signature=mine", "scheme.weight=1", "scheme.bits=40")
+    asked = ("train", *tiny, "scheme=uchida", "scheme.signature=mine", "scheme.weight=1", "scheme.bits=40")
+    outcome = ipr(*asked)
     assert outcome.code == 0, outcome.err
+    (line,) = [line for line in outcome.err.splitlines() if line.startswith("ipr: ")]
+    assert line.startswith("ipr: warning: ")
+    assert "do not use it as a secret" in line
+    assert "ipr: " not in ipr(*asked).err  # found
     assert "text read back" in outcome.out
     config = (run_folder("uchida") / "config.yaml").read_text()
     assert "mine" not in config

@@ -93,5 +93,5 @@ def test_the_papers_signature_may_be_shown_and_no_other(exhibit_for):
     with torch.no_grad():
         literal = torch.cat([naive_affine(suspect.get_submodule(n), p)[0] for n, p in claim.passport.items()])
     assert torch.allclose(shown.arrays["gamma"], literal, atol=1e-5)
-    with pytest.raises(InputError, match="an exhibit would show an owner's real secret"):
+    with pytest.raises(InputError, match="an exhibit would show what an owner really wrote"):
         exhibit(exhibit_for(*asked, "scheme.signature=mine alone"))

@@ -11,21 +11,18 @@ from ipr.cli import loading
 from ipr.runs.config import PassportSchemeConfig, TrainConfig, WatermarkSchemeConfig
 
 KEYLESS = "secrets follow from the seed: fit for research only; set passport.key for a release"
-READABLE = "a signature's text can be read from the weights: do not use it as a secret"
 
 
 def execute(config: TrainConfig) -> int:
     """Finds or makes the run and prints what the judge found."""
     with loading():
         from ipr.reports.terminal import run_table
-        from ipr.runs.request import has_text, is_keyless
+        from ipr.runs.request import is_keyless
         from ipr.runs.train import train
 
     command = HydraConfig.get().sweep.dir
     if is_keyless(config) and isinstance(config.scheme, PassportSchemeConfig | WatermarkSchemeConfig):
         warn(KEYLESS, command)
-    if has_text(config.scheme):
-        warn(READABLE, command)
     run = train(config)
     console = Console()
     console.print(run_table(run.record, run.verdict))

@@ -6,8 +6,10 @@ turns channels until an owner reads nothing, and a forger until the bits are his
 scale it stays: to turn one and not the other is another network.
 
 For a forger who solves the public scales back to a passport all these signs are +1, whatever he turns or permutes, and
-only a hash that says +1 nearly everywhere would do. It decides nothing where there is no public scale to compare with:
-scheme V1, whose scale is the passport's, keeps Algorithm 5 as published. Signatures that were chosen or drawn do, too.
+only a hash that says +1 nearly everywhere would do. Against a copy that he may alter, or one whose signs are of both
+kinds and which he permutes, it is no help (docs/verdicts.md). It decides nothing where there is no public scale to
+compare with: scheme V1, whose scale is the passport's, keeps Algorithm 5 as published. Signatures that were chosen or
+drawn do, too.
 
 Why not the sign of a projection <W_i, R> on a public direction: no answer depends on it. A change of a few percent of
 the weights along R gives it any sign in every channel (`tests/passport/test_normal_form.py`), to remove a signature or

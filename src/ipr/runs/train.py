@@ -29,12 +29,14 @@ from ipr.runs.guards import KeepLease
 from ipr.runs.logging import curve, read_metrics
 from ipr.runs.once import once
 from ipr.runs.record import Record, commit, hardware, load_record, versions
-from ipr.runs.request import check, key_of, processes_of, without_secrets
+from ipr.runs.request import check, has_text, key_of, processes_of, without_secrets
 from ipr.runs.store import RunFolder
 from ipr.runs.tracking import tracking
 from ipr.verification.claims import load_claim
 from ipr.verification.fidelity import BATCH, accuracy
 from ipr.verification.verdict import Verdict, judge
+
+READABLE = "a signature's text can be read from the weights: do not use it as a secret"
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder, lease: Lease)
     seconds_before = baseline().record.train_seconds if stitched else 0.0
     scheme, epochs = (None, 0) if folder.weights.exists() else build_scheme(config, data, claim, trained)
     write_atomically(folder.config, yaml.safe_dump(shown, sort_keys=False))
+    if scheme is not None and has_text(config.scheme):
+        Console(stderr=True).print(f"ipr: warning: {READABLE}", highlight=False, soft_wrap=True)
     facts = [config.scheme.name, config.model.name, config.model.norm, config.dataset.name]
     with tracking(
         config.logger,
