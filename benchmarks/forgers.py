@@ -37,7 +37,7 @@ from ipr.cli.compose import configuration
 from ipr.commitment import commit, save_commitment
 from ipr.data.images import ImageData, LabelledImages, normalise
 from ipr.errors import InputError
-from ipr.passport.bound import NONCE_BYTES, bound_signature
+from ipr.passport.bound import NONCE_BYTES, Binding, bound_signature
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.lift import lift, public_scales
@@ -269,44 +269,48 @@ def on_the_day(attack: Attack) -> Callable[[Place], Tried]:
     return done
 
 
-def grind(place: Place, *, flips: bool) -> Tried:
+def grind(place: Place, *, slow: bool = False, flips: bool = False) -> Tried:
     """Nonces are tried until time is up: of a bound signature a few more bits agree with what a lifted passport spells.
 
     With `flips`, groups of channels whose bits disagree in more than half are turned over in the forger's copy, which
     changes no answer.
     """
-    started, tries, best = time.perf_counter(), 0, (-1, bytes(NONCE_BYTES))
+    started, tries = time.perf_counter(), 0
+    best = (-1, str(Binding(bytes(NONCE_BYTES), slow=slow)))
     scales = public_scales(place.network, place.layers)
     passport = lift(scales, place.network, place.layers).passport
     sizes = {layer.conv: layer.channels for layer in place.layers}
     while tries == 0 or time.perf_counter() - started < GRINDING_SECONDS:
-        nonce = tries.to_bytes(NONCE_BYTES)
-        bits = bound_signature(passport, sizes, "Mallory", nonce)
-        best = max(best, (sum(int(_agree(place, n, scales, bits, flips).sum()) for n in sizes), nonce))
+        binding = Binding(tries.to_bytes(NONCE_BYTES), slow=slow)
+        bits = bound_signature(passport, sizes, "Mallory", binding)
+        best = max(best, (sum(int(_agree(place, n, scales, bits, flips).sum()) for n in sizes), str(binding)))
         tries += 1
-    bits = bound_signature(passport, sizes, "Mallory", best[1])
+    bits = bound_signature(passport, sizes, "Mallory", Binding.parse(best[1]))
     network = place.network
     if flips:
         turned = {n: ~(_spelled(scales[n]) == bits[n]) & _agree(place, n, scales, bits, True) for n in sizes}
         network = turned_over(place, {n: _whole_groups(place, n, one) for n, one in turned.items()})
     claim = replace(
         place.owner.forged(passport=passport, text_bytes=0, trigger_pixels=None, trigger_labels=None),
-        signature=bits, owner="Mallory", binding=best[1].hex(),
+        signature=bits, owner="Mallory", binding=best[1],
     )  # fmt: skip
     total = sum(sizes.values())
     note = f"; {tries} tries, a guess {_expected(tries, total)}, 2^80 tries {_expected(2**80, total)}"
     return Tried([claim], network=network if flips else None, note=note)
 
 
-def flip_to_match(place: Place) -> Tried:
-    """Batch norm: every channel may be turned over by itself, so that any bound signature is spelled in full."""
+def flip_to_match(place: Place, *, relative: bool) -> Tried:
+    """Batch norm: every channel may be turned over by itself, so that any bound signature is spelled in full.
+
+    With `relative`, bits are read relative to the signs of the public scales, which turn over with the channels.
+    """
     scales = public_scales(place.network, place.layers)
     passport = lift(scales, place.network, place.layers).passport
     sizes = {layer.conv: layer.channels for layer in place.layers}
-    nonce = bytes(NONCE_BYTES)
-    bits = bound_signature(passport, sizes, "Mallory", nonce)
+    binding = Binding(bytes(NONCE_BYTES), relative=relative)
+    bits = bound_signature(passport, sizes, "Mallory", binding)
     claim = replace(
-        place.owner.forged(passport=passport, text_bytes=0), signature=bits, owner="Mallory", binding=nonce.hex()
+        place.owner.forged(passport=passport, text_bytes=0), signature=bits, owner="Mallory", binding=str(binding)
     )
     network = turned_over(place, {n: _spelled(scales[n]) != bits[n] for n in sizes})
     return Tried([claim], network=network)
@@ -485,9 +489,21 @@ WAYS = (
         ("deepsigns",),
         on_the_day(ForgeDeepSigns("forge_deepsigns")),
     ),
-    Way("grinding a bound signature", "weights", ("V2",), lambda place: grind(place, flips=False)),
-    Way("grinding, and turning groups over", "weights", ("V2",), lambda place: grind(place, flips=True)),
-    Way("batch norm: turning channels over to match", "weights", ("V2 with batch norm",), flip_to_match),
+    Way("grinding a signature bound by a fast hash", "weights", ("V2",), grind),
+    Way("the same, by a slow hash", "weights", ("V2",), lambda place: grind(place, slow=True)),
+    Way("grinding a fast hash, and turning groups over", "weights", ("V2",), lambda place: grind(place, flips=True)),
+    Way(
+        "turning channels over to match a bound signature",
+        "weights",
+        ("V2 with batch norm",),
+        lambda place: flip_to_match(place, relative=False),
+    ),
+    Way(
+        "the same, bits relative to the public scales' signs",
+        "weights",
+        ("V2 with batch norm",),
+        lambda place: flip_to_match(place, relative=True),
+    ),
     Way("removal: all groups turned over", "weights", ("V2", "V3"), removal(groups_turned(1.0))),
     Way("removal: half of them turned over", "weights", ("V2", "V2 with batch norm"), removal(groups_turned(0.5))),
     Way("removal: channels in another order", "weights", ("V2", "V2 with batch norm"), removal(permuted)),
