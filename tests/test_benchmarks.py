@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy import stats
 
 import epochs
 import exactness
 import exported
+import forgers
 import growth
 import options
 import options_accuracy
@@ -140,6 +142,32 @@ def test_bits_of_wrong_passports_are_counted_beside_the_cosine_of_their_mean_pat
     wrong_passports.main(tmp_path / "weights", tmp_path / "claim", passports=20)
     said = rf"20 random passports read [\d.]+ of {sum(capacities)} bits, standard deviation "
     assert re.match(said, capsys.readouterr().out)
+
+
+def test_no_forger_is_believed_and_free_removal_is_free(tmp_path, capsys, monkeypatch, cache):
+    """A row for each victim of each way that takes seconds; a removal that changed answers would fail by itself."""
+    monkeypatch.setenv("IPR_CACHE", str(cache))
+    monkeypatch.setattr(forgers, "REQUEST", (*forgers.REQUEST, *SMALL, "trainer.max_epochs=1"))
+    monkeypatch.setattr(forgers, "GRINDING_SECONDS", 0.0)
+    monkeypatch.setitem(forgers.VICTIMS, "deepsigns", ("scheme=deepsigns", "scheme.images=4"))
+    ways = [way for way in forgers.WAYS if "train_scales" not in way.what and "owner" not in way.what]
+    forgers.main(tmp_path / "runs", ways)
+    header, _, *rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == sum(len(way.victims) for way in ways)
+    cells = [row.strip("| ").split(" | ") for row in rows]
+    assert {len(one) for one in cells} == {len(header.strip("| ").split(" | "))}
+    believed = {one[0]: one[6] == "verified" for one in cells if not one[0].startswith("removal")}
+    for what in ("thresholds of one's own", "a passport of zeros", "`forge_uchida`, dated that day"):
+        assert believed[what]
+    for one in cells:
+        assert one[7] != "verified" or one[0].startswith("removal")
+
+
+def test_what_the_best_of_many_guesses_reads_is_a_binomial_tail():
+    for tries, expected in ((1, 112), (2**40, 164), (2**80, 185)):
+        found = forgers._expected(tries, 224)
+        assert found == expected
+        assert stats.binom.sf(found - 1, 224, 0.5) >= 1 / (tries + 1) > stats.binom.sf(found, 224, 0.5)
 
 
 def test_options_are_compared_with_the_default(capsys, monkeypatch):
