@@ -33,15 +33,12 @@ def sealed(name, facts):
 FEW = (
     "calibrate", "claim=owned/claim", "dataset.image_size=8", "dataset.limit_test=40", "optimizer.batch_size=64",
     "trainer.max_epochs=3", "trainer.accelerator=cpu", "networks=3", "wrong=12", "rate=0.5", "copies=1",
+    "rule.fidelity=0.2",
 )  # fmt: skip
 
 
-LOOSE = "rule.fidelity=0.2"
-"""On forty images a network of six epochs loses more than three points with its passport."""
-
-
 def test_a_calibration_counts_and_is_used(ipr, owner):
-    outcome = ipr(*FEW, LOOSE, "suspect=owned/public.safetensors")
+    outcome = ipr(*FEW, "suspect=owned/public.safetensors")
     assert outcome.code == 0, outcome.err
     (path,) = Path("runs/calibration").glob("passport-*/calibration.json")
     assert path.parent.stat().st_mode & 0o777 == 0o700
@@ -87,12 +84,11 @@ def test_a_calibration_counts_and_is_used(ipr, owner):
     seen = envelope.read_bytes()
     trained = sorted(Path("runs/train").iterdir())
     before = {folder: (folder / "record.json").read_bytes() for folder in trained}
-    again = ipr(*FEW, LOOSE, "suspect=owned/public.safetensors")
+    again = ipr(*FEW, "suspect=owned/public.safetensors")
     assert f"written: {path}" in again.out  # the same networks are found, and the same comes out
     assert {folder: (folder / "record.json").read_bytes() for folder in Path("runs/train").iterdir()} == before
     assert envelope.read_bytes() == seen
 
-    owner = (*owner, LOOSE)
     assert ipr(*owner, f"calibration={path}", "rule.null=required", "rule.networks=3", "out=judged").code == 0
     verdict = json.loads(Path("judged/verdict.json").read_text())
     assert verdict["trigger_set"]["null"]["most_agreeing"] == worst
@@ -167,16 +163,18 @@ def test_images_that_every_network_answers_so_are_not_claimed(ipr, owner, digits
     forged.save(Path("forged"))
     save_commitment(commit(forged, load_file("owned/public.safetensors")), Path("forged"))
     digest = json.loads(Path("forged/commitment.json").read_text())["digest"]
-    judge = [a for a in owner if not a.startswith("claim=")]
-    judge += ["claim=forged", f"commitment.digest={digest}", "rule.networks=3"]
+    judge = [a for a in owner if not a.startswith("claim=") and a != "rule=paper"]
+    judge += ["claim=forged", f"commitment.digest={digest}", "rule.networks=3", "rule.drawn=reported"]
     judge += ["commitment.registered=2026-01-01", "commitment.released=2026-01-02"]
-    assert ipr(*judge, "out=bare").code == 1
+    assert ipr(*judge, "out=bare").code == 3
     assert ipr(*judge, "rule.null=reported", "out=fooled").code == 0  # a guess among ten explains nothing
     few = [a for a in FEW if not a.startswith("claim=")]
     assert ipr(*few, "claim=forged", "out=known").code == 0
     assert ipr(*judge, "calibration=known/calibration.json", "rule.null=reported", "out=asked").code == 1
     verdict = json.loads(Path("asked/verdict.json").read_text())
-    assert [one["name"] for one in verdict["conditions"] if one["required"] and not one["holds"]] == ["trigger set"]
+    assert [one["name"] for one in verdict["conditions"] if one["required"] and not one["holds"]] == [
+        "trigger set", "independent networks",
+    ]  # fmt: skip
     assert verdict["trigger_set"]["p_guess_log10"] < -50
 
 

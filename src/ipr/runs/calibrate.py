@@ -86,7 +86,7 @@ def calibrate(config: CalibrateConfig) -> Calibration:
     _check(config)
     rule = replace(Rule(**asdict(config.rule)), null="reported")  # it is being made
     claim = load_claim(Path(config.claim))
-    data = open_images(config.dataset, config.paths)
+    data = open_images(config.dataset, config.paths, checked=True)
     check_data(claim, data)
     model = model_of(claim)
     given = [_independent(Path(place), claim, config) for place in config.independent]

@@ -87,7 +87,7 @@ def _moment(field: str, text: str | None) -> Moment | None:
         return Moment(text, at, at)
     except (ValueError, OverflowError):
         remedy = "write YYYY-MM-DD, or a time such as 2026-01-31T12:00:00Z"
-        raise InputError(field, ascii(text), "is neither a day nor a time", remedy) from None
+        raise InputError(field, ascii(text)[1:-1], "is neither a day nor a time", remedy) from None
 
 
 def commitment_status(digest: str | None, *, opens: bool, registration: Registration) -> str:
