@@ -179,16 +179,8 @@ def _checkpointed(runs, process=None):
 
 
 def test_a_sweep_starts_other_processes_for_each_training_and_they_write_nothing(cache):
-    command = [
-        sys.executable,
-        *IPR,
-        "train",
-        "-m",
-        *TINY,
-        "scheme=uchida,baseline",
-        "trainer.max_epochs=1",
-        "passport.key=k",
-    ]
+    asked = ("scheme=uchida,baseline", "trainer.max_epochs=1", "passport.key=k")
+    command = [sys.executable, *IPR, "train", "-m", *TINY, *asked]
     done = subprocess.run(command, env=_environment(cache), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("made: ") == 2

@@ -20,10 +20,9 @@ def execute(config: TrainConfig) -> int:
         from ipr.runs.request import is_keyless
         from ipr.runs.train import train
 
-    command = HydraConfig.get().sweep.dir
-    if is_keyless(config) and isinstance(config.scheme, PassportSchemeConfig | WatermarkSchemeConfig):
-        warn(KEYLESS, command)
     run = train(config)
+    if is_keyless(config) and isinstance(config.scheme, PassportSchemeConfig | WatermarkSchemeConfig):
+        warn(KEYLESS, HydraConfig.get().sweep.dir)  # only now: where there is an error, it is the one line that is told
     console = Console()
     console.print(run_table(run.record, run.verdict))
     console.print(f"{'found' if run.found else 'made'}: {run.folder.path}", highlight=False, soft_wrap=True)

@@ -6,8 +6,9 @@ rows of a projection that lean to one side read the same in every network there 
 
 What may be chosen. A passport: all channels of a layer share one mean patch, and nobody can say, before the network is
 there, which channel it pushes which way; bits that were drawn, or bound, are as hard to hit with a chosen passport as
-with a drawn one. (Chosen bits are not: a positive patch gives positive scales nearly everywhere.) And the text that a
-signature begins with: an owner wants to read it back. It proves nothing by itself, so its bits are counted apart.
+with a drawn one. (Chosen bits are not: scales may lean to one sign in network after network. And where networks are
+made from public weights, these are there before: a judge calibrates with others that were made from them.) And the
+text that a signature begins with: an owner wants to read it back. It proves nothing, so its bits are counted apart.
 
 What remains. A seed can be chosen as well, among 2^63. Before the release there is nothing to choose it by; afterwards
 a date is missing. What could be had by trying seeds is in the p-value that a judge asks for.
