@@ -183,9 +183,10 @@ def lifted(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: 
 
 
 def universal(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
-    """Keys that no network was looked at for: row j of the projection is s_j times what is hardly negative, and bit j is
-    s_j. Every other claim has the same row throughout, but for its sign, so all its bits agree or none does; and every
-    other pair has the opposite bits.
+    """Keys that no network was looked at for: row j of the projection is s_j times what is hardly negative, bit j is s_j.
+
+    Every other claim has the same row throughout, but for its sign, so all its bits agree or none does; and every other
+    pair has the opposite bits.
 
     Mean activations behind a ReLU are not negative, so every network agrees (DeepSigns); the sum of a mean filter leans
     to one sign in most networks of a kind (Uchida, DeepMarks).
