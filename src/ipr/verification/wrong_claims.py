@@ -183,7 +183,7 @@ def lifted(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: 
 
 
 def universal(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
-    """Keys that no network was looked at for: row j of the projection is s_j times what is hardly negative, bit j is s_j.
+    """Keys that no network was looked at for: row j of the projection is s_j times what is hardly negative, bit j s_j.
 
     Every other claim has the same row throughout, but for its sign, so all its bits agree or none does; and every other
     pair has the opposite bits.
