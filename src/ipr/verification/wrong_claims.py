@@ -183,9 +183,10 @@ def lifted(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: 
 
 
 def universal(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
-    """Keys that no network was looked at for: row j of the projection is s_j times what is not negative, and bit j is
-    s_j. Every other claim has the same row throughout, but for its sign, so all its bits agree or none does; and every
-    other pair has the opposite bits.
+    """Keys that no network was looked at for: row j of the projection is s_j times what is hardly negative, bit j s_j.
+
+    Every other claim has the same row throughout, but for its sign, so all its bits agree or none does; and every other
+    pair has the opposite bits.
 
     Mean activations behind a ReLU are not negative, so every network agrees (DeepSigns); the sum of a mean filter leans
     to one sign in most networks of a kind (Uchida, DeepMarks).
@@ -210,6 +211,7 @@ def universal(claim: Claim, suspect: nn.Module, data: ImageData, count: int, see
 
 def _universal_rows(like: Tensor, bits: Tensor, same: bool, turned: int, source: Generator) -> Tensor:
     rows = torch.randn(1 if same else like.shape[0], like.shape[1], generator=source).abs()
+    rows[:, 0] *= -0.01  # a row of one sign is refused
     return turned * bits[:, None] * rows.expand_as(like)
 
 
