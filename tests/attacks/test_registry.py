@@ -152,7 +152,8 @@ def test_an_attack_refuses_what_it_does_not_apply_to(name):
         ("fake2_signature", "dissimilarity", [-0.1]), ("overwrite", "epochs", 0), ("flip_signs", "rates", [2.0]),
         ("partial_signature", "wrong", [2.0]), ("forge_uchida", "lr", 0.0), ("forge_deepsigns", "iterations", 0),
         ("forge_deepmarks", "lr", -1.0), ("forge_trigger_set", "eta", 0.0), ("forge_trigger_set", "iterations", 0),
-        ("forge_trigger_set", "bound", 0.0),
+        ("forge_trigger_set", "bound", 0.0), ("flip_groups", "rates", [-1.0]), ("rescale", "factor", 0.5),
+        ("rescale", "shift", -1.0),
     ],
 )  # fmt: skip
 def test_a_setting_out_of_range_is_refused_by_name(name, field, value):
