@@ -50,8 +50,8 @@ from ipr.verification.verdict import Verdict, judge_claims
 
 SMALL = (
     "dataset=digits", "dataset.image_size=8", "model.width=0.25", "optimizer.batch_size=32", "trainer.max_epochs=4",
-    "trainer.progress_bar=false", "trainer.accelerator=cpu", "verification.forged=1", "logger=csv", "passport=random",
-    "trigger_set.size=40", "trigger_set.per_step=4",
+    "dataset.limit_test=300", "trainer.progress_bar=false", "trainer.accelerator=cpu", "verification.forged=1",
+    "logger=csv", "passport=random", "trigger_set.size=40", "trigger_set.per_step=4",
 )  # fmt: skip
 MODELS = (("alexnet", "bn"), ("alexnet", "gn"), ("resnet18", "bn"), ("resnet18", "gn"))
 SCHEMES = ("passport_v1", "passport_v2", "passport_v3")
@@ -97,9 +97,9 @@ def quantised(network: nn.Module, bits: int) -> nn.Module:
 class Owner:
     """A trained run: what was given away, and the claim."""
 
-    def __init__(self, scheme: str, model: str, norm: str, runs: Path) -> None:
-        asked = (f"scheme={scheme}", f"model={model}", f"model.norm={norm}", f"paths.runs={runs}", *SMALL)
-        config = configuration("train", *asked)
+    def __init__(self, scheme: str, model: str, norm: str, runs: Path, *settings: str) -> None:
+        asked = (f"scheme={scheme}", f"model={model}", f"model.norm={norm}", f"paths.runs={runs}")
+        config = configuration("train", *asked, *settings)
         run = train(config)
         self.name = f"{scheme[9:].upper()} {model} {norm}"
         self.data = open_images(config.dataset, config.paths)
@@ -231,7 +231,7 @@ def main(tables: list[str]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if {"owners", "copies"} & {*tables}:
-            owners = [Owner(scheme, model, norm, folder) for model, norm in MODELS for scheme in SCHEMES]
+            owners = [Owner(scheme, model, norm, folder, *SMALL) for model, norm in MODELS for scheme in SCHEMES]
             for name, table in (("owners", owners_table), ("copies", copies_table)):
                 if name in tables:
                     print(*table(owners), "", sep="\n", flush=True)

@@ -16,8 +16,12 @@ from ipr.attacks.ambiguity.singular_vectors import SingularVectors
 from ipr.attacks.ambiguity.train_scales import BlockSearch, TrainScales, row_sums
 from ipr.attacks.base import constant_rate, example_of, flipped
 from ipr.attacks.removal.finetune import Finetune
+from ipr.attacks.removal.flip_groups import FlipGroups
+from ipr.attacks.removal.permute import Permute
 from ipr.attacks.removal.prune import pruned
-from ipr.data.images import LabelledImages
+from ipr.attacks.removal.rescale import Rescale
+from ipr.data.images import LabelledImages, normalise
+from ipr.errors import InputError
 from ipr.models.use import classifier_of, evaluating
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import passport_layers
@@ -358,3 +362,37 @@ def test_row_sums_of_a_layer_have_a_mean_square_of_1(victim_of, data):
         assert sums.square().mean() == pytest.approx(1)
         plain = victim.suspect.get_submodule(name).weight.detach().flatten(1).sum(1)
         torch.testing.assert_close(sums * plain.square().mean().sqrt(), plain)
+
+
+@pytest.mark.parametrize(("model", "norm"), [("alexnet", "bn"), ("alexnet", "gn"), ("resnet18", "bn")])
+@pytest.mark.parametrize("scheme", ["passport_v1", "passport_v2"])
+def test_free_removal_changes_bits_and_no_answer(scheme, model, norm, victim_of, data):
+    """Each network that is held answers as before; what is read of the signature is counted."""
+    victim = victim_of(scheme, model, norm)
+    example = example_of(data, victim.suspect)
+    held = victim.held(example)
+    assert list(held) == (["", "file=locked"] if scheme == "passport_v1" else [""])
+    x = normalise(data.test_pixels, data.mean, data.std)
+    shares = {}
+    for attack in (Permute(), FlipGroups(rates=[0.0, 1.0]), Rescale(factor=4.0)):
+        for one in attack.run(victim, data, None, 0):
+            (point,) = one.claims
+            before = held["file=locked" if "file=locked" in point else ""]
+            with evaluating(before), evaluating(one.suspect):
+                expected, got = before(x), one.suspect(x)
+            assert float((got - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
+            reading = judge_claims(one.suspect, [victim.claim], images_of(data))[0].reading
+            shares.setdefault(f"{type(attack).__name__} {point}".split(" file")[0].strip(), []).append(
+                reading.agreement
+            )
+    assert set(shares.pop("FlipGroups rate=1")) == {0.0}
+    assert set(shares.pop("FlipGroups rate=0")) == {1.0}
+    assert all(0.2 < share < 0.8 for share in shares.pop("Permute"))
+    assert shares.pop("Rescale")[0] != 1.0
+    assert not shares
+
+
+def test_a_network_without_channels_to_move_is_refused_by_the_free_removals(victim_of, data):
+    victim = replace(victim_of("uchida"), suspect=nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 10)))
+    with pytest.raises(InputError, match=r"its channels cannot be moved \(they are the output\)"):
+        list(Permute().run(victim, data, None, 0))

@@ -2,30 +2,28 @@
 
 import copy
 import itertools
-from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from alignment import quantised, removed, tuned
+from alignment import SMALL, Owner, quantised, removed, tuned
 from ipr.attacks.removal.prune import pruned
-from ipr.data.images import LabelledImages, normalise
+from ipr.claim import Thresholds
 from ipr.errors import InputError
 from ipr.models import build_model
 from ipr.models.channels import symmetry
-from ipr.models.gauge import permute, random_order, scale
+from ipr.models.gauge import scale
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import Branch, answering_with
 from ipr.passport.surgery import protect, strip
 from ipr.signature import agreeing_bits, detect
 from ipr.verification.alignment import SIMILAR, align
 from ipr.verification.channel_order import assigned, balanced
-from ipr.verification.claims import load_claim
 from ipr.verification.turned import turned
-from ipr.verification.verdict import judge_claims
+from ipr.verification.verdict import claim_of_signs
 from ipr.verification.verify import read_signature
-from references import default_layers, protected, small
+from references import protected, small
 
 MODELS = [("alexnet", "bn"), ("alexnet", "gn"), ("resnet18", "bn"), ("resnet18", "gn")]
 
@@ -70,7 +68,7 @@ def test_empty_rows_and_columns_stay_empty():
 
 def used(model, norm):
     """A small network with scales, shifts and statistics of its own, its passport, and images."""
-    network, plain, passport = protected(model, norm)
+    _, plain, passport = protected(model, norm)
     x = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(5))
     for module in plain.modules():
         if isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
@@ -89,7 +87,7 @@ def test_all_bits_and_both_branches_are_back(model, norm, held):
     """The private branch answers on the aligned suspect what it answers on the reference."""
     reference, passport, x = used(model, norm)
     owners = protect(reference, passport, x[:1], public_affine=True).eval()
-    claim = PassportClaim(passport, {n: torch.ones(c.shape[-1]) for n, c in ()} or _spelled(reference, passport))
+    claim = spelled(reference, passport)
     holding = reference if held == "as it is" else strip(owners, Branch.PRIVATE)
     suspect = removed(holding, x, 0)
     before = copy.deepcopy(suspect.state_dict())
@@ -108,11 +106,10 @@ def test_all_bits_and_both_branches_are_back(model, norm, held):
         torch.testing.assert_close(found.network(x), holding(x), rtol=1e-3, atol=1e-3)
 
 
-def _spelled(network, passport):
-    claim = PassportClaim(
-        passport, {n: torch.ones(network.get_submodule(n).out_channels, dtype=torch.int8) for n in passport}
-    )
-    return {name: detect(gamma[0]) for name, (gamma, _) in claim.affines(network).items()}
+def spelled(network, passport):
+    """The claim whose bits the passport spells on a network."""
+    ones = {name: torch.ones(network.get_submodule(name).out_channels, dtype=torch.int8) for name in passport}
+    return claim_of_signs(PassportClaim(passport, ones, thresholds=Thresholds(None)), network)
 
 
 def _agreeing(network, claim):
@@ -123,7 +120,7 @@ def _agreeing(network, claim):
 @pytest.mark.parametrize(("model", "norm"), MODELS)
 def test_whoever_turned_all_channels_is_told(model, norm):
     reference, passport, x = used(model, norm)
-    claim = PassportClaim(passport, _spelled(reference, passport))
+    claim = spelled(reference, passport)
     suspect = copy.deepcopy(reference)
     for segment in symmetry(suspect, x[:1]).segments:
         if segment.signed and segment.makers[0] in passport:
@@ -137,7 +134,7 @@ def test_whoever_turned_all_channels_is_told(model, norm):
 @pytest.mark.parametrize("norm", ["bn", "gn"])
 def test_copies_that_were_worked_on_are_aligned_too(norm, data):
     reference, passport, x = used("alexnet", norm)
-    claim = PassportClaim(passport, _spelled(reference, passport))
+    claim = spelled(reference, passport)
     for change in (lambda n: tuned(n, data, 2, 0.01), lambda n: pruned(n, 0.6), lambda n: quantised(n, 5)):
         changed = change(reference)
         found = align(removed(changed, x, 0), reference, x[:1])
@@ -202,3 +199,21 @@ def test_a_network_of_zeros_is_left():
     for parameter in suspect.parameters():
         parameter.data.zero_()
     assert not align(suspect, small(), torch.zeros(1, 3, 16, 16)).similar
+
+
+@pytest.mark.parametrize(
+    ("scheme", "model", "norm"),
+    [("passport_v1", "alexnet", "bn"), ("passport_v2", "alexnet", "gn"), ("passport_v3", "resnet18", "bn")],
+)
+def test_the_owner_of_a_trained_network_is_heard_again(scheme, model, norm, cache, tmp_path, monkeypatch):
+    """A real training of seconds: the claim holds on what is given away, on no free removal of it, and when aligned."""
+    monkeypatch.setenv("IPR_CACHE", str(cache))
+    owner = Owner(scheme, model, norm, tmp_path / "runs", *SMALL, "dataset.limit_test=60", "trainer.max_epochs=2")
+    for network in owner.held().values():
+        expected = owner.judged(network)
+        suspect = removed(network, owner.thiefs, 0)
+        missed, heard = owner.judged(suspect), owner.judged(align(suspect, owner.reference, owner.example).network)
+        assert missed.reading.agreement < 0.7
+        assert heard.reading.agreement >= 0.99 * expected.reading.agreement
+        assert abs(heard.fidelity.accuracy - expected.fidelity.accuracy) <= 0.02
+        assert heard.fidelity.holds

@@ -12,6 +12,9 @@ from torch import Generator, Tensor, nn
 
 from ipr.models.channels import BATCH_NORMS, ChannelSet, Segment, Symmetry
 
+MOST = 1e38
+"""The largest running variance: one beyond float32 would be infinite."""
+
 
 def tensors_of(network: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, to be changed in place."""
@@ -70,7 +73,7 @@ def _absorb(norm: nn.Module, factors: Tensor) -> None:
     factors = factors.to(mean)
     old = (var.double() + norm.eps).sqrt()
     mean.mul_(factors)
-    var.copy_((old.square() * factors.double().square() - norm.eps).clamp(min=0))
+    var.copy_((old.square() * factors.double().square() - norm.eps).clamp(0, MOST))
     new = (var.double() + norm.eps).sqrt()
     norm.weight.mul_((new / (old * factors.double())).to(norm.weight))
 

@@ -19,6 +19,9 @@ STEPS = 20
 UNALIKE = 0.2
 """The cosine at and below which two filters tell nothing of a factor between them."""
 
+EXTREME = 1e18
+"""The largest factor: its square is one of a running variance, in float32."""
+
 SAME = 1e-4
 """The logarithm of a factor below which it is none."""
 
@@ -39,7 +42,8 @@ def rescale(network: nn.Module, target: nn.Module, found: Symmetry) -> int:
     """
     rows = {name: segment for segment in found.segments for name in segment.makers}
     behind = {segment.makers[0] for segment in before_norms(network, found)}
-    changed, settled = 0, set()
+    changed = 0
+    settled: set[str] = set()
     for segment in found.segments:
         if before := segment.makers[0] in behind:
             factors: Tensor | None = _row_factors(network, target, segment)
@@ -146,7 +150,7 @@ def _quotient(product: Tensor, square: Tensor, other: Tensor, block: int) -> Ten
     top, bottom, length = (one.view(-1, block).sum(1) for one in (product, square, other))
     alike = top > UNALIKE * (bottom * length).sqrt()
     factor = torch.where(alike & (bottom > 0), top / bottom.clamp(min=1e-300), 1)
-    return factor.repeat_interleave(block)
+    return factor.clamp(1 / EXTREME, EXTREME).repeat_interleave(block)
 
 
 def _common_factor(network: nn.Module, target: nn.Module, segment: Segment, inner: Tensor, settled: Set[str]) -> float:

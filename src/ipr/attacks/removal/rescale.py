@@ -20,6 +20,9 @@ from ipr.randomness import generator
 IMAGES = 64
 """How many images group norms are asked about."""
 
+FELT = 1e-5
+"""A group is scaled only if images feel the change of eps by no more than this."""
+
 
 def rescaled(
     network: nn.Module, found: Symmetry, factor: float, shift: float, images: Tensor, source: Generator
@@ -28,9 +31,9 @@ def rescaled(
 
     Each channel is multiplied by a factor of its own where it is made, and divided by it where it is taken: by the
     columns of the next layer (through ReLU), or by the norm behind a convolution. A group norm takes one factor for
-    each group, of 1 or more, as a smaller one would let eps be felt; what is still felt of it is taken from the norm's
-    scale, as far as it is the same for all images. The running mean of each batch norm and its running variance get
-    other values, and its shift and scale what undoes them.
+    each group, of 1 or more, as a smaller one would let eps be felt; what all images feel of it is taken from the
+    norm's scale, and where they feel it differently (`FELT`) the group is left. The running mean of each batch norm and
+    its running variance get other values, and its shift and scale what undoes them.
 
     Args:
         network: left as it was.
@@ -46,6 +49,8 @@ def rescaled(
         drawn = 2 * torch.rand(segment.channels // segment.block, generator=source) - 1
         norms = [name for name, _ in segment.takers if name in variances]
         factors = torch.exp(math.log(factor) * (drawn.abs() if norms else drawn))
+        for name in norms:
+            factors[_felt(copied.get_submodule(name), variances[name]) > FELT] = 1
         scale(copied, segment, factors.repeat_interleave(segment.block))
         for name in norms:
             _account_for_eps(copied.get_submodule(name), factors, variances[name])
@@ -62,13 +67,13 @@ def rescaled(
 
 
 def group_variances(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """What group norms divide by, squared and without eps: norm -> median over the images, (G,)."""
+    """What group norms divide by, squared and without eps: norm -> (N, G), of each image and group."""
     found: dict[str, Tensor] = {}
 
     def watching(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def before(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
             assert isinstance(norm, nn.GroupNorm)
-            found[name] = args[0].unflatten(1, (norm.num_groups, -1)).flatten(2).var(2, unbiased=False).median(0).values
+            found[name] = args[0].unflatten(1, (norm.num_groups, -1)).flatten(2).var(2, unbiased=False).double().cpu()
 
         return before
 
@@ -83,11 +88,18 @@ def group_variances(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     return found
 
 
+def _felt(norm: nn.Module, variances: Tensor) -> Tensor:
+    """How differently images would feel that eps counts for less, (G,): relative to what is divided, at most."""
+    assert isinstance(norm, nn.GroupNorm)
+    least, most = variances.amin(0) + norm.eps, variances.amax(0) + norm.eps
+    return norm.eps / 2 * (1 / least - 1 / most)
+
+
 @torch.no_grad()
-def _account_for_eps(norm: nn.Module, factors: Tensor, variance: Tensor) -> None:
+def _account_for_eps(norm: nn.Module, factors: Tensor, variances: Tensor) -> None:
     """Behind a factor a, a group norm divides by sqrt(var + eps / a^2) in place of sqrt(var + eps)."""
     assert isinstance(norm, nn.GroupNorm)
-    variance = variance.double().cpu()
+    variance = variances.median(0).values
     left = (variance + norm.eps / factors.double().square()) / (variance + norm.eps)
     norm.weight.mul_(left.sqrt().repeat_interleave(norm.num_channels // norm.num_groups).to(norm.weight))
 
