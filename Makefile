@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install quickstart test attacks studies serve bench soak gpu docs notebooks lint format lock clean
+.PHONY: help install quickstart test attacks forgeries studies serve bench soak gpu docs notebooks lint format lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,11 @@ attacks: install ## every attack on every scheme, and its table in README.md; IM
 	$(BIN)/ipr attack study=cifar10_part_attacks dataset.root=$(IMAGES)
 	$(BIN)/ipr report tag=cifar10_part_attacks
 	$(BIN)/python docs/generate.py runs/report/cifar10_part_attacks/attacks.md
+
+forgeries: install ## passports forged from public weights, on the digits, and their table in README.md
+	$(BIN)/ipr attack study=forged_passports
+	$(BIN)/ipr report tag=forged_passports
+	$(BIN)/python docs/generate.py runs/report/forged_passports/attacks.md
 
 studies: install ## the paper's tables and figures at scale=cpu, and docs/results/cpu; IMAGES=FOLDER holds cifar10, cifar100, caltech101
 	$(BIN)/ipr reproduce study=all scale=cpu images=$(IMAGES)

@@ -1,6 +1,7 @@
 """Writes what is generated in the documents: `make docs`; given a measured table, the place where it stands too.
 
 python docs/generate.py runs/report/cifar10_part_attacks/attacks.md
+python docs/generate.py runs/report/forged_passports/attacks.md
 python docs/generate.py runs/bench/performance.md
 python docs/generate.py docs/results/cpu/summary.md
 python docs/generate.py runs/soak/soak.md
@@ -24,6 +25,7 @@ TOP = Path(__file__).parents[1]
 
 PLACES = {
     "attacks": TOP / "README.md",
+    "forged_passports": TOP / "README.md",
     "summary": TOP / "README.md",
     "soak": TOP / "docs" / "cluster.md",
     "calibration": TOP / "docs" / "verdicts.md",
@@ -83,9 +85,10 @@ def main(arguments: list[str]) -> None:
     for name, (path, table) in GENERATED.items():
         path.write_text(with_table(path.read_text(), name, table()))
     for measured in map(Path, arguments):
-        place = PLACES.get(measured.stem, TOP / "docs" / measured.name)
-        place.write_text(with_table(place.read_text(), measured.stem, measured.read_text().strip()))
-        if measured.stem == "attacks":
+        name = measured.parent.name if measured.parent.name in PLACES else measured.stem
+        place = PLACES.get(name, TOP / "docs" / measured.name)
+        place.write_text(with_table(place.read_text(), name, measured.read_text().strip()))
+        if name == "attacks":
             shutil.copy(measured.with_name("forgeries.png"), TOP / "docs" / "images" / "forgeries.png")
 
 
