@@ -213,7 +213,7 @@ def strangers_table(data: ImageData) -> Iterator[str]:
             as_is.append(bits_of(result.network, claim))
             if seed % 4 == 0:  # of every fourth
                 near = copy.deepcopy(suspect)
-                turn(near, reference, found, match(near, reference, found))
+                turn(near, reference, found, match(near, reference, found), least=0)
                 forced.append(bits_of(near, claim))
             if result.similar:
                 verdict = judge_claims(result.network, [claim], images)[0]

@@ -158,6 +158,21 @@ def test_another_network_is_left_as_it_was(model, norm):
     assert found.network is not suspect
 
 
+@pytest.mark.parametrize("norm", ["bn", "gn"])
+def test_a_layer_that_is_not_the_references_is_not_turned(norm):
+    """Bits of a layer that was trained anew stay a guess, though all other layers are the reference's."""
+    reference, passport, x = used("alexnet", norm)
+    claim = spelled(reference, passport)
+    suspect = copy.deepcopy(reference)
+    nn.init.normal_(suspect.conv4.weight, generator=torch.Generator().manual_seed(3))
+    found = align(suspect, reference, x[:1])
+    assert found.similar
+    assert "turned" not in found.way
+    bits = read_signature({n: g[0] for n, (g, _) in claim.affines(found.network).items()}, claim.signature)
+    assert bits.agreeing["conv3"] == bits.total["conv3"]
+    assert bits.agreeing["conv4"] < 0.7 * bits.total["conv4"]
+
+
 def test_the_reference_itself_stays():
     reference, _, x = used("resnet18", "bn")
     found = align(reference, reference, x[:1])

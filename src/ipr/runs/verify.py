@@ -35,7 +35,7 @@ from ipr.verification.redraw import is_keyless, redraw
 from ipr.verification.registration import Registration, commitment_status, moment_of, read_registration
 from ipr.verification.repeats import without_repeats
 from ipr.verification.rules import Rule
-from ipr.verification.verdict import Verdict
+from ipr.verification.verdict import Verdict, judge_claims
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _weights(asked: _Asked) -> _Shown:
     config, claim = asked.config, without_repeats(asked.claim)
     suspect = open_suspect(Path(config.suspect), claim.architecture)
     images = _test_images(asked.data, None)
-    network, way, ways = _matched(asked, suspect, images)
+    network, way, ways = _matched(asked, claim, suspect, images)
     rows: tuple[Control, ...] = ()
     if isinstance(claim, PassportClaim) and claim.passport:
         with judging(images, f"judging {config.forged} random passports, and others") as progress:
@@ -136,8 +136,14 @@ def _weights(asked: _Asked) -> _Shown:
     return _Shown(facts, images.labels.numel(), verdict, verdict.accuracy_without, evidence, rows)
 
 
-def _matched(asked: _Asked, suspect: Suspect, images: LabelledImages) -> tuple[nn.Module, str | None, int]:
-    """The suspect in the form of the network that was committed to, how it got there, and among how many readings."""
+def _matched(
+    asked: _Asked, claim: Claim, suspect: Suspect, images: LabelledImages
+) -> tuple[nn.Module, str | None, int]:
+    """The suspect in the form of the network that was committed to, how it got there, and among how many readings.
+
+    It is read as it was given as well, and the better reading counts, which is paid for: a copy that was tuned keeps
+    running statistics of its own, and they may serve the passport better than the reference's.
+    """
     given = asked.config.reference
     if given is None:
         return suspect.network, None, suspect.alignments
@@ -147,7 +153,19 @@ def _matched(asked: _Asked, suspect: Suspect, images: LabelledImages) -> tuple[n
         raise InputError("reference", given, problem, "leave it out: without committed weights nothing is matched")
     reference = open_reference(Path(given), asked.claim.architecture, commitment.weights)
     aligned = align(suspect.network, reference, next(images.batches(1, torch.device("cpu")))[0])
-    return aligned.network, aligned.way, suspect.alignments * aligned.ways
+    ways = suspect.alignments * aligned.ways
+    if not aligned.similar:
+        return suspect.network, aligned.way, ways
+
+    def reading(network: nn.Module) -> tuple[bool, int, float]:
+        (verdict,) = judge_claims(network, [claim], images)
+        evidence = from_weights(verdict, claim, largest_class(images))
+        holds = decide(evidence, claim.thresholds, alignments=ways, rule=asked.rule).consistent
+        return holds, sum(verdict.reading.agreeing.values()), verdict.fidelity.accuracy
+
+    if reading(suspect.network) > reading(aligned.network):
+        return suspect.network, f"read as it was given, as that reads better; else {aligned.way}", ways
+    return aligned.network, aligned.way, ways
 
 
 def _answers(asked: _Asked) -> _Shown:

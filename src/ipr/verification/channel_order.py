@@ -18,6 +18,9 @@ SWEEPS = 20
 BALANCING = 20
 """Steps of bringing rows and columns to the same lengths."""
 
+ALIKE = 0.6
+"""The least mean |cosine| of a layer's channels with those they were matched to, to be the same layer."""
+
 
 def balanced(weight: Tensor) -> Tensor:
     """A layer's weights with rows and columns of equal length: the same whatever scales its channels were given.
@@ -161,14 +164,18 @@ def similarities(matched: Match) -> dict[str, float]:
     return similarity
 
 
-def turn(network: nn.Module, target: nn.Module, found: Symmetry, matched: Match) -> int:
+def turn(network: nn.Module, target: nn.Module, found: Symmetry, matched: Match, least: float = ALIKE) -> int:
     """Turns channels that a norm follows to the side of the target's, all of a block or none; how many.
+
+    A layer that is not alike stays: signs chosen by the cosines of unrelated filters would read more than half of the
+    bits, and a network may share its first layers alone with the target (one public network that both began with).
 
     Args:
         network: changed in place.
         target: of the same shapes.
         found: the symmetry of both.
         matched: what `match` left.
+        least: the least mean |cosine| of a layer that is turned.
     """
     ours, theirs = matched.ours, matched.theirs
     turned = 0
@@ -179,6 +186,9 @@ def turn(network: nn.Module, target: nn.Module, found: Symmetry, matched: Match)
         else:  # depthwise
             one, other = _rows(network, name), _rows(target, name)
         cosine = (one * other).flatten(1).sum(1)
+        alive = (one.flatten(1).abs().amax(1) > 0) & (other.flatten(1).abs().amax(1) > 0)
+        if not bool(alive.any()) or float(cosine[alive].abs().mean()) < least:
+            continue
         signs = cosine.view(-1, segment.block).sum(1).sign().repeat_interleave(segment.block)
         signs[signs == 0] = 1
         if bool((signs < 0).any()):

@@ -42,8 +42,7 @@ def rescale(network: nn.Module, target: nn.Module, found: Symmetry) -> int:
     """
     rows = {name: segment for segment in found.segments for name in segment.makers}
     behind = {segment.makers[0] for segment in before_norms(network, found)}
-    changed = 0
-    settled: set[str] = set()
+    changed, settled = 0, set[str]()
     for segment in found.segments:
         if before := segment.makers[0] in behind:
             factors: Tensor | None = _row_factors(network, target, segment)
