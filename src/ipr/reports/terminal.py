@@ -25,6 +25,12 @@ KEYLESS = "yes: follows from the run's seed, fit for research only"
 """What is said of a claim whose secrets anybody can draw (`is_keyless`)."""
 
 
+PAPER = (
+    "rule=paper is Definition 1 alone, which whoever holds these weights can satisfy; rule=sound reckons with forgers"
+)
+"""What `verified` by the paper's rule is worth."""
+
+
 def percent(fraction: float | None) -> str:
     """A fraction as a percentage with two decimals; a dash for nothing."""
     return "-" if fraction is None else f"{100 * fraction:.2f} %"
@@ -109,9 +115,11 @@ def decision_table(decision: Decision) -> Table:
 
 
 def reasons(decision: Decision) -> list[str]:
-    """Why a claim is not verified, or what is missing, and how to get it: a sentence each, none if it is verified."""
+    """Why a claim is not verified, or what is missing, and how to get it, a sentence each; where it is verified by the
+    paper's rule what that is worth, and else nothing.
+    """
     if decision.verified:
-        return []
+        return [PAPER] if decision.rule == "paper" else []
     lines = []
     if decision.outcome == INCONCLUSIVE:
         lines.append("What was measured is consistent with the claim, and would be with a forger's. Missing:")
