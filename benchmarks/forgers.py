@@ -237,14 +237,10 @@ def _trains(place: Place, attack: str) -> Fit:
     config, folder = place.request, place.weights.parent / attack
 
     def trains(name: str, scheme: Scheme, *, epochs: int, clip_norm: float | None, share: int | None = None) -> None:
-        known, asked = place.data, config
-        if share is not None:
-            known = place.data.limited(share, None)
-            batch = min(config.optimizer.batch_size, share)
-            asked = replace(config, optimizer=replace(config.optimizer, batch_size=batch))
+        known = place.data if share is None else place.data.share(share)
         folder.mkdir(parents=True, exist_ok=True)
         kept, metrics = folder / name / "last.ckpt", folder / f"{name}.csv"
-        fit(scheme, known, asked, epochs=epochs, clip_norm=clip_norm, seed=0, checkpoint=kept, metrics=metrics)
+        fit(scheme, known, config, epochs=epochs, clip_norm=clip_norm, seed=0, checkpoint=kept, metrics=metrics)
 
     return trains
 

@@ -97,3 +97,19 @@ def test_limited_data_keeps_images_and_labels_together(digits):
     } <= whole
     assert part.mean == digits.mean
     assert digits.limited(None, None) is digits
+
+
+def test_a_share_is_the_same_images_as_often_as_it_takes(data):
+    """Each of the few is there as often as any other, with its label, and an epoch is as long as before."""
+    few = data.share(10)
+    assert few.train_labels.numel() == 64
+    whole = torch.cat([few.train_pixels.flatten(1).long(), few.train_labels[:, None]], 1)
+    rows, counts = whole.unique(dim=0, return_counts=True)
+    assert sorted(counts.tolist()) == [6] * 6 + [7] * 4
+    limited = data.limited(10, None)
+    wanted = torch.cat([limited.train_pixels.flatten(1).long(), limited.train_labels[:, None]], 1)
+    assert torch.equal(rows, wanted.unique(dim=0))
+    assert torch.equal(few.test_pixels, data.test_pixels)
+    assert torch.equal(data.share(64).train_labels, data.train_labels)
+    with pytest.raises(InputError, match="limit_train=65"):
+        data.share(65)

@@ -88,7 +88,7 @@ class Fit(Protocol):
     ) -> None:
         """Trains the scheme's network in place, or restores what an earlier call of this name left.
 
-        `share` is how many of the training images are used (`ImageData.limited`); None for all.
+        `share` is how many of the training images are used (`ImageData.share`); None for all.
         """
 
 

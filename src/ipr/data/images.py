@@ -55,6 +55,12 @@ class ImageData:
             data = replace(data, test_pixels=self.test_pixels[kept], test_labels=self.test_labels[kept])
         return data
 
+    def share(self, count: int) -> ImageData:
+        """`count` training images of `limited`, repeated until there are as many as before: epochs stay as long."""
+        few = self.limited(count, None)
+        repeated = torch.arange(self.train_labels.numel()) % count
+        return replace(few, train_pixels=few.train_pixels[repeated], train_labels=few.train_labels[repeated])
+
 
 @dataclass(frozen=True)
 class LabelledImages:

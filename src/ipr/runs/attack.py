@@ -249,16 +249,14 @@ def _carry_out(
             name: str, scheme: Scheme, *, epochs: int, clip_norm: float | None, share: int | None = None
         ) -> None:
             metrics = folder.path / f"metrics-{name}.csv"
-            known, asked, images = own, config, config.transfer
-            if share is not None:
-                images = replace(config.transfer or config.dataset, limit_train=share)
-                known, batch = open_images(images, config.paths), min(config.optimizer.batch_size, share)
-                asked = replace(config, optimizer=replace(config.optimizer, batch_size=batch))
+            if share is not None and (processes := processes_of(config.trainer)) > 1:
+                problem = f"{processes} processes do not train on a share of the images"
+                raise InputError("trainer.devices", config.trainer.devices, problem, "attack with one process")
             with clock.stopped():
                 fit(
                     scheme,
-                    known,
-                    asked,
+                    own if share is None else own.share(share),
+                    config,
                     epochs=epochs,
                     clip_norm=clip_norm,
                     seed=config.attack_seed,
@@ -266,7 +264,7 @@ def _carry_out(
                     metrics=metrics,
                     tell=partial(tracker.epoch, training="" if name == config.attack.name else name),
                     callbacks=[KeepLease(lease)],
-                    images=images,
+                    images=config.transfer,
                 )
             clock.seconds += sum(float(row["seconds"]) for row in read_metrics(metrics))
 

@@ -115,7 +115,7 @@ def _changed(attack: Attack, victim: Victim, data: ImageData, request: TrainConf
         ) -> None:
             fit(
                 scheme,
-                data.limited(share, None),
+                data if share is None else data.share(share),
                 request,
                 epochs=epochs,
                 clip_norm=clip_norm,

@@ -24,7 +24,6 @@ from ipr.verification.verdict import claim_of_signs
 
 BLOCKS = ("plain", "cerb")
 STARTS = ("ones", "row_sums")
-LONGER = 10
 
 
 class Cerb(nn.Module):
@@ -92,8 +91,8 @@ class TrainScales(Attack):
 
     Starts from scales of 1, or from the sums of the filters' rows: the scales of a passport of ones. Of V2 and V3 the
     public scales would be a better start (`lift_passport` needs no more); here they are not used. The claim brings the
-    passport, and the signature that it spells. `epochs` are passes over all images; a share of them is gone through so
-    many times more often, up to `LONGER` times.
+    passport, and the signature that it spells. `epochs` are as long as passes over all images: a share of them is
+    gone through so many times more often.
     """
 
     kind = "ambiguity"
@@ -135,7 +134,6 @@ class TrainScales(Attack):
                     else BlockSearch(protected, recipe, classes, start=start, seed=seed)
                 )
                 known = None if share == 1 else max(1, round(share * data.train_labels.numel()))
-                epochs = round(self.epochs * min(1 / share, LONGER))
-                fit(f"{block}-{share:g}", search, epochs=epochs, clip_norm=None, share=known)
+                fit(f"{block}-{share:g}", search, epochs=self.epochs, clip_norm=None, share=known)
                 forged = owner.forged(passport=lift(search.scales(), suspect, places).passport)
                 yield Attacked(suspect, {f"block={block} share={share:g}": claim_of_signs(forged, suspect)})
