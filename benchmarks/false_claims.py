@@ -49,7 +49,7 @@ ARCHITECTURES = {
     "ResNet-50": ("model=resnet50", "model.width=0.125", "dataset.image_size=8"),
     "torchvision's ResNet-18": (
         *("model=torchvision", "model.norm=bn", "model.passport_layers=[layer4.0]"),
-        *("dataset=digits_rgb", "dataset.image_size=16", "dataset.crop_padding=1"),
+        *("dataset=digits_rgb", "dataset.image_size=8", "dataset.crop_padding=1", "dataset.limit_test=180"),
     ),
 }
 """The rest of it, by the name that they have in the tables."""
