@@ -17,7 +17,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ipr.cli.compose import configuration
@@ -28,11 +28,12 @@ from ipr.reports.terminal import percent
 from ipr.runs.build import open_images
 from ipr.runs.calibrate import calibrate
 from ipr.runs.config import CalibrateConfig, RuleConfig, TrainConfig
-from ipr.runs.record import hardware, versions
+from ipr.runs.missed import UNCHANGED
+from ipr.runs.record import Record, hardware, versions
 from ipr.runs.train import train
 from ipr.signing import judge_key
 from ipr.verification.binomial import lower_limit, upper_limit
-from ipr.verification.calibration import RISK, Calibration, MissedClaims, WrongClaims
+from ipr.verification.calibration import RISK, Calibration, WrongClaims
 from ipr.verification.calibration_file import load_calibration
 from ipr.verification.claims import load_claim
 
@@ -54,14 +55,30 @@ ARCHITECTURES = {
 }
 """The rest of it, by the name that they have in the tables."""
 
+EVIDENCE = ("signature", "images")
+
 NETWORKS, WRONG, COPIES = 4, 600, 3
 """Of each calibration. Of 3,000 wrong claims none may be verified to show a rate below 0.1 %."""
 
 
-def calibrated(name: str, runs: Path) -> Calibration:
-    """The calibration of one architecture: read back, or made."""
+@dataclass(frozen=True)
+class Found:
+    """An owner's run, and what a judge found."""
+
+    owner: Record
+    calibration: Calibration
+
+    def holds(self, evidence: str) -> bool:
+        """Whether the owner's claim is verified on the network as it was given away."""
+        rows = [row for row in self.calibration.missed if (row.evidence, row.change) == (evidence, UNCHANGED)]
+        return all(row.missed == 0 for row in rows)
+
+
+def calibrated(name: str, runs: Path) -> Found:
+    """The owner's run and the calibration of one architecture: found, or made."""
     owner: TrainConfig = configuration("train", *REQUEST, *ARCHITECTURES[name], f"paths.runs={runs}")
-    owned = train(owner).folder
+    run = train(owner)
+    owned = run.folder
     asked = CalibrateConfig(
         claim=str(owned.claim),
         suspect=str(owned.weights),
@@ -80,68 +97,76 @@ def calibrated(name: str, runs: Path) -> Calibration:
     if not path.exists():
         write_calibration(calibrate(asked), out, runs, key)
     images = open_images(asked.dataset, asked.paths)
-    return load_calibration(path, load_claim(owned.claim), images.fingerprint, key.public_key())
+    calibration = load_calibration(path, load_claim(owned.claim), images.fingerprint, key.public_key())
+    return Found(run.record, calibration)
 
 
-def tables(found: Mapping[str, Calibration]) -> str:
-    """Wrong claims by architecture and in all, and missed ones by what was done, as Markdown."""
-    lines = [
-        "| architecture | by | independent networks | of them consistent with the genuine claim | wrong claims, dated "
-        "| consistent | verified | undated | consistent | verified |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for evidence in ("signature", "images"):
-        for name, one in found.items():
-            lines += _row(name, evidence, [one])
-        lines += _row("**all**", evidence, [*found.values()])
+def tables(found: Mapping[str, Found]) -> str:
+    """Wrong claims by architecture and in all, the owners, and missed claims by what was done, as Markdown."""
+    each = {name: one.calibration for name, one in found.items()}
+    lines = _head(
+        *("architecture", "by", "independent networks", "with the genuine claim", "wrong claims, dated", "consistent"),
+        *("verified", "undated", "consistent", "verified"),
+    )
+    for evidence in EVIDENCE:
+        for name, one in each.items():
+            lines.append(_row(name, evidence, [one]))
+        lines.append(_row("**all**", evidence, [*each.values()]))
     lines.append("")
-    for evidence in ("signature", "images"):
-        dated = [row for one in found.values() for row in _wrong(one, evidence) if row.dated]
-        if dated:
-            lines.append(_rate(evidence, sum(row.verified for row in dated), sum(row.judged for row in dated)))
-    lines += ["", *_missed([row for one in found.values() for row in one.missed])]
-    return "\n".join(lines)
+    lines += [_rate(evidence, [*each.values()]) for evidence in EVIDENCE]
+    return "\n".join([*lines, "", *_owners(found), "", *_missed([*found.values()])])
+
+
+def _head(*names: str) -> list[str]:
+    return [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
 
 
 def _wrong(found: Calibration, evidence: str) -> Iterator[WrongClaims]:
     return (row for row in found.wrong if row.evidence == evidence and row.kind != "genuine")
 
 
-def _row(name: str, evidence: str, found: Sequence[Calibration]) -> list[str]:
+def _row(name: str, evidence: str, found: Sequence[Calibration]) -> str:
     rows = [row for one in found for row in _wrong(one, evidence)]
-    if not rows:
-        return []
     asked = [one.genuine(evidence) for one in found]
     cells = [name, evidence, sum(networks for networks, _ in asked), sum(consistent for _, consistent in asked)]
     for dated in (True, False):
         own = [row for row in rows if row.dated == dated]
         cells += [sum(getattr(row, what) for row in own) for what in ("judged", "consistent", "verified")]
-    return ["| " + " | ".join(map(str, cells)) + " |"]
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def _rate(evidence: str, verified: int, judged: int) -> str:
-    upper = upper_limit(verified, judged, RISK)
+def _rate(evidence: str, found: Sequence[Calibration]) -> str:
+    dated = [row for one in found for row in _wrong(one, evidence) if row.dated]
+    verified, judged = sum(row.verified for row in dated), sum(row.judged for row in dated)
+    upper = 100 * upper_limit(verified, judged, RISK)
     return (
         f"- By {evidence}: {verified} of {judged} wrong claims that could be dated are verified; with 95 % the rate is "
-        f"at most {100 * upper:.3f} %."
+        f"at most {upper:.3f} %."
     )
 
 
-def _missed(rows: Sequence[MissedClaims]) -> list[str]:
-    lines = [
-        "| changed copies | by | judged | missed | share missed, 95 % limits | accuracy |",
-        "|---|---|---|---|---|---|",
-    ]
-    for change in dict.fromkeys(row.change for row in rows):
-        for evidence in ("signature", "images"):
-            own = [row for row in rows if (row.change, row.evidence) == (change, evidence)]
-            if not own:
-                continue
-            judged, missed = sum(row.judged for row in own), sum(row.missed for row in own)
-            limits = f"{percent(lower_limit(missed, judged, RISK))}, {percent(upper_limit(missed, judged, RISK))}"
-            accuracy = sum(row.accuracy * row.judged for row in own) / judged
-            lines.append(f"| {change} | {evidence} | {judged} | {missed} | {limits} | {percent(accuracy)} |")
-    return lines
+def _owners(found: Mapping[str, Found]) -> Iterator[str]:
+    yield from _head("the owner's network", "accuracy", "with the passport", "bits", "trigger images", "verified by")
+    for name, one in found.items():
+        run = one.owner
+        by = ", ".join(evidence for evidence in EVIDENCE if one.holds(evidence)) or "neither"
+        shares = [percent(share or 0.0) for share in (run.accuracy_without, run.accuracy_genuine)]
+        cells = (name, *shares, f"{run.bits_agreeing} of {run.bits_total}", percent(run.trigger_accuracy or 0.0), by)
+        yield f"| {' | '.join(cells)} |"
+
+
+def _missed(found: Sequence[Found]) -> Iterator[str]:
+    yield from _head("changed copies", "by", "judged", "missed", "that held: judged", "missed", "95 % limits")
+    for change in dict.fromkeys(row.change for one in found for row in one.calibration.missed):
+        for evidence in EVIDENCE:
+            cells, limits = [change, evidence], [""]
+            for owners in (found, [one for one in found if one.holds(evidence)]):
+                rows = [row for one in owners for row in one.calibration.missed]
+                rows = [row for row in rows if (row.change, row.evidence) == (change, evidence)]
+                judged, missed = sum(row.judged for row in rows), sum(row.missed for row in rows)
+                cells += [str(judged), str(missed)]
+                limits = [percent(limit(missed, judged, RISK)) for limit in (lower_limit, upper_limit) if judged]
+            yield f"| {' | '.join(cells)} | {', '.join(limits) or '-'} |"
 
 
 def main(runs: Path) -> None:

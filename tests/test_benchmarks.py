@@ -178,7 +178,7 @@ def test_false_claims_of_several_architectures_are_counted_together(tmp_path, ca
     written = (runs / "false_claims.md").read_text()
     assert written.strip() in capsys.readouterr().out
     rows = [line[2:-2].split(" | ") for line in written.splitlines() if line.startswith("| ")]
-    counts = {tuple(row[:2]): [*map(int, row[2:])] for row in rows if row[0] in ("GN", "BN", "**all**")}
+    counts = {tuple(row[:2]): [*map(int, row[2:])] for row in rows if len(row) == 10 and row[0] != "architecture"}
     assert len(counts) == 6
     for evidence in ("signature", "images"):
         each = [counts[name, evidence] for name in ("GN", "BN")]
@@ -190,7 +190,12 @@ def test_false_claims_of_several_architectures_are_counted_together(tmp_path, ca
         upper = 100 * stats.beta.ppf(0.95, verified + 1, dated - verified)
         assert f"By {evidence}: {verified} of {dated} wrong claims that could be dated are verified; " in written
         assert f"at most {upper:.3f} %" in written
+    owners = {row[0]: row for row in rows if row[0] in ("GN", "BN") and len(row) == 6}
+    assert set(owners) == {"GN", "BN"}
+    held = sum("signature" in row[5] for row in owners.values())
     changed = {(row[0], row[1]): int(row[2]) for row in rows if row[0] in changes(1)}
+    assert {int(row[4]) for row in rows if row[:2] == ["unchanged", "signature"]} == {held}
+    assert all(row[5] == "0" for row in rows if row[0] == "unchanged")
     assert {change for change, _ in changed} == set(changes(1))
     assert changed["unchanged", "signature"] == changed["unchanged", "images"] == 2
     before = {path: path.read_bytes() for path in runs.rglob("*.json")}
