@@ -105,7 +105,7 @@ def tables(found: Mapping[str, Found]) -> str:
     """Wrong claims by architecture and in all, the owners, and missed claims by what was done, as Markdown."""
     each = {name: one.calibration for name, one in found.items()}
     lines = _head(
-        *("architecture", "by", "independent networks", "with the genuine claim", "wrong claims, dated", "consistent"),
+        *("architecture", "by", "independent networks", "fit the genuine claim", "wrong claims, dated", "consistent"),
         *("verified", "undated", "consistent", "verified"),
     )
     for evidence in EVIDENCE:

@@ -67,13 +67,17 @@ def _missed(missed: Sequence[MissedClaims]) -> list[str]:
 def _rate(rate: FalseClaimRate) -> str:
     text = (
         f"- By {rate.evidence}: of {rate.judged} wrong claims that could be dated {rate.verified} verified; with 95 % "
-        f"the rate is at least {percent(rate.lower)}, and with 95 % at most {percent(rate.upper)}. "
+        f"the rate is at least {_share(rate.lower)}, and with 95 % at most {_share(rate.upper)}. "
     )
     if rate.threshold_log10 is None:
-        return f"{text}To show a rate below {percent(rate.asked)} takes at least {rate.needed} wrong claims."
+        return f"{text}To show a rate below {_share(rate.asked)} takes at least {rate.needed} wrong claims."
     if rate.threshold_log10 == 0:
-        return f"{text}It is below {percent(rate.asked)} at every threshold of the p-value."
-    return f"{text}It is below {percent(rate.asked)} at a threshold below {power_of_ten(rate.threshold_log10)}."
+        return f"{text}It is below {_share(rate.asked)} at every threshold of the p-value."
+    return f"{text}It is below {_share(rate.asked)} at a threshold below {power_of_ten(rate.threshold_log10)}."
+
+
+def _share(rate: float) -> str:
+    return f"{100 * rate:.3f} %"  # rates of a tenth of a per cent are told apart
 
 
 def write_calibration(calibration: Calibration, out: Path | None, runs: Path, judge: Ed25519PrivateKey) -> Path:

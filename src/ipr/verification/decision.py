@@ -361,8 +361,8 @@ def _null(kind: str, calibration: Calibration | None, rule: Rule, required: bool
     networks = len(calibration.networks)
     says = (
         f"{networks} independent networks, of {rule.networks} that it takes; {rate.verified} of {rate.judged} wrong "
-        f"claims verified: with 95 % a rate of at most {100 * rate.upper:.2f} %, which is to be below "
-        f"{100 * rate.asked:.2f} %"
+        f"claims verified: with 95 % a rate of at most {100 * rate.upper:.3f} %, which is to be below "
+        f"{100 * rate.asked:.3f} %"
     )
     holds: bool | None = rate.holds and networks >= rule.networks
     if not holds and rate.verified == 0:
