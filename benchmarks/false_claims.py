@@ -5,7 +5,7 @@
 trains an owner's V3 network of each architecture on one half of the digits' training images (`dataset.part=1/2`),
 calibrates its claim on the other half, as `ipr calibrate` does, and writes what comes out as `false_claims.md` into
 that folder. What is there already is found: trainings in the store, calibrations under the seal of the folder's key.
-About 20 minutes of CPU time.
+About 25 minutes of CPU time.
 
     python docs/generate.py runs/false_claims/false_claims.md
 
