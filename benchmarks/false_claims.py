@@ -5,7 +5,7 @@
 trains an owner's V3 network of each architecture on one half of the digits' training images (`dataset.part=1/2`),
 calibrates its claim on the other half, as `ipr calibrate` does, and writes what comes out as `false_claims.md` into
 that folder. What is there already is found: trainings in the store, calibrations under the seal of the folder's key.
-About 25 minutes on two cores.
+About 25 minutes of CPU time.
 
     python docs/generate.py runs/false_claims/false_claims.md
 
@@ -141,7 +141,7 @@ def _rate(evidence: str, found: Sequence[Calibration]) -> str:
     upper = 100 * upper_limit(verified, judged, RISK)
     return (
         f"- By {evidence}: {verified} of {judged} wrong claims that could be dated are verified; with 95 % the rate is "
-        f"at most {upper:.3f} %."
+        f"at most {upper:.4f} %."
     )
 
 

@@ -194,7 +194,7 @@ def test_false_claims_of_several_architectures_are_counted_together(tmp_path, ca
         assert (undated > 0) == (evidence == "signature")
         upper = 100 * stats.beta.ppf(0.95, verified + 1, dated - verified)
         assert f"By {evidence}: {verified} of {dated} wrong claims that could be dated are verified; " in written
-        assert f"at most {upper:.3f} %" in written
+        assert f"at most {upper:.4f} %" in written
     owners = {row[0]: row for row in rows if row[0] in ("GN", "BN") and len(row) == 6}
     assert set(owners) == {"GN", "BN"}
     held = sum("signature" in row[5] for row in owners.values())
