@@ -61,6 +61,7 @@ def test_a_watermark_is_trained_recorded_and_found_and_its_reading_alone_verifie
 
 def test_a_text_is_read_back_and_never_shown_in_the_folder(ipr, tiny, run_folder):
     asked = ("train", *tiny, "scheme=uchida", "scheme.signature=mine", "scheme.weight=1", "scheme.bits=40")
+    asked += ("passport.key=key-of-tests",)
     outcome = ipr(*asked)
     assert outcome.code == 0, outcome.err
     (line,) = [line for line in outcome.err.splitlines() if line.startswith("ipr: ")]
@@ -115,8 +116,9 @@ def test_attacks_on_a_watermark_and_their_table(ipr, tiny):
     text = Path("runs/report/both/attacks.md").read_text()
     assert "| forge_uchida | **2/2**; " in text
     assert "n/a (a)" in text
-    assert "does not apply, because the scheme has no passport" in text
-    assert "not run" in text  # finetune
+    assert "does not apply, because nothing in it is read by a projection" in text
+    (others,) = [line for line in text.splitlines() if line.startswith("Not tried here: ")]
+    assert "finetune" in others
     assert len(Path("runs/report/both/attacks.csv").read_text().splitlines()) > 20
 
 
