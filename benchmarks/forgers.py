@@ -2,18 +2,19 @@
 
     python benchmarks/forgers.py runs/forgers
 
-trains small networks on the digits where they are not in that folder yet (AlexNet at a quarter of the width), forges a
-claim to each in every way below, with the functions that `ipr attack` uses, and prints a table in Markdown. *Before* is
-Definition 1 with what the claim declares for itself: an accuracy within its fidelity of its target, or any where it
-declares none; a chance of a guess of at most its p-value; of a watermark a commitment no later than the day of the
-release. *After* is the outcome of `ipr verify` under the rule `sound`. What a forger cannot have before he sees the
-network is not dated. Where he makes several claims the one that comes furthest is told, by the very images that are
-judged on: that errs on his side.
+trains small networks on the digits where they are not in that folder yet (AlexNet, and one ResNet-18, at a quarter of
+the width, 8 pixels), forges a claim to each in every way below, with the functions that `ipr attack` uses, and prints a
+table in Markdown. *Before* is Definition 1 with what the claim declares for itself: an accuracy within its fidelity of
+its target, or any where it declares none; a chance of a guess of at most its p-value; of a watermark a commitment no
+later than the day of the release. *After* is the outcome of `ipr verify` under the rule `sound`. What a forger cannot
+have before he sees the network is not dated. Where he makes several claims the one that comes furthest is told, by the
+very images that are judged on: that errs on his side.
 """
 
 from __future__ import annotations
 
 import copy
+import json
 import math
 import sys
 import tempfile
@@ -23,9 +24,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from forged_copies import nudged, put_in_place
 from ipr.attacks.ambiguity.forge_deepsigns import ForgeDeepSigns
 from ipr.attacks.ambiguity.forge_uchida import ForgeUchida
 from ipr.attacks.ambiguity.lift_passport import LiftPassport
@@ -38,21 +41,27 @@ from ipr.cli.compose import configuration
 from ipr.commitment import commit, save_commitment
 from ipr.data.images import ImageData, LabelledImages, normalise
 from ipr.errors import InputError
+from ipr.origin import SIGNATURE, Origin
 from ipr.passport.bound import NONCE_BYTES, Binding, bound_signature
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import random_passport, with_energy
+from ipr.passport.layer import Branch
 from ipr.passport.lift import lift, public_scales
-from ipr.passport.surgery import ConvNorm, find_layers
-from ipr.randomness import generator
+from ipr.passport.surgery import ConvNorm, find_layers, protect, strip
+from ipr.randomness import derive_seed, generator, started_at
 from ipr.runs.build import load_suspect, open_images, save_weights
 from ipr.runs.config import CommitmentConfig, EndpointConfig, RuleConfig, TrainConfig, VerifyConfig
 from ipr.runs.fit import fit
 from ipr.runs.train import train
 from ipr.runs.verify import verify
 from ipr.schemes.base import Scheme
-from ipr.signature import binomial_tail
+from ipr.signature import binomial_tail, draw_signature
+from ipr.signing import judge_key
+from ipr.verification.calibration import Calibration, WrongClaims, false_claim_rate
+from ipr.verification.calibration_file import calibration_facts, seal_calibration
 from ipr.verification.claims import load_claim
-from ipr.verification.verdict import Verdict, judge_claims
+from ipr.verification.fidelity import BATCH
+from ipr.verification.verdict import Verdict, claim_of_signs, judge_claims
 from ipr.verification.wrong_claims import universal
 
 RELEASED = "2026-03-01"
@@ -60,7 +69,8 @@ IN_TIME = "2026-01-31"
 LONG_AGO = "2020-01-01"
 
 REQUEST = (
-    "model.width=0.25", "logger=csv", "trainer.progress_bar=false", "verification.forged=10", "passport.key=benchmark",
+    "model.width=0.25", "dataset.image_size=8", "logger=csv", "trainer.progress_bar=false", "verification.forged=10",
+    "passport.key=benchmark",
 )  # fmt: skip
 
 VICTIMS = {
@@ -68,6 +78,7 @@ VICTIMS = {
     "V1 shuffled": ("scheme=passport_v1", "passport=shuffled"),
     "V2": ("scheme=passport_v2", "passport=random"),
     "V2 with batch norm": ("scheme=passport_v2", "passport=random", "model.norm=bn"),
+    "V2, ResNet-18": ("scheme=passport_v2", "passport=random", "model=resnet18"),
     "V3": ("scheme=passport_v3", "passport=random"),
     "baseline": ("scheme=baseline", "model.norm=bn"),
     "uchida": ("scheme=uchida",),
@@ -118,6 +129,9 @@ class Tried:
         network: the suspect, where it is another than the victim.
         reference: whether the judge is given the weights that were committed to, to match the suspect to.
         note: what else is told.
+        images: what is judged on, where they are others than the victim's.
+        brings: what else is put in front of the judge: writes it into a folder, and returns settings of `ipr verify`,
+            `calibration` or `paths.cache`.
     """
 
     claims: Sequence[Claim]
@@ -125,6 +139,8 @@ class Tried:
     network: nn.Module | None = None
     reference: bool = False
     note: str = ""
+    images: LabelledImages | None = None
+    brings: Callable[[Path, Claim], Mapping[str, str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -172,7 +188,9 @@ def after(place: Place, tried: Tried, claim: Claim, folder: Path) -> str:
             tried=len(tried.claims),
             forged=10,
         )
-        return verify(asked).decision.outcome
+        more: Mapping[str, str] = {} if tried.brings is None else tried.brings(folder, claim)
+        paths = replace(asked.paths, cache=more.get("paths.cache", asked.paths.cache))
+        return verify(replace(asked, paths=paths, calibration=more.get("calibration"))).decision.outcome
     except InputError as refused:
         return f"refused ({refused.problem})"
 
@@ -182,19 +200,11 @@ def row(way: Way, place: Place) -> str:
     started = time.perf_counter()
     tried = way.done(place)
     seconds = time.perf_counter() - started
-    suspect = place.network if tried.network is None else tried.network
     try:
-        verdicts = judge_claims(suspect, tried.claims, place.images)
+        claim, verdict = furthest(place, tried)
     except InputError as refused:  # the old rule took it
         cells = (way.what, way.needs, place.name, f"{seconds:.1f} s", "", "", "", f"refused ({refused.problem})")
         return "| " + " | ".join(cells) + " |"
-
-    def reached(i: int) -> tuple[bool, float, float]:
-        believed = before(verdicts[i], tried.claims[i], tried.registered)
-        return believed, verdicts[i].reading.agreement, verdicts[i].fidelity.accuracy
-
-    best = max(range(len(verdicts)), key=reached)
-    verdict, claim = verdicts[best], tried.claims[best]
     with tempfile.TemporaryDirectory() as folder:
         outcome = after(place, tried, claim, Path(folder))
     agreeing, total = sum(verdict.reading.agreeing.values()), sum(verdict.reading.total.values())
@@ -204,6 +214,19 @@ def row(way: Way, place: Place) -> str:
         "verified" if before(verdict, claim, tried.registered) else "not verified", outcome,
     )  # fmt: skip
     return "| " + " | ".join(cells) + " |"
+
+
+def furthest(place: Place, tried: Tried) -> tuple[Claim, Verdict]:
+    """The claim that comes furthest by the old rule, then by its bits and its accuracy, and what was measured of it."""
+    suspect = place.network if tried.network is None else tried.network
+    verdicts = judge_claims(suspect, tried.claims, tried.images or place.images)
+
+    def reached(i: int) -> tuple[bool, float, float]:
+        believed = before(verdicts[i], tried.claims[i], tried.registered)
+        return believed, verdicts[i].reading.agreement, verdicts[i].fidelity.accuracy
+
+    best = max(range(len(verdicts)), key=reached)
+    return tried.claims[best], verdicts[best]
 
 
 HEADER = """| what is done | what it takes | to | time | accuracy, % | claimed bits read | before | after |
@@ -262,17 +285,17 @@ def zero_passport(place: Place) -> Tried:
     return Tried([_anybodys(place, passport, Thresholds(None), None)])
 
 
-def dated_universal(place: Place) -> Tried:
-    """Keys that fit most networks, committed years before any of them."""
+def dated_universal(place: Place, *, same: bool = False) -> Tried:
+    """Keys that fit most networks, committed years before any of them; with `same` one row throughout, up to sign."""
     claim = _claim(place)
     measured = judge_claims(place.network, [claim], place.images)[0].fidelity.accuracy
     limits = replace(claim.thresholds, target_accuracy=measured)
-    found = universal(claim, place.network, place.data, 4, 0)
+    found = universal(claim, place.network, place.data, 4, 0)[same::2]
     return Tried([replace(one, thresholds=limits) for one in found], registered=LONG_AGO)
 
 
 def on_the_day(attack: Attack) -> Callable[[Place], Tried]:
-    """A forged watermark, committed on the very day of the release."""
+    """A forged claim, committed to on the very day of the release."""
 
     def done(place: Place) -> Tried:
         return replace(by_attack(attack)(place), registered=RELEASED)
@@ -325,6 +348,78 @@ def flip_to_match(place: Place, *, relative: bool) -> Tried:
     )
     network = turned_over(place, {n: _spelled(scales[n]) != bits[n] for n in sizes})
     return Tried([claim], network=network)
+
+
+def flip_to_drawn(place: Place) -> Tried:
+    """The same of bits that were drawn, so that the judge draws them again and finds nothing chosen."""
+    seed = derive_seed(0, SIGNATURE, "Mallory's key")
+    scales = public_scales(place.network, place.layers)
+    passport = lift(scales, place.network, place.layers).passport
+    bits = draw_signature({layer.conv: layer.channels for layer in place.layers}, None, started_at(seed))
+    origin = Origin({SIGNATURE: seed}, False, place.data.fingerprint, place.data.train_labels.numel())
+    claim = replace(place.owner.forged(passport=passport, text_bytes=0), signature=bits, owner="Mallory", origin=origin)
+    network = turned_over(place, {n: _spelled(scales[n]) != bits[n] for n in bits})
+    return Tried([claim], network=network)
+
+
+@torch.no_grad()
+def nudge(place: Place) -> Tried:
+    """Filters of the forger's own copy are moved by parts of a percent until it spells a bound signature."""
+    claim, network = nudged(place.network, place.layers, place.owner, place.images)
+    names = [f"{layer.conv}.weight" for layer in place.layers]
+    moved = [network.get_parameter(name) - place.network.get_parameter(name) for name in names]
+    shares = [step.norm() / place.network.get_parameter(n).norm() for step, n in zip(moved, names, strict=True)]
+    return Tried([claim], network=network, note=f"; filters moved by {100 * max(map(float, shares)):.2g} %")
+
+
+def permute_ones(place: Place) -> Tried:
+    """A passport of ones, bound; channels of the forger's own copy are put where their signs are claimed."""
+    found, _ = furthest(place, by_attack(Ones("ones"))(place))
+    assert isinstance(found, PassportClaim)
+    example = next(place.images.batches(1, torch.device("cpu")))[0]
+    claim, network = put_in_place(place.network, found, example)
+    _check_same(place, network)
+    return Tried([claim], network=network)
+
+
+def handwritten_calibration(place: Place) -> Tried:
+    """A universal key, dated 2020, with a calibration written by the claimant: no network satisfies it, he says."""
+
+    def brings(folder: Path, claim: Claim) -> Mapping[str, str]:
+        counts = ("signature", "genuine", "independent", True, 20, 0, 0, 20, -1.0, 0.9, 130, 256)
+        calibration = Calibration(
+            claim=claim.fingerprint(), claim_kind=claim.kind, data="digits", data_fingerprint=place.data.fingerprint,
+            networks=tuple(f"{i:064x}" for i in range(20)), null=None, wrong=(WrongClaims(*counts),),
+            rates=(false_claim_rate("signature", 3000, [], -12.0, 0.001),), missed=(), p_value=None, fidelity=0.03,
+            seed=0,
+        )  # fmt: skip
+        path = folder / "calibration.json"
+        path.write_text(json.dumps(calibration_facts(calibration)))
+        seal_calibration(path, judge_key(folder / "own.pem"))
+        return {"calibration": str(path)}
+
+    return replace(dated_universal(place), brings=brings)
+
+
+def relabelled(place: Place) -> Tried:
+    """The labels among the judge's cached images become what the network says with the forger's random passport."""
+    passport = with_energy(random_passport(place.layers, generator(0, "relabelled")), place.network, 3.0)
+    bare = _anybodys(place, passport, Thresholds(1.0), generator(0, "signature"))
+    claim = claim_of_signs(bare, place.network)
+    images = place.images
+    example = next(images.batches(1, torch.device("cpu")))[0]
+    worn = strip(protect(place.network, passport, example, public_affine=True), Branch.PRIVATE).eval()
+    with torch.no_grad():
+        answers = torch.cat([worn(x).argmax(1) for x, _ in images.batches(BATCH, torch.device("cpu"))])
+
+    def brings(folder: Path, claim: Claim) -> Mapping[str, str]:
+        (cached,) = Path(place.request.paths.cache).expanduser().glob(f"{place.request.dataset.name}-*.safetensors")
+        with safe_open(cached, framework="pt") as file:
+            facts = file.metadata()
+        save_file(load_file(cached) | {"test_labels": answers}, folder / cached.name, facts)
+        return {"paths.cache": str(folder)}
+
+    return Tried([claim], images=replace(images, labels=answers), brings=brings)
 
 
 def removal(change: Callable[[Place], nn.Module]) -> Callable[[Place], Tried]:
@@ -470,8 +565,9 @@ def _check_same(place: Place, network: nn.Module) -> None:
 
 
 WAYS = (
-    Way("nothing: the owner, dated", "", ("V1", "V2", "V3"), genuine),
-    Way("`lift_passport`", "weights", ("V2", "V3"), by_attack(LiftPassport("lift_passport"))),
+    Way("nothing: the owner, dated", "", ("V1", "V2", "V2, ResNet-18", "V3"), genuine),
+    Way("`lift_passport`", "weights", ("V2", "V2, ResNet-18", "V3"), by_attack(LiftPassport("lift_passport"))),
+    Way("the same, dated on that day", "weights", ("V2",), on_the_day(LiftPassport("lift_passport"))),
     Way("`ones`", "weights", ("V1 shuffled",), by_attack(Ones("ones"))),
     Way("`singular_vectors`", "weights, 60 images", ("V1", "V2"), by_attack(SingularVectors("singular_vectors"))),
     *(
@@ -493,6 +589,12 @@ WAYS = (
     Way("thresholds of one's own", "nothing", ("baseline",), own_thresholds),
     Way("a passport of zeros", "nothing", ("baseline",), zero_passport),
     Way("a universal key, dated 2020", "nothing", ("uchida", "deepsigns"), dated_universal),
+    Way(
+        "the same of one row throughout, but for its sign",
+        "nothing",
+        ("uchida", "deepsigns"),
+        lambda place: dated_universal(place, same=True),
+    ),
     Way("`forge_uchida`, dated that day", "weights", ("uchida",), on_the_day(ForgeUchida("forge_uchida"))),
     Way(
         "`forge_deepsigns`, dated that day",
@@ -515,13 +617,22 @@ WAYS = (
         ("V2 with batch norm",),
         lambda place: flip_to_match(place, relative=True),
     ),
+    Way(
+        "the same to match bits that were drawn from a seed",
+        "weights",
+        ("V2 with batch norm",),
+        flip_to_drawn,
+    ),
+    Way("nudging filters to match a bound signature", "weights, images", ("V2",), nudge),
+    Way("`ones`, bound, and channels in the order that matches", "weights", ("V1 shuffled",), permute_ones),
+    Way("a calibration of the claimant's own", "nothing", ("uchida",), handwritten_calibration),
+    Way("other labels in the judge's cached images", "the judge's cache", ("baseline",), relabelled),
     Way("removal: all groups turned over", "weights", ("V2", "V3"), removal(groups_turned(1.0))),
     Way("removal: half of them turned over", "weights", ("V2", "V2 with batch norm"), removal(groups_turned(0.5))),
     Way("removal: channels in another order", "weights", ("V2", "V2 with batch norm"), removal(permuted)),
     Way("removal: filters times 10", "weights", ("V2", "V2 with batch norm"), removal(ten_times)),
 )  # fmt: skip
-"""The rows. Not here, as they are files that a judge reads and no claims: a calibration written by hand, and rotated
-labels among the cached images; both are tests."""
+"""The rows."""
 
 
 def places(runs: Path, names: Sequence[str]) -> Iterator[Place]:
