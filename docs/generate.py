@@ -6,6 +6,7 @@ python docs/generate.py runs/bench/performance.md
 python docs/generate.py docs/results/cpu/summary.md
 python docs/generate.py runs/soak/soak.md
 python docs/generate.py runs/calibration/v3/calibration.md
+python docs/generate.py runs/forgers/forgers.md
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ PLACES = {
     "summary": TOP / "README.md",
     "soak": TOP / "docs" / "cluster.md",
     "calibration": TOP / "docs" / "verdicts.md",
+    "forgers": TOP / "docs" / "verdicts.md",
 }
 """Where measured tables stand that have no page of their own name."""
 

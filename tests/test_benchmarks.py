@@ -154,7 +154,10 @@ def test_the_table_of_forgers_has_a_row_for_each_victim(tmp_path, capsys, monkey
     )  # fmt: skip
     ways = [way for way in forgers.WAYS if way.what in whats]
     forgers.main(tmp_path / "runs", ways)
-    header, _, *rows = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr().out
+    assert (tmp_path / "runs" / "forgers.md").read_text() == printed
+    header, _, *rows, _, spent = printed.splitlines()
+    assert "s of one core" in spent
     assert len(rows) == sum(len(way.victims) for way in ways)
     cells = [row[2:-2].split(" | ") for row in rows]
     assert {len(one) for one in cells} == {len(header[2:-2].split(" | "))}
