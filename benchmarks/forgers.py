@@ -53,6 +53,7 @@ from ipr.randomness import derive_seed, generator, started_at
 from ipr.runs.build import load_suspect, open_images, save_weights
 from ipr.runs.config import CommitmentConfig, EndpointConfig, RuleConfig, TrainConfig, VerifyConfig
 from ipr.runs.fit import fit
+from ipr.runs.record import hardware, versions
 from ipr.runs.train import train
 from ipr.runs.verify import verify
 from ipr.schemes.base import Scheme
@@ -65,7 +66,6 @@ from ipr.verification.claims import load_claim
 from ipr.verification.fidelity import BATCH
 from ipr.verification.verdict import Verdict, claim_of_signs, judge_claims
 from ipr.verification.wrong_claims import universal
-from measure import facts
 
 RELEASED = "2026-03-01"
 IN_TIME = "2026-01-31"
@@ -689,7 +689,8 @@ def main(runs: Path, ways: Sequence[Way] = WAYS) -> None:
         for name in way.victims:
             lines.append(row(way, found[name]))
             print(lines[-1], flush=True)
-    spent = f"{time.process_time() - started:.0f} s of one core, trainings included that had to be done. {facts()}"
+    spent = f"{time.process_time() - started:.0f} s of one core, with what had to be trained; "
+    spent += f"{hardware().split(',')[0]}; {versions()}."
     print(f"\n{spent}")
     (runs / "forgers.md").write_text("\n".join([*lines, "", spent, ""]))
 
