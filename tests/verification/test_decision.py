@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -279,6 +280,16 @@ def test_a_watermark_needs_a_commitment_and_a_null_for_it_presents_nothing():
     assert missing(decide(watermark(), LIMITS)) == ["drawn secrets", "commitment", "network", "null"]
     assert missing(decide(watermark(), LIMITS, provenance=known())) == ["null"]
     assert decide(watermark(), LIMITS, provenance=CALIBRATED).verified
+
+
+def test_networks_that_were_not_asked_prove_nothing():
+    """Twenty of another architecture: the images are asked of them, and bits in weights are not."""
+    given = calibrated()
+    rows = tuple(row for row in given.wrong if row.evidence == "images")
+    unasked = replace(given, wrong=rows)
+    assert decide(black_box(90), LIMITS, provenance=known(calibration=unasked)).verified
+    decision = decide(watermark(), LIMITS, provenance=known(calibration=unasked))
+    assert (decision.outcome, missing(decision)) == ("inconclusive", ["independent networks", "null"])
 
 
 def test_one_independent_network_decides_however_many_wrong_claims_do_not():

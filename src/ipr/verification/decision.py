@@ -371,7 +371,9 @@ def _independent(calibration: Calibration, kind: str, required: bool) -> Conditi
     """One network that never saw the secrets and satisfies the claim decides, however many wrong claims do not."""
     asked, satisfied = calibration.genuine(kind)
     says = f"{satisfied} of {asked} independent networks satisfy this very claim; none may"
-    return Condition("independent networks", required, satisfied == 0, f"{satisfied} of {asked}", "none", says)
+    holds = satisfied == 0 if asked else None  # a mark in weights is asked of networks of its own architecture alone
+    remedy = "" if asked else "calibrate it with networks of the claim's architecture: ipr calibrate ... networks=20"
+    return Condition("independent networks", required, holds, f"{satisfied} of {asked}", "none", says, remedy)
 
 
 def _null(kind: str, calibration: Calibration | None, rule: Rule, required: bool) -> Condition:
@@ -379,7 +381,7 @@ def _null(kind: str, calibration: Calibration | None, rule: Rule, required: bool
     remedy = "calibrate it: ipr calibrate claim=... suspect=..., then calibration=FILE"
     if calibration is None or rate is None:
         return Condition("null", required, None, "none", "calibrated", "the claim is to be calibrated", remedy)
-    networks = len(calibration.networks)
+    networks, _ = calibration.genuine(kind)
     says = (
         f"{networks} independent networks, of {rule.networks} that it takes; {rate.verified} of {rate.judged} wrong "
         f"claims verified: with 95 % a rate of at most {100 * rate.upper:.2f} %, which is to be below "
