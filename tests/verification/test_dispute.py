@@ -1,13 +1,14 @@
 """Which of several claims stands: every rule by itself, whatever the order in which claims are given."""
 
 import itertools
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 import torch
 
 from ipr.errors import InputError
-from ipr.verification.dispute import Party, end_of, same_signature, settle, told
+from ipr.verification.dispute import Party, same_signature, settle, told
+from ipr.verification.registration import read_registration
 from ipr.watermarks.deepmarks import code_book
 
 VERIFIED, NOT, INCONCLUSIVE = "verified", "not verified", "inconclusive"
@@ -163,9 +164,8 @@ def test_moments_are_compared_wherever_they_were_told():
     one, other = party("ada", day=1), party("bob")
     other = Party(other.name, other.owner, other.kind, other.fingerprint, other.outcome, late, other.marks)
     assert settle([other, one]).winner is one
-    day = end_of(date(2026, 1, 1))
+    day = read_registration(None, "2026-01-01", None).registered.last
     assert late < day < datetime(2026, 1, 2, tzinfo=UTC)
-    assert end_of(late) is late
     assert told(day) == "dated 2026-01-01"
     assert told(None) == "not dated"
 
