@@ -46,16 +46,20 @@ def test_every_cell_is_filled_or_says_why_not():
     )
     second = [replace(row, seed=1, victim="two", accuracy_after=0.64) for row in (ROW, forged)]
     text = attack_markdown([ROW, forged, *second, replace(ROW, scheme="passport_v2", norm="gn", victim="three")])
-    header, _, *lines = [line for line in text.splitlines() if line.startswith("|")][: len(ATTACKS) + 4]
+    header, _, *lines = [line for line in text.splitlines() if line.startswith("|")][:5]
     assert header == "| attack | v2 (gn) | uchida (bn) |"
     table = {line.split(" | ")[0].removeprefix("| "): line.removesuffix(" |").split(" | ")[1:] for line in lines}
     assert table["prune, 60 %"] == ["0/1; 60.0; 80", "0/2; 62.0 ± 2.8; 80 ± 0"]
     assert table["forge_uchida"][1] == "**2/2**; 62.0 ± 2.8; 80 ± 0"
-    assert table["fake1"] == ["not run", "n/a (a)"]
-    assert "(a) does not apply, because the scheme has no passport" in text
+    assert table["forge_uchida"][0] == "n/a (a)"
+    assert "(a) does not apply, because nothing in it is read by a projection" in text
+    without = text.split("Not tried here: ")[1].split(".\n")[0].split(", ")
+    assert {*without} == {*ATTACKS} - {"prune", "forge_uchida"}
     assert "| forge_uchida | uchida | gradient | 11 | 2.00 | 0.00 |" in text
     assert "2 seeds" in text
-    assert len(table) == len(ATTACKS) + 2  # prune and overwrite take two lines
+    assert len(table) == 3  # prune takes two lines
+    partly = attack_markdown([ROW, replace(ROW, scheme="passport_v2", norm="gn", attack="finetune", victim="three")])
+    assert "| finetune | 0/1; 60.0; 80 | not run |" in partly
 
 
 @pytest.mark.parametrize("field", ["dataset", "width", "victim_epochs"])

@@ -83,8 +83,10 @@ def _table(rows: Sequence[AttackRow]) -> str:
         + " |",
         "|---" * (len(schemes) + 1) + "|",
     ]
-    for attack in ATTACKS.values():
-        name = next(key for key, kind in ATTACKS.items() if kind is attack)
+    tried = {row.attack for row in rows}
+    for name, attack in ATTACKS.items():
+        if name not in tried:
+            continue
         for label, shown in LINES.get(name, {name: lambda point: True}).items():
             cells = []
             for scheme in schemes:
@@ -98,6 +100,8 @@ def _table(rows: Sequence[AttackRow]) -> str:
     letters = "abcdefghijkl"
     notes = [f"({letters[number]}) does not apply, because {reason}" for number, reason in enumerate(reasons)]
     found = ["; ".join(notes) + "."] if notes else []
+    if absent := [name for name in ATTACKS if name not in tried]:
+        found.append(f"Not tried here: {', '.join(absent)}.")
     costs = _costs([row for row in rows if row.iterations is not None])
     machines, software = "; ".join(sorted({r.hardware for r in rows})), "; ".join(sorted({r.versions for r in rows}))
     minutes = sum(seconds for _, seconds in {(row.key, row.seconds) for row in rows}) / 60  # points share a suspect's
