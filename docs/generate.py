@@ -7,6 +7,7 @@ python docs/generate.py docs/results/cpu/summary.md
 python docs/generate.py runs/soak/soak.md
 python docs/generate.py runs/calibration/v3/calibration.md
 python docs/generate.py runs/forgers/forgers.md
+python docs/generate.py runs/false_claims/false_claims.md
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ PLACES = {
     "soak": TOP / "docs" / "cluster.md",
     "calibration": TOP / "docs" / "verdicts.md",
     "forgers": TOP / "docs" / "verdicts.md",
+    "false_claims": TOP / "docs" / "verdicts.md",
 }
 """Where measured tables stand that have no page of their own name."""
 

@@ -16,6 +16,7 @@ from scipy import stats
 import epochs
 import exactness
 import exported
+import false_claims
 import forgers
 import growth
 import options
@@ -27,6 +28,7 @@ import wrong_passports
 from ipr.claim import Thresholds
 from ipr.passport.claim import PassportClaim
 from ipr.runs.build import save_weights
+from ipr.runs.missed import changes
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport import PassportV2
 from ipr.verification.verdict import claim_of_signs
@@ -166,6 +168,49 @@ def test_the_table_of_forgers_has_a_row_for_each_victim(tmp_path, capsys, monkey
         whats[0]: ("verified", "not"), whats[1]: ("", "refused"), whats[2]: ("verified", "not"),
         whats[3]: ("verified", "refused"),
     }  # fmt: skip
+
+
+def test_false_claims_of_several_architectures_are_counted_together(tmp_path, capsys, monkeypatch, cache):
+    """Both sorts of evidence, dated and not; and what is there already is found."""
+    monkeypatch.setenv("IPR_CACHE", str(cache))
+    size = [*(one for one in SMALL if "limit_train" not in one), "trainer.max_epochs=1", "dataset.image_size=8"]
+    monkeypatch.setattr(false_claims, "REQUEST", (*false_claims.REQUEST, *size, "trigger_set.size=20"))
+    monkeypatch.setattr(false_claims, "ARCHITECTURES", {"GN": ("model=alexnet",), "BN": ("model.norm=bn",)})
+    for name, value in (("NETWORKS", 2), ("WRONG", 14), ("COPIES", 1)):
+        monkeypatch.setattr(false_claims, name, value)
+    runs = tmp_path / "runs"
+    false_claims.main(runs)
+    written = (runs / "false_claims.md").read_text()
+    assert written.strip() in capsys.readouterr().out
+    rows = [line[2:-2].split(" | ") for line in written.splitlines() if line.startswith("| ")]
+    counts = {tuple(row[:2]): [*map(int, row[2:])] for row in rows if len(row) == 10 and row[0] != "architecture"}
+    assert len(counts) == 6
+    for evidence in ("signature", "images"):
+        each = [counts[name, evidence] for name in ("GN", "BN")]
+        assert counts["**all**", evidence] == [sum(pair) for pair in zip(*each, strict=True)]
+        networks, _, dated, _, verified, undated, _, undated_verified = counts["**all**", evidence]
+        assert (networks, undated_verified) == (4, 0)
+        assert dated >= 28
+        assert (undated > 0) == (evidence == "signature")
+        upper = 100 * stats.beta.ppf(0.95, verified + 1, dated - verified)
+        assert f"By {evidence}: {verified} of {dated} wrong claims that could be dated are verified; " in written
+        assert f"at most {upper:.3f} %" in written
+    owners = {row[0]: row for row in rows if row[0] in ("GN", "BN") and len(row) == 6}
+    assert set(owners) == {"GN", "BN"}
+    held = sum("signature" in row[5] for row in owners.values())
+    changed = {(row[0], row[1]): int(row[2]) for row in rows if row[0] in changes(1)}
+    assert {int(row[4]) for row in rows if row[:2] == ["unchanged", "signature"]} == {held}
+    assert all(row[5] == "0" for row in rows if row[0] == "unchanged")
+    assert {change for change, _ in changed} == set(changes(1))
+    assert changed["unchanged", "signature"] == changed["unchanged", "images"] == 2
+    before = {path: path.read_bytes() for path in runs.rglob("*.json")}
+    assert len([path for path in before if path.name == "record.json"]) == 6
+    false_claims.main(runs)
+    assert {path: path.read_bytes() for path in runs.rglob("*.json")} == before
+    page = (Path(__file__).parents[1] / "docs" / "verdicts.md").read_text()
+    generate = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "generate.py"))
+    assert written.strip() in generate["with_table"](page, "false_claims", written.strip())
+    assert generate["PLACES"]["false_claims"].name == "verdicts.md"
 
 
 def test_what_the_best_of_many_guesses_reads_is_a_binomial_tail():

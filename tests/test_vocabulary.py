@@ -11,7 +11,7 @@ import ipr
 SOURCE = Path(ipr.__file__).parent
 DECIDES = (
     "verification/decision.py", "verification/calibration*.py", "runs/calibrate.py", "runs/verify.py", "cli/verify.py",
-    "reports/calibration.py", "reports/verdict*.py",
+    "reports/calibration.py", "reports/verdict*.py", "verification/dispute.py", "runs/missed.py",
 )  # fmt: skip
 """Decisions, what counts them, and what writes them down."""
 READS_OLD_FILES = ("runs/record.py", "runs/attack.py")

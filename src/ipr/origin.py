@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from ipr.data.images import read_part
 from ipr.errors import InputError
 
 SIGNATURE = "signature"
@@ -34,12 +35,14 @@ class Origin:
         keyless: whether there was no `passport.key`, so that the numbers follow from the run's seed.
         data: fingerprint of the data set that training images were drawn from.
         train_images: how many training images it was limited to.
+        part: which part of them, see `ImageData.part`; None for all.
     """
 
     seeds: Mapping[str, int] = field(repr=False)
     keyless: bool
     data: str
     train_images: int
+    part: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.seeds, Mapping) or len(self.seeds) > COUNT_LIMIT:
@@ -52,10 +55,17 @@ class Origin:
             raise _refused("does not say whether there was a key")
         if not isinstance(self.data, str) or type(self.train_images) is not int or self.train_images < 0:
             raise _refused("does not name the images")
+        if self.part is not None:
+            if not isinstance(self.part, str):
+                raise _refused("does not name the part of the images")
+            read_part(self.part)
 
     def stored(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return asdict(self) | {"seeds": dict(self.seeds)}
+        stored = asdict(self) | {"seeds": dict(self.seeds)}
+        if self.part is None:
+            del stored["part"]  # fingerprints of claims that were made before there were parts stay
+        return stored
 
     @classmethod
     def read(cls, value: Any) -> Self | None:
@@ -69,7 +79,7 @@ class Origin:
             return None
         if not isinstance(value, dict):
             raise TypeError("origin is no mapping")
-        return cls(value["seeds"], value["keyless"], value["data"], value["train_images"])
+        return cls(value["seeds"], value["keyless"], value["data"], value["train_images"], value.get("part"))
 
 
 def _refused(problem: str) -> InputError:

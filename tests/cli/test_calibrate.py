@@ -209,3 +209,38 @@ def test_networks_of_others_may_be_given(ipr, owner):
     facts = json.loads(Path("given/calibration.json").read_text())
     assert len(facts["networks"]) == 1
     assert not Path("runs/train").exists()
+    rows = {row["kind"]: row["judged"] for row in facts["wrong"] if row["evidence"] == "signature"}
+    assert "elsewhere" not in rows  # there is no other network to draw it from; the other kinds make up for it
+    assert sum(rows[name] for name in rows if name == "genuine" or WRONG[name].dated) >= 12
+
+
+def test_run_folders_are_asked_and_those_of_another_architecture_for_images_alone(ipr, owner, tiny):
+    plain = ("train", *tiny, "scheme=baseline", "paths.runs=others")
+    assert ipr(*plain, "model=resnet18", "model.width=0.0625").code == 0
+    assert ipr(*plain, "model.norm=gn", "seed=5").code == 0
+    (resnet,), (alexnet,) = (list(Path("others/train").glob(f"*{name}*")) for name in ("resnet18", "alexnet"))
+    asked = [a for a in FEW if not a.startswith("networks=")]
+    asked += ["networks=0", "suspect=owned/public.safetensors", "copies=0"]
+    assert ipr(*asked, f"independent=[{resnet},{alexnet}]", "out=both").code == 0
+    facts = json.loads(Path("both/calibration.json").read_text())
+    judged = {(row["evidence"], row["kind"], row["suspects"]): row["judged"] for row in facts["wrong"]}
+    assert judged["images", "genuine", "independent"] == len(facts["null"]["agreeing"]) == len(facts["networks"]) == 2
+    assert judged["signature", "genuine", "independent"] == 1
+    assert judged["signature", "elsewhere", "marked"] > 0  # drawn from the one independent network of its architecture
+    assert ("signature", "elsewhere", "independent") not in judged
+    assert ipr(*asked, f"independent=[{resnet}]", "out=one").code == 0
+    facts = json.loads(Path("one/calibration.json").read_text())
+    assert len(facts["networks"]) == len(facts["null"]["agreeing"]) == 1
+    assert {row["suspects"] for row in facts["wrong"] if row["kind"] != "genuine"} == {"marked"}
+    (alexnet / "config.yaml").write_text("model: [")
+    assert_one_line(ipr(*asked, f"independent=[{alexnet}]", "out=bad"), "independent=", "is no run folder")
+
+
+def test_a_judges_networks_are_trained_on_images_that_the_owner_did_not_have(ipr, owner, digits):
+    few = [a for a in FEW if not a.startswith(("networks=", "trainer.max_epochs"))]
+    few += ["networks=1", "trainer.max_epochs=1", "copies=0"]
+    assert ipr(*few, "dataset.part=2/2", "out=parted").code == 0
+    (folder,) = Path("runs/train").iterdir()
+    assert json.loads((folder / "record.json").read_text())["train_images"] == 718
+    facts = json.loads(Path("parted/calibration.json").read_text())
+    assert facts["data_fingerprint"] == digits.fingerprint  # so that it counts for whoever judges on the test images

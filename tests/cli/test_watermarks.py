@@ -146,3 +146,28 @@ def test_what_cannot_be_is_refused_in_one_line(arguments, words, ipr, tiny):
     assert len(lines) == 1, outcome.err
     for word in words:
         assert word in lines[0]
+
+
+def test_keys_of_a_part_of_the_images_are_drawn_again_by_a_judge_who_has_them(ipr, tiny, run_folder):
+    """Whichever part the judge himself takes: those that the claim names are picked from his own copy."""
+    asked = [a for a in tiny if not a.startswith("dataset.limit_train")]
+    parted = ("scheme=zhang_content", "trigger_set.size=6", "passport.key=k", "dataset.part=2/3")
+    assert ipr("train", *asked, *parted, "dataset.limit_train=96").code == 0
+    folder = run_folder("zhang_content")
+    sized = ("dataset.image_size=8", "dataset.limit_test=40")
+    judge = ("verify", f"suspect={folder}/public.safetensors", f"claim={folder}/claim", *sized)
+
+    def drawn(out: str, *more: str) -> bool | None:
+        assert ipr(*judge, *more, f"out={out}").code in (1, 3)
+        verdict = json.loads(Path(out, "verdict.json").read_text())
+        (found,) = (one["holds"] for one in verdict["conditions"] if one["name"] == "drawn secrets")
+        return found
+
+    assert drawn("whole") is True
+    assert drawn("parted", "dataset.part=1/2", "dataset.limit_train=50") is True
+    told = Path(folder, "claim", "claim.json")
+    facts = json.loads(told.read_text())
+    told.write_text(json.dumps(facts | {"origin": facts["origin"] | {"part": "1/3"}}))
+    assert drawn("other") is False
+    told.write_text(json.dumps(facts | {"origin": facts["origin"] | {"part": "2/30"}}))  # holds fewer than 96
+    assert drawn("smaller") is None

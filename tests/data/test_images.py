@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.transforms import functional as pil
 
-from ipr.data.images import augment, balanced_subset, normalise
+from ipr.data.images import augment, balanced_subset, normalise, part_of
 from ipr.data.share import Share
 from ipr.errors import InputError
 
@@ -113,3 +113,39 @@ def test_a_share_is_the_same_images_as_often_as_it_takes(data):
     assert torch.equal(data.share(64).train_labels, data.train_labels)
     with pytest.raises(InputError, match="limit_train=65"):
         data.share(65)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 10])
+def test_parts_share_no_image_and_are_balanced(parts, digits):
+    labels = digits.train_labels
+    dealt = [part_of(labels, f"{number}/{parts}") for number in range(1, parts + 1)]
+    assert torch.equal(torch.cat(dealt).sort().values, torch.arange(labels.numel()))
+    counts = torch.stack([labels[one].bincount(minlength=10) for one in dealt])
+    assert int((counts.max(0).values - counts.min(0).values).max()) <= 1
+    sizes = counts.sum(1)
+    assert int(sizes.max() - sizes.min()) <= 1
+    assert torch.equal(part_of(labels, f"1/{parts}"), dealt[0])
+    assert not torch.equal(labels[dealt[0]].sort().values, labels[dealt[0]])  # the data's order is kept
+
+
+def test_a_part_is_of_training_images_alone(digits):
+    part = digits.part("2/2")
+    kept = part_of(digits.train_labels, "2/2")
+    assert torch.equal(part.train_pixels, digits.train_pixels[kept])
+    assert torch.equal(part.train_labels, digits.train_labels[kept])
+    assert part.test_pixels is digits.test_pixels
+    assert (part.fingerprint, part.mean, part.std) == (digits.fingerprint, digits.mean, digits.std)
+    assert digits.part(None) is digits
+
+
+@pytest.mark.parametrize(
+    "which", ["0/2", "3/2", "1/1", "1", "1/2/3", "-1/2", "half", "", " 1/2", "1/0", "1/9999999999"]
+)
+def test_what_is_no_part_is_refused(which):
+    with pytest.raises(InputError, match=r"dataset\.part=.*is no part of the training images; give e\.g\. 1/2"):
+        part_of(torch.zeros(53, dtype=torch.int64), which)
+
+
+def test_there_are_no_more_parts_than_images():
+    with pytest.raises(InputError, match=r"dataset\.part=1/54: there are 53 training images"):
+        part_of(torch.zeros(53, dtype=torch.int64), "1/54")

@@ -5,8 +5,10 @@ import torch
 import yaml
 
 from ipr.errors import InputError
+from ipr.origin import Origin
 from ipr.passport.bound import Binding, bound_signature
 from ipr.runs.build import open_images
+from ipr.runs.claims import origin_of
 from ipr.runs.request import check, identity_of, key_of
 from ipr.runs.train import train
 from ipr.verification.claims import load_claim
@@ -22,6 +24,21 @@ def test_the_owner_names_a_run_only_where_a_claim_bears_the_name(request_for):
     assert len({key_of(request_for("scheme=baseline", f"owner={name}"), data) for name in ("", "Ada")}) == 1
     with pytest.raises(InputError, match="owner="):
         check(request_for("owner='two\nlines'"))
+
+
+def test_a_part_of_the_images_names_a_run_and_its_claim_where_one_is_asked_for(request_for):
+    asked = [request_for("dataset.limit_train=60", *part) for part in ([], ["dataset.part=1/2"], ["dataset.part=2/2"])]
+    each = [open_images(one.dataset, one.paths) for one in asked]
+    assert "part" not in identity_of(asked[0], each[0])["dataset"]  # the names of runs made before stay
+    assert len({key_of(one, data) for one, data in zip(asked, each, strict=True)}) == 3
+    assert len({data.fingerprint for data in each}) == 1
+    origins = [origin_of(one, data) for one, data in zip(asked, each, strict=True)]
+    assert [one.part for one in origins] == [None, "1/2", "2/2"]
+    assert "part" not in origins[0].stored()  # likewise the fingerprints of claims
+    assert [Origin.read(one.stored()) for one in origins] == origins
+    for part in (3, "2/1"):
+        with pytest.raises(InputError, match=r"part of the"):
+            Origin.read(origins[1].stored() | {"part": part})
 
 
 @pytest.mark.parametrize("scheme", ["passport_v1", "uchida", "zhang_unrelated"])

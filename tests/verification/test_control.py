@@ -138,7 +138,7 @@ def test_only_wrong_claims_that_could_be_dated_are_the_same_whatever_the_weights
             for mine, theirs in zip(*signatures, strict=True)
             for n, bits in mine.signature.items()
         )
-        assert same == kind.dated
+        assert same == (kind.dated and not kind.elsewhere)  # those are drawn from a network that is not the suspect
 
 
 def test_ones_of_one_sign_claim_one_bit_throughout(owned, data):
@@ -153,6 +153,23 @@ def test_lifted_wrong_claims_all_have_the_public_accuracy(owned, data):
     verdicts = judge_claims(suspect, WRONG["lifted"].drawn(claim, suspect, data, 4, 0), images)
     assert {verdict.fidelity.accuracy for verdict in verdicts} == {accuracy(suspect, images)}
     assert all(verdict.reading.agreement == 1 for verdict in verdicts)
+
+
+def test_claims_that_hold_elsewhere_hold_there_and_not_here(owned, data):
+    """A quarter each: solved for, random, ones, above 0; and all of them read whole on the network that they are of."""
+    there, claim = owned
+    torch.manual_seed(6)
+    here = small("alexnet", "gn")
+    for parameter in here.parameters():
+        torch.nn.init.normal_(parameter)
+    claims = WRONG["elsewhere"].drawn(claim, there, data, 9, 0)
+    assert len(claims) == len({one.fingerprint() for one in claims}) == 9
+    found = judge_claims(there, claims, images_of(data))
+    assert all(verdict.reading.agreement == 1 for verdict in found)
+    assert {verdict.fidelity.accuracy for verdict in found[::4]} == {accuracy(there, images_of(data))}
+    assert max(verdict.reading.agreement for verdict in judge_claims(here, claims, images_of(data))) < 0.8
+    again = WRONG["elsewhere"].drawn(claim, there, data, 9, 0)
+    assert [one.fingerprint() for one in again] == [one.fingerprint() for one in claims]
 
 
 @pytest.mark.parametrize("scheme", ["uchida", "deepmarks", "deepsigns"])

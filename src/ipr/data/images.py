@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -61,6 +62,18 @@ class ImageData:
         repeated = torch.arange(self.train_labels.numel()) % count
         return replace(few, train_pixels=few.train_pixels[repeated], train_labels=few.train_labels[repeated])
 
+    def part(self, which: str | None) -> ImageData:
+        """One of the disjoint, class-balanced parts of the training images, e.g. the first of two for `1/2`; the same
+        images at each call. Test images, mean, deviation and fingerprint stay those of the whole. None keeps all.
+
+        Raises:
+            InputError: see `part_of` and `read_part`.
+        """
+        if which is None:
+            return self
+        kept = part_of(self.train_labels, which)
+        return replace(self, train_pixels=self.train_pixels[kept], train_labels=self.train_labels[kept])
+
 
 @dataclass(frozen=True)
 class LabelledImages:
@@ -94,6 +107,37 @@ def balanced_subset(labels: Tensor, limit: int, field: str) -> Tensor:
         rank[members] = torch.arange(members.numel())
     chosen = order[torch.argsort(rank[order], stable=True)][:limit]
     return chosen.sort().values
+
+
+def read_part(which: str) -> tuple[int, int]:
+    """I and N of a part that is written I/N: the I-th of N.
+
+    Raises:
+        InputError: it is written otherwise, or there is no such part.
+    """
+    written = re.fullmatch(r"([1-9]\d{0,8})/([1-9]\d{0,8})", which)
+    number, parts = (int(written[1]), int(written[2])) if written else (0, 0)
+    if not number <= parts or parts < 2:
+        problem = "is no part of the training images"
+        raise InputError(
+            "dataset.part", ascii(which)[1:-1], problem, "give e.g. 1/2, the first of two; or null for all"
+        )
+    return number, parts
+
+
+def part_of(labels: Tensor, which: str) -> Tensor:
+    """Positions of one part's samples: each class is dealt out over the parts, evenly to one sample.
+
+    Raises:
+        InputError: see `read_part`; or there are fewer samples than parts.
+    """
+    number, parts = read_part(which)
+    if parts > labels.numel():
+        remedy = f"give at most {labels.numel()} parts"
+        raise InputError("dataset.part", which, f"there are {labels.numel()} training images", remedy)
+    order = torch.randperm(labels.numel(), generator=generator(0, "dataset.part"))
+    dealt = order[torch.argsort(labels[order], stable=True)]  # class by class, so that parts are of equal size, too
+    return dealt[number - 1 :: parts].sort().values
 
 
 def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

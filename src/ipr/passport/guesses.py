@@ -48,7 +48,8 @@ def lifted_passport(
 ) -> dict[str, Tensor]:
     """The passport nearest to `start` with these scales and shifts: what differs of them is lifted and added.
 
-    So one network has as many such passports as there are starts.
+    So one network has as many such passports as there are starts. Where a shift is 0 everywhere and nothing but a mean
+    patch of 0 gives it, `LITTLE` of the start is kept, as a passport that says nothing is refused.
 
     Args:
         scales: layer -> gamma and beta, (2, C).
@@ -60,7 +61,14 @@ def lifted_passport(
         name: pair - torch.cat(_scales(network, name, patch_mean(start[name], _convolution(network, name))[None])).cpu()
         for name, pair in scales.items()
     }
-    return {name: start[name] + maps for name, maps in lift(missing, network, places).passport.items()}
+    passport = {name: start[name] + maps for name, maps in lift(missing, network, places).passport.items()}
+    for name, maps in passport.items():
+        begun, left = (
+            patch_mean(one, _convolution(network, name)).flatten(1).norm(dim=1) for one in (start[name], maps)
+        )
+        silent = (left < 1e-4 * begun)[:, None, None, None]
+        passport[name] = torch.where(silent, LITTLE * start[name], maps)
+    return passport
 
 
 def singular_patches(network: nn.Module, places: Sequence[ConvNorm]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from ipr.passport.claim import PassportClaim
 from ipr.runs.attack import AttackRow
 from ipr.runs.record import Record
 from ipr.verification.binomial import power_of_ten
-from ipr.verification.decision import INCONCLUSIVE, Decision
+from ipr.verification.decision import INCONCLUSIVE, VERIFIED, Decision
 from ipr.verification.judgement import Judgement
 from ipr.verification.redraw import is_keyless
 from ipr.verification.verdict import Verdict
@@ -118,7 +118,7 @@ def reasons(decision: Decision) -> list[str]:
     """Why a claim is not verified, or what is missing, and how to get it, a sentence each; where it is verified by the
     paper's rule what that is worth, and else nothing.
     """
-    if decision.verified:
+    if decision.outcome == VERIFIED:
         return [PAPER] if decision.rule == "paper" else []
     lines = []
     if decision.outcome == INCONCLUSIVE:

@@ -145,11 +145,14 @@ def attack(config: AttackConfig) -> AttackRun:
             "use attack=finetune",
         )
     victim = train(config)
+    elsewhere = config.transfer and [own.fingerprint, own.train_labels.numel()]
+    if elsewhere and config.transfer and config.transfer.part:
+        elsewhere.append(config.transfer.part)
     identity = {
         "victim": victim.folder.key,
         "attack": asdict(config.attack),
         "seed": config.attack_seed,
-        "images": own.fingerprint if config.transfer is None else [own.fingerprint, own.train_labels.numel()],
+        "images": elsewhere or own.fingerprint,
         "verification": [config.verification.fidelity_threshold, config.verification.p_value],
     }
     if config.rival is not None:

@@ -209,15 +209,24 @@ def judge_wrong_claims(
         ones = [_judge(network, [genuine], images, evidence, True, rule)[0] for network in asked]
         if ones:
             judged.append(Judged(evidence, "genuine", "independent", True, ones))
+    elsewhere = {
+        sort: [[one for one in suspects.get("independent", ()) if one is not network] for network in networks]
+        for sort, networks in suspects.items()
+    }
     for name, kind in bar.track(kinds.items(), description="judging wrong claims"):
-        rivals = sum(other.evidence == kind.evidence and other.dated for other in kinds.values())
         for sort, networks in suspects.items():
-            count = -(-wrong // (rivals * len(suspects) * len(networks)))
+            there = all(elsewhere[sort])  # with one network alone there is no other
+            if kind.elsewhere and not there:
+                continue
+            rivals = [one for one in kinds.values() if one.dated and one.evidence == kind.evidence]
+            rivals = [one for one in rivals if there or not one.elsewhere]
+            count = -(-wrong // (len(rivals) * len(suspects) * len(networks)))
             ones = []
-            for index, network in enumerate(networks):
-                for first in range(0, count, CHUNK):
+            for index, (network, others_of_it) in enumerate(zip(networks, elsewhere[sort], strict=True)):
+                for chunk, first in enumerate(range(0, count, CHUNK)):
                     own = derive_seed(seed, f"wrong claims: {name} {sort} {index} {first}")
-                    claims = kind.drawn(claim, network, data, min(CHUNK, count - first), own)
+                    source = others_of_it[(index + chunk) % len(others_of_it)] if kind.elsewhere else network
+                    claims = kind.drawn(claim, source, data, min(CHUNK, count - first), own)
                     ones += _judge(network, claims, images, kind.evidence, kind.dated, rule)
             judged.append(Judged(kind.evidence, name, sort, kind.dated, ones))
     return judged

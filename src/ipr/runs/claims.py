@@ -68,7 +68,9 @@ def make_claim(config: TrainConfig, data: ImageData, trained: Callable[[], nn.Mo
 
 def origin_of(config: TrainConfig, data: ImageData) -> Origin:
     """What the secrets of a run are drawn from: its seeds, where they are not chosen."""
-    return Origin(seeds_of(config), is_keyless(config), data.fingerprint, data.train_labels.numel())
+    return Origin(
+        seeds_of(config), is_keyless(config), data.fingerprint, data.train_labels.numel(), config.dataset.part
+    )
 
 
 def seeds_of(config: TrainConfig) -> dict[str, int]:

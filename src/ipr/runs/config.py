@@ -151,7 +151,8 @@ class DatasetConfig:
     root: str | None = None  # a local image folder
     download: bool = False
     image_size: int = 32  # pixels
-    limit_train: int | None = None  # a fixed, class-balanced part
+    part: str | None = None  # of the training images: 1/2 for the first of two disjoint, class-balanced parts
+    limit_train: int | None = None  # so many of them, class-balanced and fixed
     limit_test: int | None = None
     crop_padding: int = 4  # pixels; 0 for no random crop
     flip: bool = True

@@ -37,12 +37,16 @@ from ipr.verification.rules import Rule
 from ipr.verification.verdict import Verdict, judge_claims
 from ipr.verification.wrong_claims import genuine_claims
 
+UNCHANGED = "unchanged"
+
 TUNED = 5
 """Epochs of fine-tuning."""
 
 
 def changes(copies: int) -> dict[str, list[Attack]]:
-    """What a thief does to the network, in words, and the attacks that do it, as often as copies are asked for."""
+    """What a thief does to the network, in words, and the attacks that do it, as often as copies are asked for; none
+    where he leaves it as it is.
+    """
     once: dict[str, Attack] = {
         "pruned, 20 %": Prune("prune", rates=[0.2]),
         "pruned, 40 %": Prune("prune", rates=[0.4]),
@@ -56,7 +60,8 @@ def changes(copies: int) -> dict[str, list[Attack]]:
         "permuted": Permute("permute"),
         "rescaled": Rescale("rescale"),
     }
-    return {name: [attack] for name, attack in once.items()} | {n: [attack] * copies for n, attack in drawn.items()}
+    each = {name: [attack] for name, attack in once.items()} | {n: [attack] * copies for n, attack in drawn.items()}
+    return {UNCHANGED: [], **each}
 
 
 def missed(
@@ -85,9 +90,9 @@ def missed(
     victim = Victim(marked, claim, "passport_v1" if locked(marked, claim, data) else "any other")
     rows = []
     for change, attacks in bar.track(changes(copies).items(), description="judging changed copies"):
-        suspects = [
-            one for number, attack in enumerate(attacks) for one in _changed(attack, victim, data, request, number)
-        ]
+        suspects = [marked] if change == UNCHANGED else []
+        for number, attack in enumerate(attacks):
+            suspects += _changed(attack, victim, data, request, number)
         for evidence, genuine in genuine_claims(claim).items():
             found = [_judged(suspect, marked, genuine, images, evidence, rule, null) for suspect in suspects]
             lost = sum(not decision.verified for _, decision in found)

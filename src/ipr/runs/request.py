@@ -139,6 +139,8 @@ def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
     dataset = asdict(config.dataset)
     for location in ("root", "download"):
         del dataset[location]
+    if dataset["part"] is None:
+        del dataset["part"]  # runs that were made before there were parts are found
     identity: dict[str, Any] = {
         "dataset": dataset | {"fingerprint": data.fingerprint},
         "model": {"name": config.model.name, "norm": config.model.norm, "width": config.model.width},

@@ -12,6 +12,7 @@ from ipr.claim import Claim
 from ipr.commitment import Commitment, load_commitment, opens
 from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
+from ipr.origin import Origin
 from ipr.passport.claim import PassportClaim
 from ipr.runs.architecture import check_data
 from ipr.runs.asking import open_black_box
@@ -108,7 +109,8 @@ def _read(config: VerifyConfig) -> _Asked:
     claim = load_claim(Path(config.claim))
     commitment = load_commitment(Path(config.claim))
     registration = _registration(config, typed, commitment)
-    data = open_images(config.dataset, config.paths, checked=True)
+    everything = replace(config.dataset, part=None, limit_train=None)  # secrets may come of other ones than the judge's
+    data = open_images(everything, config.paths, checked=True)
     check_data(claim, data)
     calibration = None
     if config.calibration is not None:
@@ -214,16 +216,24 @@ def _registration(config: VerifyConfig, typed: Registration, commitment: Commitm
 
 
 def _provenance(asked: _Asked, commitment: CommitmentFacts, kind: str, same: bool | None) -> Provenance:
-    claim, data = asked.claim, asked.data
-    if claim.origin is not None and 0 < claim.origin.train_images < data.train_labels.numel():
-        data = data.limited(claim.origin.train_images, None)  # what its secrets were drawn from
+    claim = asked.claim
     return Provenance(
         commitment=commitment.status,
         by=commitment.registration.by,
         same=same,
-        drawn=redraw(claim, data).of(kind),
+        drawn=redraw(claim, _drawn_from(asked.data, claim.origin)).of(kind),
         keyless=is_keyless(claim),
         bound=isinstance(claim, PassportClaim) and claim.bound,
         calibration=asked.calibration,
         null=asked.calibration.null if asked.calibration is not None else None,
     )
+
+
+def _drawn_from(data: ImageData, origin: Origin | None) -> ImageData:
+    """The training images that a claim's secrets were drawn from; all of them where it names what is not there."""
+    if origin is None or not 0 < origin.train_images <= data.train_labels.numel():
+        return data
+    try:
+        return data.part(origin.part).limited(origin.train_images, None)
+    except InputError:
+        return data  # the part is smaller than that: the numbers then differ

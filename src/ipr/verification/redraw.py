@@ -131,7 +131,7 @@ def redraw(claim: Claim, data: ImageData) -> Redrawn:
 
     Args:
         claim: of any kind; its architecture gives the sizes.
-        data: the judge's images, training images included, limited as the claim's were.
+        data: the judge's images; of the training images the part, and the number, that the claim's origin names.
 
     Raises:
         InputError: the claim names no network that can be built.

@@ -18,7 +18,7 @@ from ipr.passport.generate import energies, random_passport, with_energy
 from ipr.passport.guesses import SIGNS, lifted_passport, ones_passport, positive_passport, singular_passport
 from ipr.passport.lift import public_scales
 from ipr.passport.surgery import ConvNorm, Passport, find_layers
-from ipr.randomness import generator
+from ipr.randomness import derive_seed, generator
 from ipr.verification.decision import choices_of
 from ipr.verification.verdict import claim_of_signs, forged_at_random
 from ipr.watermarks.claim import WatermarkClaim
@@ -44,13 +44,16 @@ class Kind:
         says: what it is, in words.
         dated: whether its claimant, or an insider, could have committed to it before the suspect was released: nothing
             of it follows from the suspect's weights.
-        drawn: (genuine claim, suspect, images, count, seed) -> so many wrong claims.
+        drawn: (genuine claim, network, images, count, seed) -> so many wrong claims.
+        elsewhere: whether the network that they are drawn from is another than the suspect, which its claimant has;
+            else it is the suspect.
     """
 
     evidence: str
     says: str
     dated: bool
     drawn: Callable[[Claim, nn.Module, ImageData, int, int], list[Claim]]
+    elsewhere: bool = False
 
 
 def kinds_for(claim: Claim) -> dict[str, Kind]:
@@ -182,6 +185,16 @@ def lifted(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: 
     return list(forged)
 
 
+def genuine_elsewhere(claim: Claim, other: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
+    """Claims that hold for another network, in turn by all that forgers solve or guess there: as good as an owner's of
+    that network, and with the weights of the suspect as little to do.
+    """
+    assert isinstance(claim, PassportClaim)
+    kinds = (lifted, spelled, ones_spelled, positive_noise_spelled)
+    each = [kind(claim, other, data, -(-count // len(kinds)), derive_seed(seed, kind.__name__)) for kind in kinds]
+    return [one for together in zip(*each, strict=True) for one in together][:count]
+
+
 def universal(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
     """Keys that no network was looked at for: row j of the projection is s_j times what is hardly negative, bit j s_j.
 
@@ -284,6 +297,9 @@ WRONG = {
     "ones_of_one_sign": Kind("signature", "a passport of ones with one bit repeated", True, ones_of_one_sign),
     "ones_spelled": Kind("signature", "a passport of ones with the signature that it spells", False, ones_spelled),
     "positive_noise": Kind("signature", "a passport above 0 with another signature", True, positive_noise),
+    "elsewhere": Kind(
+        "signature", "a claim that holds for another network of the kind", True, genuine_elsewhere, elsewhere=True
+    ),
     "positive_noise_spelled": Kind(
         "signature", "a passport above 0 with the signature that it spells", False, positive_noise_spelled
     ),

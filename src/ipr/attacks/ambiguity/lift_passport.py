@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of
 from ipr.data.images import ImageData
-from ipr.passport.lift import lift, public_scales
+from ipr.passport.generate import random_passport, with_energy
+from ipr.passport.guesses import lifted_passport
+from ipr.passport.lift import public_scales
 from ipr.passport.surgery import find_layers
+from ipr.randomness import generator
 from ipr.verification.verdict import claim_of_signs
 
 
@@ -16,8 +19,9 @@ from ipr.verification.verdict import claim_of_signs
 class LiftPassport(Attack):
     """The passport whose scale and shift are those that the norms were given away with: one linear solve a layer.
 
-    Presented, it changes nothing where the solve is exact (`passport/lift.py`), so it has the public accuracy. It is
-    claimed with the signature that it spells.
+    Presented, it changes nothing where the solve is exact (`passport/lift.py`), so it has the public accuracy. Of many
+    such passports it is the one nearest to a random one: the shortest would be 0 where a public shift is, and refused.
+    It is claimed with the signature that it spells.
     """
 
     kind = "ambiguity"
@@ -30,5 +34,6 @@ class LiftPassport(Attack):
         """See `Attack.run`."""
         owner, suspect = victim.passport_claim, victim.suspect
         places = find_layers(suspect, example_of(data, suspect), owner.layers)
-        passport = lift(public_scales(suspect, places), suspect, places).passport
+        start = with_energy(random_passport(places, generator(seed, "lift")), suspect, 1.0)
+        passport = lifted_passport(public_scales(suspect, places), suspect, places, start)
         yield Attacked(suspect, {"": claim_of_signs(owner.forged(passport=passport), suspect)})
