@@ -35,12 +35,13 @@ from ipr.attacks.ambiguity.lift_passport import LiftPassport
 from ipr.attacks.ambiguity.ones import Ones
 from ipr.attacks.ambiguity.singular_vectors import SingularVectors
 from ipr.attacks.ambiguity.train_scales import TrainScales
-from ipr.attacks.base import Attack, Fit, Victim
+from ipr.attacks.base import Attack, Fit, Victim, constant_rate
 from ipr.claim import Claim, Thresholds
 from ipr.cli.compose import configuration
 from ipr.commitment import commit, save_commitment
 from ipr.data.images import ImageData, LabelledImages, normalise
 from ipr.errors import InputError
+from ipr.models.architecture import network_of
 from ipr.origin import SIGNATURE, Origin
 from ipr.passport.bound import NONCE_BYTES, Binding, bound_signature
 from ipr.passport.claim import PassportClaim
@@ -56,6 +57,7 @@ from ipr.runs.record import hardware, versions
 from ipr.runs.train import train
 from ipr.runs.verify import verify
 from ipr.schemes.base import Scheme
+from ipr.schemes.passport import PassportV2, SignatureLoss
 from ipr.signature import binomial_tail, draw_signature
 from ipr.signing import judge_key
 from ipr.verification.calibration import Calibration, WrongClaims, false_claim_rate
@@ -131,6 +133,7 @@ class Tried:
         reference: whether the judge is given the weights that were committed to, to match the suspect to.
         note: what else is told.
         images: what is judged on, where they are others than the victim's.
+        committed: the network that was committed to, where it is another than the victim.
         brings: what else is put in front of the judge: writes it into a folder, and returns settings of `ipr verify`,
             `calibration` or `paths.cache`.
     """
@@ -141,6 +144,7 @@ class Tried:
     reference: bool = False
     note: str = ""
     images: LabelledImages | None = None
+    committed: nn.Module | None = None
     brings: Callable[[Path, Claim], Mapping[str, str]] | None = None
 
 
@@ -166,15 +170,18 @@ def before(verdict: Verdict, claim: Claim, registered: str | None) -> bool:
 
 def after(place: Place, tried: Tried, claim: Claim, folder: Path) -> str:
     """The outcome of `ipr verify` under the rule `sound`, or why the claim could not be judged."""
-    weights, where = place.weights, folder / "claim"
+    weights, where, committed = place.weights, folder / "claim", place.weights
     if tried.network is not None:
         weights = folder / "suspect.safetensors"
         save_weights(tried.network, weights)
+    if tried.committed is not None:
+        committed = folder / "committed.safetensors"
+        save_weights(tried.committed, committed)
     try:
         claim.save(where)
         known = CommitmentConfig()
         if tried.registered is not None:
-            commitment = commit(claim, load_file(place.weights))
+            commitment = commit(claim, load_file(committed))
             save_commitment(commitment, where)
             known = CommitmentConfig(commitment.digest, tried.registered, RELEASED)
         asked = VerifyConfig(
@@ -185,7 +192,7 @@ def after(place: Place, tried: Tried, claim: Claim, folder: Path) -> str:
             rule=RuleConfig(name="sound"),
             commitment=known,
             endpoint=EndpointConfig(),
-            reference=str(place.weights) if tried.reference else None,
+            reference=str(committed) if tried.reference else None,
             tried=len(tried.claims),
             forged=10,
         )
@@ -381,6 +388,29 @@ def permute_ones(place: Place) -> Tried:
     claim, network = put_in_place(place.network, found, example)
     _check_same(place, network)
     return Tried([claim], network=network)
+
+
+def old_mark(place: Place) -> Tried:
+    """A passport and bits that were drawn, and dated, years before the victim; then trained into a copy of it.
+
+    Nothing about them is forged, but for the network that was committed to: one of those days.
+    """
+    passport = with_energy(random_passport(place.layers, generator(0, "old mark")), place.network, 3.0)
+    seed = derive_seed(1, SIGNATURE, "Mallory's key")
+    bits = draw_signature({layer.conv: layer.channels for layer in place.layers}, None, started_at(seed))
+    origin = Origin({SIGNATURE: seed}, False, place.data.fingerprint, place.data.train_labels.numel())
+    forged = place.owner.forged(passport=passport, text_bytes=0, trigger_pixels=None, trigger_labels=None)
+    claim = replace(forged, signature=bits, owner="Mallory", origin=origin)
+    example = next(place.images.batches(1, torch.device("cpu")))[0]
+    scheme = PassportV2(
+        protect(place.network, passport, example, public_affine=True), constant_rate(0.01, 5e-4),
+        len(place.data.classes), signature=bits, signature_loss=SignatureLoss(), example=example,
+    )  # fmt: skip
+    _trains(place, "old mark")("old mark", scheme, epochs=5, clip_norm=1.0)
+    copied = strip(scheme.network, Branch.PUBLIC)
+    return Tried(
+        [claim], registered=LONG_AGO, network=copied, reference=True, committed=network_of(place.owner.architecture)
+    )
 
 
 def handwritten_calibration(place: Place) -> Tried:
@@ -626,6 +656,7 @@ WAYS = (
     ),
     Way("nudging filters to match a bound signature", "weights, images", ("V2",), nudge),
     Way("`ones`, bound, and channels in the order that matches", "weights", ("V1 shuffled",), permute_ones),
+    Way("a mark of 2020, trained into a copy", "weights, all images", ("V2",), old_mark),
     Way("a calibration of the claimant's own", "nothing", ("uchida",), handwritten_calibration),
     Way("other labels in the judge's cached images", "the judge's cache", ("baseline",), relabelled),
     Way("removal: all groups turned over", "weights", ("V2", "V3"), removal(groups_turned(1.0))),

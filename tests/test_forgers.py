@@ -139,14 +139,15 @@ CONSISTENT = (
 )
 """What is consistent with the network, so that nothing but what is missing keeps it from being verified."""
 
-TRAINED = {("plain", "2 %", "V2"), ("plain", "10 %", "V1"), ("cerb", "10 %", "V2"), ("cerb", "100 %", "V1")}
-"""Of the rows that train; the benchmark has all of them."""
+TRAINED = {("plain", "2 %", "V2"), ("cerb", "10 %", "V2"), ("cerb", "100 %", "V1")}
+"""Of the rows that train; the benchmark has all of them, and a ResNet-18, which takes longer to train."""
 
 
 def tried_here(way, name):
     block, share = way.what.rpartition(", ")[2], way.needs.removeprefix("weights, ").partition(" of")[0]
     trains = way.what.startswith("`train_scales`") and "rows" not in way.what
-    return not way.what.startswith(("removal", "nothing")) and (not trains or (block, share, name) in TRAINED)
+    apart = way.what.startswith(("removal", "nothing", "a mark of 2020")) or "ResNet" in name
+    return not apart and (not trains or (block, share, name) in TRAINED)
 
 
 ROWS = [(way, name) for way in forgers.WAYS for name in way.victims if tried_here(way, name)]
@@ -185,7 +186,7 @@ def test_no_forger_is_verified(verify, victim, monkeypatch, tmp_path, way, name)
 def test_what_the_rows_say_is_tried():
     whats = {way.what for way, _ in ROWS}
     assert {*REFUSED, *FAILING, *CONSISTENT} <= whats
-    assert len(ROWS) >= 28
+    assert len(ROWS) >= 27
 
 
 # Dates.
@@ -331,7 +332,7 @@ def test_a_key_that_fits_every_network_is_found_by_asking_some(ipr, verify, vict
 def test_bits_that_were_ground_are_too_few_whatever_the_date(agreeing):
     """2^-30, 2^-40 and the best of 2^80 tries, at the default of a judge."""
     seen = evidence_of(agreeing)
-    provenance = Provenance(IN_TIME_STATUS, "a notary", GRANTED, bound=True)
+    provenance = Provenance(IN_TIME_STATUS, "a notary", GRANTED, bound=True, same=True)
     decision = decide(seen, Thresholds(0.9, 0.03, 2.0**-40), provenance=provenance)
     assert (decision.outcome, [one.name for one in decision.deciding]) == ("not verified", ["signature"])
     more = decide(evidence_of(186), Thresholds(0.9, 0.03, 2.0**-40), provenance=provenance)
@@ -406,6 +407,37 @@ def test_a_seed_that_gives_other_bits_is_a_lie(verify, victim):
     assert (found.code, found.failing) == (1, {"drawn secrets"})
 
 
+def test_an_old_mark_in_a_copy_of_a_younger_network_is_dated_and_counts_for_nothing(ipr, verify, victim, tmp_path):
+    """Everything of it is genuine, but for the network: alone, and in a dispute with the owner."""
+    place = victim("V2")
+    tried = forgers.old_mark(place)
+    (claim,) = tried.claims
+    save_weights(tried.committed, tmp_path / "old.safetensors")
+    save_weights(tried.network, tmp_path / "copy.safetensors")
+    digests = []
+    for name, one, weights in (("his", claim, tmp_path / "old.safetensors"), ("hers", place.claim, place.weights)):
+        one.save(tmp_path / name)
+        commitment = commit(one, load_file(weights))
+        save_commitment(commitment, tmp_path / name)
+        digests.append(commitment.digest)
+    his = (f"suspect={tmp_path / 'copy.safetensors'}", f"claim={tmp_path / 'his'}", *dated(digests[0], "2020-01-01"))
+    for reference, code, names in ((None, 3, "not compared"), (tmp_path / "old.safetensors", 1, "another")):
+        more = [] if reference is None else [f"reference={reference}"]
+        outcome = ipr("verify", *his, *more, "dataset.image_size=8", "forged=3", f"out=alone-{code}")
+        assert outcome.code == code, outcome.out
+        conditions = json.loads((tmp_path / f"alone-{code}" / "verdict.json").read_text())["conditions"]
+        assert [one["name"] for one in conditions if one["required"] and one["holds"] is not True] == ["network"]
+        assert [one["value"] for one in conditions if one["name"] == "network"] == [names]
+    both = [
+        f"claims=[{tmp_path / 'his'},{tmp_path / 'hers'}]", f"commitment.digest=[{','.join(digests)}]",
+        f"commitment.registered=[2020-01-01,{IN_TIME}]", f"commitment.released={RELEASED}",
+        f"reference=[{tmp_path / 'old.safetensors'},{place.weights}]",
+    ]  # fmt: skip
+    settled = ipr("dispute", f"suspect={tmp_path / 'copy.safetensors'}", *both, "dataset.image_size=8", "forged=3")
+    assert settled.code == 0, settled.out
+    assert "claim 2 stands" in settled.out.replace("\n", " ")
+
+
 # The owner.
 
 
@@ -434,11 +466,12 @@ def test_the_owner_is_verified_after_every_free_removal(verify, victim, name, re
     forgers._check_same(place, thiefs)
     reference = f"reference={place.weights}"
     assert verify(place, place.claim, reference, network=thiefs, registered=IN_TIME).code == 0
-    assert verify(place, place.claim, reference, network=thiefs, registered=RELEASED).code == 1
+    if removal == "untouched":
+        assert verify(place, place.claim, reference, network=thiefs, registered=RELEASED).code == 1
 
 
 @pytest.mark.parametrize("name", ["V1", "V2", "V3"])
-@pytest.mark.parametrize("removal", ["all turned"])
+@pytest.mark.parametrize("removal", ["all turned", "permuted"])
 def test_without_the_reference_nothing_is_undone_and_it_says_how(verify, victim, name, removal):
     place = victim(name)
     example = normalise(place.data.train_pixels[:1], place.data.mean, place.data.std)

@@ -68,12 +68,13 @@ def test_the_dispute(ipr, mlserver, tmp_path):
                 if words[1] == "dispute":
                     assert "claim 1 (Ada) stands." in outcome.out
     assert seen == [
-        set(), set(), {"commitment"},  # Ada: by answers, by the file, and without a date
-        {"signature", "fidelity"}, set(),  # turned and permuted, then matched to her own weights
-        set(), {"commitment", "drawn secrets"}, {"commitment", "drawn secrets"},  # Mallory: by the paper, undated, late
-        {"commitment", "drawn secrets", "fidelity"},  # Oscar
+        set(), set(), {"commitment", "network"},  # Ada: by answers, by the file, and without a date
+        {"signature", "fidelity", "network"}, set(),  # turned and permuted, then matched to her own weights
+        set(), {"commitment", "drawn secrets", "network"}, {"commitment", "drawn secrets"},
+        # Mallory: by the paper, undated, late
+        {"commitment", "drawn secrets", "fidelity", "network"},  # Oscar
         {"commitment", "drawn secrets"},  # Trudy
-        {"trigger set"}, {"commitment", "fidelity", "signature"},  # Bob's network
+        {"trigger set"}, {"commitment", "fidelity", "signature", "network"},  # Bob's network
     ]  # fmt: skip
     assert len(server.asked) == 2
     given = [Path("model.safetensors"), Path("model.safetensors.json"), *Path("calibration").rglob("*.*")]

@@ -179,8 +179,15 @@ def test_a_black_box_is_judged_by_its_answers_a_commitment_and_a_null(ipr, owner
     save_commitment(commit(claim, load_file("owned/public.safetensors")), Path("owned/claim"))
     digest = json.loads(Path("owned/claim/commitment.json").read_text())["digest"]
     committed = (f"commitment.digest={digest}", "commitment.registered=2026-01-01", "commitment.released=2026-01-02")
-    few = ("networks=2", "wrong=6", "rate=0.5", "trainer.max_epochs=1", "trainer.accelerator=cpu", "out=known")
-    few += ("rule.fidelity=0.2",)
+    few = (
+        "networks=2",
+        "wrong=6",
+        "rate=0.5",
+        "rule.fidelity=0.2",
+        "trainer.max_epochs=1",
+        "trainer.accelerator=cpu",
+        "out=known",
+    )
     assert ipr("calibrate", "claim=owned/claim", *JUDGED, *few).code == 0
     with serving(answers, [-1, 1, 8, 8]) as server:
         judge = (*(a for a in owner if not a.startswith(("suspect=", "forged="))), f"suspect={server.url}")

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -65,7 +66,7 @@ def redrawn(holds, chosen_bits=0):
 
 def known(**changes):
     """Everything that an owner can show of where her claim comes from."""
-    shown = {"commitment": IN_TIME, "by": "a notary", "drawn": redrawn(True)} | changes
+    shown = {"commitment": IN_TIME, "by": "a notary", "same": True, "drawn": redrawn(True)} | changes
     calibration = shown.get("calibration")
     return Provenance(**shown, null=calibration.null if calibration else None)
 
@@ -90,7 +91,7 @@ def test_a_dated_passport_that_is_read_and_keeps_fidelity_is_verified():
     decision = decide(white_box(trigger_set=images(3)), LIMITS, provenance=known())
     assert (decision.outcome, decision.verified, decision.rule) == ("verified", True, "sound")
     required = {one.name for one in decision.conditions if one.required}
-    assert required == {"passport", "fidelity", "signature", "drawn secrets", "key", "commitment"}
+    assert required == {"passport", "fidelity", "signature", "drawn secrets", "key", "commitment", "network"}
     assert {one.name for one in decision.conditions} - required == {"trigger set", "bound signature", "null"}
     assert condition(decision, "trigger set").holds is False  # reported alone
     assert condition(decision, "fidelity").value == pytest.approx(0.02)
@@ -111,6 +112,19 @@ def test_without_a_date_it_is_inconclusive_and_says_why():
     for status in ("does not open", "another digest", "not registered before the release"):
         decision = decide(white_box(), LIMITS, provenance=known(commitment=status))
         assert (decision.outcome, failing(decision)) == ("not verified", ["commitment"])
+
+
+def test_a_date_counts_for_the_network_that_was_committed_to():
+    decision = decide(white_box(), LIMITS, provenance=known(same=None))
+    assert (decision.outcome, missing(decision)) == ("inconclusive", ["network"])
+    assert "reference=FILE" in condition(decision, "network").remedy
+    decision = decide(white_box(), LIMITS, provenance=known(same=False))
+    assert (decision.outcome, failing(decision)) == ("not verified", ["network"])
+    for same in (None, False, True):
+        assert not condition(decide(black_box(), LIMITS, provenance=known(same=same)), "network").required
+        assert not condition(decide(white_box(), LIMITS, provenance=known(same=same), rule=PAPER), "network").required
+        remedy = condition(decide(white_box(bits(20)), LIMITS, provenance=known(same=same)), "signature").remedy
+        assert ("reference=FILE" in remedy) == (same is None)
 
 
 def test_the_rule_of_the_paper_is_definition_1_and_nothing_else():
@@ -263,9 +277,19 @@ def test_images_alone_need_a_commitment_and_a_null():
 
 
 def test_a_watermark_needs_a_commitment_and_a_null_for_it_presents_nothing():
-    assert missing(decide(watermark(), LIMITS)) == ["drawn secrets", "commitment", "null"]
+    assert missing(decide(watermark(), LIMITS)) == ["drawn secrets", "commitment", "network", "null"]
     assert missing(decide(watermark(), LIMITS, provenance=known())) == ["null"]
     assert decide(watermark(), LIMITS, provenance=CALIBRATED).verified
+
+
+def test_networks_that_were_not_asked_prove_nothing():
+    """Twenty of another architecture: the images are asked of them, and bits in weights are not."""
+    given = calibrated()
+    rows = tuple(row for row in given.wrong if row.evidence == "images")
+    unasked = replace(given, wrong=rows)
+    assert decide(black_box(90), LIMITS, provenance=known(calibration=unasked)).verified
+    decision = decide(watermark(), LIMITS, provenance=known(calibration=unasked))
+    assert (decision.outcome, missing(decision)) == ("inconclusive", ["independent networks", "null"])
 
 
 def test_one_independent_network_decides_however_many_wrong_claims_do_not():

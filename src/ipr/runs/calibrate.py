@@ -236,7 +236,7 @@ def _judge(
     network: nn.Module, claims: Sequence[Claim], images: LabelledImages, evidence: str, dated: bool, rule: Rule
 ) -> list[One]:
     chance, found = largest_class(images), []
-    provenance = Provenance(IN_TIME if dated else LATE, "the judge, who grants it", GRANTED)
+    provenance = Provenance(IN_TIME if dated else LATE, "the judge, who grants it", GRANTED, same=True)
     for claim, verdict in zip(claims, judge_claims(network, claims, images), strict=True):
         by_images = evidence == "images"  # shown to a black box, to which nothing is presented
         seen = from_answers(verdict.reading) if by_images else from_weights(verdict, claim, chance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -149,7 +150,7 @@ def _judged(
         return verdict, decide(asked, claim.thresholds, provenance=provenance, rule=rule)
     example = next(images.batches(1, next(suspect.parameters()).device))[0]
     aligned = align(suspect, marked, example)
-    readings = []
+    provenance, readings = replace(provenance, same=aligned.same), []
     for network in [aligned.network, suspect] if aligned.similar else [suspect]:
         (verdict,) = judge_claims(network, [claim], images)
         seen = from_weights(verdict, claim, largest_class(images))

@@ -55,7 +55,7 @@ class _Asked:
 @dataclass(frozen=True)
 class _Shown:
     """What a suspect showed: who it is, on how many test images, the verdict on weights, its accuracy, the evidence,
-    and what forgers reach on it.
+    what forgers reach on it, and whether it is like the reference.
     """
 
     suspect: SuspectFacts
@@ -64,6 +64,7 @@ class _Shown:
     accuracy: float | None
     evidence: Evidence
     control: tuple[Control, ...] = ()
+    same: bool | None = None
 
 
 def verify(config: VerifyConfig) -> Judgement:
@@ -75,7 +76,8 @@ def verify(config: VerifyConfig) -> Judgement:
     asked = _read(config)
     shown = _answers(asked) if config.suspect.startswith(("http://", "https://")) else _weights(asked)
     commitment = _commitment(asked, shown.suspect)
-    provenance = _provenance(asked, commitment, shown.evidence.kind)
+    same = True if commitment.same_weights else shown.same
+    provenance = _provenance(asked, commitment, shown.evidence.kind, same)
     decision = decide(
         shown.evidence,
         asked.claim.thresholds,
@@ -124,7 +126,7 @@ def _weights(asked: _Asked) -> _Shown:
     config, claim = asked.config, without_repeats(asked.claim)
     suspect = open_suspect(Path(config.suspect), claim.architecture)
     images = _test_images(asked.data, None)
-    network, way, ways = _matched(asked, claim, suspect, images)
+    network, way, ways, same = _matched(asked, claim, suspect, images)
     rows: tuple[Control, ...] = ()
     if isinstance(claim, PassportClaim) and claim.passport:
         with judging(images, f"judging {config.forged} random passports, and others") as progress:
@@ -135,20 +137,21 @@ def _weights(asked: _Asked) -> _Shown:
         verdict = judge_with_progress(network, claim, images, 0, config.seed)
     facts = SuspectFacts("white box", suspect.format, suspect.digest, suspect.weights_digest, ways, way)
     evidence = from_weights(verdict, claim, largest_class(images))
-    return _Shown(facts, images.labels.numel(), verdict, verdict.accuracy_without, evidence, rows)
+    return _Shown(facts, images.labels.numel(), verdict, verdict.accuracy_without, evidence, rows, same)
 
 
 def _matched(
     asked: _Asked, claim: Claim, suspect: Suspect, images: LabelledImages
-) -> tuple[nn.Module, str | None, int]:
-    """The suspect in the form of the network that was committed to, how it got there, and among how many readings.
+) -> tuple[nn.Module, str | None, int, bool | None]:
+    """The suspect in the form of the network that was committed to, how it got there, among how many readings, and
+    whether it is that network, changed or not.
 
     It is read as it was given as well, and the better reading counts, which is paid for: a copy that was tuned keeps
     running statistics of its own, and they may serve the passport better than the reference's.
     """
     given = asked.config.reference
     if given is None:
-        return suspect.network, None, suspect.alignments
+        return suspect.network, None, suspect.alignments, None
     commitment = asked.commitment
     if commitment is None or not opens(commitment, asked.claim):
         problem = "there is no commitment that opens to the claim, so that nothing says which weights it is about"
@@ -157,7 +160,7 @@ def _matched(
     aligned = align(suspect.network, reference, next(images.batches(1, torch.device("cpu")))[0])
     ways = suspect.alignments * aligned.ways
     if not aligned.similar:
-        return suspect.network, aligned.way, ways
+        return suspect.network, aligned.way, ways, aligned.same
 
     def reading(network: nn.Module) -> tuple[bool, int, float]:
         (verdict,) = judge_claims(network, [claim], images)
@@ -166,8 +169,8 @@ def _matched(
         return holds, sum(verdict.reading.agreeing.values()), verdict.fidelity.accuracy
 
     if reading(suspect.network) > reading(aligned.network):
-        return suspect.network, f"read as it was given, as that reads better; else {aligned.way}", ways
-    return aligned.network, aligned.way, ways
+        return suspect.network, f"read as it was given, as that reads better; else {aligned.way}", ways, aligned.same
+    return aligned.network, aligned.way, ways, aligned.same
 
 
 def _answers(asked: _Asked) -> _Shown:
@@ -212,11 +215,12 @@ def _registration(config: VerifyConfig, typed: Registration, commitment: Commitm
     return replace(typed, digest=typed.digest or commitment.digest, registered=moment_of(stamp.time), by=by)
 
 
-def _provenance(asked: _Asked, commitment: CommitmentFacts, kind: str) -> Provenance:
+def _provenance(asked: _Asked, commitment: CommitmentFacts, kind: str, same: bool | None) -> Provenance:
     claim = asked.claim
     return Provenance(
         commitment=commitment.status,
         by=commitment.registration.by,
+        same=same,
         drawn=redraw(claim, _drawn_from(asked.data, claim.origin)).of(kind),
         keyless=is_keyless(claim),
         bound=isinstance(claim, PassportClaim) and claim.bound,

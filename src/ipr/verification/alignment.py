@@ -56,6 +56,13 @@ class Alignment:
     similarity: Mapping[str, float]
     ways: int
 
+    @property
+    def same(self) -> bool | None:
+        """Whether suspect and reference are the same network: half of the layers are alike beyond `SIMILAR`, aligned or
+        not; None where nothing could be compared.
+        """
+        return _median(self.similarity) >= SIMILAR if self.similarity else None
+
 
 def align(suspect: nn.Module, reference: nn.Module, example: Tensor) -> Alignment:
     """Matches a suspect to a reference of the same architecture.
@@ -78,7 +85,7 @@ def align(suspect: nn.Module, reference: nn.Module, example: Tensor) -> Alignmen
     similarity = similarities(matched)
     if not similarity:
         return _left(suspect, {}, "no layer of it can be compared")
-    alike = float(np.median(list(similarity.values())))
+    alike = _median(similarity)
     if alike < SIMILAR:
         says = f"half of its layers are no more alike than {alike:.2f}, of {SIMILAR:g} that it takes"
         return _left(suspect, similarity, f"it is another network than the reference ({says})")
@@ -89,6 +96,10 @@ def align(suspect: nn.Module, reference: nn.Module, example: Tensor) -> Alignmen
     device = next(suspect.parameters()).device
     way = _told(matched.moved, turned, places, sum(one.channels for one in found.free))
     return Alignment(network.to(device), True, way, similarity, 2)
+
+
+def _median(similarity: Mapping[str, float]) -> float:
+    return float(np.median(list(similarity.values())))
 
 
 def _left(suspect: nn.Module, similarity: Mapping[str, float], why: str) -> Alignment:

@@ -62,6 +62,8 @@ class Provenance:
         keyless: whether anybody who guesses the run's seed can draw its secrets.
         calibration: of this claim, made by this judge; None where there is none.
         null: how independent networks answer its trigger images; None where none were asked.
+        same: whether the suspect is the network that was committed to: the very weights, or alike when its channels are
+            matched to them; None where that was not looked at.
     """
 
     commitment: str = "none"
@@ -71,6 +73,7 @@ class Provenance:
     keyless: bool = False
     calibration: Calibration | None = None
     null: EmpiricalNull | None = None
+    same: bool | None = None
 
 
 UNKNOWN = Provenance()
@@ -228,7 +231,7 @@ def decide(
     if evidence.signature is not None:
         counted = provenance.drawn.counted(evidence.signature) if rule.sound else evidence.signature
         threshold = rule.threshold_log10(thresholds, sum(counted.total.values()))
-        conditions.append(_signature(evidence.signature, counted, tried, alignments, threshold))
+        conditions.append(_signature(evidence.signature, counted, tried, alignments, threshold, provenance.same))
     if evidence.trigger_set is not None:
         deciding, threshold = evidence.kind == "images", rule.threshold_log10(thresholds, 0)
         conditions.append(_trigger_set(evidence.trigger_set, tried, provenance.null, threshold, required=deciding))
@@ -237,6 +240,7 @@ def decide(
         conditions.append(_bound(provenance.bound, rule.bound == "required"))
     conditions.append(_key(provenance.keyless, rule.sound))
     conditions.append(_commitment(provenance, rule.requires("commitment", auto=True), evidence))
+    conditions.append(_network(provenance.same, evidence, rule))
     if calibration is not None:
         conditions.append(_independent(calibration, evidence.kind, rule.sound))
     conditions.append(_null(evidence.kind, calibration, rule, rule.requires("null", auto=not presented)))
@@ -276,8 +280,10 @@ def _percent(fraction: float | None) -> str:
     return "none" if fraction is None else f"{100 * fraction:.2f} %"
 
 
-def _signature(found: Reading, counted: Reading, tried: int, alignments: int, threshold: float) -> Condition:
-    """`counted` is the reading without bits that the claimant chose, which are no evidence."""
+def _signature(
+    found: Reading, counted: Reading, tried: int, alignments: int, threshold: float, same: bool | None
+) -> Condition:
+    """`counted` is the reading without bits that the claimant chose, which are no evidence; `same`: see Provenance."""
     p_value = corrected_log10(counted.p_value_log10, tried * alignments)
     agreeing, total = sum(found.agreeing.values()), sum(found.total.values())
     text = total - sum(counted.total.values())
@@ -286,11 +292,13 @@ def _signature(found: Reading, counted: Reading, tried: int, alignments: int, th
     says += f"; {_chance('a guess', p_value, threshold)}"
     if tried * alignments > 1:
         says += f", corrected for {tried} tried and {alignments} alignments"
-    remedy = ""
+    holds, remedy = reached(p_value, threshold), ""
     if turned(found):
         says += "; so few agree that chance does not explain it: the network's channels may have been turned"
-        remedy = "match them first: give the public weights that were committed to, reference=FILE"
-    return Condition("signature", True, reached(p_value, threshold), p_value, threshold, says, remedy)
+    if turned(found) or (not holds and same is None):
+        remedy = "if channels were turned or moved, match them first: give the public weights that were committed to, "
+        remedy += "reference=FILE"
+    return Condition("signature", True, holds, p_value, threshold, says, remedy)
 
 
 def _chance(by: str, p_value: float, threshold: float) -> str:
@@ -346,11 +354,26 @@ def _commitment(found: Provenance, required: bool, evidence: Evidence) -> Condit
     return Condition("commitment", required, holds, found.commitment, IN_TIME, says, remedy)
 
 
+def _network(same: bool | None, evidence: Evidence, rule: Rule) -> Condition:
+    """A date counts for the network that was committed to: old claims can be put into copies of younger networks."""
+    if evidence.accuracies is None:
+        return Condition("network", False, None, None, None, "a black box shows no weights to compare")
+    found = "not compared" if same is None else "the same" if same else "another"
+    says = "the suspect is to be the network that was committed to, or a copy that was changed"
+    if not same:
+        says += ": else whoever committed to a mark in time could put it into any network that came later"
+    remedy = "give the public weights that were committed to: reference=FILE" if same is None else ""
+    required = rule.requires("commitment", auto=True)
+    return Condition("network", required, same, found, "the same", says, remedy)
+
+
 def _independent(calibration: Calibration, kind: str, required: bool) -> Condition:
     """One network that never saw the secrets and satisfies the claim decides, however many wrong claims do not."""
     asked, satisfied = calibration.genuine(kind)
     says = f"{satisfied} of {asked} independent networks satisfy this very claim; none may"
-    return Condition("independent networks", required, satisfied == 0, f"{satisfied} of {asked}", "none", says)
+    holds = satisfied == 0 if asked else None  # a mark in weights is asked of networks of its own architecture alone
+    remedy = "" if asked else "calibrate it with networks of the claim's architecture: ipr calibrate ... networks=20"
+    return Condition("independent networks", required, holds, f"{satisfied} of {asked}", "none", says, remedy)
 
 
 def _null(kind: str, calibration: Calibration | None, rule: Rule, required: bool) -> Condition:
@@ -358,7 +381,7 @@ def _null(kind: str, calibration: Calibration | None, rule: Rule, required: bool
     remedy = "calibrate it: ipr calibrate claim=... suspect=..., then calibration=FILE"
     if calibration is None or rate is None:
         return Condition("null", required, None, "none", "calibrated", "the claim is to be calibrated", remedy)
-    networks = len(calibration.networks)
+    networks, _ = calibration.genuine(kind)
     says = (
         f"{networks} independent networks, of {rule.networks} that it takes; {rate.verified} of {rate.judged} wrong "
         f"claims verified: with 95 % a rate of at most {100 * rate.upper:.3f} %, which is to be below "
