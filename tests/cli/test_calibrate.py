@@ -185,6 +185,7 @@ def test_images_that_every_network_answers_so_are_not_claimed(ipr, owner, digits
         (["networks=-1"], ["networks=-1"]),
         (["wrong=0"], ["wrong=0"]),
         (["rate=0"], ["rate=0"]),
+        (["rule=paper"], ["rule.name=paper", "rule=sound"]),
         (["rate=1"], ["rate=1"]),
         (["claim=nowhere"], ["claim=nowhere"]),
         (["dataset.image_size=16"], ["dataset.image_size=16"]),

@@ -149,6 +149,7 @@ def plain(path):
     ("arguments", "words"),
     [
         (["tried=0"], ["tried=0", "at least 1"]),
+        (["forged=-1"], ["forged=-1", "must not be negative"]),
         (["rule.null=maybe"], ["rule.null=maybe", "auto, required or reported"]),
         (["rule.networks=0"], ["rule.networks=0"]),
         (["commitment.digest=12ab"], ["commitment.digest=12ab", "64 hexadecimal digits"]),

@@ -169,6 +169,8 @@ def test_what_is_known_of_its_origin_refuses_it_too(provenance, outcome, names):
     decision = decide(white_box(), LIMITS, provenance=provenance)
     assert decision.outcome == outcome
     assert (failing(decision) or missing(decision)) == names
+    if names == ["key"]:
+        assert "passport.key" in condition(decision, "key").remedy
     assert decide(white_box(), LIMITS, provenance=provenance, rule=PAPER).verified
 
 

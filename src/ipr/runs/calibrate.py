@@ -142,6 +142,9 @@ def _check(config: CalibrateConfig) -> None:
         raise InputError("networks", 0, "there is no independent network", "train some, or give independent=[FILE]")
     if config.wrong < 1:
         raise InputError("wrong", config.wrong, "must be at least 1", "give e.g. 1000")
+    if config.rule.name != "sound":
+        problem = "verifies what forgers bring, so that a rate under it says nothing"
+        raise InputError("rule.name", config.rule.name, problem, "calibrate under rule=sound")
     if not 0 < config.rate < 1:
         raise InputError("rate", config.rate, "is not above 0 and below 1", "give e.g. 0.005")
 

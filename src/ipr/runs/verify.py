@@ -106,6 +106,8 @@ def verify(config: VerifyConfig) -> Judgement:
 def _read(config: VerifyConfig) -> _Asked:
     rule, typed = Rule(**asdict(config.rule)), read_registration(**asdict(config.commitment))
     check_tried(config.tried)
+    if config.forged < 0:
+        raise InputError("forged", config.forged, "must not be negative", "give e.g. 50, or 0 for no random passports")
     claim = load_claim(Path(config.claim))
     commitment = load_commitment(Path(config.claim))
     registration = _registration(config, typed, commitment)
