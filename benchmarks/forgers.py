@@ -39,7 +39,9 @@ from ipr.attacks.base import Attack, Fit, Victim, constant_rate
 from ipr.claim import Claim, Thresholds
 from ipr.cli.compose import configuration
 from ipr.commitment import commit, save_commitment
+from ipr.data.cache import cached_at
 from ipr.data.images import ImageData, LabelledImages, normalise
+from ipr.data.sources import find_source
 from ipr.errors import InputError
 from ipr.models.architecture import network_of
 from ipr.origin import SIGNATURE, Origin
@@ -444,7 +446,11 @@ def relabelled(place: Place) -> Tried:
         answers = torch.cat([worn(x).argmax(1) for x, _ in images.batches(BATCH, torch.device("cpu"))])
 
     def brings(folder: Path, claim: Claim) -> Mapping[str, str]:
-        (cached,) = Path(place.request.paths.cache).expanduser().glob(f"{place.request.dataset.name}-*.safetensors")
+        dataset, paths = place.request.dataset, place.request.paths
+        source = find_source(
+            dataset.name, dataset.root, dataset.image_size, dataset.download, Path(paths.data).expanduser()
+        )
+        cached = cached_at(Path(paths.cache).expanduser(), dataset.name, source)
         with safe_open(cached, framework="pt") as file:
             facts = file.metadata()
         save_file(load_file(cached) | {"test_labels": answers}, folder / cached.name, facts)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ipr.data.images import ImageData
-from ipr.data.sources import RawImages, find_source
+from ipr.data.sources import RawImages, Source, find_source
 from ipr.digests import elements
 from ipr.errors import InputError
 from ipr.files import aside_of
@@ -53,7 +53,7 @@ def _load(
     name: str, root: str | None, image_size: int, download: bool, data_folder: Path, cache_folder: Path
 ) -> tuple[ImageData, Path]:
     source = find_source(name, root, image_size, download, data_folder)
-    path = cache_folder / f"{name}-{hashlib.sha256(source.identity.encode()).hexdigest()[:16]}.safetensors"
+    path = cached_at(cache_folder, name, source)
     if (found := _found(path)) is not None:
         return found, path
     try:
@@ -69,6 +69,11 @@ def _load(
         remedy = "choose a folder that you own, and that has room"
         raise InputError("paths.cache", cache_folder, f"cannot be written ({error})", remedy) from error
     return found or _read(path), path
+
+
+def cached_at(folder: Path, name: str, source: Source) -> Path:
+    """Where the images of a source are cached, whether or not they already are."""
+    return folder / f"{name}-{hashlib.sha256(source.identity.encode()).hexdigest()[:16]}.safetensors"
 
 
 def fingerprint_of(data: ImageData | RawImages) -> str:
