@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Generator
@@ -32,3 +34,11 @@ def generator(seed: int, purpose: str, key: str | None = None, device: torch.dev
 def started_at(seed: int, device: torch.device | str = "cpu") -> Generator:
     """A generator that starts at a seed which was derived before: a claim's `Origin` names it."""
     return Generator(device=device).manual_seed(seed)
+
+
+@contextmanager
+def drawing(seed: int) -> Iterator[None]:
+    """Inside, torch's own generator of the CPU starts at a seed; afterwards it goes on as before. No GPU is touched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

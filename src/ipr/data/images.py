@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -145,9 +146,17 @@ def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
 
     The result keeps the pixels' order in memory (channels last), in which convolutions run faster.
     """
-    scale = torch.tensor([1 / (255 * s) for s in std], device=pixels.device)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=pixels.device)
+    scale, shift = _scale_and_shift(tuple(mean), tuple(std), pixels.device)
     return torch.addcmul(shift, pixels.float(), scale).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=64)
+def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Made once for a device: a copy to a GPU would wait for it at every step."""
+    with torch.inference_mode(False):
+        both = [1 / (255 * s) for s in std], [-m / s for m, s in zip(mean, std, strict=True)]
+        scale, shift = torch.tensor(both, dtype=torch.float32, device=device)
+        return scale, shift
 
 
 def augment(pixels: Tensor, crop_padding: int, flip: bool, source: torch.Generator, share: Share = WHOLE) -> Tensor:

@@ -111,7 +111,8 @@ class PassportClaim(Claim):
     def affines(self, network: nn.Module) -> dict[str, Affine]:
         """Scale and shift that the claim gives each layer of a network: Eq. 4 for a passport; each (1, C)."""
         if self.scales:
-            return {name: (pair[0:1], pair[1:2]) for name, pair in self.scales.items()}
+            stored = {n: pair.to(network.get_parameter(f"{n}.weight").device) for n, pair in self.scales.items()}
+            return {name: (pair[0:1], pair[1:2]) for name, pair in stored.items()}
         affines = {}
         for name, maps in self.passport.items():
             conv = network.get_submodule(name)

@@ -64,10 +64,11 @@ def scale_and_shift(weight: Tensor, patch_means: Tensor) -> tuple[Tensor, Tensor
         gamma and beta, each of shape (K, C).
     """
     groups = patch_means.shape[2]
-    if groups == 1:  # one product of matrices, several times faster than a batch of one
-        both = functional.linear(patch_means.flatten(2), filters(weight))
-    else:
-        both = torch.einsum("god,ksgd->ksgo", filters(weight).unflatten(0, (groups, -1)), patch_means).flatten(2)
+    with torch.autocast(weight.device.type, enabled=False):  # signs are at stake
+        if groups == 1:  # one product of matrices, several times faster than a batch of one
+            both = functional.linear(patch_means.flatten(2), filters(weight))
+        else:
+            both = torch.einsum("god,ksgd->ksgo", filters(weight).unflatten(0, (groups, -1)), patch_means).flatten(2)
     return both[:, 0], both[:, 1]
 
 
@@ -111,8 +112,7 @@ class PassportLayer(nn.Module):
         """Eq. 4 for the passport, each (1, C) in the weights' precision; or the K affines presented, each (K, C)."""
         if self.presented is not None:
             return self.presented
-        with torch.autocast(self.patch_means.device.type, enabled=False):
-            return scale_and_shift(self.conv.weight, self.patch_means)
+        return scale_and_shift(self.conv.weight, self.patch_means)
 
     def public_affine(self) -> Affine:
         """gamma_publ and beta_publ of Algorithm 3, each (1, C); 1 and 0 where there is no public affine."""

@@ -19,7 +19,7 @@ from ipr.files import write_atomically
 from ipr.models import build_model
 from ipr.passport.claim import PassportClaim
 from ipr.passport.surgery import protect
-from ipr.randomness import derive_seed
+from ipr.randomness import derive_seed, drawing
 from ipr.runs.config import (
     DatasetConfig,
     FrontierStitchingConfig,
@@ -66,8 +66,7 @@ def open_images(dataset: DatasetConfig, paths: PathsConfig, *, checked: bool = F
 
 def plain_network(model: ModelConfig, data: ImageData, seed: int) -> nn.Module:
     """The plain network at its start: the same weights for every scheme of a seed."""
-    with torch.random.fork_rng():
-        torch.manual_seed(derive_seed(seed, "initialisation"))
+    with drawing(derive_seed(seed, "initialisation")):
         network = build_model(
             model.name,
             norm=model.norm,

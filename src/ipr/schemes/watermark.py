@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -48,7 +49,9 @@ class InFilters(Baseline):
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """L_c and the regulariser."""
         _, convolution = convolution_of(self.network, self.layer)
-        return super().terms(x, y) | {"watermark": self.weight * self.embedding_loss(mean_filter(convolution))}
+        losses = super().terms(x, y)
+        with torch.autocast(x.device.type, enabled=False):  # bits are at stake
+            return losses | {"watermark": self.weight * self.embedding_loss(mean_filter(convolution))}
 
 
 class Uchida(InFilters):
@@ -122,7 +125,9 @@ class DeepSigns(Scheme):
         losses = {"cross_entropy": functional.cross_entropy(logits, y)}
         if self.share.processes > 1:  # means over a class take the whole batch
             features, y = gather(features).flatten(0, 1), gather(y).flatten(0, 1)
-        near, read = deepsigns.embedding_losses(features, y, self.chosen, self.projection, self.bits)
+        with torch.autocast(x.device.type, enabled=False):  # bits are at stake
+            precise = features.to(torch.promote_types(features.dtype, self.projection.dtype))
+            near, read = deepsigns.embedding_losses(precise, y, self.chosen, self.projection, self.bits)
         return losses | {
             "centres": self.centre_weight * near,
             "watermark": self.weight * read,

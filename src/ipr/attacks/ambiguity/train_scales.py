@@ -18,7 +18,7 @@ from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, examp
 from ipr.data.images import ImageData
 from ipr.passport.lift import lift
 from ipr.passport.surgery import ConvNorm, find_layers, protect
-from ipr.randomness import derive_seed
+from ipr.randomness import derive_seed, drawing
 from ipr.schemes.recipe import Recipe
 from ipr.verification.verdict import claim_of_signs
 
@@ -63,8 +63,7 @@ class BlockSearch(ScaleSearch):
         self, network: nn.Module, recipe: Recipe, num_classes: int, *, start: Mapping[str, Tensor], seed: int
     ) -> None:
         super().__init__(network, recipe, num_classes, start=start)
-        with torch.random.fork_rng():
-            torch.manual_seed(derive_seed(seed, "accessory blocks"))
+        with drawing(derive_seed(seed, "accessory blocks")):
             self.blocks = nn.ModuleList(Cerb(gamma.numel()) for gamma in self.gamma)
 
     def trained(self) -> list[nn.Parameter]:

@@ -6,7 +6,6 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from ipr.attacks.base import EVERY, Attack, Attacked, Fit, Victim, constant_rate, example_of, require
@@ -14,7 +13,7 @@ from ipr.claim import Claim
 from ipr.data.images import ImageData
 from ipr.models.use import classifier_of
 from ipr.passport.claim import PassportClaim
-from ipr.randomness import derive_seed
+from ipr.randomness import derive_seed, drawing
 from ipr.schemes.baseline import Baseline
 from ipr.watermarks.key_images import KeyImageClaim
 
@@ -66,8 +65,7 @@ class Finetune(Attack):
         name, classifier = classifier_of(network)
         owners = classifier
         if self.start == "retrain" or classifier.out_features != len(data.classes):
-            with torch.random.fork_rng():
-                torch.manual_seed(derive_seed(seed, "classifier"))
+            with drawing(derive_seed(seed, "classifier")):
                 fresh = nn.Linear(classifier.in_features, len(data.classes)).to(classifier.weight)
             network.set_submodule(name, fresh)
             classifier = fresh
