@@ -1,0 +1,150 @@
+"""Ten minutes on a GPU: is everything right there, and how fast is it?
+
+    python benchmarks/gpu_check.py --out runs/gpu [--device cuda|cpu] [--quick] [--only exact,steps] [--seconds 520]
+
+Needs no network and no data set. What must be right is tried side by side; then speed is measured, one section after
+the other. Each section is a process of its own, so that one that breaks the card's context breaks no other. A line says
+PASS, FAIL or SKIP of each; all numbers are in OUT/gpu.json, which is written anew after each section. It ends inside
+its seconds: what there is no time for is skipped. `benchmarks/gpu_tables.py` makes the tables of docs/results/gpu.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+SIDE_BY_SIDE = ("exact", "waits", "schemes", "watermarks", "attacks", "bits", "processes")
+IN_TURN = ("card", "steps", "captured", "judging", "options", "packed", "compiled")
+
+
+@dataclass
+class Section:
+    """A section that runs.
+
+    Attributes:
+        name: what it is.
+        process: its process, which leads a group of its own.
+        started: when.
+        out: where it leaves what it found.
+    """
+
+    name: str
+    process: subprocess.Popen[bytes]
+    started: float
+    out: Path
+
+
+def start(name: str, out: Path, device: str, quick: bool) -> Section:
+    """Starts a section."""
+    words = [sys.executable, __file__, "--section", name, "--out", str(out), "--device", device]
+    log = (out / f"{name}.log").open("wb")
+    process = subprocess.Popen(
+        [*words, *(["--quick"] if quick else [])], stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    return Section(name, process, time.monotonic(), out)
+
+
+def end(section: Section, deadline: float) -> dict[str, Any]:
+    """Waits for a section until the deadline; kills it and what it started after that."""
+    try:
+        section.process.wait(max(0.1, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        os.killpg(section.process.pid, signal.SIGKILL)
+        section.process.wait()
+    seconds = round(time.monotonic() - section.started, 1)
+    path = section.out / f"{section.name}.json"
+    if path.exists():
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found | {"seconds": seconds}
+    log = (section.out / f"{section.name}.log").read_text(errors="replace")
+    return {"values": {}, "problems": [f"did not end: {log[-600:]}"], "seconds": seconds}
+
+
+def carry_out(name: str, out: Path, device: str, quick: bool) -> None:
+    """Runs one section in this process and leaves what it found."""
+    from gpu.checks import CHECKS
+    from gpu.setting import Found, Setting
+    from gpu.speed import MEASURES
+
+    try:
+        found = (CHECKS | MEASURES)[name](Setting(device, quick))
+    except Exception as error:  # noqa: BLE001 (told as what was found)
+        traceback.print_exc()
+        found = Found(problems=[f"{type(error).__name__}: {str(error)[:400]}"])
+    aside = out / f"{name}.json.part"
+    aside.write_text(json.dumps(asdict(found), indent=1, default=str))
+    aside.replace(out / f"{name}.json")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Runs what is asked for; returns the exit code: 1 where a section failed."""
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    chosen = arguments.only.split(",") if arguments.only else [*SIDE_BY_SIDE, *IN_TURN]
+    deadline = time.monotonic() + arguments.seconds
+    report: dict[str, Any] = {"device": arguments.device, "quick": arguments.quick, "commit": _commit(), "sections": {}}
+
+    def tell(name: str, found: dict[str, Any]) -> None:
+        report["sections"][name] = found
+        word = "SKIP" if found.get("skipped") else "FAIL" if found["problems"] else "PASS"
+        print(f"{word} {name} {found['seconds']} s", *found["problems"], sep="\n  ", flush=True)
+        (out / "gpu.json").write_text(json.dumps(report, indent=1))
+
+    asked = [name for name in SIDE_BY_SIDE if name in chosen]
+    for group in [asked] if not arguments.in_turn else [[name] for name in asked]:
+        running = [start(name, out, arguments.device, arguments.quick) for name in group]
+        for section in running:
+            tell(section.name, end(section, deadline))
+    for name in [name for name in IN_TURN if name in chosen]:
+        if deadline - time.monotonic() < 10:
+            tell(name, {"values": {}, "problems": [], "seconds": 0, "skipped": True})
+        else:
+            tell(name, end(start(name, out, arguments.device, arguments.quick), deadline))
+    return int(any(found["problems"] for found in report["sections"].values()))
+
+
+def _commit() -> str | None:
+    """The commit of the working tree, where git knows it."""
+    asked = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="where the numbers are kept")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--quick", action="store_true", help="all as small as it can be: tries the check itself")
+    parser.add_argument(
+        "--only", default="", help=f"sections, separated by commas: {', '.join(SIDE_BY_SIDE + IN_TURN)}"
+    )
+    parser.add_argument("--seconds", type=float, default=520, help="when it ends at the latest")
+    parser.add_argument("--in-turn", action="store_true", help="also the checks one after the other")
+    parser.add_argument("--section", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    wrong = [n for n in asked.only.split(",") if n and n not in SIDE_BY_SIDE + IN_TURN]
+    if wrong:
+        parser.error(f"--only={','.join(wrong)}: there is no such section")
+    return asked
+
+
+if __name__ == "__main__":
+    given = parsed()
+    if given.section:
+        carry_out(given.section, given.out, given.device, given.quick)
+    else:
+        sys.exit(main(given))
