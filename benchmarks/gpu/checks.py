@@ -289,6 +289,7 @@ def follow(device: str, rank: int, world: int, port: int, backend: str, out: str
         shared: Any = CUDAAccelerator
         shared.parse_devices = staticmethod(lambda devices: list(range(int(devices))))
         shared.get_parallel_devices = staticmethod(lambda devices: [torch.device("cuda", 0)] * len(devices))
+        torch.cuda.init()  # looks at each device that there is
         torch.cuda.device_count = lambda: world
     limit = timedelta(seconds=100)
     # torch's stubs leave these out of what it exports

@@ -135,7 +135,8 @@ class Meter(L.Callback):
         self.profiled, self.forbidden = profiled and on_gpu, forbidden and on_gpu
         self.seconds: list[float] = []
         self.started = 0.0
-        self.kernels = self.busy = self.copies = float("nan")
+        self.kernels = self.busy = float("nan")
+        self.copies: dict[str, float] = {}
         self.names: dict[str, float] = {}
 
     @property
@@ -174,7 +175,11 @@ class Meter(L.Callback):
     def _count(self) -> None:
         events = [e for e in self.profiler.events() or [] if "CUDA" in str(e.device_type)]
         kernels = [e for e in events if not e.name.startswith(("Memcpy", "Memset"))]
-        self.kernels, self.copies = len(kernels) / 5, sum(e.name.startswith("Memcpy") for e in events) / 5
+        self.kernels = len(kernels) / 5
+        for event in events:
+            if event.name.startswith("Memcpy"):
+                kind = event.name.split()[1]
+                self.copies[kind] = self.copies.get(kind, 0) + 1 / 5
         self.busy = sum(e.device_time_total for e in events) / 5e6  # seconds a step
         for event in kernels:
             self.names[event.name[:60]] = self.names.get(event.name[:60], 0.0) + event.device_time_total / 5e3
