@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ class Section:
 
 def start(name: str, out: Path, device: str, quick: bool) -> Section:
     """Starts a section."""
+    (out / f"{name}.json").unlink(missing_ok=True)  # of another time
     words = [sys.executable, __file__, "--section", name, "--out", str(out), "--device", device]
     log = (out / f"{name}.log").open("wb")
     process = subprocess.Popen(
@@ -56,12 +58,16 @@ def start(name: str, out: Path, device: str, quick: bool) -> Section:
 
 
 def end(section: Section, deadline: float) -> dict[str, Any]:
-    """Waits for a section until the deadline; kills it and what it started after that."""
+    """Waits for a section until the deadline, then ends it; what it started is ended in any case."""
     try:
         section.process.wait(max(0.1, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        os.killpg(section.process.pid, signal.SIGKILL)
-        section.process.wait()
+        section.process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            section.process.wait(5)
+    with suppress(ProcessLookupError):
+        os.killpg(section.process.pid, signal.SIGKILL)  # what it started, too
+    section.process.wait()
     seconds = round(time.monotonic() - section.started, 1)
     path = section.out / f"{section.name}.json"
     if path.exists():
@@ -77,11 +83,16 @@ def carry_out(name: str, out: Path, device: str, quick: bool) -> None:
     from gpu.setting import Found, Setting
     from gpu.speed import MEASURES
 
+    def stop(*_: object) -> None:
+        raise SystemExit("ended at its time; what there is of it stands here")
+
+    found = Found()
+    signal.signal(signal.SIGTERM, stop)
     try:
-        found = (CHECKS | MEASURES)[name](Setting(device, quick))
-    except Exception as error:  # noqa: BLE001 (told as what was found)
+        (CHECKS | MEASURES)[name](Setting(device, quick), found)
+    except BaseException as error:  # noqa: BLE001 (told as what was found)
         traceback.print_exc()
-        found = Found(problems=[f"{type(error).__name__}: {str(error)[:400]}"])
+        found.problems.append(f"{type(error).__name__}: {str(error)[:400]}")
     aside = out / f"{name}.json.part"
     aside.write_text(json.dumps(asdict(found), indent=1, default=str))
     aside.replace(out / f"{name}.json")
@@ -93,7 +104,8 @@ def main(arguments: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
     chosen = arguments.only.split(",") if arguments.only else [*SIDE_BY_SIDE, *IN_TURN]
     deadline = time.monotonic() + arguments.seconds
-    report: dict[str, Any] = {"device": arguments.device, "quick": arguments.quick, "commit": _commit(), "sections": {}}
+    commit = arguments.commit or _commit()
+    report: dict[str, Any] = {"device": arguments.device, "quick": arguments.quick, "commit": commit, "sections": {}}
 
     def tell(name: str, found: dict[str, Any]) -> None:
         report["sections"][name] = found
@@ -134,6 +146,7 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--seconds", type=float, default=520, help="when it ends at the latest")
     parser.add_argument("--in-turn", action="store_true", help="also the checks one after the other")
+    parser.add_argument("--commit", help="of what runs, where git does not know it")
     parser.add_argument("--section", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     wrong = [n for n in asked.only.split(",") if n and n not in SIDE_BY_SIDE + IN_TURN]

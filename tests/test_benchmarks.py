@@ -1,5 +1,6 @@
 """Every script in benchmarks/ that times something runs, at a size of seconds; what can be held exactly is."""
 
+import json
 import os
 import re
 import runpy
@@ -18,6 +19,7 @@ import exactness
 import exported
 import false_claims
 import forgers
+import gpu_tables
 import growth
 import options
 import options_accuracy
@@ -34,7 +36,7 @@ from ipr.schemes.passport import PassportV2
 from ipr.verification.verdict import claim_of_signs
 from measure import Row, quartiles, ratios, take_turns
 from networks import batch, passport_for, plain, scheme, training_step
-from test_docs import folder_of_images
+from test_docs import TOP, folder_of_images
 
 SMALL = [
     "dataset.limit_train=64", "dataset.limit_test=20", "model.width=0.1", "optimizer.batch_size=32",
@@ -273,3 +275,41 @@ def test_the_soak_kills_and_finds_everything_the_same(tmp_path, cache):
     page = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text()
     generate = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "generate.py"))
     assert written.strip() in generate["with_table"](page, "soak", written.strip())  # what `make soak` ends with
+
+
+def test_the_check_of_gpus_runs_on_a_cpu(tmp_path):
+    """Two checks and two measures, each in a process of its own; the page of them; a section that there is not."""
+    program = [
+        sys.executable,
+        TOP / "benchmarks" / "gpu_check.py",
+        "--device",
+        "cpu",
+        "--quick",
+        "--out",
+        tmp_path / "gpu",
+    ]
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    asked = ("--only", "exact,waits,card,steps", "--commit", "abc1234")
+    done = subprocess.run([*program, *asked], capture_output=True, text=True, check=False, env=one_thread, timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    words = [line.split()[:2] for line in done.stdout.splitlines()]
+    assert words == [["PASS", name] for name in ("exact", "waits", "card", "steps")]
+    found = json.loads((tmp_path / "gpu" / "gpu.json").read_text())["sections"]
+    assert all(max(errors) < 1e-12 for what, errors in found["exact"]["values"].items() if what.endswith("float64"))
+    tables = [sys.executable, TOP / "benchmarks" / "gpu_tables.py", tmp_path / "gpu" / "gpu.json"]
+    subprocess.run([*tables, "--out", tmp_path / "page"], check=True, timeout=60)
+    page = (tmp_path / "page" / "README.md").read_text()
+    assert "| exact |" in page
+    assert "abc1234" in page
+    assert len([line for line in page.splitlines() if line.startswith(("| alexnet | 4 |", "| resnet18 | 4 |"))]) == 10
+    assert "Not measured yet: captured, judging, options, packed, compiled." in page
+    wrong = subprocess.run([*program, "--only", "speed"], capture_output=True, text=True, check=False, timeout=60)
+    assert wrong.returncode == 2
+    assert "--only=speed: there is no such section" in wrong.stderr
+
+
+def test_what_was_seen_on_a_gpu_stands_on_its_page():
+    """The page is what the numbers beside it make."""
+    folder = TOP / "docs" / "results" / "gpu"
+    sections = json.loads((folder / "gpu.json").read_text())["sections"]
+    assert gpu_tables.page(sections) == (folder / "README.md").read_text()

@@ -55,9 +55,9 @@ BOUNDS = {"float64": 1e-9, "float32": 5e-3, "tf32": 1e-1, "bf16": 5e-1}
 """Of terms and gradients. The first proves the code; ReLUs near 0 decide the others."""
 
 
-def exact(setting: Setting) -> Found:
+def exact(setting: Setting, found: Found) -> None:
     """Terms and gradients of a step against float64 on the CPU; scales and their signs under autocast."""
-    found, width = Found(), 0.25 if setting.quick else 0.5
+    width = 0.25 if setting.quick else 0.5
     x, y = networks.batch(8 if setting.quick else 32)
 
     def evaluated(
@@ -89,12 +89,10 @@ def exact(setting: Setting) -> Found:
                 for n, layer in passport_layers(copy.deepcopy(scheme).double().network).items():
                     far = distance(scales[n], layer.passport_affine()[0])
                     found.need(scales[n].dtype == torch.float32 and far < 1e-6, f"{model} {name} {n}: scales {far:g}")
-    return found
 
 
-def waits(setting: Setting) -> Found:
+def waits(setting: Setting, found: Found) -> None:
     """No step waits for the device: torch raises where one does."""
-    found = Found()
     for name, (kind, norm) in KINDS.items():
         meter = Meter(setting, 5, 10, 1, forbidden=True)
         size = 4 if setting.quick else 64
@@ -111,12 +109,10 @@ def waits(setting: Setting) -> Found:
         finally:
             if setting.device == "cuda":
                 torch.cuda.set_sync_debug_mode("default")
-    return found
 
 
-def schemes(setting: Setting) -> Found:
+def schemes(setting: Setting, found: Found) -> None:
     """V1, V2 and V3 learn in every precision, and compiled; CPU and device judge alike."""
-    found = Found()
     ways = ["trainer.precision=32-true", "trainer.precision=bf16-mixed"]
     ways += ["trainer.precision=16-mixed"] if setting.device == "cuda" else []
     asked = [(scheme, way) for way in ways for scheme in ("passport_v1", "passport_v2", "passport_v3")]
@@ -148,12 +144,10 @@ def schemes(setting: Setting) -> Found:
                 far = max(abs(float(a or 0) - float(b or 0)) for a, b in pairs)
                 found.values[name]["largest difference of accuracy, CPU to device"] = far
                 found.need(far < 0.02, f"{name}: CPU and device differ by {far}")
-    return found
 
 
-def watermarks(setting: Setting) -> Found:
+def watermarks(setting: Setting, found: Found) -> None:
     """Every watermark trains and is judged, in float32 and under autocast."""
-    found = Found()
     names = [name for name, about in SCHEMES.items() if about.family != "passport" and name != "baseline"]
     keys = {"zhang_content", "zhang_noise", "zhang_unrelated", "guo_potkonjak"}
     with tempfile.TemporaryDirectory() as runs:
@@ -170,15 +164,13 @@ def watermarks(setting: Setting) -> Found:
                     asked = [f"scheme={scheme}", f"trainer.precision={precision}", f"paths.runs={runs}", *more]
                     record = train(request(setting, *asked)).record
                     found.values[name] = [record.accuracy_without, record.bits_agreeing, record.bits_total]
-    return found
 
 
 SMALL = {"epochs": "1", "iterations": "20"}
 
 
-def attacks(setting: Setting) -> Found:
+def attacks(setting: Setting, found: Found) -> None:
     """Every attack, and a forged claim beside two removals."""
-    found = Found()
     asked = []
     for name, kind in ATTACKS.items():
         scheme = next(s for s in ("passport_v2", "passport_v1", *kind.schemes) if s in kind.schemes)
@@ -197,12 +189,10 @@ def attacks(setting: Setting) -> Found:
                 words = [f"scheme={scheme}", f"attack={name}", f"paths.runs={runs}", *short, *more]
                 attack(request(setting, *words, command="attack"))
                 found.values[what] = round(time.perf_counter() - started, 1)
-    return found
 
 
-def bits(setting: Setting) -> Found:
+def bits(setting: Setting, found: Found) -> None:
     """The same command twice, and killed after an epoch and gone on with: the same weights, bit by bit."""
-    found = Found()
     words = [
         "dataset=digits_rgb", "model.width=0.25", "passport=random", "logger=csv", "trainer.progress_bar=false",
         "scheme=passport_v3", "verification.forged=0", f"trainer.accelerator={setting.accelerator}",
@@ -231,17 +221,18 @@ def bits(setting: Setting) -> Found:
             found.values |= {"two runs": again, "resumed": resumed}
             found.need(again, "two runs of one command differ")
             found.need(resumed, "a resumed run differs")
-    return found
 
 
-def processes(setting: Setting) -> Found:
+def processes(setting: Setting, found: Found) -> None:
     """DDP over NCCL with one process; two processes that share the card over gloo; both against no DDP, in float64."""
     import socket
 
-    found = Found()
     with tempfile.TemporaryDirectory() as folder:
-        nccl, gloo = ("cpu:gloo,cuda:nccl", "cpu:gloo,cuda:gloo") if setting.device == "cuda" else ("gloo", "gloo")
-        cases = {"one, nccl": (1, nccl), "two, gloo": (2, gloo)}
+        # what runs.ranks asks for; NCCL refuses two processes on one card
+        cases = {
+            "one, nccl": (1, "cpu:gloo,cuda:nccl" if setting.device == "cuda" else "gloo"),
+            "two, gloo": (2, "gloo"),
+        }
         for name, (world, backend) in cases.items():
             with socket.create_server((LOOPBACK, 0)) as free:
                 port = free.getsockname()[1]
@@ -265,7 +256,6 @@ def processes(setting: Setting) -> Found:
                 far = max(float((alone[k].double() - weights[k].double()).abs().max()) for k in alone)
                 found.values[name] = far
                 found.need(far < 1e-7, f"{name}: weights differ by {far:g}")
-    return found
 
 
 def _trained(setting: Setting, place: Place | None) -> dict[str, Tensor]:
@@ -314,6 +304,6 @@ def noted(found: Found, name: str) -> Iterator[None]:
         found.problems.append(f"{name}: {found.values[name]}")
 
 
-CHECKS: dict[str, Callable[[Setting], Found]] = {
+CHECKS: dict[str, Callable[[Setting, Found], None]] = {
     check.__name__: check for check in (exact, waits, schemes, watermarks, attacks, bits, processes)
 }

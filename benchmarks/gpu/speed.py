@@ -23,11 +23,11 @@ from ipr.schemes.passport import PassportV2
 from ipr.verification.verdict import judge
 
 
-def card(setting: Setting) -> Found:
+def card(setting: Setting, found: Found) -> None:
     """The card, its versions, and what it reaches: products of matrices and copies."""
-    found = Found({"versions": versions(), "python": sys.version.split()[0]})
+    found.values |= {"versions": versions(), "python": sys.version.split()[0]}
     if setting.device != "cuda":
-        return found
+        return
     properties = torch.cuda.get_device_properties(0)
     found.values |= {
         "gpu": properties.name, "memory GiB": round(properties.total_memory / 2**30, 1),
@@ -45,7 +45,6 @@ def card(setting: Setting) -> Found:
     torch.backends.cuda.matmul.allow_tf32 = before
     copying = timed(setting, lambda: [a.clone() for _ in range(8)], 5)
     found.values["copy TB/s"] = round(2 * a.nbytes * 8 / copying / 1e12, 2)
-    return found
 
 
 def _measured(setting: Setting, meter: Meter) -> dict[str, Any]:
@@ -60,9 +59,8 @@ def _lengths(setting: Setting, size: int) -> tuple[int, int]:
     return (5, 2) if setting.quick else (15, 20 if size == 64 else 8)
 
 
-def steps(setting: Setting) -> Found:
+def steps(setting: Setting, found: Found) -> None:
     """Milliseconds of a step of every scheme, its kernels, and the share of the time in which the card computes."""
-    found = Found()
     for model in networks.LAYERS:
         for size in (4,) if setting.quick else (64, 512):
             for name, (kind, norm) in KINDS.items():
@@ -73,10 +71,9 @@ def steps(setting: Setting) -> Found:
                 if size == 64 and name in ("V1", "V2"):
                     top = sorted(meter.names.items(), key=lambda item: -item[1])[:12]
                     found.values[f"{model} {size} {name}"]["longest kernels, ms"] = dict(top)
-    return found
 
 
-def options(setting: Setting) -> Found:
+def options(setting: Setting, found: Found) -> None:
     """What each setting changes: V1 and V2 on ResNet-18, V2 on AlexNet, batch 64."""
     ways: dict[str, dict[str, Any]] = {
         "default": {},
@@ -86,7 +83,6 @@ def options(setting: Setting) -> Found:
         "bf16-mixed contiguous": {"precision": "bf16-mixed", "memory_format": "contiguous"},
         "bf16-mixed deterministic=false": {"precision": "bf16-mixed", "deterministic": False},
     }
-    found = Found()
     for model, name in (("resnet18", "V1"), ("resnet18", "V2"), ("resnet18", "baseline gn"), ("alexnet", "V2")):
         for size in (4,) if setting.quick else (64, 512):
             for way, keys in ways.items():
@@ -95,14 +91,12 @@ def options(setting: Setting) -> Found:
                 scheme = networks.scheme(kind, model, norm, setting.width)
                 train_on(setting, scheme, size, meter, noise(meter.total * size), **keys)
                 found.values[f"{model} {size} {name} {way}"] = _measured(setting, meter)
-    return found
 
 
-def compiled(setting: Setting) -> Found:
+def compiled(setting: Setting, found: Found) -> None:
     """torch.compile: seconds until the first step has ended, and milliseconds of a step afterwards."""
-    found = Found()
     if setting.quick:
-        return found
+        return
     for model, name, precision in (
         ("alexnet", "V2", "32-true"), ("resnet18", "V2", "bf16-mixed"), ("resnet18", "V1", "32-true"),
     ):  # fmt: skip
@@ -113,14 +107,12 @@ def compiled(setting: Setting) -> Found:
         found.values[f"{model} {name} {precision}"] = _measured(setting, meter) | {
             "s in all": round(time.perf_counter() - started, 1)
         }
-    return found
 
 
-def captured(setting: Setting) -> Found:
+def captured(setting: Setting, found: Found) -> None:
     """A bare step (gradients and SGD, without the loop) run and replayed as a CUDA graph: what capture would bring."""
-    found = Found()
     if setting.device != "cuda":
-        return found
+        return
     for model in networks.LAYERS:
         for name, (kind, norm) in KINDS.items():
             for size in (64, 512):
@@ -149,12 +141,11 @@ def captured(setting: Setting) -> Found:
                     found.values[what] = f"{type(error).__name__}: {str(error)[:200]}"
                     found.problems.append(f"{what} cannot be captured: {found.values[what]}")
                     torch.cuda.synchronize()
-    return found
 
 
-def judging(setting: Setting) -> Found:
+def judging(setting: Setting, found: Found) -> None:
     """Seconds to judge 50 forged passports on 10,000 images."""
-    found, count = Found(), 64 if setting.quick else 10000
+    count = 64 if setting.quick else 10000
     for model in networks.LAYERS:
         network = networks.plain(model, "gn", setting.width)
         passport = networks.passport_for(network, model)
@@ -166,7 +157,6 @@ def judging(setting: Setting) -> Found:
         found.values[model] = timed(
             setting, lambda n=network, c=claim, i=images: judge(n, c, i, forged=2 if setting.quick else 50), 1
         )
-    return found
 
 
 class Counting(L.Callback):
@@ -212,9 +202,8 @@ def one_of_many(device: str, quick: bool, precision: str) -> None:
     print(counting.rate, flush=True)
 
 
-def packed(setting: Setting) -> Found:
+def packed(setting: Setting, found: Found) -> None:
     """Steps a second of 1, 4, 8 and 16 trainings that share the card: V2 on AlexNet, batch 64."""
-    found = Found()
     for precision in ("32-true",) if setting.quick else ("32-true", "bf16-mixed"):
         for count in (1, 2) if setting.quick else (1, 4, 8, 16):
             code = f"from gpu.speed import one_of_many; one_of_many{(setting.device, setting.quick, precision)!r}"
@@ -233,7 +222,6 @@ def packed(setting: Setting) -> Found:
                 process.wait()
             found.values[f"{precision} {count}"] = {"steps a second": sum(rates), "slowest": min(rates)}
             found.need(min(rates) > 0, f"{precision} {count}: a process did nothing: {answers} {rates}")
-    return found
 
 
 def said(process: subprocess.Popen[str]) -> str:
@@ -242,6 +230,6 @@ def said(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-MEASURES: dict[str, Callable[[Setting], Found]] = {
+MEASURES: dict[str, Callable[[Setting, Found], None]] = {
     measure.__name__: measure for measure in (card, steps, captured, judging, options, packed, compiled)
 }
