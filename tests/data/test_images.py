@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.transforms import functional as pil
 
-from ipr.data.images import augment, balanced_subset, normalise, part_of
+from ipr.data.images import _scale_and_shift, augment, balanced_subset, normalise, part_of
 from ipr.data.share import Share
 from ipr.errors import InputError
 
@@ -12,6 +12,22 @@ def test_normalise_against_torchvision():
     mean, std = (0.1, 0.5, 0.9), (0.2, 0.3, 0.4)
     expected = torch.stack([pil.normalize(p.permute(2, 0, 1) / 255, mean, std) for p in pixels])
     torch.testing.assert_close(normalise(pixels, mean, std), expected)
+
+
+def test_normalise_copies_nothing_to_the_device_twice():
+    """A copy would wait for a GPU; constants that inference made are good for training."""
+    pixels, mean, std = torch.zeros(1, 2, 2, 3, dtype=torch.uint8), (0.1, 0.2, 0.35), (0.3, 0.4, 0.55)
+    with torch.inference_mode():
+        normalise(pixels, mean, std)
+    made = _scale_and_shift.cache_info().misses
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = normalise(pixels, mean, std)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert _scale_and_shift.cache_info().misses == made
+    assert again.dtype == torch.float32
+    (again * torch.ones(1, requires_grad=True)).sum().backward()  # no tensor of inference is kept for it
 
 
 @pytest.mark.parametrize(("padding", "flip"), [(4, True), (2, False), (0, True), (1, True)])

@@ -1,9 +1,11 @@
 import json
 import stat
+from collections import OrderedDict
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from ipr.claim import Thresholds
 from ipr.errors import InputError
@@ -31,6 +33,15 @@ def test_round_trip(claim, tmp_path):
     assert loaded.facts() == claim.facts()
     assert list(loaded.passport) == ["conv1", "a.b"]
     assert all(torch.equal(tensor, claim.tensors()[name]) for name, tensor in loaded.tensors().items())
+
+
+def test_scales_go_to_where_the_network_is(claim):
+    """The device `meta` stands for any that is not the one where claims are read."""
+    network = nn.Sequential(OrderedDict(conv1=nn.Conv2d(3, 4, 3), a=nn.Sequential(OrderedDict(b=nn.Conv2d(5, 6, 1)))))
+    claim = claim.forged(passport={}, scales={"conv1": torch.randn(2, 4), "a.b": torch.randn(2, 6)})
+    affines = claim.affines(network.to("meta"))
+    assert {t.device.type for pair in affines.values() for t in pair} == {"meta"}
+    assert {name: pair[0].shape for name, pair in affines.items()} == {"conv1": (1, 4), "a.b": (1, 6)}
 
 
 def test_only_the_owner_can_read_it(claim, tmp_path):

@@ -142,6 +142,22 @@ def test_each_scheme_says_its_terms_by_name(data):
             embedding(claim, network, RECIPE, data, weight=-1)
 
 
+@pytest.mark.parametrize("kind", ["uchida", "deepmarks", "deepsigns"])
+def test_bits_are_embedded_in_full_precision_under_autocast(kind, data):
+    """Of what the network computed in bfloat16 for DeepSigns; the filters alone decide for the others."""
+    network = small("alexnet", "bn")
+    scheme = embedding(watermark(kind, network, data), network, RECIPE, data)
+    x, y = torch.randn(8, 3, 16, 16), torch.arange(8)
+    plain = scheme.terms(x, y)["watermark"]
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = scheme.terms(x, y)["watermark"]
+    assert mixed.dtype == torch.float32
+    if kind == "deepsigns":
+        assert not torch.equal(mixed, mixed.bfloat16().float())
+    else:
+        assert torch.equal(mixed, plain)
+
+
 def test_an_unrelated_networks_bits_are_fair_coins(data):
     """Agreement over many drawn claims against the binomial distribution that the p-value assumes."""
     network = small("alexnet", "bn")
