@@ -17,6 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+GROUP_NORM_CRASHES = torch.__version__ < (2, 14)
+"""torch 2.11 ends the process at the gradient of a group norm's affine alone, where the input lies channels last on a CPU
+(an attack on the scales asks for it); torch 2.14 does not, and what lies between was not tried."""
+
 
 class Branch(IntEnum):
     """`idx` of Algorithm 3: which scale and shift a passport layer answers with."""
@@ -156,6 +160,8 @@ class PassportGroupNorm(PassportLayer, nn.GroupNorm):
 
     def normalise(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """`nn.GroupNorm.forward` with the affine given."""
+        if GROUP_NORM_CRASHES and x.device.type == "cpu" and not x.requires_grad:
+            x = x.contiguous()
         return functional.group_norm(x, self.num_groups, weight, bias, self.eps)
 
 
