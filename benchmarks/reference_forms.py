@@ -79,11 +79,7 @@ def with_norms(plain: nn.Module, convs: Collection[str], make: Callable[[nn.Modu
         where = norm_behind(name)
         parent, _, child = where.rpartition(".")
         holder = network.get_submodule(parent)
-        layer = make(network.get_submodule(where), name, network)
-        if isinstance(holder, nn.Sequential):
-            holder[int(child)] = layer
-        else:
-            setattr(holder, child, layer)
+        setattr(holder, child, make(network.get_submodule(where), name, network))
     return network  # type: ignore[no-any-return]
 
 

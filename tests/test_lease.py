@@ -240,3 +240,36 @@ def test_where_there_are_no_hard_links_creation_decides(tmp_path, monkeypatch):
     with Lease(tmp_path / "lease"):
         assert held(tmp_path / "lease")
     assert [path.name for path in Path(tmp_path / "lease").iterdir()] == ["1"]
+
+
+def test_a_link_is_no_lease_and_what_it_points_to_stays(tmp_path):
+    outside, link = tmp_path / "outside", tmp_path / ".lease"
+    outside.mkdir()
+    for name in ("1", "2", "text"):
+        (outside / name).write_text("mine")
+    link.symlink_to(outside)
+    assert not held(link)
+    with pytest.raises(InputError, match="is a link"), Lease(link):
+        pass
+    link.unlink()
+    link.mkdir()
+    (link / "1").symlink_to(outside / "text")
+    assert not held(link) or (link / "1").is_symlink()
+    with Lease(link, stale=0.0) as lease:
+        assert lease.number == 2
+        (link / "2").unlink()
+        (link / "2").symlink_to(outside / "text")  # somebody puts it there meanwhile
+    assert sorted((path.name, path.read_text()) for path in outside.iterdir()) == [
+        ("1", "mine"), ("2", "mine"), ("text", "mine"),
+    ]  # fmt: skip
+
+
+def test_a_lease_of_another_kind_of_file_is_not_waited_for(tmp_path):
+    pipe, file = tmp_path / "pipe", tmp_path / "file"
+    pipe.mkdir()
+    os.mkfifo(pipe / "1")  # to open it would wait for somebody who writes
+    assert held(pipe)  # as far as can be told: it is new
+    os.utime(pipe / "1", (0, 0))
+    assert not held(pipe)
+    file.write_text("x")
+    assert not held(file)

@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -102,10 +102,15 @@ def write_new(files: Mapping[Path, bytes], mode: int = 0o666) -> None:
             write_atomically(path, content, mode)
 
 
-def clear_asides(folder: Path) -> None:
-    """Removes what killed processes left half-written in a folder, and below it, that nobody else writes to."""
+def clear_asides(folder: Path, keep: Callable[[Path], object] = lambda path: False) -> None:
+    """Removes what killed processes left half-written in a folder, and below it, that nobody else writes to.
+
+    Args:
+        folder: which.
+        keep: says of a file or folder that it stays.
+    """
     for path in list(folder.rglob(".*")):
-        if ASIDE.fullmatch(path.name):
+        if ASIDE.fullmatch(path.name) and not keep(path):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:

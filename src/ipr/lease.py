@@ -28,6 +28,7 @@ from types import TracebackType
 from typing import Self
 
 from ipr.errors import InputError
+from ipr.files import read_regular
 
 BEAT = 10.0
 """Seconds between two signs of life."""
@@ -96,6 +97,7 @@ class Lease:
         stale: see `STALE`.
 
     Raises:
+        InputError: entering it: the folder is a link, and what it points to may be anybody's.
         OSError: entering it: the folder cannot be written.
     """
 
@@ -112,6 +114,8 @@ class Lease:
         self._lost = self._ended = threading.Event()
 
     def __enter__(self) -> Self:
+        if self.folder.is_symlink():
+            raise InputError("lease", self.folder, "is a link, which nothing is written through", "remove the link")
         told, pause, seen = False, 0.05, _Watched(self.stale)
         while True:
             number = _newest(self.folder)
@@ -133,7 +137,11 @@ class Lease:
     ) -> None:
         self._ended.set()
         with suppress(OSError):  # it needs no space, as a full disk has none
-            os.truncate(self.folder / str(self.number), _RELEASED)
+            descriptor = os.open(self.folder / str(self.number), os.O_WRONLY | os.O_NOFOLLOW)
+            try:
+                os.ftruncate(descriptor, _RELEASED)
+            finally:
+                os.close(descriptor)
 
     def check(self) -> None:
         """Sees that the lease is still this process's, before it writes what others will rely on.
@@ -188,7 +196,7 @@ class Lease:
         path, ended, lost = self.folder / str(self.number), self._ended, self._lost
         while not ended.wait(self.beat):
             try:
-                os.utime(path)
+                os.utime(path, follow_symlinks=False)
                 if _newest(self.folder) == self.number:
                     continue
             except FileNotFoundError:
@@ -200,11 +208,16 @@ class Lease:
 
 
 def held(folder: Path) -> bool:
-    """Whether somebody has a lease at this moment, as far as can be told without watching it for a while."""
-    number = _newest(folder)
-    path = folder / str(number)
+    """Whether somebody has a lease at this moment, as far as can be told without watching it for a while.
+
+    Nobody has one that is a link; one that must not be looked into is somebody's.
+    """
     try:
-        owner, beat = _owner(path), path.stat()
+        number = 0 if folder.is_symlink() else _newest(folder)
+        path = folder / str(number)
+        owner, beat = _owner(path), path.lstat()
+    except PermissionError:
+        return True
     except OSError:
         return False
     if number == 0 or beat.st_size == _RELEASED or (owner is not None and owner.is_dead()):
@@ -230,7 +243,7 @@ class _Watched:
         """Whether the lease of this file was given back, or its owner is dead."""
         owner = _owner(path)  # opening the file also makes an NFS ask its server how it stands
         try:
-            found = path.stat()
+            found = path.lstat()
         except FileNotFoundError:  # a newer one has just taken its place
             return False
         if found.st_size == _RELEASED:
@@ -248,14 +261,14 @@ class _Watched:
 def _newest(folder: Path) -> int:
     try:
         return max((int(name) for name in os.listdir(folder) if name.isdigit()), default=0)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return 0
 
 
 def _owner(path: Path) -> Owner | None:
     try:
-        return Owner(**json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
+        return Owner(**json.loads(read_regular(path, 2**12, follow=False)[0]))
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 

@@ -1,6 +1,7 @@
 """`ipr gc`: it removes what it lists, and never what a study, a process or an owner needs."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -10,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from ipr.cli import main
 from ipr.lease import Lease
+from ipr.runs.precious import irreplaceable
 from ipr.runs.record import find_records
+from ipr.studies.garbage import Item, find_garbage, remove
 
 HOLD = """
 import sys, time
@@ -301,3 +305,174 @@ def test_an_empty_folder(ipr):
     assert outcome.code == 0
     assert "nothing to remove" in outcome.out
     assert not Path("runs").exists()
+
+
+ALL = "remove=leftovers,checkpoints,words,jobs,runs"
+
+
+@pytest.fixture(scope="module")
+def made_deepmarks(tmp_path_factory, tiny, cache):
+    """A run of one's own without a key, which no study needs, and how it is asked for."""
+    place, asked = tmp_path_factory.mktemp("own"), ("train", *tiny, "scheme=deepmarks", "scheme.order=3")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("IPR_CACHE", str(cache))
+        patch.setattr("sys.argv", ["ipr"])
+        with pytest.raises(SystemExit) as stopped:
+            main([*asked])
+    assert stopped.value.code == 0
+    return place, asked
+
+
+@pytest.fixture
+def deepmarks(ipr, made_deepmarks, tmp_path):
+    """A copy of it in the working folder; how it is asked for."""
+    shutil.copytree(made_deepmarks[0], tmp_path, dirs_exist_ok=True)
+    return made_deepmarks[1]
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and ".lease" not in path.parts}
+
+
+def test_what_was_committed_to_is_never_removed(ipr, deepmarks):
+    own = only("train/deepmarks-*")
+    assert listed(ipr("gc"))["runs"] == {own}
+    committed = ipr("claim", "commit", f"claim={own / 'claim'}")
+    assert committed.code == 0, committed.err
+    assert ipr("export", f"run={own}").code == 0
+    before = files(own / "claim")
+    assert Path(own / "claim" / "commitment.json") in before
+    assert not (own / ".lease").is_symlink()
+    outcome = ipr("gc")
+    assert listed(outcome)["kept"] == {own}
+    assert "nonce" in outcome.out
+    assert json.loads((own / "claim" / "commitment.json").read_text())["nonce"] not in outcome.out
+    assert ipr("gc", ALL).code == 0
+    assert files(own / "claim") == before
+    assert (own / "public.safetensors").exists()
+    assert ipr("claim", "commit", f"claim={own / 'claim'}").out == committed.out
+    assert ipr("claim", "check", f"claim={own / 'claim'}").code == 0
+
+
+def test_stamps_keys_and_copies_of_commitments_stay_wherever_they_lie(ipr, deepmarks):
+    own = only("train/deepmarks-*")
+    for name in (
+        "claim/stamp.tsr", "claim/STAMP.TSR", "claim/.stamp.tsr.0123456789abcdef", "stamp.tsq", "owner.key",
+        "judge.pem", "claim/commitment.json.bak", "claim-of-may/commitment.json", "notes/deep/commitment.json",
+    ):  # fmt: skip
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / name).write_text("x")
+        assert ipr("gc", ALL).code == 0
+        assert (own / name).read_text() == "x"
+        (own / name).unlink()
+    assert (own / "claim" / "secrets.safetensors").exists()
+    assert removed(ipr("gc", ALL)) == {own}
+
+
+def test_a_commitment_in_what_looks_like_a_leftover_stays(ipr, deepmarks):
+    own = only("train/deepmarks-*")
+    places = [own / f".claim.{HEX}", Path("runs/.removed/x1/train-1/claim"), Path("runs/jobs/x")]
+    for place in places:
+        shutil.copytree(own / "claim", place)
+        (place / "commitment.json").write_text("{}")
+    assert ipr("gc", ALL).code == 0
+    assert all((place / "commitment.json").exists() for place in places)
+    (own / "record.json").unlink(missing_ok=True)
+    assert ipr(*deepmarks).code == 0  # whoever makes a run tidies its folder
+    assert (places[0] / "commitment.json").exists() or not own.exists()
+
+
+def test_a_commitment_made_after_the_list_counts(ipr, deepmarks):
+    garbage = find_garbage(Path("runs"), [], [])
+    (item,) = [item for item in garbage.items if item.kind == "runs" and "deepmarks" in item.path.name]
+    assert ipr("claim", "commit", f"claim={item.path / 'claim'}").code == 0
+    told = []
+    remove(Path("runs"), [item], lambda item, why: told.append(why))
+    assert len(told) == 1
+    assert "commitment" in told[0]
+    assert (item.path / "claim" / "commitment.json").exists()
+
+
+@pytest.mark.parametrize("group", ["passport", "scheme", "trigger_set", None])
+def test_what_an_owner_gave_keeps_a_claim(ipr, deepmarks, group):
+    """Also where `config.yaml` says that there was no key, and the claim knows better."""
+    own = only("train/deepmarks-*")
+    if group is None:
+        facts = json.loads((own / "claim" / "claim.json").read_text())
+        assert facts["origin"]["keyless"] is True
+        facts["origin"]["keyless"] = False
+        (own / "claim" / "claim.json").write_text(json.dumps(facts))
+    else:
+        name = {"passport": "key", "scheme": "signature", "trigger_set": "root"}[group]
+        (own / "config.yaml").write_text(f"{group}: {{{name}: <hidden>}}\n")
+    assert own in listed(ipr("gc"))["kept"]
+    assert ipr("gc", ALL).code == 0
+    assert (own / "claim" / "secrets.safetensors").exists()
+
+
+def test_what_a_lease_that_is_a_link_points_to_is_not_touched(ipr, deepmarks, tmp_path_factory):
+    outside, own = tmp_path_factory.mktemp("outside"), only("train/deepmarks-*")
+    for name in ("1", "2", "7", ".note", "text"):
+        (outside / name).write_text("mine")
+    before = {**files(outside)}
+    shutil.rmtree(own / ".lease")
+    (own / ".lease").symlink_to(outside)
+    jobs, words = Path("runs/jobs/x"), Path("runs/studies/smoke/cells")
+    jobs.mkdir(parents=True)
+    (jobs / ".lease").symlink_to(outside)
+    words.mkdir(parents=True)
+    (words / "x.json").write_text("{}")
+    (words / "x.lease").symlink_to(outside)
+    found = listed(ipr("gc"))
+    assert found["kept"] >= {own, jobs}
+    assert ipr("gc", ALL).code == 0
+    assert files(outside) == before
+    assert own.exists()
+    told = []
+    for lease in (own / ".lease", words / "x.lease"):
+        remove(Path("runs"), [Item("runs", own, 1, "", lease)], lambda item, why: told.append(why))
+    assert ["is a link" in why for why in told[:1]] == [True]
+    (own / "record.json").unlink(missing_ok=True)
+    refused = ipr(*deepmarks)
+    assert refused.code in (0, 2)
+    assert "Traceback" not in refused.err
+    assert files(outside) == before
+
+
+def test_a_lease_that_is_a_pipe_a_file_or_anothers_link_stops_nothing(ipr, deepmarks, tmp_path_factory):
+    outside, own = tmp_path_factory.mktemp("outside"), only("train/deepmarks-*")
+    (outside / "text").write_text("mine")
+    shutil.rmtree(own / ".lease")
+    (own / ".lease").mkdir()
+    os.mkfifo(own / ".lease" / "3")  # reading it would wait for ever
+    assert listed(ipr("gc"))["kept"] == {own}  # it is new, and may be another machine's
+    (own / ".lease" / "3").unlink()
+    (own / ".lease" / "4").symlink_to(outside / "text")
+    assert ipr("gc").code == 0
+    assert ipr("gc", ALL).code in (0, 1)
+    assert (outside / "text").read_text() == "mine"
+    if own.exists():
+        shutil.rmtree(own / ".lease")
+        (own / ".lease").write_text("a file")
+        assert ipr("gc").code == 0
+
+
+def test_what_can_be_made_again_is_told_from_what_cannot(tmp_path):
+    (tmp_path / "claim").mkdir()
+    assert irreplaceable(tmp_path) == ""
+    assert irreplaceable(tmp_path / "missing") == ""
+    facts = tmp_path / "claim" / "claim.json"
+    for text, kept in (("{}", False), ('{"origin": {"keyless": true}}', False), ("[" * 9999, False), ("x", False)):
+        facts.write_text(text)
+        assert bool(irreplaceable(tmp_path)) is kept
+    (tmp_path / "claim" / "secrets.safetensors").write_text("x")
+    for text, kept in (
+        ("{}", False), ('{"origin": {"keyless": true}}', False), ('{"origin": {"keyless": 1}}', True),
+        ('{"origin": {}}', True), ("[" * 9999, True), ("x", True), ("[]", True), ('{"origin": 3}', True),
+    ):  # fmt: skip
+        facts.write_text(text)
+        assert bool(irreplaceable(tmp_path)) is kept, text
+    facts.unlink()
+    (tmp_path / "claim" / "commitment.json").symlink_to("/nowhere")
+    assert "commitment" in irreplaceable(tmp_path)

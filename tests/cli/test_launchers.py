@@ -17,6 +17,7 @@ from ipr.cli.compose import register, shipped, with_sweep_folder
 from ipr.cli.gpus import choose, visible_gpus
 from ipr.cli.launching import SCHEMAS, places
 from ipr.cli.outcomes import descriptions
+from ipr.cli.submitted import private_folder
 from ipr.errors import InputError
 from sweeps import SECONDS, command, commands_of, trained_at, until, weights
 
@@ -368,3 +369,20 @@ def test_the_commands_of_the_document_run(ipr, tiny, name, monkeypatch):
         outcome = ipr(*shlex.split(said)[1:], *tiny)
         assert outcome.code == 0, outcome.err
     assert len(list(Path().glob("runs/train/*/record.json"))) == 4
+
+
+def test_nobody_else_may_put_jobs_in_the_place_of_ours(tmp_path):
+    """What lies there is unpickled."""
+    base = tmp_path / "runs" / "jobs"
+    folder = private_folder(base)
+    assert [path.stat().st_mode & 0o777 for path in (base, folder)] == [0o700, 0o700]
+    for mode in (0o770, 0o707, 0o777, 0o722):
+        base.chmod(mode)
+        with pytest.raises(InputError, match="lets others put jobs in the place of yours; chmod go-w"):
+            private_folder(base)
+    for mode in (0o1777, 0o755):  # as /tmp: nobody renames what is another's
+        base.chmod(mode)
+        assert private_folder(base).stat().st_mode & 0o777 == 0o700
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        private_folder(tmp_path / "file" / "jobs")

@@ -242,3 +242,43 @@ def test_an_interrupted_sweep_goes_on(ipr, tmp_path):
     outcome = ipr("reproduce", f"study={study}", *long)
     assert outcome.code == 0, outcome.err
     assert [word["state"] for word in words().values()] == ["done"]
+
+
+BURST = {"_target_": "pathlib.Path.touch", "self": {"_target_": "pathlib.Path", "_args_": ["burst"]}}
+
+
+@pytest.mark.parametrize(
+    ("sweep", "words"),
+    [
+        ({"set": {"hydra.callbacks.x": BURST}}, ["hydra.callbacks.x", "command line"]),
+        ({"set": {"passport.key": "mine"}}, ["passport.key", "secret"]),
+        ({"set": {"scheme.signature": "${oc.env:SECRET}"}}, ["scheme.signature", "resolved"]),
+        ({"attack": ["prune"], "set": {"attack.bogus": 1}}, ["attack.bogus", "rates"]),
+        ({"set": {"attack.rates": [0.5]}}, ["attack.rates", "leave it out"]),
+    ],
+)
+def test_a_study_of_somebody_else_sets_nothing_but_settings(ipr, tmp_path, monkeypatch, sweep, words):
+    monkeypatch.setenv("SECRET", "hush")
+    study = own_study(tmp_path, sweeps=[{"scheme": ["uchida"], **sweep}])
+    outcome = ipr("reproduce", f"study={study}", *TINY)
+    assert outcome.code == 2
+    (line,) = outcome.err.strip().splitlines()
+    assert line.startswith("ipr: error: ")
+    for word in words:
+        assert word in line
+    assert "hush" not in outcome.err + outcome.out
+    assert not Path("burst").exists()
+    assert not Path("runs").exists()
+
+
+def test_texts_of_a_study_are_not_resolved(ipr, tmp_path, monkeypatch):
+    monkeypatch.setenv("SECRET", "hush")
+    text = "${oc.env:SECRET} <script>alert(1)</script> {{ 7 * 7 }}"
+    statement = {"name": "bits", "says": text, "value": "mark", "at_least": 1.0}
+    study = own_study(tmp_path, title=text, sweeps=[{"scheme": ["uchida"]}], statements=[statement])
+    outcome = ipr("reproduce", f"study={study}", *TINY)
+    assert outcome.code == 0, outcome.err
+    page = Path("runs/report/mine-smoke/index.html").read_text()
+    assert page.count("${oc.env:SECRET} &lt;script&gt;alert(1)&lt;/script&gt; {{ 7 * 7 }}") >= 2
+    for path in Path("runs").rglob("*"):
+        assert not path.is_file() or b"hush" not in path.read_bytes()

@@ -1,4 +1,5 @@
 import copy
+from collections import OrderedDict
 
 import pytest
 import timm
@@ -209,3 +210,134 @@ def test_a_convolution_whose_output_is_used_twice_is_not_folded():
 
     with pytest.raises(InputError, match="uses a convolution's output twice"):
         fold(Twice().eval(), torch.randn(1, 3, 8, 8))
+
+
+def numbered(norm):
+    """Children that are numbered, but not from nought."""
+    network = nn.Sequential()
+    for name, layer in zip("1234567", [*stem(), nn.Conv2d(4, 6, 3), norm, nn.ReLU(), nn.Flatten()], strict=True):
+        network.add_module(name, layer)
+    return network
+
+
+def named(norm):
+    return nn.Sequential(OrderedDict({"stem": nn.Sequential(*stem()), "conv": nn.Conv2d(4, 6, 3), "norm": norm}))
+
+
+def stem():
+    return nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()
+
+
+class Keeping(nn.Module):
+    """A norm that has two names, stands in a list, and is called by the last."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.norm, self.conv = norm, nn.Conv2d(3, 6, 3)
+        self.stages = nn.ModuleDict({"1": nn.Identity(), "0": norm})
+        self.all = [self.conv, norm]
+
+    def forward(self, x):
+        for layer in self.all:
+            x = layer(x)
+        return x
+
+
+KINDS = {"numbered": numbered, "named": named, "twice": Keeping}
+CONVS = {"numbered": "4", "named": "conv", "twice": "conv"}
+
+
+@pytest.mark.parametrize("public_affine", [True, False])
+@pytest.mark.parametrize("affine", [True, False, "scale alone"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_are_replaced_whatever_their_names_are(kind, affine, public_affine):
+    norm = nn.BatchNorm2d(6, affine=bool(affine))
+    if affine == "scale alone":
+        norm.register_parameter("bias", None)
+    plain, x = KINDS[kind](norm).eval(), torch.randn(2, 3, 8, 8)
+    if affine and public_affine:
+        torch.nn.init.normal_(norm.weight)
+    (found,) = find_layers(plain, x, [CONVS[kind]])
+    network = protect(plain, random_passport([found], torch.Generator().manual_seed(0)), x, public_affine=public_affine)
+    assert [type(m).__name__ for m in network.modules() if isinstance(m, PassportLayer)] == ["PassportBatchNorm2d"]
+    assert isinstance(network.get_submodule(found.norm), PassportLayer)
+    assert (network(x) - plain(x)).abs().max() > 1e-3
+    stripped = strip(network)
+    assert str(stripped) == str(plain)
+    assert [*stripped.state_dict()] == [*plain.state_dict()]
+    torch.testing.assert_close(stripped(x), plain(x))
+    torch.testing.assert_close(strip(network, Branch.PRIVATE)(x), network(x), rtol=1e-4, atol=1e-4)
+    for given in (stripped, strip(network, Branch.PRIVATE)):
+        names = {name for module in given.modules() for name in [*vars(module), *module._buffers]}
+        assert not names & {"patch_means", "_conv", "presented", "branch", "plain_affine"}
+    assert [type(m).__name__ for m in network.modules() if isinstance(m, PassportLayer)] == ["PassportBatchNorm2d"]
+    torch.testing.assert_close(fold(stripped, x)(x), plain(x), rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_with_named_children_goes_in_and_out():
+    plain, x = torchvision.models.densenet121(num_classes=7).eval(), torch.randn(2, 3, 32, 32)
+    found = find_layers(plain, x, ["features.denseblock4"])
+    network = protect(plain, random_passport(found, torch.Generator().manual_seed(0)), x, public_affine=True)
+    assert len(passport_layers(network)) == 16
+    torch.testing.assert_close(strip(network)(x), plain(x))
+    assert strip(network).state_dict().keys() == plain.state_dict().keys()
+
+
+def small_protected():
+    plain, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()), torch.randn(1, 3, 8, 8)
+    found = find_layers(plain, x)
+    return protect(plain, random_passport(found, torch.Generator().manual_seed(0)), x, public_affine=True)
+
+
+def keep_buffer(network, layer):
+    network.register_buffer("mine", layer.patch_means)
+
+
+def keep_copy(network, layer):
+    network[2].mine = {"of": [layer.patch_means.double().clone()]}
+
+
+def keep_view(network, layer):
+    network.mine = layer.patch_means[0, 1]
+
+
+def keep_presented(network, layer):
+    network.mine = lambda: layer
+
+
+def keep_original(network, layer):
+    network[0].register_forward_hook(lambda module, args, output: layer.normalise(output, *layer.public_affine()))
+
+
+def keep_another(network, layer):
+    network.mine = (copy.deepcopy(layer),)
+
+
+@pytest.mark.parametrize("keep", [keep_buffer, keep_copy, keep_view, keep_presented, keep_original, keep_another])
+def test_a_network_that_holds_a_passport_elsewhere_is_not_given_away(keep):
+    network = small_protected()
+    keep(network, network[1])
+    for branch in Branch:
+        with pytest.raises(InputError, match=r"holds a pass.*besides its modules, so it cannot be given away"):
+            strip(network, branch)
+    assert isinstance(network[1], PassportLayer)
+
+
+def test_what_else_the_norm_has_stays():
+    """Frozen parameters, tied ones, statistics and hooks."""
+    plain, x = nn.Sequential(*stem(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)), torch.randn(2, 3, 8, 8)
+    plain[4].weight = plain[1].weight
+    plain[4].bias.requires_grad_(False)
+    called = []
+    plain[4].register_forward_hook(lambda *_: called.append(1))
+    found = find_layers(plain, x, ["3"])
+    called.clear()
+    network = protect(plain, random_passport(found, torch.Generator()), x, public_affine=True)
+    given = strip(network)
+    for one in (network, given):
+        assert one[4].weight is one[1].weight
+        assert not one[4].bias.requires_grad
+        called.clear()
+        one(x)
+        assert called == [1]
+    assert given[4].weight is not plain[4].weight

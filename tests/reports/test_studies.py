@@ -1,6 +1,7 @@
 """Results, statements, tables and figures of a study, against numbers worked out by hand."""
 
 import math
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from ipr.reports.results import of_attack, with_baselines
 from ipr.reports.selection import chosen, grouped
 from ipr.reports.statements import check
 from ipr.reports.study import table_of
+from ipr.reports.svg import svg_file
 from ipr.reports.units import written
 from ipr.runs.attack import AttackRow
 from ipr.studies.columns import COLUMNS
@@ -161,6 +163,17 @@ def test_energies_are_rows_of_their_own_where_there_are_several():
     assert [[v.ours for v in line.cells][:2] for line in table.lines] == [
         ["V1", "3"], ["V1", "as published"], ["V2", "3"], ["V2", "as published"],
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [curves, bars])
+def test_a_legend_is_a_text_and_no_formula(kind):
+    """Somebody else's study may say anything; half a formula would be an error."""
+    values = {r"$\frac{$": "mark", "costs $5 and $6": "accuracy", "a^2": "mark"}
+    drawing = FigureDrawing("f", "c", "curves" if kind is curves else "bars", x="rate", values=values)
+    text = ElementTree.fromstring(svg_file(kind(drawing, PRUNED, Paper())))
+    shown = "\n".join("".join(part.itertext()) for part in text.iter("{http://www.w3.org/2000/svg}text"))
+    for legend in values:
+        assert legend in shown
 
 
 def test_curves_and_bars_draw_means_spreads_and_the_papers_marks():

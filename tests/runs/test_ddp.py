@@ -18,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch import distributed
 
 from ipr.errors import InputError
 from ipr.runs import ranks
@@ -40,7 +41,13 @@ def team():
 
 @pytest.fixture
 def together(team, monkeypatch):
-    """As if torchrun had started them."""
+    """As if torchrun had started them. Nothing is pickled unsealed: see `test_strangers.py`."""
+
+    def refuse(*arguments):
+        raise AssertionError("torch.distributed pickles")
+
+    for name in ("_tensor_to_object", "_object_to_tensor"):
+        monkeypatch.setattr(distributed.distributed_c10d, name, refuse)
     monkeypatch.setattr(ranks, "launched", lambda: team)
 
 

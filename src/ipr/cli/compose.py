@@ -255,7 +255,7 @@ def _together(execute: Callable[[Any], int], asked: Any) -> int:
         return execute(asked)
     from ipr.runs.follow import lead_or_follow
 
-    return lead_or_follow(lambda: execute(asked))
+    return lead_or_follow(lambda: execute(asked), Path(asked.paths.runs))
 
 
 AGAIN = "nothing that was there is lost, and the same command goes on where this one stopped"

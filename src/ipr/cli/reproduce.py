@@ -20,6 +20,7 @@ from ipr.lease import held
 from ipr.runs.words import CellWord, lease_of, leave_word, read_word, words_folder
 from ipr.studies.config import ReproduceConfig
 from ipr.studies.plan import WAVES, Cell, plan, with_changes
+from ipr.studies.settable import check_open
 from ipr.studies.store import studies_folder, write_plan
 from ipr.studies.study import Study, load_study
 
@@ -157,6 +158,13 @@ def find_studies(asked: str) -> list[tuple[Path, Study]]:
 def enter(config: ReproduceConfig, cells: Sequence[Cell]) -> None:
     """Puts the cells into Hydra's store, as the options of the group `cell`."""
     register("cell")
+    from ipr.attacks import ATTACKS  # here, as they load torch
+    from ipr.exhibits import EXHIBITS
+
+    for cell in cells:
+        attack, rival, exhibit = (cell.choices.get(group, "") for group in ("attack", "attack@rival", "exhibit"))
+        chosen = {"attack": ATTACKS.get(attack), "rival": ATTACKS.get(rival), "exhibit": EXHIBITS.get(exhibit)}
+        check_open(cell.values, chosen)
     studies = studies_folder(Path(config.paths.runs), config.scale.name).absolute()
     place: dict[str, Any] = {"download": True} if config.download else {}
     if config.images is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -164,17 +165,27 @@ def follow(
 
 
 def private_folder(base: Path) -> Path:
-    """A new folder that only its owner can read, from the first moment.
+    """A new folder that only its owner can read, from the first moment; what lies in it is unpickled, and so is run.
+
+    Args:
+        base: where it lies, made readable by its owner alone if missing. Whoever may rename what is in it could put
+            jobs of his own in our place, so nobody else may.
 
     Raises:
         InputError: there can be none.
     """
+    field = "hydra.launcher.submitit_folder"
     try:
-        base.mkdir(parents=True, exist_ok=True)
+        base.parent.mkdir(parents=True, exist_ok=True)
+        base.mkdir(mode=0o700, exist_ok=True)
+        found = base.stat()
+        others_write = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
+        if others_write or found.st_uid not in (os.getuid(), 0):
+            problem = "lets others put jobs in the place of yours"
+            raise InputError(field, base, problem, "chmod go-w, or choose a folder of your own")
         return Path(tempfile.mkdtemp(dir=base, prefix=""))
     except OSError as error:
-        problem = f"cannot be written ({error.strerror})"
-        raise InputError("hydra.launcher.submitit_folder", base, problem, "choose another folder") from error
+        raise InputError(field, base, f"cannot be written ({error.strerror})", "choose another folder") from error
 
 
 def calls(jobs: Mapping[int, Sequence[str]], folder: Path) -> Calls:

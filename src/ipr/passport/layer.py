@@ -93,19 +93,27 @@ class PassportLayer(nn.Module):
         patch_means: S of the passport, shape (1, 2, G, D).
         presented: scales and shifts, each (K, C), to answer with in place of the passport's own; set it through
             `presenting`.
+        plain_affine: which of `weight` and `bias` the plain norm has, also where scheme V1 takes them out.
     """
 
     patch_means: Tensor
     branch: Branch
     presented: Affine | None
+    plain_affine: tuple[str, ...]
 
-    def _become_passport_layer(self, conv: nn.Conv2d, passport: Tensor) -> None:
-        """Ties the layer to its convolution and its passport (2, C_in, H, W)."""
+    def _tie(self, conv: nn.Conv2d, passport: Tensor, plain_affine: tuple[str, ...]) -> None:
+        """Ties the layer, a plain norm until now, to its convolution and its passport (2, C_in, H, W)."""
         self._conv = (conv,)
+        self.plain_affine = plain_affine
         self.branch = Branch.PRIVATE
         self.presented = None
         means = patch_mean(passport.to(conv.weight), conv).unsqueeze(0)
         self.register_buffer("patch_means", means, persistent=False)
+
+    def _untie(self) -> None:
+        """Takes away all that a plain norm has not."""
+        for name in ("_conv", "plain_affine", "branch", "presented", "patch_means"):
+            delattr(self, name)
 
     @property
     def conv(self) -> nn.Conv2d:
@@ -119,12 +127,11 @@ class PassportLayer(nn.Module):
         return scale_and_shift(self.conv.weight, self.patch_means)
 
     def public_affine(self) -> Affine:
-        """gamma_publ and beta_publ of Algorithm 3, each (1, C); 1 and 0 where there is no public affine."""
-        weight, bias = self._parameters["weight"], self._parameters["bias"]
-        if weight is None or bias is None:
-            ones = torch.ones_like(self.conv.weight[:, 0, 0, 0])
-            return ones[None], torch.zeros_like(ones)[None]
-        return weight[None], bias[None]
+        """gamma_publ and beta_publ of Algorithm 3, each (1, C); 1 and 0 where there are none."""
+        weight, bias, example = self._parameters["weight"], self._parameters["bias"], self.conv.weight[:, 0, 0, 0]
+        gamma = torch.ones_like(example) if weight is None else weight
+        beta = torch.zeros_like(example) if bias is None else bias
+        return gamma[None], beta[None]
 
     def affine_of(self, branch: Branch) -> Affine:
         """Scales and shifts of a branch, each (1, C); (K, C) for PRIVATE where K passports are presented."""

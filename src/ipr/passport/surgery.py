@@ -6,12 +6,15 @@ Which norm follows which convolution is found by following one forward pass, nev
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FunctionType, ModuleType
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ipr.errors import InputError
@@ -31,6 +34,9 @@ PASSPORT_NORMS: dict[type[nn.Module], type[PassportLayer]] = {
     nn.GroupNorm: PassportGroupNorm,
 }
 """Which norms can be protected, and what replaces each. A subclass may do more than normalise, so it is not listed."""
+
+AFFINE = ("weight", "bias")
+"""What a norm calls its scale and its shift."""
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)
 """What counts as a norm when one is looked for, so that a refusal can name it."""
@@ -145,7 +151,8 @@ def protect(network: nn.Module, passport: Passport, example: Tensor, *, public_a
         network: a plain network; left as it was.
         passport: what to protect it with; its names choose the layers.
         example: an input for the network, used to follow one forward pass.
-        public_affine: keep the norms' own scale and shift as the public branch (schemes V2 and V3), or not (V1).
+        public_affine: keep the norms' own scale and shift, where they have them, as the public branch (schemes V2 and
+            V3), or not (V1).
 
     Returns:
         The protected copy, answering with the private branch. Its `state_dict` is the plain network's (without the
@@ -172,25 +179,43 @@ def protect(network: nn.Module, passport: Passport, example: Tensor, *, public_a
             )
         conv, norm = protected.get_submodule(found.conv), protected.get_submodule(found.norm)
         assert isinstance(conv, nn.Conv2d)
-        _set_submodule(protected, found.norm, _passport_layer(norm, conv, passport[found.conv], public_affine))
+        _become_passport_layer(norm, conv, passport[found.conv], public_affine)
     return protected
 
 
-def _passport_layer(norm: nn.Module, conv: nn.Conv2d, passport: Tensor, public_affine: bool) -> PassportLayer:
-    if isinstance(norm, nn.BatchNorm2d):
-        layer: PassportLayer = PassportBatchNorm2d(norm.num_features, norm.eps, norm.momentum, affine=public_affine)
-    else:
-        assert isinstance(norm, nn.GroupNorm)
-        layer = PassportGroupNorm(norm.num_groups, norm.num_channels, norm.eps, affine=public_affine)
-    return _take_over(layer, norm, conv, passport)
+# A layer changes its class and stays the same object: whatever it is called, and wherever else the network keeps it
+# (under a second name, in a list), it is the passport layer there too, and the plain norm again once it is stripped.
 
 
-def _take_over(layer: PassportLayer, norm: nn.Module, conv: nn.Conv2d, passport: Tensor) -> PassportLayer:
-    layer._become_passport_layer(conv, passport)
-    layer.to(conv.weight)
-    layer.train(norm.training)
-    layer.load_state_dict({k: v for k, v in norm.state_dict().items() if k in layer.state_dict()}, strict=False)
-    return layer
+def _become_passport_layer(norm: nn.Module, conv: nn.Conv2d, passport: Tensor, public_affine: bool) -> None:
+    assert isinstance(norm, nn.BatchNorm2d | nn.GroupNorm)
+    plain_affine = tuple(name for name in AFFINE if getattr(norm, name) is not None)
+    if not public_affine:
+        _set_affine(norm, {})
+    kind = PASSPORT_NORMS[type(norm)]
+    norm.__class__ = kind  # type: ignore[assignment]
+    assert isinstance(norm, kind)
+    norm._tie(conv, passport, plain_affine)
+    norm.to(conv.weight)
+
+
+def _become_plain(layer: PassportLayer, branch: Branch) -> None:
+    assert isinstance(layer, nn.BatchNorm2d | nn.GroupNorm)
+    affine = dict(zip(AFFINE, layer.affine_of(branch), strict=True))
+    if branch is Branch.PRIVATE:
+        _set_affine(layer, affine)
+    elif layer.plain_affine and not layer.affine:
+        _set_affine(layer, {name: affine[name] for name in layer.plain_affine})
+    layer._untie()
+    plain = next(norm for norm, kind in PASSPORT_NORMS.items() if type(layer) is kind)
+    layer.__class__ = plain  # type: ignore[assignment]
+
+
+def _set_affine(norm: nn.BatchNorm2d | nn.GroupNorm, values: Mapping[str, Tensor]) -> None:
+    """Gives a norm a scale and a shift, each (1, C), one of them, or none."""
+    norm.affine = bool(values)
+    for name in AFFINE:
+        norm.register_parameter(name, nn.Parameter(values[name][0].detach().clone()) if name in values else None)
 
 
 def strip(network: nn.Module, branch: Branch = Branch.PUBLIC) -> nn.Module:
@@ -198,26 +223,67 @@ def strip(network: nn.Module, branch: Branch = Branch.PUBLIC) -> nn.Module:
 
     Args:
         network: a protected network; left as it was.
-        branch: PUBLIC keeps the public scale and shift (1 and 0 where the scheme has none); PRIVATE folds the
+        branch: PUBLIC keeps the public scale and shift (1 and 0 where scheme V1 has taken them out); PRIVATE folds the
             passport's scale and shift into the norms as constants.
 
     Returns:
-        The plain architecture; its `state_dict` loads into the plain class, and no passport is in it.
+        The plain architecture; its `state_dict` loads into the plain class, and no passport is in it. One exception: a
+        norm that never had a scale and shift (`affine=False`) gets them with PRIVATE, as there is no other place for
+        the passport's.
+
+    Raises:
+        InputError: something else in the network holds a passport layer, or what was computed from the passport.
     """
     plain = copy.deepcopy(network)
-    for name, layer in [(n, m) for n, m in plain.named_modules() if isinstance(m, PassportLayer)]:
-        if isinstance(layer, PassportBatchNorm2d):
-            norm: nn.Module = nn.BatchNorm2d(layer.num_features, layer.eps, layer.momentum)
-        else:
-            assert isinstance(layer, PassportGroupNorm)
-            norm = nn.GroupNorm(layer.num_groups, layer.num_channels, layer.eps)
-        norm.to(layer.conv.weight)
-        norm.train(layer.training)
-        with torch.no_grad():
-            gamma, beta = layer.public_affine() if branch is Branch.PUBLIC else layer.passport_affine()
-        norm.load_state_dict(layer.state_dict() | {"weight": gamma[0].clone(), "bias": beta[0].clone()})
-        _set_submodule(plain, name, norm)
+    layers = [module for module in plain.modules() if isinstance(module, PassportLayer)]
+    secrets = [layer.patch_means for layer in layers]
+    for layer in layers:
+        _become_plain(layer, branch)
+    _check_plain(plain, secrets)
     return plain
+
+
+def _check_plain(network: nn.Module, secrets: Sequence[Tensor]) -> None:
+    """Sees that nothing of a passport is left, wherever a network may keep it.
+
+    Raises:
+        InputError: something is.
+    """
+    storages = {secret.untyped_storage().data_ptr() for secret in secrets} - {0}  # of no memory at all
+    telling = [secret.flatten() for secret in secrets if secret.unique().numel() > 1]  # not the passport of zeros
+    for thing in reachable(network):
+        held = "a passport layer" if isinstance(thing, PassportLayer) else None
+        if isinstance(thing, Tensor) and not is_lazy(thing) and thing.layout is torch.strided:
+            same = any(
+                thing.numel() == secret.numel() and torch.equal(thing.detach().flatten().to(secret), secret)
+                for secret in telling
+            )
+            if same or thing.untyped_storage().data_ptr() in storages:
+                held = "a passport's patch means"
+        if held:
+            raise InputError(
+                "network",
+                type(network).__name__,
+                f"holds {held} besides its modules, so it cannot be given away",
+                "keep no norm or buffer in a function or an object of your own, or load the state_dict of the "
+                "protected network's public branch into a plain network",
+            )
+
+
+def reachable(root: object) -> Iterator[object]:
+    """An object and all that it holds: attributes, items, what its functions close over; not classes and modules."""
+    seen: dict[int, object] = {}
+    waiting = [root]
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen or isinstance(thing, type | ModuleType):
+            continue
+        seen[id(thing)] = thing  # kept, so that nothing new gets its id
+        yield thing
+        if isinstance(thing, FunctionType):  # all its globals are not its own
+            waiting += [thing.__closure__, thing.__defaults__, thing.__kwdefaults__, thing.__dict__]
+        else:
+            waiting += gc.get_referents(thing)
 
 
 def fold(network: nn.Module, example: Tensor) -> nn.Module:
@@ -242,8 +308,8 @@ def fold(network: nn.Module, example: Tensor) -> nn.Module:
         conv, norm = folded.get_submodule(found.conv), folded.get_submodule(found.norm)
         if isinstance(norm, nn.BatchNorm2d):
             assert isinstance(conv, nn.Conv2d)
-            _set_submodule(folded, found.conv, fuse_conv_bn_eval(conv, norm))
-            _set_submodule(folded, found.norm, nn.Identity())
+            _replace(folded, conv, fuse_conv_bn_eval(conv, norm))
+            _replace(folded, norm, nn.Identity())
     with evaluating(network), evaluating(folded):
         same = torch.allclose(folded(example), network(example), rtol=1e-3, atol=1e-3)
     if not same:
@@ -253,10 +319,9 @@ def fold(network: nn.Module, example: Tensor) -> nn.Module:
     return folded
 
 
-def _set_submodule(network: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    holder = network.get_submodule(parent)
-    if isinstance(holder, nn.Sequential | nn.ModuleList):
-        holder[int(child)] = module
-    else:
-        setattr(holder, child, module)
+def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Puts a module in another's place, under every name that it has."""
+    for holder in network.modules():
+        for name, child in holder._modules.items():
+            if child is old:
+                holder._modules[name] = new

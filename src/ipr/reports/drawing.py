@@ -83,7 +83,9 @@ def bars(drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper) -> Figure:
                     axes.plot(xs[-1], value, "D", mfc="none", mec="#333333", ms=5)
             names = [label(drawing.series, key) if drawing.series != drawing.x else "", legend]
             name = ", ".join(filter(None, names if len(drawing.values) > 1 else names[:1] or names))
-            axes.bar(xs, heights, width * 0.95, yerr=spreads, color=colour, ecolor="#333333", capsize=2, label=name)
+            axes.bar(
+                xs, heights, width * 0.95, yerr=spreads, color=colour, ecolor="#333333", capsize=2, label=_as_text(name)
+            )
         axes.set_xticks(range(len(groups)), [label(drawing.x, x[0]) for x, _ in groups], fontsize=8)
         _finish(axes, drawing, panel)
     _legend(figure, places)
@@ -133,7 +135,12 @@ def _colour(key: Any, number: int) -> str:
 
 def _name(columns: Sequence[str], key: Sequence[Any], legend: str) -> str:
     labels = [label(column, value) for column, value in zip(columns, key, strict=True)]
-    return ", ".join(filter(None, [*labels, legend]))
+    return _as_text(", ".join(filter(None, [*labels, legend])))
+
+
+def _as_text(name: str) -> str:
+    """A name that matplotlib shows as it is: between two dollars it would read a formula."""
+    return name.replace("$", r"\$")
 
 
 def _factor(column: str) -> float:

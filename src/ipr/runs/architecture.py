@@ -11,6 +11,7 @@ import yaml
 from ipr.claim import Claim
 from ipr.data.images import ImageData
 from ipr.errors import InputError
+from ipr.files import read_regular
 from ipr.runs.config import ModelConfig
 
 
@@ -34,9 +35,9 @@ def architecture_of_run(folder: Path, claim: Claim) -> dict[str, Any]:
     """
     remedy = "give a folder that ipr train wrote, or a weights file"
     try:
-        shown = yaml.safe_load((folder / "config.yaml").read_text())
+        shown = yaml.safe_load(read_regular(folder / "config.yaml", 2**20)[0].decode())
         model = asdict(ModelConfig(**shown["model"]))
-    except (OSError, KeyError, TypeError, UnicodeError, yaml.YAMLError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = f"is no run folder ({type(error).__name__} in config.yaml)"
         raise InputError("independent", folder, reason, remedy) from error
     sizes = {name: claim.architecture.get(name) for name in ("channels_in", "image_size", "num_classes")}

@@ -7,14 +7,22 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
+from ipr.errors import InputError
 from ipr.runs.orders import follow
 from ipr.runs.place import placed
 from ipr.runs.ranks import DesertedError, join, launched
+from ipr.runs.sealing import SECRET, shared_secret
 
 
-def lead_or_follow(execute: Callable[[], int]) -> int:
+def lead_or_follow(execute: Callable[[], int], runs: Path) -> int:
     """Executes, unless this process was started to follow another; then it takes part in what that one trains.
+
+    Args:
+        execute: what the first does.
+        runs: the folder of runs, in which the processes find the secret that they have in common.
 
     Returns:
         The exit code.
@@ -22,6 +30,8 @@ def lead_or_follow(execute: Callable[[], int]) -> int:
     team = launched()
     if team is None:
         return execute()
+    if team.secret is None:
+        team.secret = partial(shared_secret, runs.absolute())
     if team.place.rank == 0:
         try:
             return execute()
@@ -43,13 +53,16 @@ def _end_with_leader() -> None:
 def main() -> None:
     """Follows the leader that has started this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the leader decides
+    secret = sys.stdin.buffer.read(SECRET)
     threading.Thread(target=_end_with_leader, daemon=True).start()
     place = placed(os.environ)
     assert place is not None
     try:
-        follow(join(place))
+        follow(join(place, lambda: secret))
     except DesertedError:
         sys.exit(1)
+    except InputError as error:
+        sys.exit(f"ipr: process {place.rank} ends: {error}")
 
 
 if __name__ == "__main__":

@@ -71,9 +71,9 @@ def lead(
                 team.tell(Order(content.getvalue(), images, paths, expected, share))
                 for problem in team.ask():
                     if problem is not None:
-                        raise problem
+                        raise InputError(*map(str, problem))
                 with threads(share):
-                    run(training, data, watching, team.place)
+                    run(training, data, watching, team)
             except BaseException as error:
                 team.break_off()
                 if isinstance(error, RuntimeError):
@@ -109,9 +109,9 @@ def _take_part(team: Team) -> None:
             problem = InputError("dataset", order.images.name, what, "give every machine the same images")
     except InputError as error:
         problem = InputError(error.field, error.value, f"{who}: {error.problem}", error.remedy)
-    if any(team.ask(problem)):
+    if any(team.ask(problem and [problem.field, str(problem.value), problem.problem, problem.remedy])):
         return  # the leader says so
-    # a scheme is no file of another person: the process that this one follows has just sent it
+    # a scheme is no file of another person: the process that this one follows has just sealed it
     training = torch.load(io.BytesIO(order.training), map_location="cpu", weights_only=False)
     with threads(order.threads):
-        run(training, data, [], team.place)
+        run(training, data, [], team)

@@ -5,22 +5,28 @@ something to train. They follow: they wait, take part in each training, and do n
 started them all, or the leader starts the others itself, on its own machine, for as long as one training lasts.
 
 They speak through a store at the leader (who is called, what became of it) and through one process group a training.
-A connection is neither encrypted nor does it ask for a password, as everywhere in `torch.distributed`.
+Both are open to whoever reaches their ports, as everywhere in `torch.distributed`. So what they tell one another is
+sealed (`ipr.runs.sealing`), nothing that a stranger says is unpickled, and no training begins before each has shown
+that it has the secret. Gradients are not sealed: they are numbers, and are added up.
 """
 
 from __future__ import annotations
 
 import gc
+import hmac
+import json
 import os
+import pickle
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -31,12 +37,14 @@ from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 from ipr.errors import InputError
 from ipr.runs.config import TrainerConfig
 from ipr.runs.place import LOOPBACK, Place, placed
+from ipr.runs.sealing import SECRET, StrangerError, seal, unseal
 
 END = "end"
 COME = timedelta(minutes=10)  # from one process's start to another's
 STEP = timedelta(minutes=30)  # from one process's call in a training to another's: the leader may judge between epochs
 SOON = timedelta(seconds=5)  # until others notice what one noticed
 LEAVE = timedelta(seconds=60)  # for the others to hear that it is over
+LONGEST = 2**20  # bytes of what a follower says
 FOREVER = timedelta(days=365)  # until there is something to train: the leader may wait for a run that others make
 
 
@@ -51,12 +59,32 @@ class Team:
         place: where this one stands.
         store: what they speak through.
         started: the others, where this one has started them.
+        secret: gives 32 bytes that nobody else has; it is asked when there is the first word to seal.
     """
 
-    def __init__(self, place: Place, store: Store, started: Sequence[subprocess.Popen[bytes]] = ()) -> None:
-        self.place, self.started = place, started
+    def __init__(
+        self,
+        place: Place,
+        store: Store,
+        started: Sequence[subprocess.Popen[bytes]] = (),
+        secret: Callable[[], bytes] | None = None,
+    ) -> None:
+        self.place, self.started, self.secret = place, started, secret
         self.store = PrefixStore(f"ipr {place.attempt}", store)
-        self.turn = 0
+        self.turn = self.words = 0
+        self._nonce = secrets.token_hex(SECRET)
+        self.store.set(f"nonce {place.rank}", self._nonce)
+
+    @cached_property
+    def session(self) -> bytes:
+        """The secret of this team: it follows from a number that each draws, so that no word of another day fits."""
+        if self.secret is None:
+            raise RuntimeError("these processes have no secret in common")
+        ranks = range(self.place.processes)
+        nonces = [
+            self.store.get(f"nonce {rank}") if rank != self.place.rank else self._nonce.encode() for rank in ranks
+        ]
+        return hmac.digest(self.secret(), b" ".join(nonces), "sha256")
 
     def call(self, accelerator: str) -> None:
         """Leader: calls the others to a training, and waits until they are there.
@@ -107,7 +135,7 @@ class Team:
         Args:
             accelerator: `cpu` or `cuda`.
         """
-        place = self.place
+        place, self.words = self.place, 0
         with _interface(place.address):
             distributed.init_process_group(
                 "cpu:gloo,cuda:nccl" if accelerator == "cuda" else "gloo",
@@ -122,16 +150,51 @@ class Team:
             distributed.destroy_process_group()
 
     def tell(self, word: Any = None) -> Any:
-        """Inside a group: hands the leader's word to everybody, and returns it."""
-        words = [word]
-        distributed.broadcast_object_list(words, src=0)
-        return words[0]
+        """Inside a group: hands the leader's word to everybody, and returns it.
+
+        Raises:
+            InputError: somebody else has said it.
+        """
+        said = self._say(0, pickle.dumps(word) if self.place.rank == 0 else b"")
+        return word if self.place.rank == 0 else pickle.loads(said)  # noqa: S301 (the leader has sealed it)
 
     def ask(self, word: Any = None) -> list[Any]:
-        """Inside a group: everybody's word, by rank, for everybody."""
-        words = [None] * self.place.processes
-        distributed.all_gather_object(words, word)
-        return words
+        """Inside a group: everybody's word, by rank, for everybody. A word is what JSON knows.
+
+        Raises:
+            InputError: somebody else has said one of them.
+        """
+        said = [self._say(rank, json.dumps(word).encode(), LONGEST) for rank in range(self.place.processes)]
+        return [json.loads(each) for each in said]
+
+    def _say(self, rank: int, content: bytes, longest: int | None = None) -> bytes:
+        """Hands the word of one process to everybody."""
+        self.words += 1
+        about, mine = f"{self.turn} {self.words} {rank}", rank == self.place.rank
+        sealed = seal(self.session, about, content) if mine else b""
+        announced = torch.tensor([len(sealed)])
+        distributed.broadcast(announced, rank)
+        size = int(announced)
+        if size < 0 or (longest is not None and size > longest):
+            raise self._stranger(rank)
+        buffer = torch.empty(size, dtype=torch.uint8)
+        if mine:
+            buffer = torch.frombuffer(bytearray(sealed), dtype=torch.uint8)
+        distributed.broadcast(buffer, rank)
+        if mine:
+            return content
+        try:
+            return unseal(self.session, about, buffer.numpy().tobytes())
+        except StrangerError as error:
+            raise self._stranger(rank) from error
+
+    def _stranger(self, rank: int) -> InputError:
+        return InputError(
+            "trainer.devices",
+            self.place.processes,
+            f"somebody who does not know its secret speaks for process {rank}",
+            f"see who else is on {self.place.address}; nothing was told to them, and the same command goes on",
+        )
 
     def break_off(self) -> None:
         """Leader: says that the training of this turn failed here, so that others need not."""
@@ -176,18 +239,18 @@ class Team:
 
 @cache
 def launched() -> Team | None:
-    """The team of a process that Slurm or torchrun has started together with others."""
+    """The team of a process that Slurm or torchrun has started together with others; its secret is to be given."""
     place = placed(os.environ)
     return None if place is None else join(place)
 
 
-def join(place: Place) -> Team:
-    """Meets the others, or begins to keep the store for them."""
+def join(place: Place, secret: Callable[[], bytes] | None = None) -> Team:
+    """Meets the others, or begins to keep the store for them; `secret` as of `Team`."""
     keeps = place.rank == 0 and not place.hosted
     if keeps and place.address == LOOPBACK:
-        return Team(place, _store_on(socket.create_server((LOOPBACK, place.port))))
+        return Team(place, _store_on(socket.create_server((LOOPBACK, place.port))), secret=secret)
     store = TCPStore(place.address, place.port, is_master=keeps, wait_for_workers=False, timeout=COME)
-    return Team(place, store)
+    return Team(place, store, secret=secret)
 
 
 def _store_on(server: socket.socket) -> TCPStore:
@@ -202,8 +265,10 @@ def _store_on(server: socket.socket) -> TCPStore:
 def starting(processes: int) -> Iterator[Team]:
     """Starts the others on this machine. They end with the block, or when this process does.
 
-    They know no arguments of this process: what to do is told to them, and no list of processes shows it.
+    They know no arguments of this process: what to do is told to them, and no list of processes shows it. Their secret
+    comes through a pipe that nobody else can read.
     """
+    secret = secrets.token_bytes(SECRET)
     store = _store_on(socket.create_server((LOOPBACK, 0)))
     place = Place(0, processes, 0, LOOPBACK, store.port)
     others = []
@@ -215,20 +280,29 @@ def starting(processes: int) -> Iterator[Team]:
             others.append(
                 subprocess.Popen(
                     [sys.executable, "-P", "-m", "ipr.runs.follow"],
-                    stdin=subprocess.PIPE,  # closed, however this process ends: see `ipr.runs.follow`
+                    stdin=subprocess.PIPE,  # for the secret; closed, however this process ends: see `ipr.runs.follow`
                     stdout=subprocess.DEVNULL,
                     env={**os.environ, **mine},
                 )
             )
-        team = Team(place, store, others)
+            with suppress(BrokenPipeError):  # it has ended already, as `call` will see
+                _hand_over(others[-1], secret)
+        team = Team(place, store, others, lambda: secret)
         yield team
         team.dismiss()
     finally:
         for other in others:
             assert other.stdin is not None
-            other.stdin.close()
+            with suppress(BrokenPipeError):  # it ended before it took its secret
+                other.stdin.close()
         for other in others:
             other.wait()
+
+
+def _hand_over(process: subprocess.Popen[bytes], secret: bytes) -> None:
+    assert process.stdin is not None
+    process.stdin.write(secret)
+    process.stdin.flush()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 from ipr.errors import InputError
 from ipr.files import clear_asides
 from ipr.lease import Lease, saying
+from ipr.runs.precious import irreplaceable
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class RunFolder:
     def locked(self) -> Iterator[Lease]:
         """Makes the folder and holds it: a second process that asks for the same run waits, then finds it done.
 
-        What killed processes left half-written in it is removed.
+        What killed processes left half-written in it is removed, unless it cannot be made again.
 
         Raises:
             InputError: the folder cannot be written.
@@ -73,7 +74,7 @@ class RunFolder:
         with ExitStack() as stack:
             try:
                 lease = stack.enter_context(Lease(self.path / ".lease", saying(f"is making {self.path}")))
-                clear_asides(self.path)
+                clear_asides(self.path, keep=irreplaceable)
             except OSError as error:
                 raise InputError(
                     "paths.runs",

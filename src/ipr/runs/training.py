@@ -23,8 +23,7 @@ from ipr.data.module import ImageDataModule
 from ipr.runs.checkpoints import CheckpointFiles
 from ipr.runs.config import TrainerConfig
 from ipr.runs.guards import StopWhenDiverged
-from ipr.runs.place import Place
-from ipr.runs.ranks import Assembled
+from ipr.runs.ranks import Assembled, Team
 from ipr.runs.request import MEMORY_FORMATS, accelerator_of
 from ipr.runs.signals import KeepSigterm
 from ipr.schemes.base import Scheme
@@ -51,14 +50,14 @@ class Training:
     resumed: Path | None
 
 
-def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], place: Place | None = None) -> None:
+def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], team: Team | None = None) -> None:
     """Trains, alone or as one of several processes.
 
     Args:
         training: what, and how.
         data: on what.
         callbacks: what watches.
-        place: where this process stands; None for alone.
+        team: the processes that train together, with this one; None for alone.
 
     Raises:
         DivergedError: the loss is no number any more.
@@ -71,15 +70,18 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], pl
     )
     with _quiet():
         trainer = L.Trainer(
-            accelerator=asked.accelerator if place is None else accelerator_of(asked),
+            accelerator=asked.accelerator if team is None else accelerator_of(asked),
             devices=asked.devices,
             num_nodes=asked.nodes,
-            strategy="auto" if place is None else Together(scheme),
+            strategy="auto" if team is None else Together(scheme, team),
             precision=asked.precision,  # type: ignore[arg-type]
             max_epochs=training.epochs,
             logger=False,
             # without an environment it would take itself for one of several in a Slurm job
-            plugins=[LightningEnvironment() if place is None else Assembled(place, asked.devices), CheckpointFiles()],
+            plugins=[
+                LightningEnvironment() if team is None else Assembled(team.place, asked.devices),
+                CheckpointFiles(),
+            ],
             # several processes compute the means of an epoch together, when the first of these asks for them
             callbacks=[*callbacks, StopWhenDiverged(), saving, KeepSigterm(signal.getsignal(signal.SIGTERM))],
             use_distributed_sampler=False,
@@ -102,7 +104,7 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], pl
         seed=training.seed,
         memory_format=memory_format,
     )
-    statistics = nullcontext() if place is None else joint_statistics(scheme.network)
+    statistics = nullcontext() if team is None else joint_statistics(scheme.network)
     try:
         with _quiet(), _unfilled(), statistics:
             trainer.fit(scheme, datamodule=batches, ckpt_path=training.resumed, weights_only=True)
@@ -117,11 +119,19 @@ class Together(DDPStrategy):
 
     Args:
         scheme: what is trained.
+        team: the processes.
     """
 
-    def __init__(self, scheme: Scheme) -> None:
+    def __init__(self, scheme: Scheme, team: Team) -> None:
+        self._team = team
         # buffers are the same everywhere: constants, or statistics over the batches of all
         super().__init__(find_unused_parameters=not scheme.moves_all, broadcast_buffers=False)
+
+    def broadcast(self, obj: Any, src: int = 0) -> Any:
+        """Hands an object of the leader's to all, sealed: Lightning's own would unpickle what anybody says."""
+        if src != 0:
+            raise ValueError("only the first process tells the others something")
+        return self._team.tell(obj)
 
     def _configure_launcher(self) -> None:
         self._launcher = None  # Lightning's would change how many threads this process computes with

@@ -53,7 +53,7 @@ def read_word(studies: Path, cell: str) -> CellWord | None:
     try:
         written: dict[str, Any] = json.loads((words_folder(studies) / f"{cell}.json").read_text())
         return CellWord(**{f.name: written[f.name] for f in fields(CellWord) if f.name in written})
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

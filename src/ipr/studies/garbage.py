@@ -18,6 +18,7 @@ from typing import Any
 from ipr.files import ASIDE
 from ipr.lease import BEAT, Lease, Owner, held
 from ipr.runs.folders import Found, find_folders
+from ipr.runs.precious import irreplaceable
 from ipr.runs.words import lease_of, words_folder
 from ipr.studies.store import Planned
 
@@ -212,13 +213,35 @@ def find_garbage(runs: Path, planned: Sequence[Planned], sweeps: Sequence[str]) 
     items += _unneeded_words(runs, planned)
     items += _jobs(runs)
     items += _other_leftovers(runs)
-    return Garbage(sorted(items, key=lambda item: (CLASSES.index(item.kind), item.path)), kept)
+    removable = []
+    for item in items:  # the one place that all of them pass
+        if reason := _why_kept(item):
+            kept.append(Kept(item.path, reason))
+        else:
+            removable.append(item)
+    return Garbage(sorted(removable, key=lambda item: (CLASSES.index(item.kind), item.path)), kept)
+
+
+def _why_kept(item: Item) -> str:
+    """Why something stays, whatever class it is of; "" where it may go."""
+    if item.lease is not None and item.lease.is_symlink():
+        return f"{item.lease.name} is a link; what it points to is not touched"
+    return irreplaceable(item.path)
+
+
+OWN = {
+    ("passport", "key"): "passport.key is set: its claim cannot be made again without it",
+    ("scheme", "signature"): "scheme.signature is set: its claim cannot be made again without it",
+    ("trigger_set", "root"): "its trigger images are an owner's own",
+}
+"""What an owner has given, so that nothing else gives a run's claim again."""
 
 
 def _precious(folder: Found) -> str:
-    passport = folder.asked.get("passport")
-    if isinstance(passport, dict) and passport.get("key") is not None:
-        return "passport.key is set: its claim cannot be made again without it"
+    for (group, name), reason in OWN.items():
+        part = folder.asked.get(group)
+        if isinstance(part, dict) and part.get(name) is not None and (name == "key" or folder.claim.exists()):
+            return reason
     if folder.claim.exists() and not folder.asked:
         return "it holds a claim, and its config.yaml cannot be read: passport.key may be set"
     return ""
@@ -326,6 +349,9 @@ def remove(runs: Path, items: Iterable[Item], tell: Callable[[Item, str], None])
     for item in items:
         try:
             with _alone(item):
+                if reason := _why_kept(item):  # a commitment may be new
+                    tell(item, reason)
+                    continue
                 gone = _set_aside(runs, item.path)
             if gone is not None:
                 shutil.rmtree(gone)
@@ -366,7 +392,7 @@ def _alone(item: Item) -> Iterator[None]:
         BlockingIOError: somebody has it.
     """
     lease = item.lease
-    if lease is None:
+    if lease is None or lease.is_symlink():  # nothing is removed where it is one
         yield
         return
     if held(lease):

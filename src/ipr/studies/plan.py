@@ -14,6 +14,7 @@ from ipr.errors import InputError
 from ipr.runs.config import HIDDEN
 from ipr.runs.store import secret_digest
 from ipr.studies.scale import DataScale, Scale
+from ipr.studies.settable import check_choices, check_set
 from ipr.studies.study import Study, Sweep
 
 WAVES = ("baseline", "victim", "attack", "exhibit")
@@ -30,6 +31,9 @@ class Cell:
         values: dotted keys -> values.
         changes: what a user set beside them, as written.
         name: readable, unique among different cells, the same for the same cell in several studies.
+
+    Raises:
+        InputError: a choice or a value, of the study or the scale, is more than a setting.
     """
 
     about: Mapping[str, Any]
@@ -39,6 +43,8 @@ class Cell:
     name: str = field(default="")
 
     def __post_init__(self) -> None:
+        check_choices("cell", self.choices)
+        check_set("cell", self.values)
         facts = [str(self.about[key]) for key in NAMED if self.about.get(key) is not None]
         values = {key: secret_digest(str(v)) if key in HIDDEN_KEYS else v for key, v in self.values.items()}
         changes = [_masked(change, lambda secret: secret_digest(secret) or "") for change in self.changes]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ipr.errors import InputError
 from ipr.files import write_atomically
 from ipr.runs.words import CellWord, read_word
 from ipr.studies.plan import Cell, plan, without_secret
+from ipr.studies.reading import read_as
 from ipr.studies.scale import Scale
 from ipr.studies.study import Study, load_study
 
@@ -149,25 +150,58 @@ def read_planned(runs: Path) -> list[Planned]:
     return [_read(path) for path in sorted(runs.glob("studies/*/*.json"))]
 
 
+NAME = re.compile(r"[A-Za-z0-9_][^/\\\x00-\x1f\x7f]*")
+"""How cells and scales are called: a file's stem, and no path."""
+
+RUN = re.compile(r"(train|attack|exhibit)/[^./\x00][^/\x00]*")
+"""How a word names a run: below the folder of runs."""
+
+
+@dataclass
+class _WrittenCell:
+    name: str
+    about: dict[str, Any]
+    command: str
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ValueError("the name of a cell is a path")
+        if not {"scheme", "model", "dataset", "seed"} <= self.about.keys():
+            raise ValueError("a cell does not say what it is")
+        if any(isinstance(value, list | dict) for value in self.about.values()):
+            raise ValueError("a cell says more than one thing")
+
+
+@dataclass
+class _Written:
+    """A plan as its file has it."""
+
+    schema_version: int
+    study: str
+    scale: str
+    what: str
+    changes: list[str]
+    datasets: dict[str, str]
+    cells: list[_WrittenCell] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.schema_version != SCHEMA_VERSION:
+            raise ValueError("another version")
+        if not NAME.fullmatch(self.scale):
+            raise ValueError("the name of its scale is a path")
+
+
 def _read(path: Path) -> Planned:
-    try:
-        written = json.loads(path.read_text())
-        if written["schema_version"] != SCHEMA_VERSION:
-            raise KeyError("another version")
-        return Planned(
-            path.stem,
-            Path(written["study"]),
-            written["scale"],
-            written["what"],
-            written["changes"],
-            written["datasets"],
-            [PlannedCell(c["name"], c["about"], c["command"], _word(path.parent, c["name"])) for c in written["cells"]],
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        remedy = "delete it and run the same ipr reproduce again"
-        raise InputError("plan", path, f"cannot be read ({error})", remedy) from error
+    """A plan; whoever wrote it, it is data."""
+    written: _Written = read_as(path, _Written, {}, "delete it and run the same ipr reproduce again", "plan")
+    cells = [PlannedCell(c.name, c.about, c.command, _word(path.parent, c.name)) for c in written.cells]
+    return Planned(
+        path.stem, Path(written.study), written.scale, written.what, written.changes, written.datasets, cells
+    )
 
 
 def _word(folder: Path, cell: str) -> CellWord | None:
     word = read_word(folder, cell)
-    return None if word is None or not (folder.parents[1] / word.run).exists() else word
+    if word is None or (word.run and not RUN.fullmatch(word.run)):
+        return None
+    return word if (folder.parents[1] / word.run).exists() else None

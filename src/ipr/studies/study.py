@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from ipr.errors import InputError
 from ipr.studies.columns import COLUMNS
+from ipr.studies.reading import read_as
+from ipr.studies.settable import check_choices, check_set
 
 KINDS = ("curves", "bars", "exhibit")
 
@@ -30,7 +28,10 @@ class Sweep:
         rival: forges a claim before a removal attack.
         exhibit: what is shown of the run, or of the attacked run.
         first_seed: whether one seed is enough, as for a picture.
-        set: any other keys, e.g. `scheme.signature`.
+        set: other keys of a training, an attack or an exhibit, e.g. `scheme.signature`; see `studies.settable`.
+
+    Raises:
+        InputError: it sets what a study may not set.
     """
 
     scheme: list[str] = field(default_factory=list)
@@ -43,6 +44,14 @@ class Sweep:
     exhibit: list[str] = field(default_factory=list)
     first_seed: bool = False
     set: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_set("sweeps.set", self.set)
+        for group in ("scheme", "model", "dataset", "attack", "exhibit"):
+            for choice in getattr(self, group):
+                check_choices("sweeps", {group: choice})
+        if self.rival is not None:
+            check_choices("sweeps", {"attack@rival": self.rival})
 
 
 @dataclass
@@ -186,16 +195,4 @@ def load_as(path: Path, kind: type[Any], given: Mapping[str, Any]) -> Any:
     Raises:
         InputError: it cannot be read, or does not fit.
     """
-    try:
-        written = yaml.safe_load(path.read_text())
-        if not isinstance(written, dict):
-            raise TypeError("no mapping of fields")
-        merged = OmegaConf.merge(OmegaConf.structured(kind), OmegaConf.create({**written, **given}))
-        return OmegaConf.to_object(merged)
-    except (OSError, yaml.YAMLError, OmegaConfBaseException, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        text = " ".join(str(error).split())
-        raise InputError(
-            kind.__name__.lower(), path, f"cannot be read ({text})", "compare it with those shipped"
-        ) from error
+    return read_as(path, kind, given, "compare it with those shipped")
