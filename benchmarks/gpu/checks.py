@@ -27,6 +27,7 @@ from ipr.passport.layer import passport_layers
 from ipr.runs.attack import attack
 from ipr.runs.build import load_suspect, open_images
 from ipr.runs.place import LOOPBACK, Place
+from ipr.runs.ranks import Team
 from ipr.runs.train import train
 from ipr.schemes import SCHEMES
 from ipr.schemes.base import Scheme
@@ -258,12 +259,12 @@ def processes(setting: Setting, found: Found) -> None:
                 found.need(far < 1e-7, f"{name}: weights differ by {far:g}")
 
 
-def _trained(setting: Setting, place: Place | None) -> dict[str, Tensor]:
+def _trained(setting: Setting, team: Team | None) -> dict[str, Tensor]:
     torch.manual_seed(0)
     scheme = networks.scheme(PassportV1, "alexnet", "bn", 0.25)
-    devices = 1 if place is None else place.processes
+    devices = 1 if team is None else team.place.processes
     nothing = Meter(replace(setting, device="cpu"), 1, 1, 1)
-    train_on(setting, scheme, 32, nothing, noise(6 * 32), place, devices=devices, precision="64-true")
+    train_on(setting, scheme, 32, nothing, noise(6 * 32), team, devices=devices, precision="64-true")
     return {k: v.cpu() for k, v in scheme.network.state_dict().items()}
 
 
@@ -284,9 +285,11 @@ def follow(device: str, rank: int, world: int, port: int, backend: str, out: str
     limit = timedelta(seconds=100)
     # torch's stubs leave these out of what it exports
     store = distributed.TCPStore(LOOPBACK, port, world, rank == 0, timeout=limit)  # type: ignore[attr-defined]
-    own = distributed.PrefixStore("check", store)  # type: ignore[attr-defined]
+    own = distributed.PrefixStore("group", store)  # type: ignore[attr-defined]
     distributed.init_process_group(backend, store=own, rank=rank, world_size=world, timeout=limit)
-    weights = _trained(Setting(device, True), Place(rank, world, rank, LOOPBACK, port))
+    weights = _trained(
+        Setting(device, True), Team(Place(rank, world, rank, LOOPBACK, port), store, secret=lambda: bytes(32))
+    )
     if rank == 0:
         torch.save(weights, out)
     distributed.destroy_process_group()

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from ipr.cli.compose import register, shipped, typed
 from ipr.data.images import ImageData
 from ipr.runs.config import TrainerConfig
-from ipr.runs.place import Place
+from ipr.runs.ranks import Team
 from ipr.runs.training import Training, run
 from ipr.schemes.base import Scheme
 from ipr.schemes.baseline import Baseline
@@ -191,7 +191,7 @@ def train_on(
     batch_size: int,
     callback: L.Callback,
     data: ImageData,
-    place: Place | None = None,
+    team: Team | None = None,
     **options: Any,
 ) -> None:
     """One epoch as `ipr train` runs it."""
@@ -199,7 +199,7 @@ def train_on(
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         checkpoint = Path(folder) / "last.ckpt"
-        run(Training(scheme, trainer, batch_size, 4, True, 1, 1.0, 0, checkpoint, None), data, [callback], place)
+        run(Training(scheme, trainer, batch_size, 4, True, 1, 1.0, 0, checkpoint, None), data, [callback], team)
 
 
 def found_here() -> dict[str, str]:

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-GROUP_NORM_CRASHES = torch.__version__ < (2, 14)
-"""torch 2.11 ends the process at the gradient of a group norm's affine alone, where the input lies channels last on a CPU
-(an attack on the scales asks for it); torch 2.14 does not, and what lies between was not tried."""
+GROUP_NORM_CRASHES = torch.__version__ < "2.14"
+"""torch 2.11 ends the process at the gradient of a group norm's affine alone, where its input lies channels last on a
+CPU (an attack on the scales asks for it); torch 2.14 does not, and what lies between was not tried."""
 
 
 class Branch(IntEnum):
