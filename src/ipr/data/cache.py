@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ipr.data.content import content_digest
 from ipr.data.images import ImageData
 from ipr.data.sources import RawImages, Source, find_source
 from ipr.digests import elements
@@ -52,14 +53,20 @@ def load_images(
 def _load(
     name: str, root: str | None, image_size: int, download: bool, data_folder: Path, cache_folder: Path
 ) -> tuple[ImageData, Path]:
-    source = find_source(name, root, image_size, download, data_folder)
-    path = cached_at(cache_folder, name, source)
+    def located() -> tuple[Source, Path]:
+        source = find_source(name, root, image_size, download, data_folder)
+        return source, cached_at(cache_folder, name, source)
+
+    source, path = located()
     if (found := _found(path)) is not None:
         return found, path
     try:
         with Lease(path.with_suffix(".lease"), saying(f"is decoding {name} into {path}")):
             if (found := _found(path)) is None:
                 raw, aside = source.read(), aside_of(path)
+                if source.folder is not None and located()[1] != path:
+                    remedy = "give the command again when nobody writes to it"
+                    raise InputError("dataset.root", source.folder.root, "was changed while it was read", remedy)
                 try:
                     _write(raw, aside)
                     aside.replace(path)
@@ -72,8 +79,15 @@ def _load(
 
 
 def cached_at(folder: Path, name: str, source: Source) -> Path:
-    """Where the images of a source are cached, whether or not they already are."""
-    return folder / f"{name}-{hashlib.sha256(source.identity.encode()).hexdigest()[:16]}.safetensors"
+    """Where the images of a source are cached, whether or not they already are.
+
+    Raises:
+        InputError: a file of a folder cannot be read.
+    """
+    identity, found = source.identity, source.folder
+    if found is not None:
+        identity = f"{content_digest(found.root, found.files, folder)} {identity}"
+    return folder / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.safetensors"
 
 
 def fingerprint_of(data: ImageData | RawImages) -> str:
