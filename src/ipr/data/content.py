@@ -35,7 +35,7 @@ def content_digest(root: Path, files: Sequence[PictureFile], kept: Path) -> str:
         InputError: a file cannot be read.
     """
     place = kept / f"content-{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}.json"
-    states = hashlib.sha256(json.dumps([[file.name, file.state] for file in files]).encode()).hexdigest()
+    states = hashlib.sha256(repr([(file.name, file.state) for file in files]).encode()).hexdigest()
     with suppress(OSError, ValueError, KeyError, TypeError):
         found = json.loads(place.read_text())
         if found["states"] == states:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ipr.data.pictures import ending, may_be_picture, passed_over
 from ipr.errors import InputError
@@ -32,8 +33,7 @@ NEVER_CLASSES = frozenset(["train", "training", "test", "testing", "validation"]
 """Names that are parts even where only one of them is there."""
 
 
-@dataclass(frozen=True)
-class PictureFile:
+class PictureFile(NamedTuple):
     """A picture in an image folder.
 
     Attributes:
@@ -162,9 +162,8 @@ def _classes_of(
             raise InputError(FIELD, part, f"the classes {twin} and {name} are one folder", "remove one of them")
         if not found:
             raise _unusable(part, f"no image in {name}")
-        for directory, file, about in found:
-            path = os.path.join(directory, file)
-            files.append(PictureFile(path, prefix + path[len(str(part)) + 1 :], label, about))
+        above = len(os.path.join(part, ""))
+        files += (PictureFile(path, prefix + path[above:], label, about) for _, path, about in found)
     if not classes:
         raise _unusable(part, "no folders in it")
     if len(classes) == 1:
@@ -176,7 +175,7 @@ def _classes_of(
 def _files_below(
     directory: str, above: frozenset[tuple[int, int]], other: Counter[str]
 ) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """Folder, name and state of the pictures of a class."""
+    """Folder, path and state of the pictures of a class."""
     here = os.stat(directory)
     if (here.st_dev, here.st_ino) in above:
         raise InputError(FIELD, directory, "is a link that leads back to a folder above it", "remove it")
@@ -189,7 +188,7 @@ def _files_below(
             if not stat.S_ISREG(state.st_mode):
                 raise InputError(FIELD, entry.path, "is no regular file", "remove it")
             times = (state.st_mtime_ns, state.st_ctime_ns)
-            yield directory, entry.name, (state.st_size, *times, state.st_ino, state.st_dev)
+            yield directory, entry.path, (state.st_size, *times, state.st_ino, state.st_dev)
         elif (kind := ending(entry.name)) in NO_PICTURES:
             other[kind] += 1
         else:
@@ -238,4 +237,4 @@ def _unusable(folder: Path, reason: str) -> InputError:
 
 
 def _in_words(other: Counter[str]) -> tuple[str, ...]:
-    return tuple(f"{count} {what}" for what, count in sorted(other.items()) if count)
+    return tuple(f"{what} ({count})" for what, count in sorted(other.items()) if count)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import Path
 
@@ -49,12 +48,13 @@ def passed_over(name: str) -> bool:
 
 def ending(name: str) -> str:
     """How a name ends, from the last dot on and in small letters; "" where it has no ending."""
-    return os.path.splitext(name)[1].lower()
+    _, dot, end = name.rpartition(".")
+    return f".{end}".lower() if dot else ""
 
 
 def may_be_picture(name: str) -> bool:
     """Whether a file of this name is taken for a picture: by its ending, or because it has none."""
-    return ending(name) in ENDINGS or not ending(name)
+    return (end := ending(name)) in ENDINGS or not end
 
 
 def read_picture(path: Path, field: str, mode: str = "RGB") -> Image.Image:

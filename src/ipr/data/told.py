@@ -50,7 +50,7 @@ def doubts(raw: RawImages) -> Iterator[str]:
     labels = [*raw.train_labels.tolist(), *raw.test_labels.tolist()]
     pairs = zip([*train, *test], labels, strict=True)
     if torn := sum(label_of.setdefault(image, label) != label for image, label in pairs):
-        yield f"{torn} images are in another class, too"
+        yield f"images that are in another class, too: {torn}"
     low, high = (int(pixel) for pixel in raw.train_pixels.aminmax())
     if high - low < 2:
         yield f"all training images are of one grey, {low} of 255: there is nothing to see in them"

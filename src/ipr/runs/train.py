@@ -115,7 +115,8 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder, lease: Lease)
     # tuned, not trained anew: what the plain network took is part of what it took
     seconds_before = baseline().record.train_seconds if stitched else 0.0
     scheme, epochs = (None, 0) if folder.weights.exists() else build_scheme(config, data, claim, trained)
-    write_atomically(folder.config, yaml.safe_dump(shown, sort_keys=False))
+    told = shown | {"images": data.fingerprint}  # what lies at dataset.root may change
+    write_atomically(folder.config, yaml.safe_dump(told, sort_keys=False))
     if scheme is not None and has_text(config.scheme):
         Console(stderr=True).print(f"ipr: warning: {READABLE}", highlight=False, soft_wrap=True)
     facts = [config.scheme.name, config.model.name, config.model.norm, config.dataset.name]
