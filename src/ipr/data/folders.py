@@ -40,8 +40,8 @@ class PictureFile(NamedTuple):
         path: where it is.
         name: where it is in its folder, `<part>/<class>/...`, or `<class>/...` of a folder without parts.
         label: the number of its class.
-        state: size, times of change of content and of anything (ns), inode and device: another file, or another
-            content, has another; the last time cannot be set.
+        state: size, times of change of content and of anything (ns), and inode: another file, or another content, has
+            another, for the second time cannot be set.
     """
 
     path: str
@@ -188,7 +188,7 @@ def _files_below(
             if not stat.S_ISREG(state.st_mode):
                 raise InputError(FIELD, entry.path, "is no regular file", "remove it")
             times = (state.st_mtime_ns, state.st_ctime_ns)
-            yield directory, entry.path, (state.st_size, *times, state.st_ino, state.st_dev)
+            yield directory, entry.path, (state.st_size, *times, state.st_ino)
         elif (kind := ending(entry.name)) in NO_PICTURES:
             other[kind] += 1
         else:
