@@ -18,7 +18,6 @@ from torch import Tensor
 
 from ipr.data.folders import FIELD, ImageFolder, PictureFile, find_images, has_folders, part_of_folder
 from ipr.data.pictures import READER, read_picture
-from ipr.data.told import tell_of
 from ipr.errors import InputError
 from ipr.randomness import generator
 
@@ -135,7 +134,7 @@ def read_photographs(image_size: int) -> Tensor:
 
 
 def read_image_folder(found: ImageFolder, image_size: int) -> RawImages:
-    """The images of a folder, in the parts that it has or split 80 / 20 by class; says on stderr what they are.
+    """The images of a folder, in the parts that it has or split 80 / 20 by class.
 
     Raises:
         InputError: an image cannot be read.
@@ -148,13 +147,9 @@ def read_image_folder(found: ImageFolder, image_size: int) -> RawImages:
         return torch.from_numpy(pixels), torch.tensor([file.label for file in files])
 
     if found.test is None:
-        raw = _split(*decoded(found.train, found.root.name), found.classes)
-    else:
-        train, test = ((found.train, "train"), (found.test, "test"))
-        parts = [decoded(files, f"{found.root.name}/{part}") for files, part in (train, test)]
-        raw = RawImages(*parts[0], *parts[1], found.classes)
-    tell_of(raw, found)
-    return raw
+        return _split(*decoded(found.train, found.root.name), found.classes)
+    train, test = decoded(found.train, f"{found.root.name}/train"), decoded(found.test, f"{found.root.name}/test")
+    return RawImages(*train, *test, found.classes)
 
 
 def _progress(images: Iterable[np.ndarray], total: int, what: str) -> Iterable[np.ndarray]:

@@ -42,13 +42,14 @@ from ipr.suspects.suspect import open_suspect
 from ipr.watermarks.claim import WatermarkClaim
 
 
-def open_images(dataset: DatasetConfig, paths: PathsConfig, *, checked: bool = False) -> ImageData:
+def open_images(dataset: DatasetConfig, paths: PathsConfig, *, checked: bool = False, told: bool = True) -> ImageData:
     """The images that a configuration names.
 
     Args:
         dataset: which.
         paths: where they, and their cached file, lie.
         checked: whether a judge is to rely on them: their fingerprint is then computed, not read.
+        told: whether to say on stderr what a folder was taken for.
 
     Raises:
         InputError: they cannot be read, the cached file was changed, or a class gets no training image.
@@ -61,6 +62,7 @@ def open_images(dataset: DatasetConfig, paths: PathsConfig, *, checked: bool = F
         data_folder=Path(paths.data),
         cache_folder=Path(paths.cache).expanduser(),
         checked=checked,
+        told=told,
     )
     data = data.part(dataset.part).limited(dataset.limit_train, dataset.limit_test)
     check_every_class(data, dataset)
