@@ -11,8 +11,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ipr.data.content import content_digest
 from ipr.data.images import ImageData
 from ipr.data.sources import RawImages, Source, find_source
+from ipr.data.told import doubts, say, tell_of
 from ipr.digests import elements
 from ipr.errors import InputError
 from ipr.files import aside_of
@@ -28,52 +30,61 @@ def load_images(
     data_folder: Path,
     cache_folder: Path,
     checked: bool = False,
+    told: bool = True,
 ) -> ImageData:
-    """A data set, from its cached file or decoded into one.
+    """A data set, from its cached file or decoded into one. What a folder was taken for is said on stderr.
 
     Args:
-        name: see `ipr.data.sources.find_source`, as the other arguments but the last.
+        name: see `ipr.data.sources.find_source`, as the other arguments but the last three.
         root: see there.
         image_size: see there.
         download: see there.
         data_folder: see there.
         cache_folder: where the cached files are; made if missing.
         checked: look whether the images are those of their fingerprint, whoever wrote the file: see `check_content`.
+        told: whether to say so.
 
     Raises:
         InputError: there is nothing to read, the cache cannot be written, or what it holds was changed.
     """
-    data, path = _load(name, root, image_size, download, data_folder, cache_folder)
+
+    def located() -> tuple[Source, Path]:
+        source = find_source(name, root, image_size, download, data_folder)
+        return source, cached_at(cache_folder, name, source)
+
+    source, path = located()
+    data, warnings = _found(path), []
+    if data is None:
+        try:
+            with Lease(path.with_suffix(".lease"), saying(f"is decoding {name} into {path}")):
+                if (data := _found(path)) is None:  # nor by whom this process has waited for
+                    raw = source.read()
+                    if source.folder is not None and located()[1] != path:
+                        remedy = "give the command again when nobody writes to it"
+                        raise InputError("dataset.root", source.folder.root, "was changed while it was read", remedy)
+                    _write(raw, path)
+                    data, warnings = _read(path), [f"warning: {doubt}" for doubt in doubts(raw)]
+        except (OSError, SafetensorError) as error:
+            remedy = "choose a folder that you own, and that has room"
+            raise InputError("paths.cache", cache_folder, f"cannot be written ({error})", remedy) from error
     if checked:
         check_content(data, path)
+    if told and source.folder is not None:
+        tell_of(data, source.folder, path.name)
+        say(warnings)
     return data
 
 
-def _load(
-    name: str, root: str | None, image_size: int, download: bool, data_folder: Path, cache_folder: Path
-) -> tuple[ImageData, Path]:
-    source = find_source(name, root, image_size, download, data_folder)
-    path = cached_at(cache_folder, name, source)
-    if (found := _found(path)) is not None:
-        return found, path
-    try:
-        with Lease(path.with_suffix(".lease"), saying(f"is decoding {name} into {path}")):
-            if (found := _found(path)) is None:
-                raw, aside = source.read(), aside_of(path)
-                try:
-                    _write(raw, aside)
-                    aside.replace(path)
-                finally:
-                    aside.unlink(missing_ok=True)
-    except (OSError, SafetensorError) as error:
-        remedy = "choose a folder that you own, and that has room"
-        raise InputError("paths.cache", cache_folder, f"cannot be written ({error})", remedy) from error
-    return found or _read(path), path
-
-
 def cached_at(folder: Path, name: str, source: Source) -> Path:
-    """Where the images of a source are cached, whether or not they already are."""
-    return folder / f"{name}-{hashlib.sha256(source.identity.encode()).hexdigest()[:16]}.safetensors"
+    """Where the images of a source are cached, whether or not they already are.
+
+    Raises:
+        InputError: a file of a folder cannot be read.
+    """
+    identity, found = source.identity, source.folder
+    if found is not None:
+        identity = f"{content_digest(found.root, found.files, folder)} {identity}"
+    return folder / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.safetensors"
 
 
 def fingerprint_of(data: ImageData | RawImages) -> str:
@@ -117,7 +128,12 @@ def _found(path: Path) -> ImageData | None:
 def _write(raw: RawImages, path: Path) -> None:
     mean, std = channel_statistics(raw.train_pixels)
     facts = {"classes": raw.classes, "mean": mean, "std": std, "fingerprint": fingerprint_of(raw)}
-    save_file({k: v.contiguous() for k, v in _tensors(raw).items()}, path, {"facts": json.dumps(facts)})
+    aside = aside_of(path)
+    try:
+        save_file({k: v.contiguous() for k, v in _tensors(raw).items()}, aside, {"facts": json.dumps(facts)})
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def channel_statistics(pixels: Tensor) -> tuple[list[float], list[float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from ipr.data.folders import FIELD, ImageFolder, PictureFile, find_images, has_folders, part_of_folder
+from ipr.data.pictures import READER, read_picture
 from ipr.errors import InputError
 from ipr.randomness import generator
 
@@ -38,12 +40,15 @@ class Source:
     """Where a data set will be read from.
 
     Attributes:
-        identity: changes whenever what would be read changes; keeps the cached file honest.
+        identity: with the content of `folder`, changes whenever what would be read changes; keeps the cached file
+            honest.
         read: decodes everything.
+        folder: the files that are read, where somebody may change them.
     """
 
     identity: str
     read: Callable[[], RawImages]
+    folder: ImageFolder | None = None
 
 
 def find_source(name: str, root: str | None, image_size: int, download: bool, data_folder: Path) -> Source:
@@ -66,11 +71,11 @@ def find_source(name: str, root: str | None, image_size: int, download: bool, da
     if name == "digits_rgb":
         return Source(f"digits in three channels {image_size}", lambda: in_colour(read_digits(image_size)))
     looked = Path(root).expanduser() if root is not None else data_folder / name
-    folder = next((f for f in (looked, looked / name) if (f / "train").is_dir()), None)
-    if folder is None and name == "image_folder" and looked.is_dir() and any(p.is_dir() for p in looked.iterdir()):
+    folder = next((f for f in (looked, looked / name) if part_of_folder(f, "train")), None)
+    if folder is None and name == "image_folder" and has_folders(looked):
         folder = looked
     if folder is not None:
-        return Source(f"{_listing(folder)} {image_size}", lambda: read_image_folder(folder, image_size))
+        return _folder_source(find_images(folder), image_size)
     remedy = (
         "point dataset.root at a folder <root>/train/<class>/<image> and <root>/test/<class>/<image>"
         if name == "image_folder"
@@ -78,24 +83,15 @@ def find_source(name: str, root: str | None, image_size: int, download: bool, da
         f"or fetch it with dataset.download=true (needs the internet; kept in {data_folder})"
     )
     if root is None and name in TORCHVISION:
-        read = _torchvision_reader(name, image_size, download, data_folder)
-        if read is not None:
-            return Source(f"torchvision {name} {image_size}", read)
-    raise InputError("dataset.root", root, f"no images of {name} in {looked.absolute()}", remedy)
+        source = _torchvision_source(name, image_size, download, data_folder)
+        if source is not None:
+            return source
+    raise InputError(FIELD, root, f"no images of {name} in {looked.absolute()}", remedy)
 
 
-def _listing(folder: Path) -> str:
-    """Path, size and date of every file; walks 60,000 files in a fraction of a second."""
-    lines, waiting = [], [str(folder)]
-    while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    waiting.append(entry.path)
-                else:
-                    state = entry.stat()
-                    lines.append(f"{entry.path} {state.st_size} {state.st_mtime_ns}")
-    return "\n".join(sorted(lines))
+def _folder_source(found: ImageFolder, image_size: int) -> Source:
+    identity = f"image folder by reader {READER} {image_size}"
+    return Source(identity, lambda: read_image_folder(found, image_size), found)
 
 
 def read_digits(image_size: int) -> RawImages:
@@ -137,66 +133,29 @@ def read_photographs(image_size: int) -> Tensor:
     return torch.cat(crops)
 
 
-def read_image_folder(folder: Path, image_size: int) -> RawImages:
-    """An image folder: `train/` and `test/` with one folder a class, or one folder a class split 80 / 20 by class.
+def read_image_folder(found: ImageFolder, image_size: int) -> RawImages:
+    """The images of a folder, in the parts that it has or split 80 / 20 by class.
 
     Raises:
-        InputError: a folder is empty, an image cannot be read, or the test classes are not the training classes.
+        InputError: an image cannot be read.
     """
-    from torchvision.datasets import ImageFolder
 
-    def listed(part: Path) -> tuple[list[tuple[str, int]], tuple[str, ...]]:
-        try:
-            found = ImageFolder(str(part))
-        except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
-            reason = str(error).replace("\n", " ")
-            raise InputError(
-                "dataset.root",
-                part,
-                f"is not a usable image folder ({reason})",
-                "give it one folder a class with at least one image in each",
-            ) from error
-        return found.samples, tuple(found.classes)
-
-    def decoded(samples: list[tuple[str, int]], what: str) -> tuple[Tensor, Tensor]:
+    def decoded(files: Sequence[PictureFile], what: str) -> tuple[Tensor, Tensor]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            images = pool.map(lambda sample: _decode(Path(sample[0]), image_size), samples)
-            pixels = np.stack(list(_progress(images, len(samples), f"decoding {what}")))
-        return torch.from_numpy(pixels), torch.tensor([label for _, label in samples])
+            images = pool.map(lambda file: _resized(read_picture(Path(file.path), FIELD), image_size), files)
+            pixels = np.stack(list(_progress(images, len(files), f"decoding {what}")))
+        return torch.from_numpy(pixels), torch.tensor([file.label for file in files])
 
-    if not (folder / "train").is_dir():
-        samples, classes = listed(folder)
-        pixels, labels = decoded(samples, folder.name)
-        return _split(pixels, labels, classes)
-    if not (folder / "test").is_dir():
-        raise InputError(
-            "dataset.root", folder, "has a folder train but no folder test", "add <root>/test/<class>/<image>"
-        )
-    train, classes = listed(folder / "train")
-    test, test_classes = listed(folder / "test")
-    if classes != test_classes:
-        differing = sorted(set(classes) ^ set(test_classes))[:5]
-        raise InputError(
-            "dataset.root",
-            folder,
-            f"train and test have different classes ({', '.join(differing)} ...)",
-            "give both the same folders",
-        )
-    return RawImages(*decoded(train, f"{folder.name}/train"), *decoded(test, f"{folder.name}/test"), classes)
+    if found.test is None:
+        return _split(*decoded(found.train, found.root.name), found.classes)
+    train, test = decoded(found.train, f"{found.root.name}/train"), decoded(found.test, f"{found.root.name}/test")
+    return RawImages(*train, *test, found.classes)
 
 
 def _progress(images: Iterable[np.ndarray], total: int, what: str) -> Iterable[np.ndarray]:
     console = Console(stderr=True)
     quiet = total < 1000 or not console.is_terminal
     return track(images, description=what, total=total, transient=True, console=console, disable=quiet)
-
-
-def _decode(path: Path, image_size: int) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return _resized(image.convert("RGB"), image_size)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError("dataset.root", path, "is not an image that can be read", "mend or remove the file") from error
 
 
 def _resized(image: Image.Image, image_size: int) -> np.ndarray:
@@ -215,8 +174,10 @@ def _split(pixels: Tensor, labels: Tensor, classes: tuple[str, ...]) -> RawImage
     return RawImages(pixels[~test], labels[~test], pixels[test], labels[test], classes)
 
 
-def _torchvision_reader(name: str, image_size: int, download: bool, folder: Path) -> Callable[[], RawImages] | None:
-    """A reader of torchvision's files, or None where they are neither there nor to be fetched."""
+def _torchvision_source(name: str, image_size: int, download: bool, folder: Path) -> Source | None:
+    """The files of torchvision, which checks them itself but for Caltech-101; None where they are neither there nor to
+    be fetched.
+    """
     from torchvision import datasets
 
     kind: Any = getattr(datasets, TORCHVISION[name])
@@ -240,20 +201,17 @@ def _torchvision_reader(name: str, image_size: int, download: bool, folder: Path
             parts[0], torch.tensor(train.targets), parts[1], torch.tensor(test.targets), tuple(train.classes)
         )
 
-    def read_caltech() -> RawImages:
-        every = opened()
-        kept = [(image, label) for image, label in every if every.categories[label] != "BACKGROUND_Google"]
-        names = [category for category in every.categories if category != "BACKGROUND_Google"]
-        position = {every.categories.index(category): i for i, category in enumerate(names)}
-        pixels = np.stack([_resized(image.convert("RGB"), image_size) for image, _ in kept])
-        return _split(torch.from_numpy(pixels), torch.tensor([position[label] for _, label in kept]), tuple(names))
-
+    if name == "caltech101":
+        if download:
+            opened()
+        unpacked = folder / "caltech101" / "101_ObjectCategories"
+        return _folder_source(find_images(unpacked, {"BACKGROUND_Google"}), image_size) if unpacked.is_dir() else None
     try:
         if not download:
             kind(root=str(folder), download=False)
     except RuntimeError:
         return None
-    return read_caltech if name == "caltech101" else read_cifar
+    return Source(f"torchvision {name} {image_size}", read_cifar)
 
 
 def _all_resized(images: np.ndarray, image_size: int) -> np.ndarray:

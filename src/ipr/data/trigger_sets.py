@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Generator, Tensor
 
+from ipr.data.pictures import ending, may_be_picture, passed_over, read_picture
+from ipr.digests import digest_of
 from ipr.errors import InputError
+
+FIELD = "trigger_set.root"
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,11 @@ class TriggerSet:
 
     pixels: Tensor
     labels: Tensor
+
+    @property
+    def content(self) -> str:
+        """SHA-256 over images and labels, as hexadecimal digits."""
+        return digest_of({}, {"pixels": self.pixels, "labels": self.labels})
 
 
 def check_trigger_set(pixels: Tensor, labels: Tensor) -> None:
@@ -63,62 +74,86 @@ def abstract_trigger_set(
 def folder_trigger_set(root: str | None, image_size: int, channels: int, num_classes: int) -> TriggerSet:
     """The images of a folder and a list of labels, as Adi et al. published theirs.
 
-    Images lie in `<root>/pics` or `<root>`, sorted by number (1, 2, ..., 100); line i of `<root>/labels-cifar.txt`,
-    or of the only other .txt file there, is the label of image i. Images are resized to `image_size` on their
-    shorter side and cropped about the centre. (The authors of DeepIPR crop without resizing, and pair images with
-    labels in the order in which the file system lists them, which differs between machines.)
+    Images lie in `<root>/pics` or `<root>`, named by numbers from 1 (or 0) on; line i of `<root>/labels-cifar.txt`, or
+    of the only other .txt file there, is the label of image i (or i - 1). A number may be missing: the label on its
+    line is then passed over. Images are resized to `image_size` on their shorter side and cropped about the centre.
+    (The authors of DeepIPR crop without resizing, and pair images with labels in the order in which the file system
+    lists them, which differs between machines.)
 
     Raises:
-        InputError: no folder, no images, no or wrong labels, or an image that cannot be read.
+        InputError: no folder, no images, no or wrong labels, an image without a label or with two, or one that cannot
+            be read.
     """
     if root is None:
         raise InputError(
-            "trigger_set.root",
+            FIELD,
             None,
             "trigger_set=folder needs a folder",
             "give one with pics/1.png ... and labels-cifar.txt, or use trigger_set=abstract",
         )
     folder = Path(root).expanduser()
-    pictures = folder / "pics" if (folder / "pics").is_dir() else folder
-    images = [p for p in pictures.glob("*") if p.stem.isdigit() and p.suffix.lower() != ".txt"]
-    images.sort(key=lambda path: int(path.stem))
-    if not images:
-        raise InputError(
-            "trigger_set.root", root, f"no numbered images in {pictures.absolute()}", "name them 1.png, 2.png, ..."
-        )
-    lists = [p for p in (folder / "labels-cifar.txt",) if p.is_file()] or sorted(folder.glob("*.txt"))
-    if len(lists) != 1:
-        raise InputError("trigger_set.root", root, f"{len(lists)} lists of labels (*.txt)", "keep one: a label a line")
     try:
-        labels = [int(float(line)) for line in lists[0].read_text().split()]
-    except (ValueError, OSError) as error:
-        raise InputError(
-            "trigger_set.root", lists[0], f"is not a list of labels ({error})", "write a number a line"
-        ) from error
-    if len(labels) < len(images):
-        raise InputError(
-            "trigger_set.root", lists[0], f"{len(labels)} labels for {len(images)} images", "write one a line"
+        images = _numbered(folder / "pics" if (folder / "pics").is_dir() else folder)
+        lists = [p for p in (folder / "labels-cifar.txt",) if p.is_file()] or sorted(
+            p for p in folder.glob("*.txt") if not passed_over(p.name)
         )
-    labels = labels[: len(images)]
+        if len(lists) != 1:
+            raise InputError(FIELD, root, f"{len(lists)} lists of labels (*.txt)", "keep one: a label a line")
+        lines = lists[0].read_bytes().decode("utf-8-sig").rstrip().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(FIELD, root, f"cannot be read ({error})", "mend the folder") from error
+    labels = _paired(sorted(images), [_label(line, number, lists[0]) for number, line in enumerate(lines, 1)], lists[0])
     if wrong := [label for label in labels if not 0 <= label < num_classes]:
-        raise InputError(
-            "trigger_set.root",
-            lists[0],
-            f"label {wrong[0]} where there are {num_classes} classes",
-            f"use labels 0 to {num_classes - 1}",
-        )
-    pixels = np.stack([_read(path, image_size, channels) for path in images])
-    return TriggerSet(torch.from_numpy(pixels), torch.tensor(labels))
+        problem = f"label {wrong[0]} where there are {num_classes} classes"
+        raise InputError(FIELD, lists[0], problem, f"use labels 0 to {num_classes - 1}")
+    pixels = np.stack([_cropped(images[number], image_size, channels) for number in sorted(images)])
+    return TriggerSet(torch.from_numpy(pixels), torch.tensor([int(label) for label in labels]))
 
 
-def _read(path: Path, image_size: int, channels: int) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            picture = image.convert("RGB" if channels == 3 else "L")
-    except (OSError, UnidentifiedImageError) as error:
-        raise InputError(
-            "trigger_set.root", path, "is not an image that can be read", "mend or remove the file"
-        ) from error
+def _numbered(folder: Path) -> dict[int, Path]:
+    """Number -> the image of that name."""
+    images: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        written = re.fullmatch("[0-9]{1,9}", path.stem)
+        if passed_over(path.name) or path.is_dir() or ending(path.name) == ".txt":
+            continue
+        if written and not may_be_picture(path.name):
+            raise InputError(FIELD, path, "is of a kind that is not read", "convert or remove it")
+        if not written and ending(path.name) and may_be_picture(path.name):
+            raise InputError(FIELD, path, "has no number, and so no label", "name images 1.png, 2.png, ...")
+        if written and (other := images.setdefault(int(written[0]), path)) != path:
+            problem = f"has the number of {other.name}: one label cannot be meant for both"
+            raise InputError(FIELD, path, problem, "remove one of them")
+    if not images:
+        raise InputError(FIELD, folder, f"no numbered images in {folder.absolute()}", "name them 1.png, 2.png, ...")
+    return images
+
+
+def _label(line: str, number: int, where: Path) -> Decimal:
+    """A whole number, which may be written as numpy writes floating-point numbers: 3.000e+00."""
+    written = re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?", line.strip())
+    label = Decimal(written[0]) if written else None
+    if label is None or label != label.to_integral_value():
+        problem = f"is not a list of labels: line {number} is no whole number"
+        raise InputError(FIELD, where, problem, "write one a line, and no line without one")
+    return label
+
+
+def _paired(numbers: list[int], labels: list[Decimal], where: Path) -> list[Decimal]:
+    """The label of each image, by its number."""
+    first, last = (0 if numbers[0] == 0 else 1), numbers[-1]
+    problem = f"{len(labels)} labels for {len(numbers)} images"
+    if last - first >= len(labels):
+        problem += f", and none for image {last}"
+        raise InputError(FIELD, where, problem, "write one a line, in line i that of image i")
+    if first == 1 and len(labels) == last + 1:  # as if image 0, or the last, had been lost
+        problem += f", numbered to {last}: the first may be of image 0 or of image 1"
+        raise InputError(FIELD, where, problem, "remove the label that belongs to no image")
+    return [labels[number - first] for number in numbers]
+
+
+def _cropped(path: Path, image_size: int, channels: int) -> np.ndarray:
+    picture = read_picture(path, FIELD, "RGB" if channels == 3 else "L")
     scale = image_size / min(picture.size)
     width, height = (max(image_size, round(side * scale)) for side in picture.size)
     picture = picture.resize((width, height), Image.Resampling.BILINEAR)

@@ -15,6 +15,7 @@ from ipr.claim import Claim
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData, normalise
 from ipr.data.trigger_sets import TriggerSet
+from ipr.errors import InputError
 from ipr.files import write_atomically
 from ipr.models import build_model
 from ipr.passport.claim import PassportClaim
@@ -41,16 +42,17 @@ from ipr.suspects.suspect import open_suspect
 from ipr.watermarks.claim import WatermarkClaim
 
 
-def open_images(dataset: DatasetConfig, paths: PathsConfig, *, checked: bool = False) -> ImageData:
+def open_images(dataset: DatasetConfig, paths: PathsConfig, *, checked: bool = False, told: bool = True) -> ImageData:
     """The images that a configuration names.
 
     Args:
         dataset: which.
         paths: where they, and their cached file, lie.
         checked: whether a judge is to rely on them: their fingerprint is then computed, not read.
+        told: whether to say on stderr what a folder was taken for.
 
     Raises:
-        InputError: they cannot be read, or the cached file was changed.
+        InputError: they cannot be read, the cached file was changed, or a class gets no training image.
     """
     data = load_images(
         dataset.name,
@@ -60,8 +62,30 @@ def open_images(dataset: DatasetConfig, paths: PathsConfig, *, checked: bool = F
         data_folder=Path(paths.data),
         cache_folder=Path(paths.cache).expanduser(),
         checked=checked,
+        told=told,
     )
-    return data.part(dataset.part).limited(dataset.limit_train, dataset.limit_test)
+    data = data.part(dataset.part).limited(dataset.limit_train, dataset.limit_test)
+    check_every_class(data, dataset)
+    return data
+
+
+def check_every_class(data: ImageData, dataset: DatasetConfig) -> None:
+    """Refuses classes that would be tested and not trained.
+
+    Args:
+        data: the images that are left.
+        dataset: what was asked for.
+
+    Raises:
+        InputError: naming the setting that leaves a class without a training image.
+    """
+    missing = (data.train_labels.bincount(minlength=len(data.classes)) == 0).nonzero()[:, 0].tolist()
+    if missing:
+        limited = dataset.limit_train is not None
+        field, value = ("limit_train", dataset.limit_train) if limited else ("part", dataset.part)
+        problem = f"leaves {len(missing)} of {len(data.classes)} classes without a training image"
+        remedy = f"give at least {len(data.classes)}" if limited else "give a larger part, or more images"
+        raise InputError(f"dataset.{field}", value, problem, remedy)
 
 
 def plain_network(model: ModelConfig, data: ImageData, seed: int) -> nn.Module:

@@ -103,7 +103,7 @@ def _take_part(team: Team) -> None:
     assert isinstance(order, Order)
     who = f"process {team.place.rank} ({socket.gethostname()})"
     try:
-        data = open_images(order.images, order.paths)
+        data = open_images(order.images, order.paths, told=False)
         if (data.fingerprint, data.train_labels.numel()) != order.expected:
             what = f"{who} finds other images than the first"
             problem = InputError("dataset", order.images.name, what, "give every machine the same images")

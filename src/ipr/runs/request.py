@@ -13,6 +13,7 @@ import torch
 from ipr.claim import Thresholds, check_owner
 from ipr.data.images import ImageData
 from ipr.data.share import check_divisible
+from ipr.data.trigger_sets import folder_trigger_set
 from ipr.errors import InputError
 from ipr.runs.config import (
     BOUND,
@@ -25,6 +26,7 @@ from ipr.runs.config import (
     SchemeConfig,
     TrainConfig,
     TrainerConfig,
+    TriggerSetConfig,
     WatermarkSchemeConfig,
 )
 from ipr.runs.store import run_key, secret_digest
@@ -135,7 +137,11 @@ def has_text(scheme: SchemeConfig) -> bool:
 
 
 def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
-    """Everything that determines the result, and nothing else; secrets by a one-way stand-in."""
+    """Everything that determines the result, and nothing else; secrets by a one-way stand-in, images by their content.
+
+    Raises:
+        InputError: a folder of trigger images cannot be used.
+    """
     dataset = asdict(config.dataset)
     for location in ("root", "download"):
         del dataset[location]
@@ -159,18 +165,31 @@ def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
     if isinstance(config.scheme, PassportSchemeConfig):
         identity["passport"] = asdict(config.passport) | {"key": secret_digest(config.passport.key)}
         if has_triggers(config.scheme):
-            identity["trigger_set"] = asdict(config.trigger_set)
+            identity["trigger_set"] = _identity_of_triggers(config.trigger_set, data)
     if isinstance(config.scheme, WatermarkSchemeConfig):
         identity["key"] = secret_digest(config.passport.key)
         if isinstance(config.scheme, KeyImagesConfig):
-            asked = asdict(config.trigger_set)
+            asked = config.trigger_set
             own = config.scheme.name == "trigger_set"  # the others make their own images
-            identity["trigger_set"] = asked if own else {name: asked[name] for name in ("size", "per_step")}
+            made = {"size": asked.size, "per_step": asked.per_step}
+            identity["trigger_set"] = _identity_of_triggers(asked, data) if own else made
     return identity
 
 
+def _identity_of_triggers(asked: TriggerSetConfig, data: ImageData) -> dict[str, Any]:
+    """A folder by what is read from it, wherever it lies; it is not asked how many images it has."""
+    if asked.name != "folder":
+        return asdict(asked) | {"root": None}
+    read = folder_trigger_set(asked.root, data.image_size, data.channels, len(data.classes))
+    return {"name": asked.name, "content": read.content, "per_step": asked.per_step}
+
+
 def key_of(config: TrainConfig, data: ImageData) -> str:
-    """The name of the run folder that a request belongs to."""
+    """The name of the run folder that a request belongs to.
+
+    Raises:
+        InputError: see `identity_of`.
+    """
     prefix = f"{config.scheme.name}-{config.model.name}-{config.model.norm}-{config.dataset.name}"
     return run_key(prefix, identity_of(config, data))
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from ipr.claim import Claim, Thresholds
 from ipr.data.images import ImageData, LabelledImages
+from ipr.errors import InputError
 from ipr.files import write_atomically
 from ipr.lease import Lease
 from ipr.passport.claim import PassportClaim
@@ -103,6 +104,9 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder, lease: Lease)
 
     # Before tracking begins: the plain network that secrets are made with is tracked on its own.
     if not folder.claim.exists() and (drawn := make_claim(config, data, trained)) is not None:
+        if config.trigger_set.name == "folder" and key_of(config, data) != folder.key:
+            problem = "was changed since the run was named after what it holds"
+            raise InputError("trigger_set.root", config.trigger_set.root, problem, "give the command again")
         drawn.save(folder.claim)
     # Also what was drawn just now is read back: products of matrices round by how these lie in memory, and a training
     # that goes on in another process must compute as it began.
@@ -111,7 +115,8 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder, lease: Lease)
     # tuned, not trained anew: what the plain network took is part of what it took
     seconds_before = baseline().record.train_seconds if stitched else 0.0
     scheme, epochs = (None, 0) if folder.weights.exists() else build_scheme(config, data, claim, trained)
-    write_atomically(folder.config, yaml.safe_dump(shown, sort_keys=False))
+    told = shown | {"images": data.fingerprint}  # what lies at dataset.root may change
+    write_atomically(folder.config, yaml.safe_dump(told, sort_keys=False))
     if scheme is not None and has_text(config.scheme):
         Console(stderr=True).print(f"ipr: warning: {READABLE}", highlight=False, soft_wrap=True)
     facts = [config.scheme.name, config.model.name, config.model.norm, config.dataset.name]
