@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ipr.cli import loading
+from ipr.cli.train import tell_failed
 from ipr.runs.config import ExportConfig
 
 
@@ -14,10 +15,12 @@ def execute(config: ExportConfig) -> int:
     """Writes what a run gives away and says where."""
     with loading():
         from ipr.runs.export import export, find_run
+        from ipr.runs.record import failed_at
 
     out = None if config.out is None else Path(config.out)
     run = find_run(config.run, Path(config.paths.runs))
     path = export(run, config.format, out, config.kind, paths=config.paths, root=config.dataset.root)
+    tell_failed(run.name, failed_at(run))  # here and not on the card, which goes to whoever gets the file
     if config.kind == "folded":
         what = "folded: whoever gets this file has a working network, and the signs of its scales spell the signature"
         Console(stderr=True).print(what, highlight=False, soft_wrap=True)

@@ -100,11 +100,12 @@ class AttackRow(Outcome):
 
 @dataclass(frozen=True)
 class AttackRun:
-    """A finished attack: where it is, its rows, and whether it was there already."""
+    """A finished attack: where it is, its rows, whether it was there already, and what was attacked."""
 
     folder: RunFolder
     rows: list[AttackRow] = field(default_factory=list)
     found: bool = False
+    victim: Run | None = None
 
 
 def attack(config: AttackConfig) -> AttackRun:
@@ -164,7 +165,7 @@ def attack(config: AttackConfig) -> AttackRun:
         rows = load_rows(folder.path / "rows.jsonl")
         return AttackRun(folder, _carry_out(config, data, own, victim, folder, rows, lease), found=False)
 
-    return once(folder, config.tags, lambda: _found(folder), make)
+    return replace(once(folder, config.tags, lambda: _found(folder), make), victim=victim)
 
 
 def _found(folder: RunFolder) -> AttackRun | None:
