@@ -30,11 +30,17 @@ def execute(config: TrainConfig) -> int:
     if is_keyless(config) and isinstance(config.scheme, PassportSchemeConfig | WatermarkSchemeConfig):
         warn(KEYLESS, HydraConfig.get().sweep.dir)  # only now: where there is an error, it is the one line that is told
     console = Console()
+    if config.trainer.fast_dev_run:
+        console.print(TRIED, soft_wrap=True)
+        return 0
     console.print(run_table(run.record, run.verdict, run.checks))
     for line in check_lines(run.checks):
         console.print(line, soft_wrap=True)
     console.print(f"{'found' if run.found else 'made'}: {run.folder.path}", highlight=False, soft_wrap=True)
     return 0
+
+
+TRIED = "tried with few batches: training, judging and recording work; nothing was kept"
 
 
 def tell_failed(key: str, names: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -29,7 +30,8 @@ from ipr.runs.guards import KeepLease
 from ipr.runs.logging import read_metrics
 from ipr.runs.once import once
 from ipr.runs.record import commit, hardware, versions
-from ipr.runs.request import check, processes_of, without_secrets
+from ipr.runs.rehearsal import rehearsal
+from ipr.runs.request import check, processes_of, with_limit, without_secrets
 from ipr.runs.store import RunFolder, run_key
 from ipr.runs.tracking import tracking
 from ipr.runs.train import Run, device, judging, train
@@ -115,6 +117,10 @@ def attack(config: AttackConfig) -> AttackRun:
         InputError: the configuration asks for something that cannot be.
     """
     check(config)
+    if config.trainer.fast_dev_run:
+        with rehearsal(config) as short:
+            return attack(replace(short, attack_epochs=1))
+    config = with_limit(config)
     config = replace(config, attack=_of_length(config.attack, config.attack_epochs))
     if config.rival is not None:
         config = replace(config, rival=_of_length(config.rival, config.attack_epochs))
@@ -146,9 +152,10 @@ def attack(config: AttackConfig) -> AttackRun:
             "use attack=finetune",
         )
     victim = train(config)
-    elsewhere = config.transfer and [own.fingerprint, own.train_labels.numel()]
-    if elsewhere and config.transfer and config.transfer.part:
-        elsewhere.append(config.transfer.part)
+    elsewhere: list[Any] = []
+    if config.transfer is not None:
+        named = (config.transfer.part, config.transfer.validation)
+        elsewhere = [own.fingerprint, own.train_labels.numel(), *(part for part in named if part)]
     identity = {
         "victim": victim.folder.key,
         "attack": asdict(config.attack),

@@ -61,7 +61,7 @@ def open_images(dataset: DatasetConfig, paths: PathsConfig, *, checked: bool = F
         cache_folder=Path(paths.cache).expanduser(),
         checked=checked,
     )
-    return data.part(dataset.part).limited(dataset.limit_train, dataset.limit_test)
+    return data.part(dataset.part).limited(dataset.limit_train, dataset.limit_test).holding_out(dataset.validation)
 
 
 def plain_network(model: ModelConfig, data: ImageData, seed: int) -> nn.Module:

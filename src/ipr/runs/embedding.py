@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ipr.claim import Claim, Reading, Thresholds, reading
 from ipr.passport.claim import PassportClaim
-from ipr.runs.record import Record
+from ipr.runs.record import Record, cut_of
 from ipr.verification.binomial import power_of_ten
 from ipr.verification.decision import Evidence, choices_of, decide
 from ipr.verification.fidelity import Accuracies, as_given_away
@@ -206,6 +206,8 @@ def _more_accuracy(record: Record, seen: Accuracies, limits: Thresholds) -> str:
 def _train_more(record: Record, seen: Accuracies) -> str:
     if seen.chance >= 1:
         return "the images judged on are of one class, so that they tell nothing: more of them (dataset.limit_test)"
+    if cut := cut_of(record.tags):
+        return f"it has hardly learned, from few batches ({cut}): whole epochs (trainer.limit_train_batches=null)"
     more = f"it has hardly learned: more epochs (trainer.max_epochs={record.epochs} now), or another optimizer.lr"
     return more + (f", or {_GROUP_NORM}" if _shares_statistics(record) and seen.given >= seen.floor else "")
 

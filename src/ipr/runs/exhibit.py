@@ -39,7 +39,8 @@ from ipr.runs.config import (
 from ipr.runs.fit import fit
 from ipr.runs.once import once
 from ipr.runs.record import commit, hardware, versions
-from ipr.runs.request import check, key_of, without_secrets
+from ipr.runs.rehearsal import check_no_rehearsal
+from ipr.runs.request import check, key_of, with_limit, without_secrets
 from ipr.runs.store import RunFolder, run_key
 from ipr.runs.train import Run, device, train
 from ipr.schemes.base import Scheme
@@ -85,7 +86,8 @@ def exhibit(config: ExhibitConfig) -> ExhibitRun:
         InputError: the configuration asks for something that cannot be, or for an owner's secret to be shown.
     """
     check(config)
-    wanted = config.exhibit
+    check_no_rehearsal(config.trainer)
+    config, wanted = with_limit(config), config.exhibit
     if wanted is None:
         raise InputError("exhibit", None, "must be given", "choose one, e.g. exhibit=distributions")
     check_request(config, wanted)

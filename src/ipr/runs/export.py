@@ -83,7 +83,7 @@ def export(
     except (KeyError, TypeError) as error:
         raise InputError("run", folder.config, f"is damaged ({error})", "train it again by the same command") from error
     data = open_images(replace(dataset, root=root or dataset.root), paths)
-    if (data.train_labels.numel(), data.test_labels.numel()) != (record.train_images, record.test_images):
+    if (data.trained_on.numel(), data.test_labels.numel()) != (record.train_images, record.test_images):
         remedy = "give dataset.root=... of the images that it was trained on"
         raise InputError("dataset.root", root or dataset.root, "holds other images than the run's", remedy)
     weights, network = read_weights(folder.weights, "weights"), load_suspect(model, data, folder.weights)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -113,6 +114,13 @@ def failed_at(folder: Path) -> list[str]:
     except InputError:
         return []
     return ["it is not consistent with its claim"] if consistent is False else []
+
+
+def cut_of(tags: str) -> str:
+    """Of how many batches the epochs of a run were that were cut short, by its tags (`runs.request.with_limit`); ""
+    for a whole training.
+    """
+    return " ".join(tag for tag in tags.split() if re.fullmatch(r"limited-[0-9.e-]+", tag))
 
 
 TIMES = ("train_seconds", "judge_seconds", "seconds", "share_of_training", "finished")

@@ -31,9 +31,11 @@ from ipr.runs.guards import KeepLease
 from ipr.runs.logging import curve, read_metrics
 from ipr.runs.once import once
 from ipr.runs.record import Record, commit, hardware, load_record, versions
-from ipr.runs.request import check, has_text, key_of, processes_of, without_secrets
+from ipr.runs.rehearsal import rehearsal
+from ipr.runs.request import check, check_limit, has_text, key_of, processes_of, with_limit, without_secrets
 from ipr.runs.store import RunFolder
 from ipr.runs.tracking import tracking
+from ipr.runs.validation import validation_of
 from ipr.verification.claims import load_claim
 from ipr.verification.fidelity import BATCH, accuracy, largest_class
 from ipr.verification.verdict import Verdict, judge
@@ -68,11 +70,17 @@ class Run:
 def train(config: TrainConfig) -> Run:
     """The run that a configuration asks for: found in the store, resumed, or trained, judged and recorded.
 
+    With `trainer.fast_dev_run` it is tried in a folder that is gone when this returns.
+
     Raises:
         InputError: the configuration asks for something that cannot be.
     """
     check(config)
-    data = open_images(config.dataset, config.paths)
+    if config.trainer.fast_dev_run:
+        with rehearsal(config) as short:
+            return train(short)
+    config, data = with_limit(config), open_images(config.dataset, config.paths)
+    check_limit(config.trainer, data.trained_on.numel() // config.optimizer.batch_size)
     folder = RunFolder(Path(config.paths.runs) / "train" / key_of(config, data))
 
     def find() -> Run | None:
@@ -151,6 +159,7 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder, lease: Lease)
                 checkpoint=folder.checkpoint,
                 metrics=folder.metrics,
                 tell=tracker.epoch,
+                validate=validation_of(config, data, claim),
                 callbacks=[KeepLease(lease)],
             )
             save_weights(scheme.network, folder.weights)
@@ -243,7 +252,7 @@ def _record(
         norm=config.model.norm,
         width=config.model.width,
         dataset=config.dataset.name,
-        train_images=data.train_labels.numel(),
+        train_images=data.trained_on.numel(),
         test_images=data.test_labels.numel(),
         optimizer=config.optimizer.name,
         epochs=config.trainer.max_epochs,

@@ -75,6 +75,7 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], pl
             strategy="auto" if place is None else Together(scheme),
             precision=asked.precision,  # type: ignore[arg-type]
             max_epochs=training.epochs,
+            limit_train_batches=_limit(asked.limit_train_batches),
             logger=False,
             # without an environment it would take itself for one of several in a Slurm job
             plugins=[LightningEnvironment() if place is None else Assembled(place, asked.devices), CheckpointFiles()],
@@ -108,6 +109,11 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], pl
         if isinstance(stopped, SIGTERMException) or isinstance(stopped.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from stopped  # how Lightning ends when it is interrupted
         raise  # how a job ends that goes back to its queue
+
+
+def _limit(batches: float | None) -> int | float:
+    """As Lightning takes it: a fraction is a float, and 1.0 is all of them."""
+    return 1.0 if batches is None else int(batches) if batches >= 1 else batches
 
 
 class Together(DDPStrategy):
