@@ -18,7 +18,7 @@ from ipr.runs.attack import attack
 from ipr.runs.build import load_suspect, open_images
 from ipr.runs.calibrate import check_whole
 from ipr.runs.exhibit import exhibit
-from ipr.runs.loggers import LoggerTracker, check_logger
+from ipr.runs.loggers import LoggerTracker, check_installed
 from ipr.runs.logging import read_metrics
 from ipr.runs.record import cut_of, find_records
 from ipr.runs.request import identity_of, key_of, with_limit
@@ -256,7 +256,7 @@ def test_a_logger_that_is_not_installed_is_said_in_one_line_before_anything_is_m
     with pytest.raises(InputError, match=rf"^logger={name}: the package {name} is not installed; pip install {name}"):
         train(request_for(f"logger={name}"))
     assert not Path("runs").exists()
-    check_logger(request_for(f"logger={name}", "logger.mode=disabled").logger)
+    check_installed(request_for(f"logger={name}", "logger.mode=disabled").logger)
 
 
 @pytest.mark.parametrize("wrong", ["logger.name=comet", "logger.mode=loud"])

@@ -27,6 +27,7 @@ from ipr.runs.build import load_suspect, open_images
 from ipr.runs.config import MISSING, DatasetConfig, TrainConfig
 from ipr.runs.fit import fit
 from ipr.runs.guards import KeepLease
+from ipr.runs.loggers import check_installed
 from ipr.runs.logging import read_metrics
 from ipr.runs.once import once
 from ipr.runs.record import commit, hardware, versions
@@ -117,6 +118,7 @@ def attack(config: AttackConfig) -> AttackRun:
         InputError: the configuration asks for something that cannot be.
     """
     check(config)
+    check_installed(config.logger)
     if config.trainer.fast_dev_run:
         with rehearsal(config) as short:
             return attack(replace(short, attack_epochs=1))

@@ -27,15 +27,23 @@ MODES = ("offline", "online", "disabled")
 
 
 def check_logger(config: LoggerConfig) -> None:
-    """Refuses a logger, or a mode, that there is not; and one whose package is not installed.
+    """Refuses a logger, or a mode, that there is not.
 
     Raises:
-        InputError: naming what to choose, or to install.
+        InputError: naming what to choose.
     """
     if config.name not in PACKAGES:
         raise InputError("logger.name", config.name, "is not a logger", f"choose among: {', '.join(PACKAGES)}")
     if config.mode not in MODES:
         raise InputError("logger.mode", config.mode, "is unknown", "choose offline, online or disabled")
+
+
+def check_installed(config: LoggerConfig) -> None:
+    """Refuses a logger whose package is not installed; W&B, which nobody may have asked for, is said and passed over.
+
+    Raises:
+        InputError: naming what to install.
+    """
     packages = PACKAGES[config.name]
     if packages and config.mode != "disabled" and not any(map(find_spec, packages)):
         problem = f"the package {packages[0]} is not installed"

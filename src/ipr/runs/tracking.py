@@ -55,9 +55,13 @@ class Tracker:
             training: tells one of several trainings from the others (`dissimilarity-0.1/train/loss`).
         """
         start = f"{training}/" if training else ""
-        named = {name if name == "epoch" else start + name: value for name, value in values.items()}
+        step = {"epoch": values["epoch"]}
+        named = {start + name: value for name, value in values.items() if name != "epoch"}
+        means = {name: value for name, value in named.items() if name.startswith(f"{start}train/")}
+        others = {name: value for name, value in named.items() if name not in means}
         self._draw_over("epoch", [f"{start}{curve}" for curve in ("train/*", "validation/*", "learning_rate")])
-        self._attempt(lambda run: run.log(named))
+        for curves in filter(None, (means, others)):  # what is no mean of the training has a row of its own
+            self._attempt(partial(_log, values=step | curves))
 
     def point(self, values: Mapping[str, Any]) -> None:
         """Adds a judged point of an attack, which W&B draws over `point_index`.
@@ -282,6 +286,10 @@ def _staged_in(folder: Path) -> Iterator[None]:
     finally:
         if before is None:
             del os.environ["WANDB_DATA_DIR"]
+
+
+def _log(run: Any, values: Mapping[str, float]) -> None:
+    run.log(dict(values))
 
 
 def _define(run: Any, metric: str, axis: str) -> None:

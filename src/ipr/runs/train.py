@@ -28,6 +28,7 @@ from ipr.runs.config import FrontierStitchingConfig, PassportSchemeConfig, Passp
 from ipr.runs.embedding import Check, embedding_of, failed, trigger_reading
 from ipr.runs.fit import fit
 from ipr.runs.guards import KeepLease
+from ipr.runs.loggers import check_installed
 from ipr.runs.logging import curve, read_metrics
 from ipr.runs.once import once
 from ipr.runs.record import Record, commit, hardware, load_record, versions
@@ -76,6 +77,7 @@ def train(config: TrainConfig) -> Run:
         InputError: the configuration asks for something that cannot be.
     """
     check(config)
+    check_installed(config.logger)
     if config.trainer.fast_dev_run:
         with rehearsal(config) as short:
             return train(short)
