@@ -20,9 +20,9 @@ def execute(config: ExportConfig) -> int:
     out = None if config.out is None else Path(config.out)
     run = find_run(config.run, Path(config.paths.runs))
     path = export(run, config.format, out, config.kind, paths=config.paths, root=config.dataset.root)
-    tell_failed(run.name, failed_at(run))  # here and not on the card, which goes to whoever gets the file
     if config.kind == "folded":
         what = "folded: whoever gets this file has a working network, and the signs of its scales spell the signature"
         Console(stderr=True).print(what, highlight=False, soft_wrap=True)
+    tell_failed(run.name, failed_at(run))  # here and not on the card, which goes to whoever gets the file
     Console().print(f"exported: {path}\nits card: {path}.json", highlight=False, soft_wrap=True, markup=False)
     return 0
