@@ -40,7 +40,8 @@ def test_a_locked_file_is_given_away_and_unlocked(ipr, keys):
     run = Path("runs/train") / key
     given = ipr("export", f"run={key}")
     assert given.code == 0, given.err
-    assert given.err == ""
+    (warned,) = given.err.splitlines()  # it was trained for a second
+    assert warned.startswith(f"ipr: warning: the embedding of {key} failed")
     locked = run / "export" / "alexnet-locked.safetensors"
     assert given.out.splitlines() == [f"exported: {locked}", f"its card: {locked}.json"]
     assert locked.read_bytes() == (run / "public.safetensors").read_bytes()

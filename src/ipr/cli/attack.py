@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from ipr.cli.train import TRIED, tell_failed
 from ipr.runs.attack import AttackConfig
 
 
@@ -17,6 +18,11 @@ def execute(config: AttackConfig) -> int:
         console.print(f"{config.attack.name} on {config.scheme.name}: does not apply, because {reason}", soft_wrap=True)
         return 0
     run = attack(config)
+    if config.trainer.fast_dev_run:
+        console.print(TRIED, soft_wrap=True)
+        return 0
+    if run.victim is not None:
+        tell_failed(run.victim.folder.key, run.victim.failed)
     console.print(attack_table(run.rows))
     console.print(f"{'found' if run.found else 'made'}: {run.folder.path}", highlight=False, soft_wrap=True)
     return 0

@@ -72,7 +72,9 @@ def check(config: ClaimConfig) -> int:
 def commit(config: ClaimConfig) -> int:
     """Commits to a claim and its public weights, or finds the commitment that is there, and prints the digest."""
     with loading():
+        from ipr.cli.train import tell_failed
         from ipr.commitment import commit_once
+        from ipr.runs.record import failed_at
         from ipr.suspects.weights import read_weights
         from ipr.verification.claims import load_claim
 
@@ -80,6 +82,7 @@ def commit(config: ClaimConfig) -> int:
     claim = load_claim(folder)
     path = Path(config.weights) if config.weights else folder.parent / "public.safetensors"
     commitment = commit_once(folder, claim, read_weights(path, "weights"))
+    tell_failed(folder.absolute().parent.name, failed_at(folder.parent))
     print(f"commitment: {commitment.digest}")
     print("publish it where others see and date it, before the weights; what opens it stays in the claim")
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from ipr.cli import loading
+from ipr.cli.train import tell_failed
 from ipr.runs.exhibit import ExhibitConfig
 
 
@@ -17,6 +18,8 @@ def execute(config: ExhibitConfig) -> int:
         from ipr.runs.exhibit import exhibit
 
     run, console = exhibit(config), Console()
+    if run.shown is not None:
+        tell_failed(run.shown.folder.key, run.shown.failed)
     assert config.exhibit is not None  # `exhibit` refuses to go without
     for name, figure in exhibit_pictures(config.exhibit.name, run.arrays, run.facts).items():
         write_atomically(run.folder.path / f"{name}.svg", svg_file(figure))

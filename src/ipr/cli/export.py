@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ipr.cli import loading
+from ipr.cli.train import tell_failed
 from ipr.runs.config import ExportConfig
 
 
@@ -14,6 +15,7 @@ def execute(config: ExportConfig) -> int:
     """Writes what a run gives away and says where."""
     with loading():
         from ipr.runs.export import export, find_run
+        from ipr.runs.record import failed_at
 
     out = None if config.out is None else Path(config.out)
     run = find_run(config.run, Path(config.paths.runs))
@@ -21,5 +23,6 @@ def execute(config: ExportConfig) -> int:
     if config.kind == "folded":
         what = "folded: whoever gets this file has a working network, and the signs of its scales spell the signature"
         Console(stderr=True).print(what, highlight=False, soft_wrap=True)
+    tell_failed(run.name, failed_at(run))  # here and not on the card, which goes to whoever gets the file
     Console().print(f"exported: {path}\nits card: {path}.json", highlight=False, soft_wrap=True, markup=False)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 from hydra.core.hydra_config import HydraConfig
@@ -14,9 +15,14 @@ KEYLESS = "secrets follow from the seed: fit for research only; set passport.key
 
 
 def execute(config: TrainConfig) -> int:
-    """Finds or makes the run and prints what the judge found."""
+    """Finds or makes the run and prints what the judge found, and whether the embedding succeeded.
+
+    An embedding that failed ends with 0 all the same: the training did what it was asked for and is recorded, and a
+    sweep over what may fail must not end as if a job had broken. A script that goes on only with a network that is
+    marked asks `ipr verify`, which ends with 1, or reads `consistent` in record.json.
+    """
     with loading():
-        from ipr.reports.terminal import run_table
+        from ipr.reports.terminal import check_lines, run_table
         from ipr.runs.request import is_keyless
         from ipr.runs.train import train
 
@@ -24,9 +30,29 @@ def execute(config: TrainConfig) -> int:
     if is_keyless(config) and isinstance(config.scheme, PassportSchemeConfig | WatermarkSchemeConfig):
         warn(KEYLESS, HydraConfig.get().sweep.dir)  # only now: where there is an error, it is the one line that is told
     console = Console()
-    console.print(run_table(run.record, run.verdict))
+    if config.trainer.fast_dev_run:
+        console.print(TRIED, soft_wrap=True)
+        return 0
+    console.print(run_table(run.record, run.verdict, run.checks))
+    for line in check_lines(run.checks):
+        console.print(line, soft_wrap=True)
     console.print(f"{'found' if run.found else 'made'}: {run.folder.path}", highlight=False, soft_wrap=True)
     return 0
+
+
+TRIED = "tried with few batches: training, judging and recording work; nothing was kept"
+
+
+def tell_failed(key: str, names: Sequence[str]) -> None:
+    """Says on stderr that what a command works on was not embedded: an attack, or a claim, then shows little.
+
+    Args:
+        key: of the run.
+        names: the checks that failed (`runs.embedding`); nothing is said where there is none.
+    """
+    if names:
+        what = f"the embedding of {key} failed ({', '.join(names)}); the `ipr train` that made it says what to change"
+        Console(stderr=True).print(f"ipr: warning: {what}", highlight=False, soft_wrap=True, markup=False)
 
 
 @cache

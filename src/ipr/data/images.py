@@ -25,6 +25,7 @@ class ImageData:
         classes: the names of the classes, in the order of their labels.
         mean, std: of each channel over the training images, in [0, 1].
         fingerprint: SHA-256 of the content, as hexadecimal digits.
+        held_out: positions of the training images that nothing is trained on, (M,), int64, sorted; None for none.
     """
 
     train_pixels: Tensor
@@ -35,6 +36,7 @@ class ImageData:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fingerprint: str
+    held_out: Tensor | None = None
 
     @property
     def image_size(self) -> int:
@@ -46,12 +48,47 @@ class ImageData:
         """Channels of an image: 1 or 3."""
         return self.train_pixels.shape[3]
 
+    @property
+    def trained_on(self) -> Tensor:
+        """Positions of the training images that are trained on, (N - M,), int64, sorted."""
+        kept = torch.ones(self.train_labels.numel(), dtype=torch.bool)
+        if self.held_out is not None:
+            kept[self.held_out] = False
+        return kept.nonzero().flatten()
+
+    def validation(self) -> LabelledImages | None:
+        """The training images that are held out, to judge on; None where there are none."""
+        if self.held_out is None:
+            return None
+        return LabelledImages(self.train_pixels[self.held_out], self.train_labels[self.held_out], self.mean, self.std)
+
+    def holding_out(self, share: float) -> ImageData:
+        """The same images, of which a share of the training images is held out: of every class alike, and the same
+        images at each call. They stay where they are, so that secrets are drawn from what they were drawn from; 0
+        holds none out.
+
+        Raises:
+            InputError: that is no image, or all of them.
+        """
+        if share == 0:
+            return self
+        total = self.train_labels.numel()
+        count = round(share * total)
+        if not 0 < count < total:
+            problem = f"is {count} of {total} training images"
+            raise InputError("dataset.validation", share, problem, "give e.g. 0.1, or 0 for none")
+        order = torch.randperm(total, generator=generator(0, "dataset.validation"))
+        dealt = order[torch.argsort(self.train_labels[order], stable=True)]  # class by class
+        every = ((torch.arange(count, dtype=torch.float64) + 0.5) * total / count).long()
+        return replace(self, held_out=dealt[every].sort().values)
+
     def limited(self, train: int | None, test: int | None) -> ImageData:
         """A fixed, class-balanced part: the same images whatever the seed of the run; None keeps all."""
         data = self
         if train is not None:
             kept = balanced_subset(self.train_labels, train, "dataset.limit_train")
-            data = replace(data, train_pixels=self.train_pixels[kept], train_labels=self.train_labels[kept])
+            pixels, labels = self.train_pixels[kept], self.train_labels[kept]
+            data = replace(data, train_pixels=pixels, train_labels=labels, held_out=None)
         if test is not None:
             kept = balanced_subset(self.test_labels, test, "dataset.limit_test")
             data = replace(data, test_pixels=self.test_pixels[kept], test_labels=self.test_labels[kept])
@@ -73,7 +110,8 @@ class ImageData:
         if which is None:
             return self
         kept = part_of(self.train_labels, which)
-        return replace(self, train_pixels=self.train_pixels[kept], train_labels=self.train_labels[kept])
+        pixels, labels = self.train_pixels[kept], self.train_labels[kept]
+        return replace(self, train_pixels=pixels, train_labels=labels, held_out=None)
 
 
 @dataclass(frozen=True)

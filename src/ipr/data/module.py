@@ -38,7 +38,7 @@ class ImageDataModule(L.LightningDataModule):
     share, what one would.
 
     Args:
-        data: the images.
+        data: the images; what is held out of them is left out.
         batch_size: images per step, of all processes together.
         crop_padding: pixels of padding before a random crop; 0 for none.
         flip: mirror half of the images.
@@ -60,12 +60,11 @@ class ImageDataModule(L.LightningDataModule):
         memory_format: torch.memory_format = torch.channels_last,
     ) -> None:
         super().__init__()
-        if not 1 <= batch_size <= data.train_labels.numel():
+        self.trained_on = data.trained_on
+        count = self.trained_on.numel()
+        if not 1 <= batch_size <= count:
             raise InputError(
-                "optimizer.batch_size",
-                batch_size,
-                f"there are {data.train_labels.numel()} training images",
-                f"give 1 to {data.train_labels.numel()}, e.g. 64",
+                "optimizer.batch_size", batch_size, f"there are {count} training images", f"give 1 to {count}, e.g. 64"
             )
         self.data, self.batch_size = data, batch_size
         self.crop_padding, self.flip, self.seed, self.memory_format = crop_padding, flip, seed, memory_format
@@ -84,9 +83,8 @@ class ImageDataModule(L.LightningDataModule):
         assert self.trainer is not None
         epoch, device = self.trainer.current_epoch, self.trainer.strategy.root_device
         self.augmentation = generator(self.seed, f"augmentation of epoch {epoch}", device=device)
-        order = torch.randperm(
-            self.data.train_labels.numel(), generator=generator(self.seed, f"order of epoch {epoch}")
-        )
+        drawn = torch.randperm(self.trained_on.numel(), generator=generator(self.seed, f"order of epoch {epoch}"))
+        order = self.trained_on[drawn]
         return Batches(self.pixels, self.labels, order.to(self.pixels.device), self.batch_size, self.share)
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:

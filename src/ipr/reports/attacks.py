@@ -8,8 +8,10 @@ from statistics import fmean
 
 from ipr.attacks import ATTACKS
 from ipr.attacks.base import EVERY
+from ipr.reports.markdown import cut_short
 from ipr.reports.summary import mean_and_spread
 from ipr.runs.attack import AttackRow
+from ipr.runs.record import cut_of
 from ipr.verification.outcome import mark, nearest
 
 LINES: dict[str, dict[str, Callable[[str], bool]]] = {
@@ -61,7 +63,8 @@ def attack_settings(rows: Sequence[AttackRow]) -> list[list[AttackRow]]:
     """The rows of each setting, which are not to be compared with one another's."""
     settings: dict[tuple[object, ...], list[AttackRow]] = {}
     for row in rows:
-        settings.setdefault(tuple(getattr(row, name) for name in SETTING), []).append(row)
+        setting = (*(getattr(row, name) for name in SETTING), cut_of(row.tags))
+        settings.setdefault(setting, []).append(row)
     return [settings[setting] for setting in sorted(settings, key=str)]
 
 
@@ -73,7 +76,7 @@ def _table(rows: Sequence[AttackRow]) -> str:
     reasons: list[str] = []
     lines = [
         f"{first.model} at width {first.width:g} on {first.dataset} ({first.train_images} training and "
-        f"{first.test_images} test images), {first.victim_epochs} epochs, "
+        f"{first.test_images} test images), {first.victim_epochs} epochs{cut_short(cut_of(first.tags))}, "
         f"{seeds} seed{'s' if seeds > 1 else ''}. Each cell: at how many of its points the attack **succeeded**; then, "
         "at the point that came nearest, the accuracy and the share of bits or trigger images read, both in %"
         f"{', mean ± standard deviation over the seeds' if seeds > 1 else ''}.",

@@ -37,12 +37,18 @@ def _table(setting: dict[str, Any], part: pd.DataFrame) -> str:
     return "\n".join([*lines, "", f"{machines}; {software}; {total:.1f} minutes of training in all."])
 
 
+def cut_short(cut: str) -> str:
+    """What a title says of epochs that were cut short (`runs.record.cut_of`); "" of whole ones."""
+    return f" of few batches ({cut})" if cut else ""
+
+
 def title_of(setting: dict[str, Any], part: pd.DataFrame) -> str:
     """What a table holds fixed, in a sentence."""
     forged = part["forged"].dropna()
     title = (
         f"{setting['model']} at width {setting['width']:g} on {setting['dataset']} ({setting['train_images']} training "
-        f"and {setting['test_images']} test images), {setting['epochs']} epochs, optimizer={setting['optimizer']}. "
+        f"and {setting['test_images']} test images), {setting['epochs']} epochs{cut_short(setting['cut'])}, "
+        f"optimizer={setting['optimizer']}. "
         "Accuracy in %, mean ± standard deviation over n seeds"
     )
     if not forged.empty:

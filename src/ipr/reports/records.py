@@ -9,13 +9,14 @@ from matplotlib.figure import Figure
 
 from ipr.reports.attacks import attack_settings
 from ipr.reports.figures import accuracy_figure, energy_figure, forgery_figure
-from ipr.reports.markdown import HEADER, cells_of, title_of
+from ipr.reports.markdown import HEADER, cells_of, cut_short, title_of
 from ipr.reports.points import HEADER as POINT_HEADER
 from ipr.reports.points import point_lines
 from ipr.reports.results import provenance_of
 from ipr.reports.section import Line, Picture, Section, TableView, Value
 from ipr.reports.summary import rows, tables
 from ipr.runs.attack import AttackRow
+from ipr.runs.record import cut_of
 
 
 def trainings_section(frame: pd.DataFrame, notes: Sequence[str] = ()) -> Section:
@@ -31,6 +32,7 @@ def trainings_section(frame: pd.DataFrame, notes: Sequence[str] = ()) -> Section
         ]
         views.append(TableView(f"runs{end}", title_of(setting, part), HEADER, lines))
         title = f"{setting['model']}, width {setting['width']:g}, {setting['dataset']}, {setting['epochs']} epochs"
+        title += cut_short(setting["cut"])
         drawn = {
             "accuracy": (accuracy_figure(part, title), "Accuracy with the genuine passport, none, and forged ones."),
             "energy": (energy_figure(part, title), "Accuracy by the energy |S| of the passports."),
@@ -52,6 +54,7 @@ def attacks_section(attacked: Sequence[AttackRow]) -> Section | None:
         end = f"-{number}" if len(settings) > 1 else ""
         first = same[0]
         title = f"{first.model}, width {first.width:g}, {first.dataset}, {first.victim_epochs} epochs"
+        title += cut_short(cut_of(first.tags))
         lines = [
             Line(
                 [Value(cell) for cell in cells],

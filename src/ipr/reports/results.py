@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ipr.runs.attack import AttackRow, load_rows
+from ipr.runs.embedding import embedding_failed
 from ipr.runs.exhibit import facts_path, load_facts
 from ipr.runs.record import Record, load_record
 from ipr.runs.store import RunFolder
@@ -29,11 +30,13 @@ class Results:
         frame: under the names of `COLUMNS`, with NaN where a column does not apply.
         exhibits: for each exhibit's cell that is done, its folder.
         provenance: hardware, versions and commits, each once.
+        failed: a line for each training whose embedding failed.
     """
 
     frame: pd.DataFrame
     exhibits: Mapping[str, RunFolder]
     provenance: list[str]
+    failed: Sequence[str] = ()
 
 
 def results_of(plan: Plan, runs: Path) -> Results:
@@ -49,6 +52,7 @@ def results_of(plan: Plan, runs: Path) -> Results:
     rows: list[dict[str, Any]] = []
     exhibits: dict[str, RunFolder] = {}
     made: set[tuple[str, ...]] = set()
+    failed: dict[str, None] = {}
     for cell in plan.cells:
         if cell.word is None or cell.word.state != "done":
             continue
@@ -58,6 +62,8 @@ def results_of(plan: Plan, runs: Path) -> Results:
             record = load_record(folder.record)
             made.add((record.hardware, record.versions, record.commit))
             rows.append(about(cell) | of_record(record))
+            if line := embedding_failed(record):
+                failed[line] = None
         elif kind == "attack":
             for row in load_rows(folder.path / "rows.jsonl").values():
                 made.add((row.hardware, row.versions, row.commit))
@@ -68,7 +74,7 @@ def results_of(plan: Plan, runs: Path) -> Results:
                 made.add(tuple(str(fact.get(name, "")) for name in OPTIONAL))
                 rows.append(about(cell) | as_columns(str(cell.about["exhibit"]), fact))
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    return Results(with_baselines(frame), exhibits, provenance_of(made))
+    return Results(with_baselines(frame), exhibits, provenance_of(made), tuple(failed))
 
 
 def about(cell: PlannedCell) -> dict[str, Any]:

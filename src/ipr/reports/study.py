@@ -56,7 +56,7 @@ def section_of(plan: Plan, runs: Path) -> Section:
         statements=[check(statement, frame, plan.scale) for statement in study.statements],
         cells=[cell_state(cell, studies_folder(runs, plan.scale)) for cell in plan.cells],
         provenance=results.provenance,
-        notes=[*study.notes, *notes, *changed],
+        notes=[*study.notes, *notes, *changed, *(f"{line[0].upper()}{line[1:]}." for line in results.failed)],
     )
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from ipr.runs.record import Record
+from ipr.runs.record import Record, cut_of
 from ipr.schemes import SCHEMES
 
 SETTING = [
     *("dataset", "train_images", "test_images", "model", "width"),
-    *("optimizer", "epochs", "precision", "memory_format", "compile"),
+    *("optimizer", "epochs", "precision", "memory_format", "compile", "cut"),
 ]
 """What one table holds fixed."""
 
@@ -23,14 +23,16 @@ ROW = ["norm", "scheme", "passport", "energy", "alternation"]
 
 def setting_of(record: Record) -> tuple[Any, ...]:
     """What a run shares with the baseline that it is compared with."""
-    return tuple(getattr(record, name) for name in [*SETTING, "norm", "seed"])
+    row = asdict(record) | {"cut": cut_of(record.tags)}
+    return tuple(row[name] for name in [*SETTING, "norm", "seed"])
 
 
 def records_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """Records as a table, with `accuracy_used` (what a legitimate user gets) and `gain`, its difference to the
-    baseline of the same setting, norm and seed (as a fraction; NaN where that baseline is not among the records).
+    """Records as a table, with `cut` (`runs.record.cut_of`), `accuracy_used` (what a legitimate user gets) and `gain`,
+    its difference to the baseline of the same setting, norm and seed (as a fraction; NaN where that baseline is not
+    among the records).
     """
-    frame = pd.DataFrame([asdict(record) for record in records])
+    frame = pd.DataFrame([asdict(record) | {"cut": cut_of(record.tags)} for record in records])
     if frame.empty:
         return frame
     used = frame["accuracy_without"].where(frame["scheme"] != "passport_v1", frame["accuracy_genuine"])

@@ -11,6 +11,7 @@ from rich.text import Text
 from ipr.claim import Claim
 from ipr.passport.claim import PassportClaim
 from ipr.runs.attack import AttackRow
+from ipr.runs.embedding import Check, failed
 from ipr.runs.record import Record
 from ipr.verification.binomial import power_of_ten
 from ipr.verification.decision import INCONCLUSIVE, VERIFIED, Decision
@@ -36,12 +37,18 @@ def percent(fraction: float | None) -> str:
     return "-" if fraction is None else f"{100 * fraction:.2f} %"
 
 
-def run_table(record: Record, verdict: Verdict | None) -> Table:
-    """A run's outcome: from its verdict where there is one just made, else from its record."""
+def run_table(record: Record, verdict: Verdict | None, checks: Sequence[Check]) -> Table:
+    """A run's outcome: from its verdict where there is one just made, else from its record.
+
+    Args:
+        record: of the run.
+        verdict: see `Run`.
+        checks: see `Run`; a run of which one failed is consistent with nothing.
+    """
     title = f"{record.scheme}, {record.model} ({record.norm}, width {record.width:g}), {record.dataset}"
     if verdict is not None:
-        table = verdict_table(verdict, title)
-        table.add_row(CONSISTENT, _answer(verdict.consistent))
+        table = verdict_table(verdict, title, fidelity=False)  # it would be compared with itself
+        table.add_row(CONSISTENT, _answer(not failed(checks)))
         return table
     table = _table(title)
     if record.scheme == "baseline":
@@ -60,18 +67,35 @@ def run_table(record: Record, verdict: Verdict | None) -> Table:
         table.add_row("signature", f"{record.bits_agreeing} of {record.bits_total} bits")
     _evidence(table, record.p_value_log10 or 0.0, record.correlation)
     _triggers(table, record.trigger_accuracy, record.trigger_accuracy_passport)
-    table.add_row(CONSISTENT, _answer(record.consistent))
+    table.add_row(CONSISTENT, _answer(not failed(checks)))
     return table
 
 
-def verdict_table(verdict: Verdict, title: str = "verdict") -> Table:
-    """A verdict, with the bits of each layer and the text that was read."""
-    table, fidelity, reading = _table(title), verdict.fidelity, verdict.reading
+def check_lines(checks: Sequence[Check]) -> list[Text]:
+    """Whether an embedding succeeded, a line for each check: red where it failed, and what to change."""
+    lines = []
+    for check in checks:
+        told = f"{check.name + ':':<18}{check.status}: {check.says}"
+        told += f". To change: {check.remedy}" if check.remedy else ""
+        lines.append(Text(told, style="red" if check.holds is False else ""))
+    return lines
+
+
+def verdict_table(verdict: Verdict, title: str = "verdict", *, fidelity: bool = True) -> Table:
+    """A verdict, with the bits of each layer and the text that was read.
+
+    Args:
+        verdict: what was measured.
+        title: of the table.
+        fidelity: whether to tell if it holds, which means something where the claim declared a target before.
+    """
+    table, reached, reading = _table(title), verdict.fidelity, verdict.reading
     table.add_row("accuracy, no passport" if verdict.passported else "accuracy", percent(verdict.accuracy_without))
-    outcome = "holds" if fidelity.holds else "fails"
     if verdict.passported:
-        table.add_row("accuracy, genuine passport", percent(fidelity.accuracy))
-    table.add_row("fidelity", f"{outcome} (target {percent(fidelity.target)}, within {percent(fidelity.threshold)})")
+        table.add_row("accuracy, genuine passport", percent(reached.accuracy))
+    if fidelity:
+        outcome = "holds" if reached.holds else "fails"
+        table.add_row("fidelity", f"{outcome} (target {percent(reached.target)}, within {percent(reached.threshold)})")
     if verdict.accuracy_forged:
         table.add_row(
             f"accuracy, {len(verdict.accuracy_forged)} forged passports",

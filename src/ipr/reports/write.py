@@ -14,6 +14,7 @@ from ipr.reports.markdown import markdown
 from ipr.reports.records import attacks_section, trainings_section
 from ipr.reports.summary import records_frame, setting_of
 from ipr.runs.attack import find_rows
+from ipr.runs.embedding import embedding_failed
 from ipr.runs.failure import find_failures
 from ipr.runs.record import find_records
 
@@ -52,6 +53,7 @@ def write_report(runs: Path, tag: str | None, out: Path) -> Report:
     frame = records_frame(records)
     failed = [failure for failure in find_failures(runs) if tag is None or tag in failure.tags.split()]
     notes = [f"Not in the tables, as its training diverged: {one.kind}/{one.key} ({one.says})." for one in failed]
+    notes += [f"{line[0].upper()}{line[1:]}." for line in map(embedding_failed, records) if line]
     table = "\n\n".join([markdown(frame), *notes])
     attacked = [row for row in find_rows(runs) if tag is None or tag in row.tags.split()]
     try:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -26,10 +27,12 @@ from ipr.runs.build import load_suspect, open_images
 from ipr.runs.config import MISSING, DatasetConfig, TrainConfig
 from ipr.runs.fit import fit
 from ipr.runs.guards import KeepLease
+from ipr.runs.loggers import check_installed
 from ipr.runs.logging import read_metrics
 from ipr.runs.once import once
 from ipr.runs.record import commit, hardware, versions
-from ipr.runs.request import check, processes_of, without_secrets
+from ipr.runs.rehearsal import rehearsal
+from ipr.runs.request import check, processes_of, with_limit, without_secrets
 from ipr.runs.store import RunFolder, run_key
 from ipr.runs.tracking import tracking
 from ipr.runs.train import Run, device, judging, train
@@ -100,11 +103,12 @@ class AttackRow(Outcome):
 
 @dataclass(frozen=True)
 class AttackRun:
-    """A finished attack: where it is, its rows, and whether it was there already."""
+    """A finished attack: where it is, its rows, whether it was there already, and what was attacked."""
 
     folder: RunFolder
     rows: list[AttackRow] = field(default_factory=list)
     found: bool = False
+    victim: Run | None = None
 
 
 def attack(config: AttackConfig) -> AttackRun:
@@ -114,6 +118,11 @@ def attack(config: AttackConfig) -> AttackRun:
         InputError: the configuration asks for something that cannot be.
     """
     check(config)
+    check_installed(config.logger)
+    if config.trainer.fast_dev_run:
+        with rehearsal(config) as short:
+            return attack(replace(short, attack_epochs=1))
+    config = with_limit(config)
     config = replace(config, attack=_of_length(config.attack, config.attack_epochs))
     if config.rival is not None:
         config = replace(config, rival=_of_length(config.rival, config.attack_epochs))
@@ -145,9 +154,10 @@ def attack(config: AttackConfig) -> AttackRun:
             "use attack=finetune",
         )
     victim = train(config)
-    elsewhere = config.transfer and [own.fingerprint, own.train_labels.numel()]
-    if elsewhere and config.transfer and config.transfer.part:
-        elsewhere.append(config.transfer.part)
+    elsewhere: list[Any] = []
+    if config.transfer is not None:
+        named = (config.transfer.part, config.transfer.validation)
+        elsewhere = [own.fingerprint, own.train_labels.numel(), *(part for part in named if part)]
     identity = {
         "victim": victim.folder.key,
         "attack": asdict(config.attack),
@@ -164,7 +174,7 @@ def attack(config: AttackConfig) -> AttackRun:
         rows = load_rows(folder.path / "rows.jsonl")
         return AttackRun(folder, _carry_out(config, data, own, victim, folder, rows, lease), found=False)
 
-    return once(folder, config.tags, lambda: _found(folder), make)
+    return replace(once(folder, config.tags, lambda: _found(folder), make), victim=victim)
 
 
 def _found(folder: RunFolder) -> AttackRun | None:

@@ -66,7 +66,7 @@ def open_images(dataset: DatasetConfig, paths: PathsConfig, *, checked: bool = F
     )
     data = data.part(dataset.part).limited(dataset.limit_train, dataset.limit_test)
     check_every_class(data, dataset)
-    return data
+    return data.holding_out(dataset.validation)
 
 
 def check_every_class(data: ImageData, dataset: DatasetConfig) -> None:

@@ -22,10 +22,12 @@ from ipr.runs.config import (
     PassportConfig,
     SchemeConfig,
     TrainConfig,
+    TrainerConfig,
     TriggerSetConfig,
     VerificationConfig,
 )
 from ipr.runs.missed import missed
+from ipr.runs.rehearsal import check_no_rehearsal
 from ipr.runs.train import device, train
 from ipr.suspects.suspect import Suspect, open_suspect
 from ipr.verification.calibration import Calibration, FalseClaimRate, WrongClaims, false_claim_rate
@@ -84,6 +86,7 @@ def calibrate(config: CalibrateConfig) -> Calibration:
         InputError: the claim does not fit the data or a suspect, or a number is out of range.
     """
     _check(config)
+    check_whole(config.trainer)
     rule = replace(Rule(**asdict(config.rule)), null="reported")  # it is being made
     claim = load_claim(Path(config.claim))
     data = open_images(config.dataset, config.paths, checked=True)
@@ -162,6 +165,18 @@ def _check_distinct(networks: Sequence[Suspect]) -> None:
     if repeated := next((digest for digest in digests if digests.count(digest) > 1), None):
         problem = "are weights that are given twice, or are the marked network's"
         raise InputError("independent", repeated[:12], problem, "give networks that were trained by themselves")
+
+
+def check_whole(trainer: TrainerConfig) -> None:
+    """Refuses networks that are trained with a part of their batches: they say nothing about trained ones.
+
+    Raises:
+        InputError: saying so.
+    """
+    check_no_rehearsal(trainer)
+    if trainer.limit_train_batches is not None:
+        problem = "a calibration asks networks that are trained as the owner's"
+        raise InputError("trainer.limit_train_batches", trainer.limit_train_batches, problem, "leave it out")
 
 
 def plain_request(config: CalibrateConfig, model: ModelConfig, seed: int) -> TrainConfig:

@@ -154,6 +154,7 @@ class DatasetConfig:
     part: str | None = None  # of the training images: 1/2 for the first of two disjoint, class-balanced parts
     limit_train: int | None = None  # so many of them, class-balanced and fixed
     limit_test: int | None = None
+    validation: float = 0.0  # of the training images, a fraction that is held out: curves by epoch (docs/curves.md)
     crop_padding: int = 4  # pixels; 0 for no random crop
     flip: bool = True
 
@@ -185,11 +186,13 @@ class TrainerConfig:
     nodes: int = 1  # machines; above 1, Slurm or torchrun starts the processes
     deterministic: bool = True
     progress_bar: bool = True
+    limit_train_batches: float | None = None  # of every epoch: so many, from 1 on, or a fraction below 1; null for all
+    fast_dev_run: Any = False  # true, or a number of batches: try everything with so many, and keep nothing
 
 
 @dataclass
 class LoggerConfig:
-    """Where metrics go besides metrics.csv: `logger=wandb|csv`."""
+    """Where metrics go besides metrics.csv: `logger=wandb|csv|mlflow|tensorboard`."""
 
     name: str = MISSING
     mode: str = "offline"  # offline | online | disabled

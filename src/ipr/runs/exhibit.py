@@ -39,9 +39,10 @@ from ipr.runs.config import (
 from ipr.runs.fit import fit
 from ipr.runs.once import once
 from ipr.runs.record import commit, hardware, versions
-from ipr.runs.request import check, key_of, without_secrets
+from ipr.runs.rehearsal import check_no_rehearsal
+from ipr.runs.request import check, key_of, with_limit, without_secrets
 from ipr.runs.store import RunFolder, run_key
-from ipr.runs.train import device, train
+from ipr.runs.train import Run, device, train
 from ipr.schemes.base import Scheme
 from ipr.verification.claims import load_claim
 
@@ -68,12 +69,14 @@ class ExhibitRun:
         facts: flat rows of numbers, each with what it was computed on.
         arrays: what there is to draw, on the CPU.
         found: whether it was there already.
+        shown: the run that it is shown on; None where it trains, or times, one of its own.
     """
 
     folder: RunFolder
     facts: list[Fact]
     arrays: dict[str, Tensor]
     found: bool = False
+    shown: Run | None = None
 
 
 def exhibit(config: ExhibitConfig) -> ExhibitRun:
@@ -83,15 +86,16 @@ def exhibit(config: ExhibitConfig) -> ExhibitRun:
         InputError: the configuration asks for something that cannot be, or for an owner's secret to be shown.
     """
     check(config)
-    wanted = config.exhibit
+    check_no_rehearsal(config.trainer)
+    config, wanted = with_limit(config), config.exhibit
     if wanted is None:
         raise InputError("exhibit", None, "must be given", "choose one, e.g. exhibit=distributions")
     check_request(config, wanted)
     data = open_images(config.dataset, config.paths)
     run = _as(TrainConfig, config)
-    shown_on, checkpoint, opened = key_of(run, data), None, None
+    shown_on, checkpoint, made = key_of(run, data), None, None
     if wanted.opens == "run":
-        opened = train(run).folder
+        made = train(run)
     if config.attack is not None:
         folder = attack(_as(AttackConfig, config)).folder
         shown_on, checkpoint = folder.key, folder.checkpoint.parent / "finetune" / "last.ckpt"
@@ -110,6 +114,7 @@ def exhibit(config: ExhibitConfig) -> ExhibitRun:
         folder.path.chmod(0o700)  # it may show what a claim holds
         write_atomically(folder.config, yaml.safe_dump(without_secrets(config), sort_keys=False))
         tuned = None if checkpoint is None else tuned_weights(checkpoint)
+        opened = None if made is None else made.folder
         shown = wanted.show(_opened(run, config.attack_seed, data, opened, tuned, folder))
         lease.check()
         _save_arrays(shown.arrays, arrays_path(folder))
@@ -118,7 +123,7 @@ def exhibit(config: ExhibitConfig) -> ExhibitRun:
         write_atomically(facts_path(folder), json.dumps(facts, indent=2) + "\n")  # last: it says that all is there
         return ExhibitRun(folder, facts, shown.arrays, found=False)
 
-    return once(folder, config.tags, lambda: _found(folder), make)
+    return replace(once(folder, config.tags, lambda: _found(folder), make), shown=made)
 
 
 def _found(folder: RunFolder) -> ExhibitRun | None:

@@ -83,7 +83,7 @@ def export(
     except (KeyError, TypeError) as error:
         raise InputError("run", folder.config, f"is damaged ({error})", "train it again by the same command") from error
     data = open_images(replace(dataset, root=root or dataset.root), paths)
-    counts = (data.train_labels.numel(), data.test_labels.numel())
+    counts = (data.trained_on.numel(), data.test_labels.numel())
     images = folder.asked.get("images", data.fingerprint)  # older runs do not tell
     if (images, *counts) != (data.fingerprint, record.train_images, record.test_images):
         remedy = "give dataset.root=... of the images that it was trained on"

@@ -15,9 +15,9 @@ from ipr.data.images import ImageData
 from ipr.runs.checkpoints import before, latest
 from ipr.runs.config import DatasetConfig, TrainConfig
 from ipr.runs.guards import check_weights
-from ipr.runs.logging import MetricsFile, TellEpoch
+from ipr.runs.logging import MetricsFile, TellEpoch, Validate
 from ipr.runs.orders import lead
-from ipr.runs.request import processes_of
+from ipr.runs.request import check_limit, processes_of
 from ipr.runs.training import Training, run
 from ipr.schemes.base import Scheme
 
@@ -33,6 +33,7 @@ def fit(
     checkpoint: Path,
     metrics: Path,
     tell: TellEpoch | None = None,
+    validate: Validate | None = None,
     callbacks: Sequence[L.Callback] = (),
     images: DatasetConfig | None = None,
 ) -> None:
@@ -48,6 +49,7 @@ def fit(
         checkpoint: where the state after the last whole epoch is kept.
         metrics: where the rows of the epochs are kept.
         tell: is told of every epoch, those before a resumption included.
+        validate: measures the network at the end of every epoch; see `runs.validation`.
         callbacks: what else watches; what they keep in their `state_dict` is in the checkpoint.
         images: how other processes open the images; by default `config.dataset`.
 
@@ -67,7 +69,8 @@ def fit(
         checkpoint=checkpoint,
         resumed=None if (newest := latest(checkpoint)) is None else newest.absolute(),
     )
-    watching = [*callbacks, MetricsFile(metrics, tell)]
+    check_limit(config.trainer, data.trained_on.numel() // max(1, config.optimizer.batch_size))
+    watching = [*callbacks, MetricsFile(metrics, tell, validate)]
     if processes_of(config.trainer) == 1:
         run(training, data, watching)
     else:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import lightning as L
+from torch import nn
 
 from ipr.files import write_atomically
 
 TellEpoch = Callable[[Mapping[str, float]], None]
 """Is told of every epoch: `epoch`, counted from 0, and its means under their names in metrics.csv."""
+
+
+Validate = Callable[[nn.Module], Mapping[str, float]]
+"""Measures a network between two epochs, and leaves it as it was."""
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
@@ -34,10 +40,11 @@ class MetricsFile(L.Callback):
     Args:
         path: the file.
         tell: is told of every epoch, those before a resumption included; None for nobody.
+        validate: measures the network at the end of every epoch; its time is not the epoch's. None for nothing.
     """
 
-    def __init__(self, path: Path, tell: TellEpoch | None = None) -> None:
-        self.path, self.tell, self.told = path, tell, 0
+    def __init__(self, path: Path, tell: TellEpoch | None = None, validate: Validate | None = None) -> None:
+        self.path, self.tell, self.validate, self.told = path, tell, validate, 0
         self.rows = read_metrics(path) if path.exists() else []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -46,12 +53,21 @@ class MetricsFile(L.Callback):
         self._tell_rows()
         self.started = time.perf_counter()
 
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Notes the learning rate that the epoch begins with."""
+        self.rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Writes the epoch's means."""
-        now = time.perf_counter()
-        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "seconds": round(now - self.started, 3)}
-        self.started = now
-        row |= {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        """Writes the epoch's means, and what the network comes to after it."""
+        means = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        seconds = round(time.perf_counter() - self.started, 3)
+        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "seconds": seconds}
+        row |= means | {"learning_rate": self.rate}
+        if self.validate is not None and all(map(math.isfinite, means.values())):  # else the training ends here
+            network = pl_module.network
+            assert isinstance(network, nn.Module)
+            row |= self.validate(network)
+        self.started = time.perf_counter()
         self.rows.append({name: str(value) for name, value in row.items()})
         written = io.StringIO(newline="")
         writer = csv.DictWriter(written, list(dict.fromkeys(name for r in self.rows for name in r)), restval="")

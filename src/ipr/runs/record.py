@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -23,8 +24,8 @@ SCHEMA_VERSION = 4
 class Record:
     """One run. Accuracies, agreements and thresholds are fractions in [0, 1]; times are seconds; None: does not apply.
 
-    No field holds a secret: agreement with the signature is told, its bits are not. `mark_read` and `consistent` are
-    those of `Verdict`: what was measured, not a decision.
+    No field holds a secret: agreement with the signature is told, its bits are not. `mark_read` is that of `Verdict`.
+    `consistent`: no check of `runs.embedding` failed. Both say what was measured; they decide nothing.
     """
 
     key: str
@@ -104,6 +105,22 @@ def _from_version_3(row: Mapping[str, Any]) -> dict[str, Any]:
     new = {name: value for name, value in row.items() if name != "verified"}
     read = None if row["p_value"] is None else row["p_value"] <= row["p_value_threshold"]
     return new | {"mark_read": read, "consistent": row["verified"], "schema_version": SCHEMA_VERSION}
+
+
+def failed_at(folder: Path) -> list[str]:
+    """What failed of the run in a folder, as its record says; [] where it says nothing, or cannot be read."""
+    try:
+        consistent = load_record(folder / "record.json").consistent
+    except InputError:
+        return []
+    return ["it is not consistent with its claim"] if consistent is False else []
+
+
+def cut_of(tags: str) -> str:
+    """Of how many batches the epochs of a run were that were cut short, by its tags (`runs.request.with_limit`); ""
+    for a whole training.
+    """
+    return " ".join(tag for tag in tags.split() if re.fullmatch(r"limited-[0-9.e-]+", tag))
 
 
 TIMES = ("train_seconds", "judge_seconds", "seconds", "share_of_training", "finished")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, TypeVar
 
 import torch
 
@@ -29,7 +29,10 @@ from ipr.runs.config import (
     TriggerSetConfig,
     WatermarkSchemeConfig,
 )
+from ipr.runs.loggers import check_logger
 from ipr.runs.store import run_key, secret_digest
+
+Asked = TypeVar("Asked", bound=TrainConfig)
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -59,6 +62,9 @@ def check(config: TrainConfig) -> None:
             "passport.energy", config.passport.energy, "must be above 0", "give e.g. 3, or null for as published"
         )
     _check_processes(config)
+    _check_share("dataset.validation", config.dataset.validation)
+    _check_batches(config.trainer)
+    check_logger(config.logger)
     if isinstance(config.scheme, FrontierStitchingConfig):
         if config.scheme.epochs < 1:
             raise InputError("scheme.epochs", config.scheme.epochs, "must be at least 1", "give e.g. 10")
@@ -83,6 +89,48 @@ def check(config: TrainConfig) -> None:
         )
     Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
     check_owner(config.owner)
+
+
+def _check_share(field: str, value: float) -> None:
+    if not 0 <= value < 1:  # nan is refused too
+        raise InputError(field, value, "is not from 0 to below 1", "give e.g. 0.1, or 0 for none")
+
+
+def _check_batches(trainer: TrainerConfig) -> None:
+    limit, tried = trainer.limit_train_batches, trainer.fast_dev_run
+    if limit is not None and not (0 < limit < 1 or (1 <= limit < 2**53 and limit == int(limit))):  # nan is refused too
+        remedy = "give a whole number, e.g. 10, or a fraction below 1, e.g. 0.1"
+        raise InputError(
+            "trainer.limit_train_batches", limit, "is no number of batches and no fraction of them", remedy
+        )
+    if not isinstance(tried, int) or tried < 0:
+        raise InputError("trainer.fast_dev_run", tried, "is no number of batches", "give true, or a number, e.g. 2")
+
+
+def check_limit(trainer: TrainerConfig, batches: int) -> None:
+    """Refuses a fraction of an epoch's batches that leaves none.
+
+    Args:
+        trainer: with `limit_train_batches`.
+        batches: of a whole epoch.
+
+    Raises:
+        InputError: saying so.
+    """
+    limit = trainer.limit_train_batches
+    if limit is not None and limit < 1 and int(batches * limit) < 1:
+        remedy = "give a larger fraction, or a whole number, e.g. 1"
+        raise InputError("trainer.limit_train_batches", limit, f"is none of the {batches} batches of an epoch", remedy)
+
+
+def with_limit(config: Asked) -> Asked:
+    """The same request, and a tag that tells that its epochs are cut short (`limited-10`), where they are.
+
+    The tag stays with whatever comes of it, so that no table takes it for a whole training (`runs.record.cut_of`).
+    """
+    limit = config.trainer.limit_train_batches
+    tag = None if limit is None else f"limited-{limit:g}"
+    return config if tag is None or tag in config.tags else replace(config, tags=[*config.tags, tag])
 
 
 def _check_processes(config: TrainConfig) -> None:
@@ -145,8 +193,9 @@ def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
     dataset = asdict(config.dataset)
     for location in ("root", "download"):
         del dataset[location]
-    if dataset["part"] is None:
-        del dataset["part"]  # runs that were made before there were parts are found
+    for name, usual in (("part", None), ("validation", 0.0)):
+        if dataset[name] == usual:
+            del dataset[name]  # runs that were made before there were these are found
     identity: dict[str, Any] = {
         "dataset": dataset | {"fingerprint": data.fingerprint},
         "model": {"name": config.model.name, "norm": config.model.norm, "width": config.model.width},
@@ -157,6 +206,8 @@ def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
         },
         "seed": config.seed,
     }
+    if config.trainer.limit_train_batches is not None:
+        identity["trainer"]["limit_train_batches"] = config.trainer.limit_train_batches
     del identity["scheme"]["norm"], identity["optimizer"]["name"]
     if "signature" in identity["scheme"] and not is_bound(config.scheme):
         identity["scheme"]["signature"] = secret_digest(identity["scheme"]["signature"])

@@ -1,6 +1,7 @@
 """A run on Weights & Biases beside the run's own folder. Whatever becomes of W&B, the run goes on.
 
-Nothing else in `ipr` knows W&B but `runs/workspace.py`. docs/wandb.md says what is logged under which name.
+Nothing else in `ipr` knows W&B but `runs/workspace.py`; other loggers are in `runs/loggers.py`. docs/wandb.md says what
+is logged under which name.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from typing import Any
 
 from rich.console import Console
 
-from ipr.errors import InputError
 from ipr.runs.config import LoggerConfig
+from ipr.runs.loggers import LoggerTracker, check_logger, open_logger
 
 ANSWER_SECONDS = 5.0  # a server that has not answered by then is taken for away
 START_SECONDS = 15.0  # to start a run on a server that answers
@@ -54,9 +55,13 @@ class Tracker:
             training: tells one of several trainings from the others (`dissimilarity-0.1/train/loss`).
         """
         start = f"{training}/" if training else ""
-        named = {name if name == "epoch" else start + name: value for name, value in values.items()}
-        self._draw_over("epoch", [f"{start}train/*"])
-        self._attempt(lambda run: run.log(named))
+        step = {"epoch": values["epoch"]}
+        named = {start + name: value for name, value in values.items() if name != "epoch"}
+        means = {name: value for name, value in named.items() if name.startswith(f"{start}train/")}
+        others = {name: value for name, value in named.items() if name not in means}
+        self._draw_over("epoch", [f"{start}{curve}" for curve in ("train/*", "validation/*", "learning_rate")])
+        for curves in filter(None, (means, others)):  # what is no mean of the training has a row of its own
+            self._attempt(partial(_log, values=step | curves))
 
     def point(self, values: Mapping[str, Any]) -> None:
         """Adds a judged point of an attack, which W&B draws over `point_index`.
@@ -133,8 +138,8 @@ def tracking(
     job_type: str,
     tags: Sequence[str],
     facts: Mapping[str, Any],
-) -> Iterator[Tracker]:
-    """Tells W&B of a run for its duration, where that is asked for.
+) -> Iterator[Tracker | LoggerTracker]:
+    """Tells W&B, or a logger of Lightning's, of a run for its duration, where that is asked for.
 
     Offline by default: no account, no prompt, no network. Online, a server that refuses, is silent or knows no login
     makes this run an offline one, in `ANSWER_SECONDS`. Console output and code are not captured, and `facts` must hold
@@ -150,12 +155,9 @@ def tracking(
         facts: the configuration to show.
 
     Raises:
-        InputError: there is no such logger or mode.
+        InputError: see `check_logger`.
     """
-    if config.name not in ("csv", "wandb"):
-        raise InputError("logger.name", config.name, "is not a logger", "choose wandb or csv")
-    if config.mode not in ("offline", "online", "disabled"):
-        raise InputError("logger.mode", config.mode, "is unknown", "choose offline, online or disabled")
+    check_logger(config)
     asked = {
         "name": key,
         "group": group,
@@ -166,8 +168,12 @@ def tracking(
         "config": dict(facts),
         "dir": folder.resolve(),  # its service keeps the working directory of the first run of a process
     }
-    wanted = config.name == "wandb" and config.mode != "disabled"
-    tracker = _open(config.mode, folder, asked) if wanted else Tracker()
+    tracker: Tracker | LoggerTracker = Tracker()
+    if config.name == "wandb" and config.mode != "disabled":
+        tracker = _open(config.mode, folder, asked)
+    elif config.name not in ("csv", "wandb") and config.mode != "disabled":
+        about = {"group": group, "job_type": job_type, "tags": " ".join(tags)}
+        tracker = LoggerTracker(partial(open_logger, config, folder, key, about), facts, partial(_say, who=config.name))
     exit_code = 1
     try:
         yield tracker
@@ -282,12 +288,16 @@ def _staged_in(folder: Path) -> Iterator[None]:
             del os.environ["WANDB_DATA_DIR"]
 
 
+def _log(run: Any, values: Mapping[str, float]) -> None:
+    run.log(dict(values))
+
+
 def _define(run: Any, metric: str, axis: str) -> None:
     run.define_metric(metric, step_metric=axis)
 
 
-def _say(text: str) -> None:
-    Console(stderr=True).print(f"W&B: {text}", markup=False, highlight=False, soft_wrap=True)
+def _say(text: str, who: str = "W&B") -> None:
+    Console(stderr=True).print(f"{who}: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _told(error: object) -> str:

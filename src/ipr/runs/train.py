@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -25,16 +25,20 @@ from ipr.passport.claim import PassportClaim
 from ipr.runs.build import build_scheme, load_suspect, open_images, save_weights
 from ipr.runs.claims import make_claim
 from ipr.runs.config import FrontierStitchingConfig, PassportSchemeConfig, PassportV2Config, SchemeConfig, TrainConfig
+from ipr.runs.embedding import Check, embedding_of, failed, trigger_reading
 from ipr.runs.fit import fit
 from ipr.runs.guards import KeepLease
+from ipr.runs.loggers import check_installed
 from ipr.runs.logging import curve, read_metrics
 from ipr.runs.once import once
 from ipr.runs.record import Record, commit, hardware, load_record, versions
-from ipr.runs.request import check, has_text, key_of, processes_of, without_secrets
+from ipr.runs.rehearsal import rehearsal
+from ipr.runs.request import check, check_limit, has_text, key_of, processes_of, with_limit, without_secrets
 from ipr.runs.store import RunFolder
 from ipr.runs.tracking import tracking
+from ipr.runs.validation import validation_of
 from ipr.verification.claims import load_claim
-from ipr.verification.fidelity import BATCH, accuracy
+from ipr.verification.fidelity import BATCH, accuracy, largest_class
 from ipr.verification.verdict import Verdict, judge
 
 READABLE = "a signature's text can be read from the weights: do not use it as a secret"
@@ -49,35 +53,53 @@ class Run:
         record: its row.
         found: whether it was there already.
         verdict: what the judge found, where it was judged just now and has a claim.
+        checks: whether the embedding succeeded; see `runs.embedding`.
     """
 
     folder: RunFolder
     record: Record
     found: bool
     verdict: Verdict | None
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def failed(self) -> list[str]:
+        """The names of the checks that failed; [] for an embedding that succeeded."""
+        return failed(self.checks)
 
 
 def train(config: TrainConfig) -> Run:
     """The run that a configuration asks for: found in the store, resumed, or trained, judged and recorded.
 
+    With `trainer.fast_dev_run` it is tried in a folder that is gone when this returns.
+
     Raises:
         InputError: the configuration asks for something that cannot be.
     """
     check(config)
-    data = open_images(config.dataset, config.paths)
+    check_installed(config.logger)
+    if config.trainer.fast_dev_run:
+        with rehearsal(config) as short:
+            return train(short)
+    config, data = with_limit(config), open_images(config.dataset, config.paths)
+    check_limit(config.trainer, data.trained_on.numel() // config.optimizer.batch_size)
     folder = RunFolder(Path(config.paths.runs) / "train" / key_of(config, data))
 
     def find() -> Run | None:
         record = _found(folder, config)
         tagged = record is not None and {*config.tags} <= {*record.tags.split()}
-        return Run(folder, record, found=True, verdict=None) if record is not None and tagged else None
+        return found(record) if record is not None and tagged else None
+
+    def found(record: Record) -> Run:
+        claim = load_claim(folder.claim) if record.trigger_accuracy is not None and folder.claim.exists() else None
+        return Run(folder, record, found=True, verdict=None, checks=_checks(config, data, record, claim))
 
     def make(lease: Lease) -> Run:
         if (record := _found(folder, config)) is None:
             return _make(config, data, folder, lease)
         record = replace(record, tags=" ".join(sorted({*record.tags.split(), *config.tags})))
         record.save(folder.record)
-        return Run(folder, record, found=True, verdict=None)
+        return found(record)
 
     return once(folder, config.tags, find, make)
 
@@ -143,6 +165,7 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder, lease: Lease)
                 checkpoint=folder.checkpoint,
                 metrics=folder.metrics,
                 tell=tracker.epoch,
+                validate=validation_of(config, data, claim),
                 callbacks=[KeepLease(lease)],
             )
             save_weights(scheme.network, folder.weights)
@@ -161,13 +184,31 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder, lease: Lease)
         judged = time.perf_counter() - started
         lease.check()
         record = _record(config, data, folder, suspect, plain_accuracy, verdict, seconds_before, judged)
+        checks = _checks(config, data, record, claim)
+        if claim is not None:
+            record = replace(record, consistent=not failed(checks))
         record.save(folder.record)
-        tracker.summary(asdict(record))
-    return Run(folder, record, found=False, verdict=verdict)
+        tracker.summary(asdict(record) | {check.name.replace(" ", "_"): check.holds for check in checks})
+    return Run(folder, record, found=False, verdict=verdict, checks=checks)
+
+
+def _checks(config: TrainConfig, data: ImageData, record: Record, claim: Claim | None) -> tuple[Check, ...]:
+    """The checks of a run, beside its baseline where that is in the store already."""
+    chance = largest_class(LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std))
+    triggers, baseline = trigger_reading(record, claim), None
+    if record.scheme != "baseline":
+        plain = RunFolder(Path(config.paths.runs) / "train" / key_of(_baseline_of(config), data)).record
+        with suppress(InputError):  # a record that cannot be read says nothing here
+            baseline = load_record(plain).accuracy_without
+    return embedding_of(record, chance=chance, triggers=triggers, baseline=baseline)
+
+
+def _baseline_of(config: TrainConfig) -> TrainConfig:
+    return replace(config, scheme=SchemeConfig("baseline", config.model.norm))
 
 
 def _trained_baseline(config: TrainConfig, data: ImageData) -> Run:
-    wanted = replace(config, scheme=SchemeConfig("baseline", config.model.norm))
+    wanted = _baseline_of(config)
     what = f"{config.scheme.name} begins with a trained plain network: finding or training {key_of(wanted, data)}"
     Console(stderr=True).print(what, highlight=False, soft_wrap=True)
     return train(wanted)
@@ -217,7 +258,7 @@ def _record(
         norm=config.model.norm,
         width=config.model.width,
         dataset=config.dataset.name,
-        train_images=data.train_labels.numel(),
+        train_images=data.trained_on.numel(),
         test_images=data.test_labels.numel(),
         optimizer=config.optimizer.name,
         epochs=config.trainer.max_epochs,
@@ -248,7 +289,7 @@ def _record(
         trigger_accuracy=verdict.trigger_accuracy if verdict else None,
         trigger_accuracy_passport=verdict.trigger_accuracy_passport if verdict else None,
         mark_read=verdict.mark_read if verdict else None,
-        consistent=verdict.consistent if verdict else None,
+        consistent=None,  # said by the checks
         train_seconds=round(seconds_before + sum(float(row["seconds"]) for row in read_metrics(folder.metrics)), 3),
         judge_seconds=round(judge_seconds, 3),
         hardware=hardware(processes_of(config.trainer)),

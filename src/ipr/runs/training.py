@@ -76,6 +76,7 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], te
             strategy="auto" if team is None else Together(scheme, team),
             precision=asked.precision,  # type: ignore[arg-type]
             max_epochs=training.epochs,
+            limit_train_batches=_limit(asked.limit_train_batches),
             logger=False,
             # without an environment it would take itself for one of several in a Slurm job
             plugins=[
@@ -112,6 +113,11 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], te
         if isinstance(stopped, SIGTERMException) or isinstance(stopped.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from stopped  # how Lightning ends when it is interrupted
         raise  # how a job ends that goes back to its queue
+
+
+def _limit(batches: float | None) -> int | float:
+    """As Lightning takes it: a fraction is a float, and 1.0 is all of them."""
+    return 1.0 if batches is None else int(batches) if batches >= 1 else batches
 
 
 class Together(DDPStrategy):

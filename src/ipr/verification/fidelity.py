@@ -56,6 +56,11 @@ class Accuracies:
         """What is well above chance: a quarter of the way from chance to 1."""
         return self.chance + (1 - self.chance) / 4
 
+    @property
+    def above_chance(self) -> bool:
+        """Whether what is claimed reaches the floor; never where all images are of one class: any answer then may."""
+        return self.claimed >= self.floor and self.claimed > self.chance
+
 
 def largest_class(images: LabelledImages) -> float:
     """The accuracy of an answer that is always the same, a fraction."""
@@ -79,7 +84,7 @@ def as_given_away(seen: Accuracies, epsilon: float) -> bool:
         seen: what was measured.
         epsilon: epsilon_f, a fraction.
     """
-    if seen.target is None or seen.claimed < seen.floor:
+    if seen.target is None or not seen.above_chance:
         return False
     if seen.control is not None and seen.claimed <= seen.control:
         return False
