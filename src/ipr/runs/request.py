@@ -28,6 +28,7 @@ from ipr.runs.config import (
     WatermarkSchemeConfig,
 )
 from ipr.runs.store import run_key, secret_digest
+from ipr.texts import refuse_retyped
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -40,6 +41,7 @@ def check(config: TrainConfig) -> None:
     Raises:
         InputError: naming the field that does not fit.
     """
+    refuse_retyped(TrainConfig, asdict(config), "")  # what was built in Python no schema has seen
     if config.trainer.max_epochs < 1:
         raise InputError("trainer.max_epochs", config.trainer.max_epochs, "must be at least 1", "give e.g. 20")
     if config.optimizer.batch_size < 1:

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ipr.errors import InputError
 from ipr.studies.columns import COLUMNS
+from ipr.texts import refuse_retyped
 
 KINDS = ("curves", "bars", "exhibit")
 
@@ -190,6 +191,7 @@ def load_as(path: Path, kind: type[Any], given: Mapping[str, Any]) -> Any:
         written = yaml.safe_load(path.read_text())
         if not isinstance(written, dict):
             raise TypeError("no mapping of fields")
+        refuse_retyped(kind, written, path.name)
         merged = OmegaConf.merge(OmegaConf.structured(kind), OmegaConf.create({**written, **given}))
         return OmegaConf.to_object(merged)
     except (OSError, yaml.YAMLError, OmegaConfBaseException, TypeError, ValueError) as error:
