@@ -33,6 +33,8 @@ FREE = ("owner", "scheme.signature", "passport.key", "tags")
 
 QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 SWEPT = re.compile(r"(choice|shuffle|sort)\((.*)\)", re.DOTALL)
+"""Sweeps of Hydra's that would read the texts in them as numbers."""
+
 UNEXPANDED = re.compile(r"\$(\w+(?=/|$)|\{[^}]*\}$)")
 OPENED, CLOSED = "([{", ")]}"
 
@@ -86,10 +88,10 @@ class TextArguments:
         kinds = {_kind(bare) for bare, _ in types}
         optional = any(nothing for _, nothing in types)
         if kinds == {"text"}:
-            return f"{key}={self.sweeping(value, lambda one: self.text(name, one, optional))}"
+            return f"{key}={self.sweeping(name, value, lambda one: self.text(name, one, optional))}"
         if kinds == {"texts"}:
             of_none = any(without_none(get_args(bare)[0])[1] for bare, _ in types)
-            return f"{key}={self.sweeping(value, lambda one: self.texts(name, one, optional, of_none))}"
+            return f"{key}={self.sweeping(name, value, lambda one: self.texts(name, one, optional, of_none))}"
         if value.lstrip().startswith("{"):
             self.check_mapping(argument, name)
         return argument
@@ -102,17 +104,21 @@ class TextArguments:
             return types_at(HydraConf, name.removeprefix("hydra."))
         return types_at(self.schema, name)
 
-    def sweeping(self, value: str, quoted: Callable[[str], str]) -> str:
-        """A value with every one of its elements quoted, where it is swept over."""
+    def sweeping(self, name: str, value: str, quoted: Callable[[str], str]) -> str:
+        """A value with every one of its elements quoted, where it is swept over.
+
+        Raises:
+            InputError: the sweep is one that texts cannot be in.
+        """
         if not self.sweep:
             return quoted(value)
         if re.fullmatch(r"\s*(range|glob)\(.*\)\s*", value):
             return value
-        if call := SWEPT.fullmatch(value.strip()):
-            inner = [one if re.match(r"reverse\s*=", one) else quoted(one) for one in split(call[2])]
-            return f"{call[1]}({','.join(inner)})"
-        elements = split(value)
-        return ",".join(map(quoted, elements)) if len(elements) > 1 else quoted(value)
+        call = SWEPT.fullmatch(value.strip())
+        if call and call[1] != "choice":
+            raise InputError(name, f"{call[1]}(...)", "is no sweep over texts", "write them with commas between")
+        elements = split(call[2] if call else value)
+        return ",".join(map(quoted, elements)) if len(elements) > 1 or call else quoted(value)
 
     def text(self, name: str, value: str, optional: bool) -> str:
         """A text in quotes; `null` where there may be none."""
