@@ -19,7 +19,7 @@ from ipr.errors import InputError
 SECRETIVE = re.compile(r"passport|key|signature|secret|token|password", re.IGNORECASE)
 """What somebody may call a secret who does not find the right key."""
 
-LONGEST_NAME = 100
+LONGEST_NAME = 200
 """Bytes of a text that names a file; file systems take 255, and endings and numbers are added."""
 
 
@@ -83,6 +83,8 @@ def refuse_retyped(hint: Any, value: Any, place: str) -> None:
         if isinstance(value, bool | int | float) or not isinstance(value, str | NoneType | list | dict):
             problem = f"a text belongs here, and this was read as {_called(value)}, which may not be what was written"
             raise InputError(place, "<hidden>" if SECRETIVE.search(place) else value, problem, "write it in quotes")
+        if isinstance(value, str) and "\0" in value:
+            raise InputError(place, "<text>", "holds the character 0, which no file's name can", "leave it out")
     elif isinstance(value, list) and get_origin(hint) is list and inner:
         for number, one in enumerate(value):
             refuse_retyped(inner[0], one, f"{place}[{number}]")

@@ -309,6 +309,7 @@ STORAGE = {
     errno.EIO: f"see to the disk; {AGAIN}",
     errno.ESTALE: f"see to the file server; {AGAIN}",
     errno.EROFS: f"choose a folder that you can write to; {AGAIN}",
+    errno.ENAMETOOLONG: f"choose a shorter name; {AGAIN}",
     errno.EACCES: f"choose a folder that you can write to; {AGAIN}",
 }
 """What disks and file servers refuse, and what to do about it."""

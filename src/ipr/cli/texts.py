@@ -79,6 +79,8 @@ class TextArguments:
             argument.encode()
         except UnicodeEncodeError:
             raise InputError(name, "<bytes>", "is no text in UTF-8", "see what the terminal sends (locale)") from None
+        if "\0" in argument:
+            raise InputError(name, "<text>", "holds the character 0, which no file's name can", "leave it out")
         if key.startswith("-") and key.lstrip("-") in HIDDEN_KEYS:
             bare = key.lstrip("-")
             raise InputError(bare, "<hidden>", "is written with hyphens", f"write {bare}=... without them")

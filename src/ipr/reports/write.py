@@ -16,6 +16,7 @@ from ipr.reports.summary import records_frame, setting_of
 from ipr.runs.attack import find_rows
 from ipr.runs.failure import find_failures
 from ipr.runs.record import find_records
+from ipr.runs.tags import parted
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ def write_report(runs: Path, tag: str | None, out: Path) -> Report:
         InputError: there is no such record, or the folder cannot be written.
     """
     every = list(find_records(runs))
-    records = [record for record in every if tag is None or tag in record.tags.split()]
+    records = [record for record in every if tag is None or tag in parted(record.tags)]
     if not records:
-        found = sorted({t for record in every for t in record.tags.split()})
+        found = sorted({t for record in every for t in parted(record.tags)})
         raise InputError(
             "tag" if tag else "paths.runs",
             tag or runs,
@@ -50,10 +51,10 @@ def write_report(runs: Path, tag: str | None, out: Path) -> Report:
     compared = {setting_of(record) for record in records}
     records += [r for r in every if r.scheme == "baseline" and r not in records and setting_of(r) in compared]
     frame = records_frame(records)
-    failed = [failure for failure in find_failures(runs) if tag is None or tag in failure.tags.split()]
+    failed = [failure for failure in find_failures(runs) if tag is None or tag in parted(failure.tags)]
     notes = [f"Not in the tables, as its training diverged: {one.kind}/{one.key} ({one.says})." for one in failed]
     table = "\n\n".join([markdown(frame), *notes])
-    attacked = [row for row in find_rows(runs) if tag is None or tag in row.tags.split()]
+    attacked = [row for row in find_rows(runs) if tag is None or tag in parted(row.tags)]
     try:
         out.mkdir(parents=True, exist_ok=True)
         files = [out / "table.md", out / "records.csv"]

@@ -31,6 +31,7 @@ from ipr.runs.once import once
 from ipr.runs.record import commit, hardware, versions
 from ipr.runs.request import check, processes_of, without_secrets
 from ipr.runs.store import RunFolder, run_key
+from ipr.runs.tags import joined
 from ipr.runs.tracking import tracking
 from ipr.runs.train import Run, device, judging, train
 from ipr.schemes.base import Scheme
@@ -388,7 +389,7 @@ def _row(
         iterations=iterations,
         seed=config.seed,
         attack_seed=config.attack_seed,
-        tags=" ".join(sorted(config.tags)),
+        tags=joined(config.tags),
         seconds=round(seconds, 3),
         share_of_training=seconds / run.record.train_seconds if run.record.train_seconds else 0.0,
         hardware=hardware(processes_of(config.trainer)),

@@ -28,6 +28,7 @@ from ipr.runs.config import (
     WatermarkSchemeConfig,
 )
 from ipr.runs.store import run_key, secret_digest
+from ipr.runs.tags import check_tags
 from ipr.texts import refuse_retyped
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
@@ -83,6 +84,7 @@ def check(config: TrainConfig) -> None:
         )
     Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
     check_owner(config.owner)
+    check_tags(config.tags)
 
 
 def _check_processes(config: TrainConfig) -> None:

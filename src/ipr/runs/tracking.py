@@ -28,6 +28,12 @@ ANSWER_SECONDS = 5.0  # a server that has not answered by then is taken for away
 START_SECONDS = 15.0  # to start a run on a server that answers
 FINISH_SECONDS = 10.0  # to send the rest when a run ends; `wandb sync` sends what is left
 LONGEST_TAG = 64  # W&B refuses longer ones
+MODES = {"dryrun": "offline", "run": "online", "": "offline"}  # W&B's other words, as WANDB_MODE may say them
+NAMING = (
+    "run_id", "run_name", "run_notes", "run_group", "run_job_type", "run_tags", "resume", "resume_from", "fork_from",
+    "sweep_id",
+)  # fmt: skip
+"""Settings that WANDB_RUN_ID, WANDB_NAME, WANDB_RESUME and others make for all runs of a process, which are several."""
 
 
 class Tracker:
@@ -154,7 +160,8 @@ def tracking(
     """
     if config.name not in ("csv", "wandb"):
         raise InputError("logger.name", config.name, "is not a logger", "choose wandb or csv")
-    if config.mode not in ("offline", "online", "disabled"):
+    mode = MODES.get(config.mode, config.mode)
+    if mode not in ("offline", "online", "disabled"):
         raise InputError("logger.mode", config.mode, "is unknown", "choose offline, online or disabled")
     asked = {
         "name": key,
@@ -166,8 +173,8 @@ def tracking(
         "config": dict(facts),
         "dir": folder.resolve(),  # its service keeps the working directory of the first run of a process
     }
-    wanted = config.name == "wandb" and config.mode != "disabled"
-    tracker = _open(config.mode, folder, asked) if wanted else Tracker()
+    wanted = config.name == "wandb" and mode != "disabled"
+    tracker = _open(mode, folder, asked) if wanted else Tracker()
     exit_code = 1
     try:
         yield tracker
@@ -262,8 +269,21 @@ def _open(mode: str, folder: Path, asked: Mapping[str, Any]) -> Tracker:
 
 
 def _start(wandb: Any, asked: Mapping[str, Any], settings: Any, mode: str) -> Any:
-    with redirect_stderr(io.StringIO()):  # what matters of it is said in one line
+    with redirect_stderr(io.StringIO()), _nameless(wandb.setup().settings):  # what matters of it is said in one line
         return wandb.init(**asked, mode=mode, settings=settings)
+
+
+@contextmanager
+def _nameless(session: Any) -> Iterator[None]:
+    """Inside, W&B's variables name no run: a process has several, and each is one of its own."""
+    kept = {name: getattr(session, name) for name in NAMING}
+    try:
+        for name in NAMING:
+            setattr(session, name, None)
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(session, name, value)
 
 
 def _sync(folder: Path, run: Any) -> str:

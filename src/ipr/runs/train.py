@@ -31,6 +31,7 @@ from ipr.runs.once import once
 from ipr.runs.record import Record, commit, hardware, load_record, versions
 from ipr.runs.request import check, has_text, key_of, processes_of, without_secrets
 from ipr.runs.store import RunFolder
+from ipr.runs.tags import joined, parted
 from ipr.runs.tracking import tracking
 from ipr.verification.claims import load_claim
 from ipr.verification.fidelity import BATCH, accuracy
@@ -68,13 +69,13 @@ def train(config: TrainConfig) -> Run:
 
     def find() -> Run | None:
         record = _found(folder, config)
-        tagged = record is not None and {*config.tags} <= {*record.tags.split()}
+        tagged = record is not None and {*config.tags} <= {*parted(record.tags)}
         return Run(folder, record, found=True, verdict=None) if record is not None and tagged else None
 
     def make(lease: Lease) -> Run:
         if (record := _found(folder, config)) is None:
             return _make(config, data, folder, lease)
-        record = replace(record, tags=" ".join(sorted({*record.tags.split(), *config.tags})))
+        record = replace(record, tags=joined([*parted(record.tags), *config.tags]))
         record.save(folder.record)
         return Run(folder, record, found=True, verdict=None)
 
@@ -223,7 +224,7 @@ def _record(
         passport=config.passport.name if passported else None,
         energy=config.passport.energy if passported else None,
         alternation=scheme.alternation if isinstance(scheme, PassportV2Config) else None,
-        tags=" ".join(sorted(config.tags)),
+        tags=joined(config.tags),
         parameters=sum(p.numel() for p in suspect.parameters()),
         accuracy_without=plain_accuracy,
         accuracy_genuine=verdict.fidelity.accuracy if verdict and passported else None,

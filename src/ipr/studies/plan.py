@@ -15,6 +15,7 @@ from ipr.runs.config import HIDDEN
 from ipr.runs.store import secret_digest
 from ipr.studies.scale import DataScale, Scale
 from ipr.studies.study import Study, Sweep
+from ipr.texts import check_name
 
 WAVES = ("baseline", "victim", "attack", "exhibit")
 """Cells of a wave need nothing of a later one: baselines give passports, victims are attacked, runs are shown."""
@@ -118,6 +119,7 @@ def plan(study: Study, scale: Scale, seeds: Sequence[int] | None = None) -> list
     Raises:
         InputError: the study asks for what cannot be.
     """
+    check_name("scale.name", scale.name)
     cells: dict[str, Cell] = {}
     for sweep in study.sweeps:
         for cell in _cells(study, sweep, scale, seeds):
@@ -133,6 +135,8 @@ def _cells(study: Study, sweep: Sweep, scale: Scale, seeds: Sequence[int] | None
         *(sweep.scheme, sweep.model, sweep.dataset),
         *(axis or nothing for axis in (sweep.norm, sweep.attack, sweep.transfer, sweep.exhibit)),
     ]
+    for name in (name for axis in axes for name in axis if name is not None):
+        check_name(f"{study.name} sweeps", name)
     for scheme, model, dataset, norm, attack, transfer, exhibit in product(*axes):
         size, images = scale.models.get(model), scale.datasets.get(dataset)
         target = scale.datasets.get(transfer) if transfer else None
