@@ -107,9 +107,14 @@ def _called(value: Any) -> str:
     return {bool: "a truth value", int: "a number", float: "a number"}.get(type(value), f"a {type(value).__name__}")
 
 
-def printable(text: str) -> str:
-    """A text that steers no terminal: what is neither visible, a space nor the end of a line becomes a space."""
-    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+def printable(text: str, lines: bool = False) -> str:
+    """A text that steers no terminal: whatever is neither visible nor a space becomes one.
+
+    Args:
+        text: any.
+        lines: whether it may have several lines.
+    """
+    return "".join(c if c.isprintable() or (lines and c == "\n") else " " for c in text)
 
 
 def file_name(text: str) -> str:

@@ -33,7 +33,7 @@ from ipr.errors import InputError
 from ipr.runs import config as schema
 from ipr.runs.place import follows
 from ipr.runs.secrets import with_secrets
-from ipr.texts import SECRETIVE
+from ipr.texts import SECRETIVE, printable
 
 if TYPE_CHECKING:
     from ipr.runs.attack import AttackConfig
@@ -343,12 +343,12 @@ def telling(codes: list[int], lines: list[str]) -> Iterator[None]:
             lines.append(f"{error.filename}: {error.strerror}; {STORAGE[error.errno]}")
             codes.append(EXIT_INPUT)
         else:
-            traceback.print_exc()
+            print(printable(traceback.format_exc(), lines=True), end="", file=sys.stderr)
             lines.append(" ".join(f"{type(error).__name__}: {error}".split()))
             codes.append(EXIT_DEFECT)
             return
     for line in lines:
-        print(f"ipr: error: {line}", file=sys.stderr)
+        print(printable(f"ipr: error: {line}"), file=sys.stderr)
 
 
 def one_line(error: Exception) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from rich.console import Console
 from rich.table import Table
 
 from ipr.cli import loading
 from ipr.cli.compose import as_texts, invoke, papers, register, reporting, schema_of, shipped, typed
 from ipr.cli.outcomes import look_again
+from ipr.console import Console
 from ipr.errors import InputError
 from ipr.lease import held
 from ipr.runs.words import CellWord, lease_of, leave_word, read_word, words_folder

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
-from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from ipr.console import Console
 from ipr.errors import InputError
 from ipr.randomness import generator
 

@@ -10,6 +10,7 @@ import pandas as pd
 from ipr.errors import InputError
 from ipr.reports.attacks import attack_markdown
 from ipr.reports.files import write_sections
+from ipr.reports.formats import csv_cell
 from ipr.reports.markdown import markdown
 from ipr.reports.records import attacks_section, trainings_section
 from ipr.reports.summary import records_frame, setting_of
@@ -59,12 +60,12 @@ def write_report(runs: Path, tag: str | None, out: Path) -> Report:
         out.mkdir(parents=True, exist_ok=True)
         files = [out / "table.md", out / "records.csv"]
         files[0].write_text(table + "\n")
-        frame.to_csv(files[1], index=False)
+        frame.map(csv_cell).to_csv(files[1], index=False)
         if attacked:
             attacks = attack_markdown(attacked)
             files += [out / "attacks.md", out / "attacks.csv"]
             files[2].write_text(attacks + "\n")
-            pd.DataFrame([asdict(row) for row in attacked]).to_csv(files[3], index=False)
+            pd.DataFrame([asdict(row) for row in attacked]).map(csv_cell).to_csv(files[3], index=False)
             table += "\n\n" + attacks
     except OSError as error:
         raise InputError("out", out, f"cannot be written ({error.strerror})", "choose another folder") from error

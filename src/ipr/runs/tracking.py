@@ -19,8 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from ipr.console import Console
 from ipr.errors import InputError
 from ipr.runs.config import LoggerConfig
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ipr.errors import InputError
 from ipr.runs.config import HIDDEN
+from ipr.runs.secrets import revealed
 from ipr.runs.store import secret_digest
 from ipr.studies.scale import DataScale, Scale
 from ipr.studies.study import Study, Sweep
@@ -42,7 +43,9 @@ class Cell:
     def __post_init__(self) -> None:
         facts = [str(self.about[key]) for key in NAMED if self.about.get(key) is not None]
         values = {key: secret_digest(str(v)) if key in HIDDEN_KEYS else v for key, v in self.values.items()}
-        changes = [_masked(change, lambda secret: secret_digest(secret) or "") for change in self.changes]
+        changes = [
+            _masked(change, lambda text: secret_digest(revealed("secret", text)) or "") for change in self.changes
+        ]
         canonical = json.dumps([self.choices, values, *changes], sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
         object.__setattr__(self, "name", "-".join([*facts, f"s{self.about['seed']}", digest]))
