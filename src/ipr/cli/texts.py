@@ -94,6 +94,8 @@ class TextArguments:
         if kinds == {"texts"}:
             of_none = any(without_none(get_args(bare)[0])[1] for bare, _ in types)
             return f"{key}={self.sweeping(name, value, lambda one: self.texts(name, one, optional, of_none))}"
+        if not types and SECRETIVE.search(name) and not name.startswith("hydra."):
+            return f"{key}='<hidden>'"  # Hydra will refuse it, and say what it was
         if value.lstrip().startswith("{"):
             self.check_mapping(argument, name)
         return argument
@@ -167,6 +169,10 @@ class TextArguments:
             value = OverridesParser.create().parse_override(argument).value()
         except HydraException:
             return  # Hydra says it better
+        for secret in HIDDEN_KEYS:
+            group, _, last = secret.partition(".")
+            if name == group and isinstance(value, dict) and last in value:
+                raise InputError(secret, "<hidden>", "stands in a mapping", f"write {secret}=... on its own")
         for type_ in self.types(name):
             refuse_retyped(type_, value, name)
 
