@@ -51,7 +51,7 @@ def table_csv(view: TableView) -> str:
     return text.getvalue()
 
 
-FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four: the first four, twice as wide
+FORMULA = tuple("=+-@\t\n\uff1d\uff0b\uff0d\uff20")  # the last four: the first four, twice as wide
 HARMLESS = re.compile(r"[+\-]?([\d.][\d.,;:%/±eE+\- ]*|inf|nan)?")
 
 
@@ -60,8 +60,10 @@ def csv_cell(value: Any) -> Any:
 
     Numbers stay as they are, and so does what is no text: -0.5, "-2.5 ± 0.3".
     """
-    taken = isinstance(value, str) and value.startswith(FORMULA) and not HARMLESS.fullmatch(value)
-    return f"'{value}" if taken else value
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r", "\n")  # on its own it would begin a row, unquoted
+    return f"'{text}" if text.startswith(FORMULA) and not HARMLESS.fullmatch(text) else text
 
 
 def table_markdown(view: TableView) -> str:
