@@ -238,7 +238,7 @@ def invoke(command: str, execute: Callable[[Any], int], arguments: Sequence[str]
     with tempfile.TemporaryDirectory(prefix="ipr-") as private, hiding() as hide:  # a sweep's file repeats all of it
         job = Job(execute, Path(private))
         with reporting(codes):
-            sys.argv = [f"ipr {command}", *with_sweep_folder(as_texts(command, arguments, hide), private)]
+            sys.argv = [f"ipr {command}", *with_sweep_folder(as_texts(command, arguments, hide), quoted(private))]
             hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name=command)(job)()
         codes += ({outcome.number: outcome.code for outcome in read_outcomes(Path(private))} | job.codes).values()
     return codes
@@ -250,7 +250,7 @@ def with_sweep_folder(arguments: Sequence[str], folder: str) -> list[str]:
         return list(arguments)
     places = [index for index, argument in enumerate(arguments) if "=" in argument and not argument.startswith("-")]
     index = places[0] if places else len(arguments)
-    return [*arguments[:index], f"hydra.sweep.dir={quoted(folder)}", *arguments[index:]]
+    return [*arguments[:index], f"hydra.sweep.dir={folder}", *arguments[index:]]
 
 
 @dataclass(frozen=True)
