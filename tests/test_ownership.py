@@ -38,6 +38,7 @@ def test_the_dispute(ipr, mlserver, tmp_path):
     with ExitStack() as servers:
         root = issue("Root", ca=True)
         Path("authority.pem").write_bytes(root.pem)
+        Path("ada.key").write_text("a secret of her own\n")
         authority = Authority(tmp_path / "authority", issue("Stamps, Inc.", root), [])
         server = servers.enter_context(serving(lambda handler, body: handler.give(authority.stamp(body))))
         served["authority"] = server.url

@@ -29,6 +29,7 @@ from typing import Self
 
 from ipr.errors import InputError
 from ipr.files import read_regular
+from ipr.texts import printable
 
 BEAT = 10.0
 """Seconds between two signs of life."""
@@ -82,7 +83,7 @@ def saying(what: str) -> Callable[[Owner | None], None]:
 
     def say(owner: Owner | None) -> None:
         who = f"process {owner.pid} on {owner.host}" if owner is not None else "another process"
-        print(f"waiting: {who} {what}", file=sys.stderr, flush=True)
+        print(printable(f"waiting: {who} {what}"), file=sys.stderr, flush=True)
 
     return say
 

@@ -166,3 +166,41 @@ def test_csv_and_disabled_leave_no_trace(request_for):
         run = train(request_for("scheme=baseline", *asked))
         assert not (run.folder.path / "wandb").exists()
         assert replace(run.record, tags="") == run.record
+
+
+NAMING = {
+    "WANDB_RUN_ID": "fixed", "WANDB_NAME": "mine", "WANDB_RESUME": "must", "WANDB_RUN_GROUP": "ours",
+    "WANDB_JOB_TYPE": "job", "WANDB_TAGS": "x,y", "WANDB_NOTES": "a note", "WANDB_SWEEP_ID": "sweep",
+}  # fmt: skip
+
+
+def test_variables_of_wandb_name_no_run(request_for, monkeypatch, wandb_at):
+    """With one WANDB_RUN_ID for a process, each of its runs is still one of its own, in its own folder."""
+    wandb_at("http://127.0.0.1:1", key=None)
+    for name, value in NAMING.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WANDB_DIR", str(Path("elsewhere").absolute()))
+    runs = [train(request_for("scheme=baseline", "logger=wandb", f"seed={seed}", "tags=[my run]")) for seed in (0, 1)]
+    told = [read_finished(run.folder.path) for run in runs]
+    assert len({one.about.run_id for one in told} | {"fixed"}) == 3
+    for run, one in zip(runs, told, strict=True):
+        assert one.about.run_group == one.about.display_name == run.folder.key
+        assert (one.about.job_type, one.about.notes, one.about.sweep_id) == ("train", "", "")
+        assert set(one.about.tags) == {"baseline", "alexnet", "bn", "digits", "my run"}
+        assert one.about.project == "ipr"
+    assert not Path("elsewhere").exists()
+    assert os.environ["WANDB_RUN_ID"] == "fixed"
+
+
+def test_its_variables_say_what_the_request_does_not(request_for, monkeypatch, wandb_at):
+    wandb_at("http://127.0.0.1:1", key=None)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    off = train(request_for("scheme=baseline", "logger=wandb"))
+    assert not (off.folder.path / "wandb").exists()
+    monkeypatch.setenv("WANDB_MODE", "dryrun")
+    monkeypatch.setenv("WANDB_PROJECT", "1.10")
+    told = read_finished(train(request_for("scheme=baseline", "logger=wandb", "seed=1")).folder.path)
+    assert told.about.project == "1.10"
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    asked = request_for("scheme=baseline", "logger=wandb", "logger.mode=offline", "logger.project=own", "seed=2")
+    assert read_finished(train(asked).folder.path).about.project == "own"

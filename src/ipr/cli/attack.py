@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
 from ipr.cli.train import TRIED, tell_failed
+from ipr.console import Console
 from ipr.runs.attack import AttackConfig
 
 

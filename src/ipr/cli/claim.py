@@ -6,13 +6,13 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from ipr.cli import loading
 from ipr.cli.compose import EXIT_INPUT
 from ipr.cli.compose import run as run_command
+from ipr.console import Console
 from ipr.errors import InputError
 from ipr.runs.config import ClaimConfig
+from ipr.texts import printable
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -49,7 +49,7 @@ def show(config: ClaimConfig) -> int:
     Console().print(claim_table(claim))
     print(f"fingerprint: {claim.fingerprint()}")
     print(f"commitment:  {commitment.digest if commitment else '-'}")
-    print(f"time stamp:  {f'{said}, not checked' if said else '-'}")
+    print(printable(f"time stamp:  {f'{said}, not checked' if said else '-'}"))
     return 0
 
 
@@ -65,7 +65,7 @@ def check(config: ClaimConfig) -> int:
             print(f"ipr: error: {found}", file=sys.stderr)
             code = EXIT_INPUT
         else:
-            print(f"ok: {what}: {found}")
+            print(printable(f"ok: {what}: {found}"))
     return code
 
 
@@ -96,7 +96,7 @@ def stamp(config: ClaimConfig) -> int:
     certificate = Path(config.authority_certificate) if config.authority_certificate else None
     digest, found = stamp_once(Path(config.claim), config.authority, certificate)
     print(f"commitment: {digest}")
-    print(f"stamp:      {found}")
+    print(printable(f"stamp:      {found}"))
     if certificate is None:
         print("what it says is not checked yet: give the authority's root as authority_certificate=FILE")
     return 0

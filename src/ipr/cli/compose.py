@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
@@ -27,9 +28,12 @@ from omegaconf.errors import OmegaConfBaseException
 import ipr
 from ipr.cli.launching import enter_launchers
 from ipr.cli.outcomes import JobOutcome, leave_outcome, mark_begun, read_outcomes
+from ipr.cli.texts import TextArguments, check_content, check_files, hiding, quoted, shown
 from ipr.errors import InputError
 from ipr.runs import config as schema
 from ipr.runs.place import follows
+from ipr.runs.secrets import with_secrets
+from ipr.texts import SECRETIVE, printable
 
 if TYPE_CHECKING:
     from ipr.runs.attack import AttackConfig
@@ -117,17 +121,19 @@ def papers() -> dict[str, Path]:
 
 
 def typed(config: DictConfig) -> Any:
-    """The configuration as dataclasses.
+    """The configuration as dataclasses, and the secrets that it names read.
 
     Raises:
-        InputError: a key that the schema lacks (let in by `++`), a wrong type, or a value that must be given.
+        InputError: a key that the schema lacks (let in by `++`), a wrong type, a value that must be given, or a secret
+            that cannot be read.
     """
     for path, extra, known in _unknown_keys(config, ""):
-        raise InputError(path, OmegaConf.select(config, path), f"there is no key {extra}", _suggest(extra, known))
+        value = "<hidden>" if SECRETIVE.search(path) else OmegaConf.select(config, path)
+        raise InputError(path, value, f"there is no key {extra}", _suggest(extra, known))
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise InputError(missing[0], "???", "must be given", f"add {missing[0]}=...")
-    return OmegaConf.to_object(config)
+    return with_secrets(OmegaConf.to_object(config))
 
 
 @overload
@@ -153,10 +159,48 @@ def configuration(command: str, *arguments: str) -> Any:
     register(command)
     try:
         with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
-            return typed(compose(command, list(arguments)))
+            return typed(compose(command, as_texts(command, arguments)))
     except (HydraException, OmegaConfBaseException) as error:
         remedy = f"`ipr {command} --help` lists keys and choices"
         raise InputError("arguments", f"<of ipr {command}>", one_line(error), remedy) from None
+
+
+def schema_of(command: str) -> type:
+    """The dataclass of a command that is registered."""
+    node = ConfigStore.instance().repo[f"{command}_schema.yaml"].node
+    return cast(type, OmegaConf.get_type(node))
+
+
+def as_texts(command: str, arguments: Sequence[str], hide: Callable[[str], str] = str) -> list[str]:
+    """The arguments of a registered command with its texts quoted: whatever is in them, they reach it as written.
+
+    Args:
+        command: its name.
+        arguments: as on its command line.
+        hide: what is written for a secret text instead of it.
+
+    Raises:
+        InputError: a text is missing or is no text, or a file that is named holds numbers where texts belong.
+    """
+    schema, flags = schema_of(command), [argument for argument in arguments if argument.startswith("-")]
+    swept = any(flag == "-m" or flag.startswith("--mu") for flag in flags) or any(
+        argument.startswith(("study=", "hydra.mode=")) for argument in arguments
+    )
+    for flag, value in zip_longest(arguments, arguments[1:], fillvalue=""):
+        name, equals, given = flag.partition("=")
+        if name in ("-cd", "--config-dir", "-cp", "--config-path"):
+            check_files(Path(given if equals else value), schema)
+    if any(flag.startswith(("-c", "--cfg", "-i", "--info")) and not flag.startswith(("-cd", "-cp", "-cn", "--config"))
+           for flag in flags):  # fmt: skip
+        hide = _hidden  # it prints the configuration
+    for path in sweeps() if command in ("train", "attack", "exhibit") else ():
+        if f"study={path.stem}" in arguments:
+            check_content(cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path))), schema, path)
+    return TextArguments(schema, swept and command not in OF_STUDIES, hide).written(arguments)
+
+
+def _hidden(_: str) -> str:
+    return "<hidden>"
 
 
 def _unknown_keys(node: DictConfig, prefix: str) -> list[tuple[str, str, list[str]]]:
@@ -190,13 +234,11 @@ def invoke(command: str, execute: Callable[[Any], int], arguments: Sequence[str]
     """The same without the exit: the codes of all jobs, wherever they ran."""
     codes: list[int] = []
     register(command)
-    if command in OF_STUDIES:
-        arguments = [as_text(argument) for argument in arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them; `reporting` does
-    with tempfile.TemporaryDirectory(prefix="ipr-") as private:  # a sweep's file repeats the whole configuration
-        sys.argv = [f"ipr {command}", *with_sweep_folder(arguments, private)]
+    with tempfile.TemporaryDirectory(prefix="ipr-") as private, hiding() as hide:  # a sweep's file repeats all of it
         job = Job(execute, Path(private))
         with reporting(codes):
+            sys.argv = [f"ipr {command}", *with_sweep_folder(as_texts(command, arguments, hide), quoted(private))]
             hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name=command)(job)()
         codes += ({outcome.number: outcome.code for outcome in read_outcomes(Path(private))} | job.codes).values()
     return codes
@@ -267,16 +309,10 @@ STORAGE = {
     errno.EIO: f"see to the disk; {AGAIN}",
     errno.ESTALE: f"see to the file server; {AGAIN}",
     errno.EROFS: f"choose a folder that you can write to; {AGAIN}",
+    errno.ENAMETOOLONG: f"choose a shorter name; {AGAIN}",
     errno.EACCES: f"choose a folder that you can write to; {AGAIN}",
 }
 """What disks and file servers refuse, and what to do about it."""
-
-
-def as_text(argument: str) -> str:
-    """`study=one,two` as one text: to Hydra a comma means a sweep, to the commands `OF_STUDIES` a list."""
-    key, equals, value = argument.partition("=")
-    listed = equals and key in ("study", "remove") and "," in value and value[0] not in "'["
-    return f"{key}='{value}'" if listed else argument
 
 
 @contextmanager
@@ -307,12 +343,12 @@ def telling(codes: list[int], lines: list[str]) -> Iterator[None]:
             lines.append(f"{error.filename}: {error.strerror}; {STORAGE[error.errno]}")
             codes.append(EXIT_INPUT)
         else:
-            traceback.print_exc()
+            print(printable(traceback.format_exc(), lines=True), end="", file=sys.stderr)
             lines.append(" ".join(f"{type(error).__name__}: {error}".split()))
             codes.append(EXIT_DEFECT)
             return
     for line in lines:
-        print(f"ipr: error: {line}", file=sys.stderr)
+        print(printable(f"ipr: error: {line}"), file=sys.stderr)
 
 
 def one_line(error: Exception) -> str:
@@ -321,9 +357,13 @@ def one_line(error: Exception) -> str:
         return str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
-        return f"{group}={choice}: there is no such choice; choose among: {', '.join(sorted(error.options))}"
+        return (
+            f"{shown(f'{group}={choice}')}: there is no such choice; choose among: {', '.join(sorted(error.options))}"
+        )
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read as an assignment; write key=value, quoted where the shell splits"
+        return (
+            f"{shown(error.override)}: cannot be read as an assignment; write key=value, quoted where the shell splits"
+        )
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__) is not None:
         causes.append(cause)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
 from ipr.cli import loading
 from ipr.cli.train import tell_failed
+from ipr.console import Console
 from ipr.runs.exhibit import ExhibitConfig
 
 

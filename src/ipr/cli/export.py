@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from ipr.cli import loading
 from ipr.cli.train import tell_failed
+from ipr.console import Console
 from ipr.runs.config import ExportConfig
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from ipr.cli.compose import sweeps
+from ipr.console import Console
 from ipr.errors import InputError
 from ipr.studies.config import GcConfig
 from ipr.studies.garbage import CLASSES, Item, find_garbage, remove

@@ -17,6 +17,7 @@ from ipr.cli.gpus import OnGpu, threads_each
 from ipr.cli.launching import check_keys, elsewhere, places_here
 from ipr.cli.outcomes import descriptions, has_begun, read_outcome
 from ipr.errors import InputError
+from ipr.texts import printable
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def tell_death(number: int, name: str, log: Path | None = None) -> None:
     """Says on the terminal that a job died."""
     where = f"; its log: {log}" if log is not None else ""
     line = f"job {number} ({name}) died without a word: killed, or out of memory{where}"
-    print(f"ipr: error: {line}; the same command goes on where it stopped", file=sys.stderr, flush=True)
+    told = printable(f"ipr: error: {line}; the same command goes on where it stopped")
+    print(told, file=sys.stderr, flush=True)
 
 
 def ended(overrides: Sequence[str]) -> JobReturn:

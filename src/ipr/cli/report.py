@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 
 from ipr.cli import loading
 from ipr.cli.compose import papers
+from ipr.console import Console
 from ipr.errors import InputError
 from ipr.studies.config import ReportConfig
+from ipr.texts import file_name
 
 
 def execute(config: ReportConfig) -> int:
@@ -28,7 +29,7 @@ def execute(config: ReportConfig) -> int:
         from ipr.reports.write import write_report
 
     runs = Path(config.paths.runs)
-    out = Path(config.out) if config.out else runs / "report" / (config.tag or "all")
+    out = Path(config.out) if config.out else runs / "report" / file_name(config.tag or "all")
     report = write_report(runs, config.tag, out)
     console.print(Markdown(report.table) if console.is_terminal else report.table, soft_wrap=True, highlight=False)
     for path in report.files:
@@ -65,7 +66,11 @@ def report_studies(runs_folder: str, asked: str, scale: str | None, out: str | N
                 "study", name, f"was not run in {runs.absolute()}{at}", f"first: ipr reproduce study={name}"
             )
     sections = [section_of(plan, runs) for plan in plans]
-    folder = Path(out) if out else runs / "report" / "-".join([*(names or ["studies"]), *([scale] if scale else [])])
+    folder = (
+        Path(out)
+        if out
+        else runs / "report" / file_name("-".join([*(names or ["studies"]), *([scale] if scale else [])]))
+    )
     title = "Passports and watermarks: the paper's tables and figures"
     files = write_sections(sections, folder, title)
     table = Table(title_justify="left", show_lines=False)

@@ -9,12 +9,12 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from rich.console import Console
 from rich.table import Table
 
 from ipr.cli import loading
-from ipr.cli.compose import invoke, papers, register, reporting, shipped, typed
+from ipr.cli.compose import as_texts, invoke, papers, register, reporting, schema_of, shipped, typed
 from ipr.cli.outcomes import look_again
+from ipr.console import Console
 from ipr.errors import InputError
 from ipr.lease import held
 from ipr.runs.words import CellWord, lease_of, leave_word, read_word, words_folder
@@ -23,6 +23,7 @@ from ipr.studies.plan import WAVES, Cell, plan, with_changes
 from ipr.studies.settable import check_open
 from ipr.studies.store import studies_folder, write_plan
 from ipr.studies.study import Study, load_study
+from ipr.texts import refuse_retyped, types_at
 
 OWN = ("study", "scale", "images", "download", "dry")
 """Keys of this command; `paths` is everybody's, and any other key is every job's."""
@@ -156,7 +157,11 @@ def find_studies(asked: str) -> list[tuple[Path, Study]]:
 
 
 def enter(config: ReproduceConfig, cells: Sequence[Cell]) -> None:
-    """Puts the cells into Hydra's store, as the options of the group `cell`."""
+    """Puts the cells into Hydra's store, as the options of the group `cell`.
+
+    Raises:
+        InputError: a study or a scale sets a number where a text belongs.
+    """
     register("cell")
     from ipr.attacks import ATTACKS  # here, as they load torch
     from ipr.exhibits import EXHIBITS
@@ -170,6 +175,9 @@ def enter(config: ReproduceConfig, cells: Sequence[Cell]) -> None:
     if config.images is not None:
         place["root"] = str(Path(config.images).expanduser().absolute())
     for number, cell in enumerate(cells, 1):
+        for key, value in cell.values.items():
+            for type_ in types_at(schema_of("cell"), key):
+                refuse_retyped(type_, value, key)
         node = cell.node() | {"cell": cell.name, "number": number, "count": len(cells), "studies": str(studies)}
         node["dataset"] = node.get("dataset", {}) | place
         if "dataset@transfer" in cell.choices:
@@ -190,7 +198,7 @@ def try_out(cells: Sequence[Cell], passed: Sequence[str]) -> None:
     tried = {(cell.choices["dataset"], cell.choices.get("dataset@transfer")): cell for cell in cells}
     for cell in tried.values():
         with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
-            config = typed(compose("cell", [f"cell={cell.name}", *passed]))
+            config = typed(compose("cell", as_texts("cell", [f"cell={cell.name}", *passed])))
         check(config)
         for dataset in filter(None, (config.dataset, config.transfer)):
             open_images(dataset, config.paths)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from ipr.cli.compose import papers, shipped, sweeps
+from ipr.console import Console
 from ipr.errors import InputError
 from ipr.files import write_atomically
 from ipr.runs.folders import find_folders

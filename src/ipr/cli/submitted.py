@@ -29,6 +29,7 @@ from ipr.cli.outcomes import JobOutcome, descriptions, look_again, read_outcome
 from ipr.cli.processes import ended, tell_death
 from ipr.errors import InputError
 from ipr.lease import Lease
+from ipr.texts import printable
 
 LOOK_SECONDS = 0.5
 """Between two looks at the files that jobs leave."""
@@ -146,12 +147,12 @@ def follow(
                 paths, done = running.pop(number).paths, done + 1
                 outcome = outcome_in_time(folder, number)
                 well = outcome is not None and outcome.code == 0
-                print(f"[{done}/{len(jobs)}] {named[number]}: {'done' if well else 'failed'}", flush=True)
+                print(printable(f"[{done}/{len(jobs)}] {named[number]}: {'done' if well else 'failed'}"), flush=True)
                 codes[number] = EXIT_DEFECT if outcome is None else outcome.code
                 if outcome is None:
                     tell_death(number, named[number], paths.stderr if paths.stderr.exists() else paths.stdout)
                 elif not well:
-                    print(f"ipr: error: {outcome.line} (job {number})", file=sys.stderr, flush=True)
+                    print(printable(f"ipr: error: {outcome.line} (job {number})"), file=sys.stderr, flush=True)
                 if outcome is None or outcome.traced:
                     logs += [paths.stdout, paths.stderr]
             time.sleep(LOOK_SECONDS)

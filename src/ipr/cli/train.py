@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import cache
 
 from hydra.core.hydra_config import HydraConfig
-from rich.console import Console
 
 from ipr.cli import loading
+from ipr.console import Console
 from ipr.runs.config import PassportSchemeConfig, TrainConfig, WatermarkSchemeConfig
 
 KEYLESS = "secrets follow from the seed: fit for research only; set passport.key for a release"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from ipr.cli import loading
+from ipr.console import Console
 from ipr.runs.config import UnlockConfig
 
 

@@ -9,6 +9,7 @@ from ipr.cli import loading
 from ipr.cli.compose import run as run_command
 from ipr.errors import InputError
 from ipr.runs.config import VerdictConfig
+from ipr.texts import printable
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -60,7 +61,7 @@ def check(config: VerdictConfig) -> int:
         "owner": verdict["claim"].get("owner") or "-",
     }
     for name, value in rows.items():
-        print(f"{name + ':':10} {value}")
+        print(printable(f"{name + ':':10} {value}"))
     return 0
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from ipr.console import Console
 from ipr.data.folders import FIELD, ImageFolder, PictureFile, find_images, has_folders, part_of_folder
 from ipr.data.pictures import READER, read_picture
 from ipr.errors import InputError

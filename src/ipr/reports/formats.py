@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from ipr.reports.section import Checked, Section, TableView, Value
 
@@ -39,14 +40,30 @@ def table_csv(view: TableView) -> str:
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(t for i, name in enumerate(view.header) for t in spread(i, name, f"{name}, n", f"{name}, paper"))
+    names = (t for i, name in enumerate(view.header) for t in spread(i, name, f"{name}, n", f"{name}, paper"))
+    writer.writerow(map(csv_cell, names))
     for line in view.lines:
         cells = [
             spread(i, value.ours, "" if value.n is None else str(value.n), value.paper or "")
             for i, value in enumerate(line.cells)
         ]
-        writer.writerow(text for cell in cells for text in cell)
+        writer.writerow(csv_cell(text) for cell in cells for text in cell)
     return text.getvalue()
+
+
+FORMULA = tuple("=+-@\t\n\uff1d\uff0b\uff0d\uff20")  # the last four: the first four, twice as wide
+HARMLESS = re.compile(r"[+\-]?([\d.][\d.,;:%/±eE+\- ]*|inf|nan)?")
+
+
+def csv_cell(value: Any) -> Any:
+    """A cell that a spreadsheet computes nothing from: a text that it would take for a formula gets an apostrophe.
+
+    Numbers stay as they are, and so does what is no text: -0.5, "-2.5 ± 0.3".
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r", "\n")  # on its own it would begin a row, unquoted
+    return f"'{text}" if text.startswith(FORMULA) and not HARMLESS.fullmatch(text) else text
 
 
 def table_markdown(view: TableView) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 from ipr.errors import InputError
 from ipr.reports.attacks import attack_markdown
 from ipr.reports.files import write_sections
+from ipr.reports.formats import csv_cell
 from ipr.reports.markdown import markdown
 from ipr.reports.records import attacks_section, trainings_section
 from ipr.reports.summary import records_frame, setting_of
@@ -17,6 +18,7 @@ from ipr.runs.attack import find_rows
 from ipr.runs.embedding import embedding_failed
 from ipr.runs.failure import find_failures
 from ipr.runs.record import find_records
+from ipr.runs.tags import parted
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,9 @@ def write_report(runs: Path, tag: str | None, out: Path) -> Report:
         InputError: there is no such record, or the folder cannot be written.
     """
     every = list(find_records(runs))
-    records = [record for record in every if tag is None or tag in record.tags.split()]
+    records = [record for record in every if tag is None or tag in parted(record.tags)]
     if not records:
-        found = sorted({t for record in every for t in record.tags.split()})
+        found = sorted({t for record in every for t in parted(record.tags)})
         raise InputError(
             "tag" if tag else "paths.runs",
             tag or runs,
@@ -51,21 +53,21 @@ def write_report(runs: Path, tag: str | None, out: Path) -> Report:
     compared = {setting_of(record) for record in records}
     records += [r for r in every if r.scheme == "baseline" and r not in records and setting_of(r) in compared]
     frame = records_frame(records)
-    failed = [failure for failure in find_failures(runs) if tag is None or tag in failure.tags.split()]
+    failed = [failure for failure in find_failures(runs) if tag is None or tag in parted(failure.tags)]
     notes = [f"Not in the tables, as its training diverged: {one.kind}/{one.key} ({one.says})." for one in failed]
     notes += [f"{line[0].upper()}{line[1:]}." for line in map(embedding_failed, records) if line]
     table = "\n\n".join([markdown(frame), *notes])
-    attacked = [row for row in find_rows(runs) if tag is None or tag in row.tags.split()]
+    attacked = [row for row in find_rows(runs) if tag is None or tag in parted(row.tags)]
     try:
         out.mkdir(parents=True, exist_ok=True)
         files = [out / "table.md", out / "records.csv"]
         files[0].write_text(table + "\n")
-        frame.to_csv(files[1], index=False)
+        frame.map(csv_cell).to_csv(files[1], index=False)
         if attacked:
             attacks = attack_markdown(attacked)
             files += [out / "attacks.md", out / "attacks.csv"]
             files[2].write_text(attacks + "\n")
-            pd.DataFrame([asdict(row) for row in attacked]).to_csv(files[3], index=False)
+            pd.DataFrame([asdict(row) for row in attacked]).map(csv_cell).to_csv(files[3], index=False)
             table += "\n\n" + attacks
     except OSError as error:
         raise InputError("out", out, f"cannot be written ({error.strerror})", "choose another folder") from error

@@ -34,6 +34,7 @@ from ipr.runs.record import commit, hardware, versions
 from ipr.runs.rehearsal import rehearsal
 from ipr.runs.request import check, processes_of, with_limit, without_secrets
 from ipr.runs.store import RunFolder, run_key
+from ipr.runs.tags import joined
 from ipr.runs.tracking import tracking
 from ipr.runs.train import Run, device, judging, train
 from ipr.schemes.base import Scheme
@@ -398,7 +399,7 @@ def _row(
         iterations=iterations,
         seed=config.seed,
         attack_seed=config.attack_seed,
-        tags=" ".join(sorted(config.tags)),
+        tags=joined(config.tags),
         seconds=round(seconds, 3),
         share_of_training=seconds / run.record.train_seconds if run.record.train_seconds else 0.0,
         hardware=hardware(processes_of(config.trainer)),

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from rich.console import Console
 
+from ipr.console import Console
 from ipr.errors import InputError
 from ipr.files import write_atomically
 

@@ -130,7 +130,7 @@ class PassportConfig:
     name: str = MISSING
     images: int = 20  # N of Section III-B c), for each of P_gamma and P_beta
     energy: float | None = 3.0  # |S| of every passport; null for as published
-    key: str | None = None  # SECRET; without it passport, signature, watermark and triggers follow from the seed
+    key: str | None = None  # SECRET: file:PATH or env:NAME; without it all secrets follow from the seed
 
 
 @dataclass

@@ -42,6 +42,7 @@ from ipr.runs.record import commit, hardware, versions
 from ipr.runs.rehearsal import check_no_rehearsal
 from ipr.runs.request import check, key_of, with_limit, without_secrets
 from ipr.runs.store import RunFolder, run_key
+from ipr.runs.tags import joined
 from ipr.runs.train import Run, device, train
 from ipr.schemes.base import Scheme
 from ipr.verification.claims import load_claim
@@ -328,7 +329,7 @@ def _about(config: ExhibitConfig, wanted: Exhibit, data: ImageData, folder: RunF
         "attack": config.attack.name if config.attack else None,
         "transfer": config.transfer.name if config.transfer else None,
         "attack_seed": config.attack_seed,
-        "tags": " ".join(sorted(config.tags)),
+        "tags": joined(config.tags),
         "hardware": hardware(),
         "versions": versions(),
         "commit": commit(),

@@ -13,6 +13,7 @@ from ipr.errors import InputError
 from ipr.files import write_atomically
 from ipr.runs.record import commit, hardware, versions
 from ipr.runs.store import RunFolder
+from ipr.runs.tags import joined
 
 SCHEMA_VERSION = 1
 
@@ -87,7 +88,7 @@ def recording_failure(folder: RunFolder, tags: list[str]) -> Iterator[None]:
             epoch=error.epoch,
             what=error.what,
             value=error.value,
-            tags=" ".join(sorted(tags)),
+            tags=joined(tags),
             hardware=hardware(),
             versions=versions(),
             commit=commit(),

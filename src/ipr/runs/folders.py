@@ -19,6 +19,7 @@ import yaml
 from ipr.files import read_regular
 from ipr.lease import held
 from ipr.runs.store import RunFolder
+from ipr.runs.tags import parted
 
 FINISHED = {"train": "record.json", "attack": "finished", "exhibit": "facts.json"}
 """Kinds of runs -> the file whose presence says that one is finished."""
@@ -91,7 +92,7 @@ class Found(RunFolder):
         """The tags it carries: those that it was asked for with, and those that its record got since."""
         own = self.asked.get("tags")
         later = self.rows[0].get("tags") if self.rows else ""
-        return frozenset([*map(str, own if isinstance(own, list) else []), *str(later or "").split()])
+        return frozenset([*map(str, own if isinstance(own, list) else []), *parted(str(later or ""))])
 
     @property
     def uses(self) -> frozenset[str]:

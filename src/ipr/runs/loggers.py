@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PACKAGES = {"csv": (), "wandb": (), "mlflow": ("mlflow",), "tensorboard": ("tensorboard", "tensorboardX")}
 """Loggers -> packages of which one must be installed; without wandb, which is the default, a run is not logged."""
 
+WORDS = {"dryrun": "offline", "run": "online", "": "offline"}  # W&B's other words, as WANDB_MODE may say them
 MODES = ("offline", "online", "disabled")
 
 
@@ -34,7 +35,7 @@ def check_logger(config: LoggerConfig) -> None:
     """
     if config.name not in PACKAGES:
         raise InputError("logger.name", config.name, "is not a logger", f"choose among: {', '.join(PACKAGES)}")
-    if config.mode not in MODES:
+    if WORDS.get(config.mode, config.mode) not in MODES:
         raise InputError("logger.mode", config.mode, "is unknown", "choose offline, online or disabled")
 
 

@@ -16,6 +16,7 @@ import torch
 
 from ipr.errors import InputError
 from ipr.files import write_atomically
+from ipr.runs.tags import parted
 
 SCHEMA_VERSION = 4
 
@@ -120,7 +121,7 @@ def cut_of(tags: str) -> str:
     """Of how many batches the epochs of a run were that were cut short, by its tags (`runs.request.with_limit`); ""
     for a whole training.
     """
-    return " ".join(tag for tag in tags.split() if re.fullmatch(r"limited-[0-9.e-]+", tag))
+    return " ".join(tag for tag in parted(tags) if re.fullmatch(r"limited-[0-9.e-]+", tag))
 
 
 TIMES = ("train_seconds", "judge_seconds", "seconds", "share_of_training", "finished")

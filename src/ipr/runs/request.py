@@ -31,6 +31,8 @@ from ipr.runs.config import (
 )
 from ipr.runs.loggers import check_logger
 from ipr.runs.store import run_key, secret_digest
+from ipr.runs.tags import check_tags
+from ipr.texts import refuse_retyped
 
 Asked = TypeVar("Asked", bound=TrainConfig)
 
@@ -45,6 +47,7 @@ def check(config: TrainConfig) -> None:
     Raises:
         InputError: naming the field that does not fit.
     """
+    refuse_retyped(TrainConfig, asdict(config), "")  # what was built in Python no schema has seen
     if config.trainer.max_epochs < 1:
         raise InputError("trainer.max_epochs", config.trainer.max_epochs, "must be at least 1", "give e.g. 20")
     if config.optimizer.batch_size < 1:
@@ -89,6 +92,7 @@ def check(config: TrainConfig) -> None:
         )
     Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
     check_owner(config.owner)
+    check_tags(config.tags)
 
 
 def _check_share(field: str, value: float) -> None:

@@ -14,6 +14,7 @@ from ipr.errors import InputError
 from ipr.files import clear_asides
 from ipr.lease import Lease, saying
 from ipr.runs.precious import irreplaceable
+from ipr.texts import check_name
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,12 @@ class RunFolder:
 
 
 def run_key(prefix: str, identity: Mapping[str, Any]) -> str:
-    """A readable prefix, colons taken out, and 12 digits of the SHA-256 of everything that determines the result."""
+    """A readable prefix, colons taken out, and 12 digits of the SHA-256 of everything that determines the result.
+
+    Raises:
+        InputError: the prefix cannot name a folder, as what it is made of is no name.
+    """
+    check_name("name of the run", prefix)
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return f"{prefix.replace(':', '-')}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
 

@@ -20,15 +20,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from ipr.console import Console
 from ipr.runs.config import LoggerConfig
-from ipr.runs.loggers import LoggerTracker, check_logger, open_logger
+from ipr.runs.loggers import WORDS, LoggerTracker, check_logger, open_logger
+from ipr.runs.tags import joined
 
 ANSWER_SECONDS = 5.0  # a server that has not answered by then is taken for away
 START_SECONDS = 15.0  # to start a run on a server that answers
 FINISH_SECONDS = 10.0  # to send the rest when a run ends; `wandb sync` sends what is left
 LONGEST_TAG = 64  # W&B refuses longer ones
+NAMING = (
+    "run_id", "run_name", "run_notes", "run_group", "run_job_type", "run_tags", "resume", "resume_from", "fork_from",
+    "sweep_id",
+)  # fmt: skip
+"""Settings that WANDB_RUN_ID, WANDB_NAME, WANDB_RESUME and others make for all runs of a process, which are several."""
 
 
 class Tracker:
@@ -158,6 +163,7 @@ def tracking(
         InputError: see `check_logger`.
     """
     check_logger(config)
+    mode = WORDS.get(config.mode, config.mode)
     asked = {
         "name": key,
         "group": group,
@@ -169,10 +175,10 @@ def tracking(
         "dir": folder.resolve(),  # its service keeps the working directory of the first run of a process
     }
     tracker: Tracker | LoggerTracker = Tracker()
-    if config.name == "wandb" and config.mode != "disabled":
-        tracker = _open(config.mode, folder, asked)
-    elif config.name not in ("csv", "wandb") and config.mode != "disabled":
-        about = {"group": group, "job_type": job_type, "tags": " ".join(tags)}
+    if config.name == "wandb" and mode != "disabled":
+        tracker = _open(mode, folder, asked)
+    elif config.name not in ("csv", "wandb") and mode != "disabled":
+        about = {"group": group, "job_type": job_type, "tags": joined(tags)}
         tracker = LoggerTracker(partial(open_logger, config, folder, key, about), facts, partial(_say, who=config.name))
     exit_code = 1
     try:
@@ -268,8 +274,21 @@ def _open(mode: str, folder: Path, asked: Mapping[str, Any]) -> Tracker:
 
 
 def _start(wandb: Any, asked: Mapping[str, Any], settings: Any, mode: str) -> Any:
-    with redirect_stderr(io.StringIO()):  # what matters of it is said in one line
+    with redirect_stderr(io.StringIO()), _nameless(wandb.setup().settings):  # what matters of it is said in one line
         return wandb.init(**asked, mode=mode, settings=settings)
+
+
+@contextmanager
+def _nameless(session: Any) -> Iterator[None]:
+    """Inside, W&B's variables name no run: a process has several, and each is one of its own."""
+    kept = {name: getattr(session, name) for name in NAMING}
+    try:
+        for name in NAMING:
+            setattr(session, name, None)
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(session, name, value)
 
 
 def _sync(folder: Path, run: Any) -> str:

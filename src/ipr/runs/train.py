@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 import yaml
-from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
 from ipr.claim import Claim, Thresholds
+from ipr.console import Console
 from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
 from ipr.files import write_atomically
@@ -35,6 +35,7 @@ from ipr.runs.record import Record, commit, hardware, load_record, versions
 from ipr.runs.rehearsal import rehearsal
 from ipr.runs.request import check, check_limit, has_text, key_of, processes_of, with_limit, without_secrets
 from ipr.runs.store import RunFolder
+from ipr.runs.tags import joined, parted
 from ipr.runs.tracking import tracking
 from ipr.runs.validation import validation_of
 from ipr.verification.claims import load_claim
@@ -87,7 +88,7 @@ def train(config: TrainConfig) -> Run:
 
     def find() -> Run | None:
         record = _found(folder, config)
-        tagged = record is not None and {*config.tags} <= {*record.tags.split()}
+        tagged = record is not None and {*config.tags} <= {*parted(record.tags)}
         return found(record) if record is not None and tagged else None
 
     def found(record: Record) -> Run:
@@ -97,7 +98,7 @@ def train(config: TrainConfig) -> Run:
     def make(lease: Lease) -> Run:
         if (record := _found(folder, config)) is None:
             return _make(config, data, folder, lease)
-        record = replace(record, tags=" ".join(sorted({*record.tags.split(), *config.tags})))
+        record = replace(record, tags=joined([*parted(record.tags), *config.tags]))
         record.save(folder.record)
         return found(record)
 
@@ -269,7 +270,7 @@ def _record(
         passport=config.passport.name if passported else None,
         energy=config.passport.energy if passported else None,
         alternation=scheme.alternation if isinstance(scheme, PassportV2Config) else None,
-        tags=" ".join(sorted(config.tags)),
+        tags=joined(config.tags),
         parameters=sum(p.numel() for p in suspect.parameters()),
         accuracy_without=plain_accuracy,
         accuracy_genuine=verdict.fidelity.accuracy if verdict and passported else None,

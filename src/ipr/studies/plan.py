@@ -12,10 +12,12 @@ from typing import Any
 
 from ipr.errors import InputError
 from ipr.runs.config import HIDDEN
+from ipr.runs.secrets import revealed
 from ipr.runs.store import secret_digest
 from ipr.studies.scale import DataScale, Scale
 from ipr.studies.settable import check_choices, check_set
 from ipr.studies.study import Study, Sweep
+from ipr.texts import check_name
 
 WAVES = ("baseline", "victim", "attack", "exhibit")
 """Cells of a wave need nothing of a later one: baselines give passports, victims are attacked, runs are shown."""
@@ -47,7 +49,9 @@ class Cell:
         check_set("cell", self.values)
         facts = [str(self.about[key]) for key in NAMED if self.about.get(key) is not None]
         values = {key: secret_digest(str(v)) if key in HIDDEN_KEYS else v for key, v in self.values.items()}
-        changes = [_masked(change, lambda secret: secret_digest(secret) or "") for change in self.changes]
+        changes = [
+            _masked(change, lambda text: secret_digest(revealed("secret", text)) or "") for change in self.changes
+        ]
         canonical = json.dumps([self.choices, values, *changes], sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
         object.__setattr__(self, "name", "-".join([*facts, f"s{self.about['seed']}", digest]))
@@ -124,6 +128,7 @@ def plan(study: Study, scale: Scale, seeds: Sequence[int] | None = None) -> list
     Raises:
         InputError: the study asks for what cannot be.
     """
+    check_name("scale.name", scale.name)
     cells: dict[str, Cell] = {}
     for sweep in study.sweeps:
         for cell in _cells(study, sweep, scale, seeds):
@@ -139,6 +144,8 @@ def _cells(study: Study, sweep: Sweep, scale: Scale, seeds: Sequence[int] | None
         *(sweep.scheme, sweep.model, sweep.dataset),
         *(axis or nothing for axis in (sweep.norm, sweep.attack, sweep.transfer, sweep.exhibit)),
     ]
+    for name in (name for axis in axes for name in axis if name is not None):
+        check_name(f"{study.name} sweeps", name)
     for scheme, model, dataset, norm, attack, transfer, exhibit in product(*axes):
         size, images = scale.models.get(model), scale.datasets.get(dataset)
         target = scale.datasets.get(transfer) if transfer else None

@@ -18,6 +18,7 @@ import yaml
 
 from ipr.errors import InputError
 from ipr.files import read_regular
+from ipr.texts import refuse_retyped
 
 LARGEST = 2**24
 """Bytes of a file."""
@@ -44,6 +45,7 @@ def read_as(path: Path, kind: type[Any], given: Mapping[str, Any], remedy: str, 
         written = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
         if not isinstance(written, dict):
             raise TypeError("no mapping of fields")
+        refuse_retyped(kind, written, path.name)
         return Fitting().value(kind, {**written, **given}, "")
     except InputError:
         raise
@@ -142,7 +144,7 @@ PLAIN: Mapping[Any, Callable[[Any], Any]] = {
     float: lambda written: (
         float(written) if isinstance(written, int | float) and not isinstance(written, bool) else None
     ),
-    str: lambda written: str(written) if isinstance(written, str | int | float) else None,
+    str: lambda written: written if isinstance(written, str) else None,
 }
 """Types -> a value of theirs, or None where there is none."""
 

@@ -335,7 +335,7 @@ def _bound(bound: bool, required: bool) -> Condition:
 
 def _key(keyless: bool, required: bool) -> Condition:
     says = "the secrets are to follow from a key of the owner's, not from the run's seed alone"
-    remedy = "train with passport.key=... of your own; a run without one is for research, judged by rule=paper"
+    remedy = "train with passport.key=file:PATH of your own; a run without one is for research, judged by rule=paper"
     status = "keyless" if keyless else "key"
     return Condition("key", required, not keyless, status, "key", says, remedy if keyless else "")
 
