@@ -79,8 +79,10 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(2)
     with loading():
         module = import_module(f"ipr.cli.{command}")
-    if command in ("reproduce", "claim", "verdict"):  # not one job, but many; not only keys and values
-        module.run(rest)
     from ipr.cli.compose import run
+    from ipr.cli.own_hydra import own_hydra
 
-    run(command, module.execute, rest)
+    with own_hydra():  # whoever calls this from Python may have a Hydra of his own
+        if command in ("reproduce", "claim", "verdict"):  # not one job, but many; not only keys and values
+            module.run(rest)
+        run(command, module.execute, rest)

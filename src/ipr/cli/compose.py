@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 import ipr
 from ipr.cli.launching import enter_launchers
 from ipr.cli.outcomes import JobOutcome, leave_outcome, mark_begun, read_outcomes
+from ipr.cli.own_hydra import own_hydra
 from ipr.errors import InputError
 from ipr.runs import config as schema
 from ipr.runs.place import follows
@@ -100,7 +101,7 @@ def register(command: str = "train") -> None:
         store.store(name="cell_schema", node=CellConfig)
         for name, exhibit in EXHIBITS.items():
             store.store(group="schema/exhibit", name=name, node=exhibit)
-    store.repo.pop("study", None)  # a group of `ipr train` and `ipr attack`, a plain key of the others
+    store.repo.pop("study", None)  # of an earlier command: a group of some, a plain key of the others
     for study in sweeps() if command in ("train", "attack", "exhibit") else ():
         store.store(group="study", name=study.stem, node=OmegaConf.load(study), package="_global_")
 
@@ -138,6 +139,7 @@ def configuration(command: Literal["train"], *arguments: str) -> schema.TrainCon
 def configuration(command: Literal["attack"], *arguments: str) -> AttackConfig: ...
 
 
+@own_hydra()
 def configuration(command: str, *arguments: str) -> Any:
     """What `ipr COMMAND ARGUMENTS` asks for, checked and typed: for `ipr.train` and `ipr.attack` in Python.
 

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from ipr.models.use import evaluating
 from ipr.passport.layer import Affine, Branch, PassportLayer, answering_with, passport_layers, presenting
+from ipr.world import own_world
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class Forked:
         return self._halves[training]
 
 
+@own_world()
 def fork(network: nn.Module, example: Tensor) -> Forked:
     """A protected network, ready to answer with several scales and shifts at once.
 

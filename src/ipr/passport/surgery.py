@@ -22,6 +22,7 @@ from ipr.passport.layer import (
     PassportGroupNorm,
     PassportLayer,
 )
+from ipr.world import own_world
 
 Passport = Mapping[str, Tensor]
 """Layer name (its convolution's) -> P_gamma and P_beta, shape (2, C_in, H, W): inputs of that convolution."""
@@ -62,6 +63,7 @@ def _hooks(handles: list[torch.utils.hooks.RemovableHandle]) -> Iterator[None]:
             handle.remove()
 
 
+@own_world()
 def find_layers(network: nn.Module, example: Tensor, layers: Sequence[str] | None = None) -> list[ConvNorm]:
     """The convolutions of a network that a norm follows directly, found by one forward pass.
 
@@ -138,6 +140,7 @@ def _why_not(norm: nn.Module, norm_calls: int, conv_calls: int) -> str | None:
     return None
 
 
+@own_world()
 def protect(network: nn.Module, passport: Passport, example: Tensor, *, public_affine: bool) -> nn.Module:
     """A copy of the network with passport layers in place of the norms behind the passport's convolutions.
 
@@ -193,6 +196,7 @@ def _take_over(layer: PassportLayer, norm: nn.Module, conv: nn.Conv2d, passport:
     return layer
 
 
+@own_world()
 def strip(network: nn.Module, branch: Branch = Branch.PUBLIC) -> nn.Module:
     """A plain copy of a protected network: what is given away.
 
@@ -220,6 +224,7 @@ def strip(network: nn.Module, branch: Branch = Branch.PUBLIC) -> nn.Module:
     return plain
 
 
+@own_world()
 def fold(network: nn.Module, example: Tensor) -> nn.Module:
     """A plain copy for inference, with every batch norm folded into the convolution before it.
 

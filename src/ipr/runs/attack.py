@@ -39,6 +39,7 @@ from ipr.verification.claims import load_claim
 from ipr.verification.fidelity import accuracy
 from ipr.verification.outcome import Outcome, nearest, outcome_of, unmarked
 from ipr.verification.verdict import judge_claims
+from ipr.world import own_world
 
 SCHEMA_VERSION = 2
 
@@ -107,6 +108,7 @@ class AttackRun:
     found: bool = False
 
 
+@own_world()
 def attack(config: AttackConfig) -> AttackRun:
     """The attack that a configuration asks for: found in the store, gone on with, or carried out and judged.
 

@@ -39,6 +39,7 @@ from ipr.verification.repeats import without_repeats
 from ipr.verification.rules import Rule
 from ipr.verification.verdict import judge_claims
 from ipr.verification.wrong_claims import genuine_claims, kinds_for
+from ipr.world import own_world
 
 CHUNK = 50
 """Wrong claims that are judged together."""
@@ -77,6 +78,7 @@ class Judged:
     ones: Sequence[One]
 
 
+@own_world()
 def calibrate(config: CalibrateConfig) -> Calibration:
     """Trains what is missing, asks and judges.
 

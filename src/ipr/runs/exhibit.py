@@ -44,6 +44,7 @@ from ipr.runs.store import RunFolder, run_key
 from ipr.runs.train import device, train
 from ipr.schemes.base import Scheme
 from ipr.verification.claims import load_claim
+from ipr.world import own_world
 
 SCHEMA_VERSION = 1
 
@@ -76,6 +77,7 @@ class ExhibitRun:
     found: bool = False
 
 
+@own_world()
 def exhibit(config: ExhibitConfig) -> ExhibitRun:
     """The exhibit that a configuration asks for: found in the store, or computed, from a run that is found or made.
 

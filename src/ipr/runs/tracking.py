@@ -235,6 +235,7 @@ def _open(mode: str, folder: Path, asked: Mapping[str, Any]) -> Tracker:
         return Tracker()
     settings = wandb.Settings(
         console="off",
+        reinit="create_new",  # a run that the caller has open stays his
         save_code=False,
         disable_git=True,
         silent=True,

@@ -35,6 +35,7 @@ from ipr.runs.tracking import tracking
 from ipr.verification.claims import load_claim
 from ipr.verification.fidelity import BATCH, accuracy
 from ipr.verification.verdict import Verdict, judge
+from ipr.world import own_world
 
 READABLE = "a signature's text can be read from the weights: do not use it as a secret"
 
@@ -56,6 +57,7 @@ class Run:
     verdict: Verdict | None
 
 
+@own_world()
 def train(config: TrainConfig) -> Run:
     """The run that a configuration asks for: found in the store, resumed, or trained, judged and recorded.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
+import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
@@ -18,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ipr.data.images import ImageData
 from ipr.data.module import ImageDataModule
+from ipr.randomness import derive_seed
 from ipr.runs.checkpoints import CheckpointFiles
 from ipr.runs.config import TrainerConfig
 from ipr.runs.guards import StopWhenDiverged
@@ -79,7 +81,13 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], pl
             # without an environment it would take itself for one of several in a Slurm job
             plugins=[LightningEnvironment() if place is None else Assembled(place, asked.devices), CheckpointFiles()],
             # several processes compute the means of an epoch together, when the first of these asks for them
-            callbacks=[*callbacks, StopWhenDiverged(), saving, KeepSigterm(signal.getsignal(signal.SIGTERM))],
+            callbacks=[
+                SeedEpoch(training.seed),
+                *callbacks,
+                StopWhenDiverged(),
+                saving,
+                KeepSigterm(signal.getsignal(signal.SIGTERM)),
+            ],
             use_distributed_sampler=False,
             enable_progress_bar=asked.progress_bar,
             enable_model_summary=False,
@@ -108,6 +116,21 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], pl
         if isinstance(stopped, SIGTERMException) or isinstance(stopped.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from stopped  # how Lightning ends when it is interrupted
         raise  # how a job ends that goes back to its queue
+
+
+class SeedEpoch(L.Callback):
+    """Lets what a network draws by itself (dropout) depend on (seed, epoch) alone, as the order of the images does.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Seeds torch's own generators, those of GPUs included."""
+        torch.manual_seed(derive_seed(self.seed, f"network in epoch {trainer.current_epoch}"))
 
 
 class Together(DDPStrategy):

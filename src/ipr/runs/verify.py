@@ -37,6 +37,7 @@ from ipr.verification.registration import Registration, commitment_status, momen
 from ipr.verification.repeats import without_repeats
 from ipr.verification.rules import Rule
 from ipr.verification.verdict import Verdict, judge_claims
+from ipr.world import own_world
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class _Shown:
     same: bool | None = None
 
 
+@own_world()
 def verify(config: VerifyConfig) -> Judgement:
     """Judges and decides; writes nothing.
 

@@ -25,6 +25,7 @@ from ipr.watermarks.key_images import KeyImageClaim
 from ipr.watermarks.trigger_set import TriggerSetClaim
 from ipr.watermarks.uchida import UchidaClaim
 from ipr.watermarks.zhang import ZhangContentClaim, ZhangNoiseClaim, ZhangUnrelatedClaim
+from ipr.world import own_world
 
 KINDS: dict[str, type[Claim]] = {
     kind.kind: kind
@@ -47,6 +48,7 @@ MARKS_LIMIT = 2**17
 """Bits and labels of a claim at most: its exact p-value is computed in whole numbers of as many digits."""
 
 
+@own_world()
 def load_claim(folder: Path) -> Claim:
     """Reads a claim that `Claim.save` wrote.
 

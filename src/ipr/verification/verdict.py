@@ -23,6 +23,7 @@ from ipr.verification.fidelity import Fidelity, accuracies, accuracy
 from ipr.verification.structure import check_scales, check_signal
 from ipr.verification.verify import read_signature
 from ipr.watermarks.claim import WatermarkClaim
+from ipr.world import own_world
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Verdict:
         return statistics.stdev(self.accuracy_forged) if len(self.accuracy_forged) > 1 else float("nan")
 
 
+@own_world()
 def judge(
     suspect: nn.Module,
     claim: Claim,
@@ -109,6 +111,7 @@ def judge(
     return replace(verdict, accuracy_forged=tuple(other.fidelity.accuracy for other in others))
 
 
+@own_world()
 def judge_claims(
     suspect: nn.Module, claims: Sequence[Claim], images: LabelledImages, *, progress: Iterable[None] | None = None
 ) -> list[Verdict]:
