@@ -31,6 +31,7 @@ from ipr.cli.own_hydra import own_hydra
 from ipr.errors import InputError
 from ipr.runs import config as schema
 from ipr.runs.place import follows
+from ipr.runs.ranges import check_numbers
 
 if TYPE_CHECKING:
     from ipr.runs.attack import AttackConfig
@@ -121,14 +122,17 @@ def typed(config: DictConfig) -> Any:
     """The configuration as dataclasses.
 
     Raises:
-        InputError: a key that the schema lacks (let in by `++`), a wrong type, or a value that must be given.
+        InputError: a key that the schema lacks (let in by `++`), a wrong type, a number out of its range, or
+            a value that must be given.
     """
     for path, extra, known in _unknown_keys(config, ""):
         raise InputError(path, OmegaConf.select(config, path), f"there is no key {extra}", _suggest(extra, known))
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise InputError(missing[0], "???", "must be given", f"add {missing[0]}=...")
-    return OmegaConf.to_object(config)
+    asked = OmegaConf.to_object(config)
+    check_numbers(asked)
+    return asked
 
 
 @overload

@@ -17,7 +17,6 @@ from ipr.errors import InputError
 from ipr.runs.config import (
     BOUND,
     HIDDEN,
-    FrontierStitchingConfig,
     KeyImagesConfig,
     PassportSchemeConfig,
     PassportV1Config,
@@ -27,6 +26,7 @@ from ipr.runs.config import (
     TrainerConfig,
     WatermarkSchemeConfig,
 )
+from ipr.runs.ranges import check_numbers
 from ipr.runs.store import run_key, secret_digest
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
@@ -35,33 +35,13 @@ ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
 def check(config: TrainConfig) -> None:
-    """What no single field can tell.
+    """Numbers in their ranges, and what no single field can tell.
 
     Raises:
         InputError: naming the field that does not fit.
     """
-    if config.trainer.max_epochs < 1:
-        raise InputError("trainer.max_epochs", config.trainer.max_epochs, "must be at least 1", "give e.g. 20")
-    if config.optimizer.batch_size < 1:
-        raise InputError("optimizer.batch_size", config.optimizer.batch_size, "must be at least 1", "give e.g. 64")
-    if config.dataset.crop_padding < 0:
-        raise InputError(
-            "dataset.crop_padding", config.dataset.crop_padding, "must not be negative", "give e.g. 4, or 0"
-        )
-    if config.verification.forged < 0:
-        raise InputError("verification.forged", config.verification.forged, "must not be negative", "give e.g. 50")
-    if config.passport.images < 1:
-        raise InputError("passport.images", config.passport.images, "must be at least 1", "give e.g. 20")
-    if config.passport.energy is not None and not config.passport.energy > 0:
-        raise InputError(
-            "passport.energy", config.passport.energy, "must be above 0", "give e.g. 3, or null for as published"
-        )
+    check_numbers(config)
     _check_processes(config)
-    if isinstance(config.scheme, FrontierStitchingConfig):
-        if config.scheme.epochs < 1:
-            raise InputError("scheme.epochs", config.scheme.epochs, "must be at least 1", "give e.g. 10")
-        if not config.scheme.lr > 0:
-            raise InputError("scheme.lr", config.scheme.lr, "must be above 0", "give e.g. 0.01")
     for field, value, known in (
         ("trainer.precision", config.trainer.precision, PRECISIONS),
         ("trainer.memory_format", config.trainer.memory_format, tuple(MEMORY_FORMATS)),
@@ -85,9 +65,6 @@ def check(config: TrainConfig) -> None:
 
 def _check_processes(config: TrainConfig) -> None:
     trainer, processes = config.trainer, processes_of(config.trainer)
-    for name, count in (("devices", trainer.devices), ("nodes", trainer.nodes)):
-        if count < 1:
-            raise InputError(f"trainer.{name}", count, "must be at least 1", "give e.g. 1")
     if processes == 1:
         return
     check_divisible("optimizer.batch_size", config.optimizer.batch_size, processes)
