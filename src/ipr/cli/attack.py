@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
+from ipr.console import Console
 from ipr.runs.attack import AttackConfig
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.markdown import Markdown
 
 from ipr.cli import loading
+from ipr.console import Console
 from ipr.runs.config import CalibrateConfig
 
 

@@ -6,11 +6,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from ipr.cli import loading
 from ipr.cli.compose import EXIT_INPUT
 from ipr.cli.compose import run as run_command
+from ipr.console import Console
 from ipr.errors import InputError
 from ipr.runs.config import ClaimConfig
 

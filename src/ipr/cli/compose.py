@@ -29,6 +29,7 @@ from ipr.cli.launching import enter_launchers
 from ipr.cli.outcomes import JobOutcome, leave_outcome, mark_begun, read_outcomes
 from ipr.cli.own_hydra import own_hydra
 from ipr.errors import InputError
+from ipr.outputs import leave, unheard
 from ipr.runs import config as schema
 from ipr.runs.place import follows
 from ipr.runs.ranges import check_numbers
@@ -203,9 +204,29 @@ def invoke(command: str, execute: Callable[[Any], int], arguments: Sequence[str]
         sys.argv = [f"ipr {command}", *with_sweep_folder(arguments, private)]
         job = Job(execute, Path(private))
         with reporting(codes):
-            hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name=command)(job)()
+            try:
+                hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name=command)(job)()
+            except (HydraException, OmegaConfBaseException):
+                raise
+            except (ValueError, AssertionError, TypeError, LookupError, OSError) as error:
+                if not _of_hydra(error):
+                    raise
+                what = " ".join(str(error).split())
+                raise InputError("arguments", f"<of ipr {command}>", what, f"see `ipr {command} --help`") from error
+            except SystemExit as stopped:
+                if stopped.code == 1:  # so Hydra ends, and a judge who says no
+                    raise SystemExit(EXIT_INPUT) from stopped
+                raise
         codes += ({outcome.number: outcome.code for outcome in read_outcomes(Path(private))} | job.codes).values()
     return codes
+
+
+def _of_hydra(error: Exception) -> bool:
+    """Whether it was raised in Hydra itself, which so refuses flags that do not go together."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and str(last.tb_frame.f_globals.get("__name__")).startswith("hydra.")
 
 
 def with_sweep_folder(arguments: Sequence[str], folder: str) -> list[str]:
@@ -309,8 +330,10 @@ def telling(codes: list[int], lines: list[str]) -> Iterator[None]:
         lines.append(one_line(error))
         codes.append(EXIT_INPUT)
     except Exception as error:  # noqa: BLE001 (reported in full, and the exit code says so)
+        if isinstance(error, OSError) and unheard(error):
+            leave(error)
         if isinstance(error, OSError) and error.errno in STORAGE:
-            lines.append(f"{error.filename}: {error.strerror}; {STORAGE[error.errno]}")
+            lines.append(f"{error.filename or '<a file>'}: {error.strerror}; {STORAGE[error.errno]}")
             codes.append(EXIT_INPUT)
         else:
             traceback.print_exc()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
 from ipr.cli import loading
+from ipr.console import Console
 from ipr.runs.exhibit import ExhibitConfig
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from ipr.cli import loading
+from ipr.console import Console
 from ipr.runs.config import ExportConfig
 
 
@@ -21,5 +20,5 @@ def execute(config: ExportConfig) -> int:
     if config.kind == "folded":
         what = "folded: whoever gets this file has a working network, and the signs of its scales spell the signature"
         Console(stderr=True).print(what, highlight=False, soft_wrap=True)
-    Console().print(f"exported: {path}\nits card: {path}.json", highlight=False, soft_wrap=True, markup=False)
+    Console().print(f"exported: {path}\nits card: {path}.json", highlight=False, soft_wrap=True)
     return 0

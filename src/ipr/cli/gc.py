@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from ipr.cli.compose import sweeps
+from ipr.console import Console
 from ipr.errors import InputError
 from ipr.studies.config import GcConfig
 from ipr.studies.garbage import CLASSES, Item, find_garbage, remove
@@ -22,7 +22,7 @@ def execute(config: GcConfig) -> int:
     garbage = find_garbage(runs, read_planned(runs), [path.stem for path in sweeps()])
 
     def say(line: str) -> None:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(line, highlight=False, soft_wrap=True)
 
     failed: list[Item] = []
     removed: list[Item] = []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 
 from ipr.cli import loading
 from ipr.cli.compose import papers
+from ipr.console import Console
 from ipr.errors import InputError
 from ipr.studies.config import ReportConfig
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from ipr.cli.compose import papers, shipped, sweeps
+from ipr.console import Console
 from ipr.errors import InputError
 from ipr.files import write_atomically
 from ipr.runs.folders import find_folders
@@ -34,7 +34,7 @@ def execute(config: StatusConfig) -> int:
     swept = chosen_sweeps(config.study, runs)
 
     def say(line: str) -> None:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(line, highlight=False, soft_wrap=True)
 
     for scale in dict.fromkeys(study.scale for study in studies):
         same = [study for study in studies if study.scale == scale]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cache
 
 from hydra.core.hydra_config import HydraConfig
-from rich.console import Console
 
 from ipr.cli import loading
+from ipr.console import Console
 from ipr.runs.config import PassportSchemeConfig, TrainConfig, WatermarkSchemeConfig
 
 KEYLESS = "secrets follow from the seed: fit for research only; set passport.key for a release"
@@ -34,4 +34,4 @@ def warn(what: str, command: str) -> None:
     """Says something on stderr: once for a command, whose own folder tells it apart, and once more for each process
     that its sweep starts.
     """
-    Console(stderr=True).print(f"ipr: warning: {what}", highlight=False, soft_wrap=True, markup=False)
+    Console(stderr=True).print(f"ipr: warning: {what}", highlight=False, soft_wrap=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from ipr.cli import loading
+from ipr.console import Console
 from ipr.runs.config import UnlockConfig
 
 
@@ -17,5 +16,5 @@ def execute(config: UnlockConfig) -> int:
 
     out = None if config.out is None else Path(config.out)
     path = unlock_file(Path(config.weights), Path(config.claim), out)
-    Console().print(f"unlocked: {path}", highlight=False, soft_wrap=True, markup=False)
+    Console().print(f"unlocked: {path}", highlight=False, soft_wrap=True)
     return 0

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from ipr.cli import loading
+from ipr.console import Console
 from ipr.runs.config import VerifyConfig
 
 EXIT_CODES = {"verified": 0, "not verified": 1, "inconclusive": 3}
@@ -33,6 +32,6 @@ def execute(config: VerifyConfig) -> int:
         path, who = sign_verdict(folder, key), keyid(key.public_key())
         console.print(f"signed:  {path} with the key {who}", highlight=False, soft_wrap=True)
     for line in reasons(judgement.decision):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(judgement.decision.outcome)
     return EXIT_CODES[judgement.decision.outcome]

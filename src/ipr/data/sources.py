@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
-from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from torch import Tensor
 
+from ipr.console import Console
 from ipr.errors import InputError
+from ipr.files import expanded
 from ipr.randomness import generator
 
 TORCHVISION = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "caltech101": "Caltech101"}
@@ -65,7 +67,7 @@ def find_source(name: str, root: str | None, image_size: int, download: bool, da
         return Source(f"digits by parity {image_size}", lambda: by_parity(read_digits(image_size)))
     if name == "digits_rgb":
         return Source(f"digits in three channels {image_size}", lambda: in_colour(read_digits(image_size)))
-    looked = Path(root).expanduser() if root is not None else data_folder / name
+    looked = expanded(root, "dataset.root") if root is not None else data_folder / name
     folder = next((f for f in (looked, looked / name) if (f / "train").is_dir()), None)
     if folder is None and name == "image_folder" and looked.is_dir() and any(p.is_dir() for p in looked.iterdir()):
         folder = looked
@@ -188,7 +190,7 @@ def read_image_folder(folder: Path, image_size: int) -> RawImages:
 def _progress(images: Iterable[np.ndarray], total: int, what: str) -> Iterable[np.ndarray]:
     console = Console(stderr=True)
     quiet = total < 1000 or not console.is_terminal
-    return track(images, description=what, total=total, transient=True, console=console, disable=quiet)
+    return track(images, description=escape(what), total=total, transient=True, console=console, disable=quiet)
 
 
 def _decode(path: Path, image_size: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Generator, Tensor
 
 from ipr.errors import InputError
+from ipr.files import expanded
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def folder_trigger_set(root: str | None, image_size: int, channels: int, num_cla
             "trigger_set=folder needs a folder",
             "give one with pics/1.png ... and labels-cifar.txt, or use trigger_set=abstract",
         )
-    folder = Path(root).expanduser()
+    folder = expanded(root, "trigger_set.root")
     pictures = folder / "pics" if (folder / "pics").is_dir() else folder
     images = [p for p in pictures.glob("*") if p.stem.isdigit() and p.suffix.lower() != ".txt"]
     images.sort(key=lambda path: int(path.stem))

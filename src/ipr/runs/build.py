@@ -15,7 +15,7 @@ from ipr.claim import Claim
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData, normalise
 from ipr.data.trigger_sets import TriggerSet
-from ipr.files import write_atomically
+from ipr.files import expanded, write_atomically
 from ipr.models import build_model
 from ipr.passport.claim import PassportClaim
 from ipr.passport.surgery import protect
@@ -58,7 +58,7 @@ def open_images(dataset: DatasetConfig, paths: PathsConfig, *, checked: bool = F
         image_size=dataset.image_size,
         download=dataset.download,
         data_folder=Path(paths.data),
-        cache_folder=Path(paths.cache).expanduser(),
+        cache_folder=expanded(paths.cache, "paths.cache"),
         checked=checked,
     )
     return data.part(dataset.part).limited(dataset.limit_train, dataset.limit_test)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
 from ipr.claim import Claim
+from ipr.console import Console
 from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
 from ipr.randomness import derive_seed

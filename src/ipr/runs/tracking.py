@@ -19,8 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from ipr.console import Console
 from ipr.errors import InputError
 from ipr.runs.config import LoggerConfig
 
@@ -288,7 +287,7 @@ def _define(run: Any, metric: str, axis: str) -> None:
 
 
 def _say(text: str) -> None:
-    Console(stderr=True).print(f"W&B: {text}", markup=False, highlight=False, soft_wrap=True)
+    Console(stderr=True).print(f"W&B: {text}", highlight=False, soft_wrap=True)
 
 
 def _told(error: object) -> str:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 import yaml
-from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
 from ipr.claim import Claim, Thresholds
+from ipr.console import Console
 from ipr.data.images import ImageData, LabelledImages
 from ipr.files import write_atomically
 from ipr.lease import Lease

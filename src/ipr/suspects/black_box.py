@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
+from ipr.console import Console
 from ipr.data.images import normalise
 from ipr.errors import InputError
 from ipr.suspects.kept_answers import KeptAnswers

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ipr.attacks.base import KEY_IMAGES, Attack, Attacked, Fit, Victim, require
+from ipr.console import Console
 from ipr.data.images import ImageData, normalise
 from ipr.data.trigger_sets import TriggerSet, abstract_trigger_set
 from ipr.models.use import frozen
