@@ -35,10 +35,7 @@ _SENSELESS = (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, Looku
 
 
 def read_torch(content: bytes) -> dict[str, Tensor]:
-    """The state_dict of a torch file: alone, or as `state_dict` of a checkpoint.
-
-    Of a checkpoint of Lightning whose LightningModule holds the network as `network`, the rest is left out. Names come
-    without `module.`, `model.`, `network.` and `_orig_mod.` in front.
+    """The state_dict of a torch file: alone, as `state_dict` of a checkpoint, or as the one mapping of tensors in it.
 
     Raises:
         Refusal: it is another kind of zip file, its records cannot be what `torch.save` writes, or it holds other
@@ -59,7 +56,7 @@ def read_torch(content: bytes) -> dict[str, Tensor]:
             loaded = torch.load(copy, map_location="cpu", weights_only=True)
     except _SENSELESS as error:
         raise Refusal("is damaged (its tensors do not fit its records)", DAMAGED) from error
-    return without_prefixes(_state_dict(loaded))
+    return _state_dict(loaded)
 
 
 def _records(content: bytes) -> dict[str, bytes]:
@@ -98,6 +95,12 @@ def _state_dict(loaded: Any) -> dict[str, Tensor]:
     items = dict(dict.items(loaded))  # of dict itself: a pickle may give its own OrderedDict other attributes
     if isinstance(inner := items.get("state_dict"), dict):
         items = dict(dict.items(inner))
+    elif not all(isinstance(value, Tensor) for value in items.values()):  # a checkpoint of somebody's own
+        inside = {name: value for name, value in items.items() if _is_state_dict(value)}
+        if len(inside) > 1:
+            names = ", ".join(map(shown, inside))
+            raise Refusal(f"holds several networks ({names})", "save one of them alone, as safetensors")
+        items = dict(dict.items(*inside.values())) if inside else items
     check_count(len(items))
     for name, value in items.items():
         if not isinstance(name, str):
@@ -107,8 +110,16 @@ def _state_dict(loaded: Any) -> dict[str, Tensor]:
     return items
 
 
+def _is_state_dict(value: Any) -> bool:
+    """Whether it is a mapping of nothing but tensors."""
+    return isinstance(value, dict) and len(value) > 0 and all(isinstance(v, Tensor) for v in dict.values(value))
+
+
 def without_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names as the plain network has them."""
+    """Names as the plain network has them: without `module.`, `model.`, `network.` and `_orig_mod.` in front.
+
+    Of a checkpoint of Lightning whose LightningModule holds the network as `network`, the rest is left out.
+    """
     if own := {name: tensor for name, tensor in tensors.items() if name.startswith("network.")}:
         tensors = own  # a LightningModule's; its losses and metrics stand beside it
     for prefix in ("network.", "module.", "model.", "_orig_mod.") * 2:  # two: in whatever order they were put around
