@@ -185,6 +185,14 @@ def test_torchscript_says_what_to_give_instead(network, tmp_path):
         open_suspect(tmp_path / "w", ARCHITECTURE)
 
 
+def test_an_exported_program_says_what_to_give_instead(network, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(torch.export.export(network, (torch.zeros(1, 1, 8, 8),)), tmp_path / "w.pt2")
+    with pytest.raises(InputError, match=r"torch\.export.*state_dict.*safetensors"):
+        open_suspect(tmp_path / "w.pt2", ARCHITECTURE)
+
+
 def quantised(model, per_channel, symmetric):
     """Stores the weights of convolutions and linear layers as int8 with DequantizeLinear, as quantisers do."""
     graph, stored = model.graph, {one.name: one for one in model.graph.initializer}

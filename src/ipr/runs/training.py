@@ -19,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ipr.data.images import ImageData
 from ipr.data.module import ImageDataModule
+from ipr.errors import InputError
 from ipr.randomness import derive_seed
 from ipr.runs.checkpoints import CheckpointFiles
 from ipr.runs.config import TrainerConfig
@@ -112,6 +113,15 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], pl
     try:
         with _quiet(), statistics:
             trainer.fit(scheme, datamodule=batches, ckpt_path=training.resumed, weights_only=True)
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):  # torch, of a batch or a group without a variance
+            raise InputError(
+                "optimizer.batch_size",
+                training.batch_size,
+                f"a norm of this network cannot take the statistics of so little ({error})",
+                "give larger batches or images, or a wider network",
+            ) from error
+        raise
     except SystemExit as stopped:
         if isinstance(stopped, SIGTERMException) or isinstance(stopped.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from stopped  # how Lightning ends when it is interrupted

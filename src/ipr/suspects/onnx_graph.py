@@ -104,7 +104,7 @@ def _dequantised(stored: list[Tensor | None], axis: int) -> Tensor:
 
 
 def _of_integers(stored: list[Tensor | None]) -> list[Tensor | None]:
-    """Weight and bias of a QLinearConv, from its inputs: x, w and y, each with a scale and a zero point, and the bias."""
+    """Weight and bias of a QLinearConv; its inputs are x, w and y, each with a scale and a zero point, and the bias."""
     stored = [*stored, *[None] * 9][:9]
     if stored[3] is None:
         return [None, None]

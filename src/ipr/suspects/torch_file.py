@@ -25,6 +25,8 @@ from ipr.suspects.torch_pickle import check_pickle
 MAX_RECORDS = 65_536
 """The most records of a file; `torch.save` writes one a storage and six more."""
 
+OF_ITS_NETWORK = "save the state_dict of the network that it was made of, as safetensors"
+
 _NAME = re.compile(r"[\w. -]+/([\w. /-]+)", re.ASCII)
 _STORAGE = re.compile(r"data/\d+", re.ASCII)
 _UNREADABLE = (
@@ -74,18 +76,21 @@ def _records(content: bytes) -> dict[str, bytes]:
 def _checked_names(infos: list[zipfile.ZipInfo], size: int) -> dict[str, zipfile.ZipInfo]:
     if len({info.filename.lower() for info in infos}) < len(infos):  # torch ignores case
         raise Refusal("holds two records of one name", SAVE_AGAIN)
+    inside = {info.filename.partition("/")[2] for info in infos}
+    if "constants.pkl" in inside or any(name.startswith("code/") for name in inside):
+        raise Refusal("is a TorchScript archive, which holds code and is not opened", OF_ITS_NETWORK)
+    if any(name.startswith("models/") or name == "archive_format" for name in inside):
+        raise Refusal("is a program of torch.export, which is not opened", OF_ITS_NETWORK)
     if any(info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size for info in infos):
         raise Refusal("is a compressed zip file", "give a file as torch.save writes it")
     if sum(info.file_size for info in infos) > size:
         raise Refusal("is damaged (its records are larger than it is)", DAMAGED)
     names = {}
     for info in infos:
-        inside = _NAME.fullmatch(info.filename)
-        if inside is None or ".." in info.filename or "//" in info.filename:
+        parts = _NAME.fullmatch(info.filename)
+        if parts is None or ".." in info.filename or "//" in info.filename:
             raise Refusal(f"holds a record named {shown(info.filename)}", "give a file as torch.save writes it")
-        names[inside[1]] = info
-    if "constants.pkl" in names or any(name.startswith("code/") for name in names):
-        raise Refusal("is a TorchScript archive, which holds code", SAVE_AGAIN)
+        names[parts[1]] = info
     if "data.pkl" not in names or len({info.filename.partition("/")[0] for info in infos}) > 1:
         raise Refusal("is a zip file, but not of torch.save", "give a file as torch.save writes it")
     return {name: info for name, info in names.items() if name in ("data.pkl", "byteorder") or _STORAGE.fullmatch(name)}

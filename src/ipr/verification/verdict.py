@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ipr.claim import Claim, Reading
 from ipr.data.images import LabelledImages
 from ipr.errors import InputError
+from ipr.models.use import device_of
 from ipr.passport.claim import PassportClaim
 from ipr.passport.fork import fork
 from ipr.passport.generate import energies, random_passport, with_energy
@@ -105,7 +106,7 @@ def judge(
     Raises:
         InputError: the claim's passport does not fit the suspect.
     """
-    example = next(images.batches(1, next(suspect.parameters()).device))[0]
+    example = next(images.batches(1, device_of(suspect)))[0]
     rivals = forged_at_random(suspect, claim, example, forged, seed) if isinstance(claim, PassportClaim) else []
     verdict, *others = judge_claims(suspect, [claim, *rivals], images, progress=progress)
     return replace(verdict, accuracy_forged=tuple(other.fidelity.accuracy for other in others))
@@ -159,7 +160,7 @@ def _judge_watermarks(suspect: nn.Module, claims: Sequence[WatermarkClaim], imag
 def _judge_passports(
     suspect: nn.Module, claims: Sequence[PassportClaim], images: LabelledImages, progress: Iterable[None] | None
 ) -> list[Verdict]:
-    example = next(images.batches(1, next(suspect.parameters()).device))[0]
+    example = next(images.batches(1, device_of(suspect)))[0]
     places = find_layers(suspect, example, claims[0].layers)
     for claim in claims:
         check_fit(places, claim)
