@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import ipr as package
 from ipr.cli import main
@@ -48,15 +49,14 @@ def test_nothing_prints_by_another_console():
 
 
 def test_a_name_that_cannot_be_encoded_is_printed_as_numbers(tmp_path):
-    place = os.fsdecode(b"caf\xff")
     code = "import sys; from ipr.cli import main; main(sys.argv[1:])"
     done = subprocess.run(
-        [sys.executable, "-c", code, "status", f"paths.runs={place}"],
+        [sys.executable, "-c", code, "status", "paths.runs='café'"],
         capture_output=True, cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": "ascii"}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert b"Traceback" not in done.stderr
-    assert b"caf\\udcff" in done.stdout
+    assert b"caf\\xe9" in done.stdout
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_broken_pipe_of_rich_is_no_verdict(capfd):
         (("train", "-m", "--cfg", "job"), "Only one of --run, --multirun, --cfg"),
         (("train", "--cfg", "job", "--info", "all"), "Only one of --run, --multirun, --cfg"),
         (("train", "--resolve"), "--resolve flag can only be used"),
-        (("train", "--experimental-rerun", "nope"), "nope does not exist"),
+        (("train", "--shell-completion", "query=ba"), "No completion plugin for 'ba'"),
     ],
     ids=" ".join,
 )
@@ -113,7 +113,7 @@ def test_flags_that_do_not_go_together_are_one_line(ipr, arguments, words):
     outcome = ipr(*arguments)
     assert outcome.code == 2
     assert "Traceback" not in outcome.err
-    assert words in [line for line in outcome.err.splitlines() if line.startswith("ipr: error: ")][0]
+    assert words in next(line for line in outcome.err.splitlines() if line.startswith("ipr: error: "))
 
 
 def test_a_package_that_is_not_there_is_no_verdict(ipr):
@@ -149,7 +149,7 @@ def test_kept_answers_name_their_file(tmp_path, monkeypatch):
 
     kept = KeptAnswers(tmp_path, 3)
     monkeypatch.setattr(os, "fsync", no_room)
-    with pytest.raises(OSError, match="answers.jsonl"):
+    with pytest.raises(OSError, match="answers"):
         kept.add({"a": 1})
 
 
@@ -168,8 +168,8 @@ def test_without_a_home_what_needs_one_is_one_line(ipr, tiny, homeless, monkeypa
     monkeypatch.delenv("IPR_CACHE")
     words = ("there is no such home folder", "set HOME")
     assert_one_line(ipr("train", *tiny), "paths.cache=~/.cache/ipr", *words)
-    assert_one_line(ipr("verdict", "key", "paths.judge=~/judge.pem"), "paths.judge=~/judge.pem", *words)
-    assert_one_line(ipr("train", *tiny, "dataset=image_folder", "dataset.root=~/x"), "dataset.root=~/x", *words)
+    assert_one_line(ipr("verdict", "key", "paths.judge='~/judge.pem'"), "paths.judge=~/judge.pem", *words)
+    assert_one_line(ipr("train", *tiny, "dataset=image_folder", "dataset.root='~/x'"), "dataset.root=~/x", *words)
     assert not Path("runs").exists()
 
 
@@ -186,15 +186,17 @@ def test_the_home_of_a_user_who_is_not_there_is_refused():
 def test_a_batch_of_one_image_is_refused_where_a_norm_cannot_take_it(ipr, tiny):
     asked = [word for word in tiny if not word.startswith("optimizer.batch_size")]
     words = ("optimizer.batch_size=1", "cannot take the statistics of so little", "give larger batches")
-    assert_one_line(ipr("train", *asked, "scheme=baseline", "optimizer.batch_size=1"), *words)
     assert_one_line(ipr("train", *asked, "model=resnet18", "scheme=baseline", "optimizer.batch_size=1"), *words)
 
 
-@pytest.mark.parametrize("asked", [("scheme=uchida", "scheme.bits=1"), ("scheme=trigger_set", "trigger_set.size=1")])
-def test_a_request_whose_claim_would_say_nothing_is_blamed_on_the_request(ipr, tiny, asked):
-    rest = [word for word in tiny if not word.startswith("passport=")]
-    outcome = ipr("train", *rest, *asked, "trigger_set.per_step=1")
-    assert_one_line(outcome, asked[0], "its claim would be none", "ask for more bits or other images")
+def test_a_request_whose_claim_would_say_nothing_is_blamed_on_the_request(ipr, tiny):
+    """Trigger images that all have one label."""
+    Path("triggers").mkdir()
+    for number in range(40):
+        Image.new("L", (8, 8), 6 * number).save(f"triggers/{number}.png")
+    Path("triggers/labels.txt").write_text("3\n" * 40)
+    outcome = ipr("train", *tiny, "scheme=trigger_set", "trigger_set=folder", "trigger_set.root=triggers")
+    assert_one_line(outcome, "scheme=trigger_set", "its claim would be none", "all of one class", "other images")
     assert "restore" not in outcome.err
     assert not list(Path().glob("runs/*/*/claim"))
 
@@ -217,9 +219,8 @@ def test_a_claim_in_the_wrong_place_is_pointed_at(ipr, owner):
     assert_one_line(ipr(*asked("owned/claim")), "claim=owned/claim", "restore it from your copy")
 
 
-@pytest.mark.parametrize("who", ["leader", "all"])
-def test_sigterm_ends_several_processes_and_the_training_goes_on_later(who, tiny, tmp_path, cache):
-    """As a scheduler sends it, to the first process or to each; nobody waits for ever."""
+def test_sigterm_ends_several_processes(tiny, tmp_path, cache):
+    """As a scheduler sends it; nobody waits for ever for the others."""
     asked = [word for word in tiny if not word.startswith("trainer.max_epochs")]
     asked += ["scheme=baseline", "trainer=ddp", "trainer.devices=2"]
     command = [sys.executable, "-c", "import sys; from ipr.cli import main; main(sys.argv[1:])", "train"]
@@ -233,10 +234,7 @@ def test_sigterm_ends_several_processes_and_the_training_goes_on_later(who, tiny
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        if who == "all":
-            os.killpg(process.pid, signal.SIGTERM)
-        else:
-            process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=90)
     finally:
         if process.poll() is None:

@@ -41,7 +41,7 @@ OTHERS = {
 def claim_for(network):
     passport = ipr.random_passport(ipr.find_layers(network, EXAMPLE), torch.Generator().manual_seed(1))
     bits = {"conv": torch.tensor([1, -1] * 4, dtype=torch.int8)}
-    return ipr.PassportClaim(ipr.Thresholds(None), passport=passport, signature=bits)
+    return ipr.PassportClaim(thresholds=ipr.Thresholds(None), passport=passport, signature=bits)
 
 
 @pytest.mark.parametrize("how", OTHERS)
