@@ -169,7 +169,8 @@ def test_without_a_home_what_needs_one_is_one_line(ipr, tiny, homeless, monkeypa
     words = ("there is no such home folder", "set HOME")
     assert_one_line(ipr("train", *tiny), "paths.cache=~/.cache/ipr", *words)
     assert_one_line(ipr("verdict", "key", "paths.judge='~/judge.pem'"), "paths.judge=~/judge.pem", *words)
-    assert_one_line(ipr("train", *tiny, "dataset=image_folder", "dataset.root='~/x'"), "dataset.root=~/x", *words)
+    asked = ("dataset=image_folder", "dataset.root='~/x'", "paths.cache=cache")
+    assert_one_line(ipr("train", *tiny, *asked), "dataset.root=~/x", *words)
     assert not Path("runs").exists()
 
 
