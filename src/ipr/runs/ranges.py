@@ -43,7 +43,7 @@ class Range:
 
 SEED = Range(-(2.0**63), 2.0**63 - 1024, "give e.g. 0")
 FRACTION = Range(0, 1, "give a number from 0 to 1")
-_MANY, _HUGE = 10**6, 1e6
+_MANY, _HUGE = 10**6, 3e38  # what float32 holds
 
 
 def _count(example: str, least: int = 1, most: int = _MANY) -> Range:
@@ -77,7 +77,7 @@ RANGES = {
     "energies": Range(0, _HUGE, "give e.g. [1,3]", above=True),
     "energy": _positive("3, or null for as published"),
     "epochs": _count("20"),
-    "epsilon": Range(0, 1, "give e.g. 0.03", above=True),
+    "epsilon": Range(0, 1, "give e.g. 0.03"),
     "eta": _weight("0.04"),
     "factor": Range(1, _HUGE, "give e.g. 8, or 1 for none"),
     "fidelity": FRACTION,
