@@ -18,6 +18,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
 from hydra.version import getbase
 from PIL import ImageFile
 from torch import nn
@@ -228,7 +229,9 @@ class Theirs:
 def their_hydra(tmp_path):
     """A program that uses Hydra: its store, and a configuration that it has open."""
     store = ConfigStore.instance()
-    before, store.repo = store.repo, dict(store.repo)
+    Plugins.instance()
+    before = store.repo
+    store.repo = {name: before[name] for name in ("hydra", "_dummy_empty_config_.yaml")}
     for group, name in (("study", "a"), ("model", "alexnet"), (None, "train"), ("schema/scheme", "uchida")):
         store.store(group=group, name=name, node=Theirs)
     (tmp_path / "conf").mkdir()
