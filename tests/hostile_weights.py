@@ -301,7 +301,7 @@ CASES = {
     "no such record": (content(pickled(tensor(key=b"7"))), ["do not fit its records"]),
     "record outside": (content(pickled(tensor(key=b"../../x"))), ["do not fit its records"]),
     "a number as name": (honest(lambda w: saved({1: w["linear.bias"]})), ["names a tensor by int"]),
-    "a dict of dicts": (honest(lambda w: saved({"model": dict(w)})), ["holds a dict as model"]),
+    "a dict of dicts": (honest(lambda w: saved({"model": dict(w), "ema": dict(w)})), ["holds several networks"]),
     "recursive": (content(recursive), ["holds a dict as state_dict"]),
     "a list": (honest(lambda w: saved(list(w.values()))), ["makes no sense"]),
     "a tensor": (honest(lambda w: saved(w["linear.weight"])), ["makes no sense"]),
@@ -391,7 +391,7 @@ CASES = {
     # anything else
     "missing": (lambda path, weights: None, ["cannot be read (No such file"]),
     "empty": (content(b""), ["is empty"]),
-    "directory": (lambda path, weights: path.mkdir(), ["cannot be read (Is a directory"]),
+    "directory": (lambda path, weights: path.mkdir(), ["is a folder"]),
     "FIFO": (fifo, ["is not a file"]),
     "device": (lambda path, weights: path.symlink_to("/dev/zero"), ["is not a file"]),
     "looping link": (looping, ["cannot be read (Too many levels"]),

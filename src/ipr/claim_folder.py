@@ -11,6 +11,7 @@ import math
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -66,12 +67,24 @@ def check_place(claim: Path, place: Path, *, directory: bool) -> None:
     try:
         mode = place.lstat().st_mode
     except OSError as error:
-        raise InputError("claim", claim, f"cannot be read ({place.name}: {error.strerror})", REMEDY) from error
+        problem = f"cannot be read ({place.name}: {error.strerror})"
+        raise InputError("claim", claim, problem, _where(claim)) from error
     except ValueError as error:  # a path with a zero byte
         raise InputError("claim", claim, f"cannot be read ({error})", "give a claim's folder") from error
     if not (stat.S_ISDIR(mode) if directory else stat.S_ISREG(mode)):
         kind = "a link" if stat.S_ISLNK(mode) else f"no {wanted}"
         raise InputError("claim", claim, f"{place.name} is {kind}", f"give the claim's own {wanted}")
+
+
+def _where(claim: Path) -> str:
+    """What to do where a claim is not: it may be asked for in the wrong place, or be lost."""
+    inside = claim / "claim"
+    with suppress(OSError):
+        if not (claim / FACTS).exists() and (inside / FACTS).exists():
+            return f"give {inside}"
+        if not any((claim / name).exists() for name in (FACTS, SECRETS)):
+            return "give the folder of a claim, such as runs/train/KEY/claim"
+    return REMEDY
 
 
 def read_json(claim: Path, path: Path, limit: int) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NoReturn
 
 import rich.console
 from rich.segment import Segment
 
+from ipr.outputs import leave
 from ipr.texts import printable
 
 
@@ -29,3 +31,7 @@ class Console(rich.console.Console):
         """See rich's: what everything that is printed passes, before colours are put in."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable(segment.text, lines=True), segment.style)
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Ends, as rich does, but not with 1, which would be a verdict."""
+        leave(BrokenPipeError())

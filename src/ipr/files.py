@@ -7,8 +7,8 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ipr.errors import InputError
@@ -20,6 +20,34 @@ ASIDE = re.compile(r"\.(.+)\.[0-9a-f]{16}")
 def aside_of(path: Path) -> Path:
     """A name beside a file or folder that no other process has, to write to before renaming."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+
+
+def expanded(path: Path | str, field: str) -> Path:
+    """A path with `~` and `~user` replaced by a home folder.
+
+    Args:
+        path: as it was given.
+        field: what an error calls it.
+
+    Raises:
+        InputError: there is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        remedy = "set HOME, or give a path that does not begin with ~"
+        raise InputError(field, path, "there is no such home folder", remedy) from error
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Inside, what goes wrong while a file is written names it: the system does not say which did not fit on a disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename2 is None:
+            error.filename = str(path)
+        raise
 
 
 def read_regular(path: Path, limit: int, *, follow: bool = True) -> tuple[bytes, int]:
@@ -63,14 +91,15 @@ def write_atomically(path: Path, content: str | bytes, mode: int = 0o666, former
     """
     aside = aside_of(path)
     try:
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content if isinstance(content, bytes) else content.encode())
-            file.flush()
-            os.fsync(file.fileno())  # a machine that goes down must not leave a name without a content
-        if former is not None and path.exists():
-            path.replace(former)
-        aside.replace(path)
+        with naming(path):
+            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content if isinstance(content, bytes) else content.encode())
+                file.flush()
+                os.fsync(file.fileno())  # a machine that goes down must not leave a name without a content
+            if former is not None and path.exists():
+                path.replace(former)
+            aside.replace(path)
     except BaseException:
         with suppress(OSError):
             aside.unlink()

@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from ipr.errors import InputError
+from ipr.world import own_world
 
 Signature = Mapping[str, Tensor]
 """Layer name -> bits in {-1, +1}, int8, one for each of the layer's C channels."""
@@ -32,6 +33,7 @@ def decode_text(bits: Tensor) -> str:
     return bytes(octets.tolist()).decode(errors="replace")
 
 
+@own_world()
 def draw_signature(capacities: Mapping[str, int], text: str | None, generator: Generator) -> dict[str, Tensor]:
     """A signature for layers of the given capacities: the text first, random bits behind it.
 

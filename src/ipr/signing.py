@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from ipr.claim_folder import strict_json
 from ipr.errors import InputError
-from ipr.files import aside_of, read_regular, write_atomically
+from ipr.files import aside_of, expanded, read_regular, write_atomically
 
 LIMIT = 2**25
 """Bytes of an envelope at most: a calibration of 16 MiB in base64 fits."""
@@ -178,7 +178,7 @@ def judge_public(path: Path, field: str = "paths.judge") -> Ed25519PublicKey | N
     Raises:
         InputError: see `public_key`.
     """
-    return public_key(path, field) if os.path.lexists(path.expanduser()) else None
+    return public_key(path, field) if os.path.lexists(expanded(path, field)) else None
 
 
 def public_pem(public: Ed25519PublicKey) -> bytes:
@@ -195,7 +195,7 @@ def make_key(path: Path, field: str = "key") -> Ed25519PrivateKey:
         InputError: something is there, or the file cannot be written.
     """
     try:
-        return _made(path.expanduser(), field)
+        return _made(expanded(path, field), field)
     except FileExistsError as error:
         raise InputError(field, path, "is there already", "choose another name; a key is never overwritten") from error
 
@@ -206,7 +206,7 @@ def judge_key(path: Path, field: str = "paths.judge") -> Ed25519PrivateKey:
     Raises:
         InputError: see `load_key` and `make_key`.
     """
-    place = path.expanduser()
+    place = expanded(path, field)
     if not os.path.lexists(place):
         with suppress(FileExistsError):  # another process was faster: its key is the judge's
             return _made(place, field)
@@ -232,7 +232,7 @@ def _made(path: Path, field: str) -> Ed25519PrivateKey:
 
 def _key_file(path: Path, field: str) -> tuple[bytes, int]:
     try:
-        return read_regular(path.expanduser(), KEY_LIMIT, follow=False)
+        return read_regular(expanded(path, field), KEY_LIMIT, follow=False)
     except OSError as error:
         problem = f"cannot be read ({error.strerror or error})"
         raise InputError(field, path, problem, "give a key's file, or make one: ipr verdict key") from error

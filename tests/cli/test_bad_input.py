@@ -37,11 +37,30 @@ from one_line import assert_one_line
         (["trainer.accelerator=abacus"], ["trainer.accelerator=abacus", "auto, cpu"]),
         (["model.norm=ln"], ["model.norm=ln", "bn, gn"]),
         (["model.width=0"], ["model.width=0", "must be above 0"]),
+        (["model.width=inf"], ["model.width=inf", "is no finite number", "give e.g. 0.25"]),
+        (["model.width=nan"], ["model.width=nan", "is no finite number"]),
+        (["model.width=-0.5"], ["model.width=-0.5", "must be above 0"]),
+        (["model.width=17"], ["model.width=17", "must be at most 16"]),
+        (["passport.energy=inf"], ["passport.energy=inf", "is no finite number", "null for as published"]),
+        (["dataset.image_size=0"], ["dataset.image_size=0", "must be at least 8"]),
+        (["dataset.image_size=-8"], ["dataset.image_size=-8"]),
+        (["dataset.image_size=100000"], ["dataset.image_size=100000", "must be at most 512"]),
+        (["dataset.limit_test=0"], ["dataset.limit_test=0", "must be at least 1"]),
+        (["dataset.crop_padding=1000000000"], ["dataset.crop_padding=1000000000", "must be at most"]),
+        (["optimizer.lr=inf"], ["optimizer.lr=inf"]),
+        (["optimizer.clip_norm=nan"], ["optimizer.clip_norm=nan", "null for none"]),
+        (["optimizer.weight_decay=-1"], ["optimizer.weight_decay=-1", "must not be negative"]),
+        (["scheme=passport_v3", "trigger_set.size=-3"], ["trigger_set.size=-3"]),
+        (["trainer.devices=0"], ["trainer.devices=0", "must be at least 1"]),
+        (["seed=123456789012345678901234567890"], ["seed=", "97 bits"]),
+        (["verification.p_value=nan"], ["verification.p_value=nan"]),
+        (["scheme=uchida", "scheme.weight=inf"], ["scheme.weight=inf"]),
+        (["scheme.gamma_regulariser=-inf"], ["scheme.gamma_regulariser=-inf"]),
         (["passport.energy=0"], ["passport.energy=0", "null for as published"]),
         (["passport=image", "passport.name=picture"], ["passport.name=picture", "random, image or shuffled"]),
         (["passport=shuffled", "passport.images=100"], ["passport.images=100", "at most 48"]),
         (["verification.forged=-1"], ["verification.forged=-1"]),
-        (["verification.fidelity_threshold=3"], ["fidelity=3", "0 to 1"]),
+        (["verification.fidelity_threshold=3"], ["verification.fidelity_threshold=3", "0 to 1"]),
         (["dataset.limit_train=5000"], ["dataset.limit_train=5000", "there are 1437"]),
         (["dataset.part=3/2"], ["dataset.part=3/2", "give e.g. 1/2"]),
         (["dataset.part=1/2000"], ["dataset.part=1/2000", "there are 1437 training images"]),
@@ -63,6 +82,27 @@ def test_training_requests_that_cannot_be(ipr, tiny, arguments, words):
         rest = [a for a in rest if not a.startswith("dataset.")]
     assert_one_line(ipr("train", *rest, *arguments), *words)
     assert not list(Path().glob("runs/*/*/record.json"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("attack", "attack=prune", "attack.rates=[0.5,nan]"),
+        ("attack", "attack=rescale", "attack.factor=inf"),
+        ("attack", "attack=quantise", "attack.bits=[8,0]"),
+        ("attack", "attack=finetune", "attack.epochs=0"),
+        ("attack", "attack=finetune", "attack_epochs=-1"),
+        ("verify", "suspect=a", "claim=b", "rule.p_value=nan"),
+        ("verify", "suspect=a", "claim=b", "endpoint.timeout_seconds=inf"),
+        ("calibrate", "claim=b", "rate=nan"),
+        ("exhibit", "exhibit=timing", "exhibit.rounds=0"),
+        ("reproduce", "study=table_1", "scale.seeds=[1e400]"),
+    ],
+    ids=" ".join,
+)
+def test_numbers_that_cannot_be_are_refused_before_anything_is_written(ipr, arguments):
+    assert_one_line(ipr(*arguments), arguments[-1].partition("=")[0])
+    assert not Path("runs").exists()
 
 
 def test_a_signature_too_long_is_refused_without_being_told(ipr, tiny):

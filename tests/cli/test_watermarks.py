@@ -134,7 +134,7 @@ def test_attacks_on_a_watermark_and_their_table(ipr, tiny):
         (["scheme=deepsigns", "scheme.images=90"], ["scheme.images=90", "training images of"]),
         (["scheme=deepsigns", "scheme.bits=0"], ["scheme.bits=0"]),
         (["scheme=zhang_content", "trigger_set.size=90"], ["trigger_set.size=90", "training images"]),
-        (["scheme=guo_potkonjak", "trigger_set.size=0"], ["trigger_set.size=0", "give 1 to 96"]),
+        (["scheme=guo_potkonjak", "trigger_set.size=0"], ["trigger_set.size=0", "must be at least 1"]),
         (["scheme=trigger_set", "trigger_set.size=4", "trigger_set.per_step=5"], ["trigger_set.per_step=5"]),
         (["scheme=frontier_stitching", "scheme.epochs=0"], ["scheme.epochs=0"]),
         (["scheme=frontier_stitching", "scheme.lr=0"], ["scheme.lr=0"]),

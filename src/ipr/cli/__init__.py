@@ -64,7 +64,13 @@ def main(argv: list[str] | None = None) -> None:
 
     It exits with 0 for success, 1 for `not verified`, 3 for `inconclusive`, 2 for what cannot be used.
     """
-    arguments = sys.argv[1:] if argv is None else argv
+    from ipr.outputs import speaking
+
+    with speaking():
+        _main(sys.argv[1:] if argv is None else argv)
+
+
+def _main(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         sys.exit(0 if arguments else 2)
@@ -79,8 +85,10 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(2)
     with loading():
         module = import_module(f"ipr.cli.{command}")
-    if command in ("reproduce", "claim", "verdict"):  # not one job, but many; not only keys and values
-        module.run(rest)
     from ipr.cli.compose import run
+    from ipr.cli.own_hydra import own_hydra
 
-    run(command, module.execute, rest)
+    with own_hydra():  # whoever calls this from Python may have a Hydra of his own
+        if command in ("reproduce", "claim", "verdict"):  # not one job, but many; not only keys and values
+            module.run(rest)
+        run(command, module.execute, rest)

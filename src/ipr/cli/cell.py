@@ -11,5 +11,5 @@ def execute(config: CellConfig) -> int:
     word = run_cell(config)
     how = "found" if word.found else f"made in {word.seconds:.1f} s"
     line = f"[{config.number}/{config.count}] {word.cell}: {how}"
-    Console().print(line, highlight=False, soft_wrap=True, markup=False)
+    Console().print(line, highlight=False, soft_wrap=True)
     return 0

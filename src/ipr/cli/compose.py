@@ -28,10 +28,13 @@ from omegaconf.errors import OmegaConfBaseException
 import ipr
 from ipr.cli.launching import enter_launchers
 from ipr.cli.outcomes import JobOutcome, leave_outcome, mark_begun, read_outcomes
+from ipr.cli.own_hydra import own_hydra
 from ipr.cli.texts import TextArguments, check_content, check_files, hiding, quoted, shown
 from ipr.errors import InputError
+from ipr.outputs import leave, unheard
 from ipr.runs import config as schema
 from ipr.runs.place import follows
+from ipr.runs.ranges import check_numbers
 from ipr.runs.secrets import with_secrets
 from ipr.texts import SECRETIVE, printable
 
@@ -104,7 +107,7 @@ def register(command: str = "train") -> None:
         store.store(name="cell_schema", node=CellConfig)
         for name, exhibit in EXHIBITS.items():
             store.store(group="schema/exhibit", name=name, node=exhibit)
-    store.repo.pop("study", None)  # a group of `ipr train` and `ipr attack`, a plain key of the others
+    store.repo.pop("study", None)  # of an earlier command: a group of some, a plain key of the others
     for study in sweeps() if command in ("train", "attack", "exhibit") else ():
         store.store(group="study", name=study.stem, node=OmegaConf.load(study), package="_global_")
 
@@ -124,8 +127,8 @@ def typed(config: DictConfig) -> Any:
     """The configuration as dataclasses, and the secrets that it names read.
 
     Raises:
-        InputError: a key that the schema lacks (let in by `++`), a wrong type, a value that must be given, or a secret
-            that cannot be read.
+        InputError: a key that the schema lacks (let in by `++`), a wrong type, a number out of its range, a value that
+            must be given, or a secret that cannot be read.
     """
     for path, extra, known in _unknown_keys(config, ""):
         value = "<hidden>" if SECRETIVE.search(path) else OmegaConf.select(config, path)
@@ -133,7 +136,9 @@ def typed(config: DictConfig) -> Any:
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise InputError(missing[0], "???", "must be given", f"add {missing[0]}=...")
-    return with_secrets(OmegaConf.to_object(config))
+    asked = OmegaConf.to_object(config)
+    check_numbers(asked)
+    return with_secrets(asked)
 
 
 @overload
@@ -144,6 +149,7 @@ def configuration(command: Literal["train"], *arguments: str) -> schema.TrainCon
 def configuration(command: Literal["attack"], *arguments: str) -> AttackConfig: ...
 
 
+@own_hydra()
 def configuration(command: str, *arguments: str) -> Any:
     """What `ipr COMMAND ARGUMENTS` asks for, checked and typed: for `ipr.train` and `ipr.attack` in Python.
 
@@ -239,9 +245,29 @@ def invoke(command: str, execute: Callable[[Any], int], arguments: Sequence[str]
         job = Job(execute, Path(private))
         with reporting(codes):
             sys.argv = [f"ipr {command}", *with_sweep_folder(as_texts(command, arguments, hide), quoted(private))]
-            hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name=command)(job)()
+            try:
+                hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name=command)(job)()
+            except (HydraException, OmegaConfBaseException):
+                raise
+            except (ValueError, AssertionError, TypeError, LookupError, OSError) as error:
+                if not _of_hydra(error):
+                    raise
+                what = " ".join(str(error).split())
+                raise InputError("arguments", f"<of ipr {command}>", what, f"see `ipr {command} --help`") from error
+            except SystemExit as stopped:
+                if stopped.code == 1:  # so Hydra ends, and a judge who says no
+                    raise SystemExit(EXIT_INPUT) from stopped
+                raise
         codes += ({outcome.number: outcome.code for outcome in read_outcomes(Path(private))} | job.codes).values()
     return codes
+
+
+def _of_hydra(error: Exception) -> bool:
+    """Whether it was raised in Hydra itself, which so refuses flags that do not go together."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and str(last.tb_frame.f_globals.get("__name__")).startswith("hydra.")
 
 
 def with_sweep_folder(arguments: Sequence[str], folder: str) -> list[str]:
@@ -339,8 +365,10 @@ def telling(codes: list[int], lines: list[str]) -> Iterator[None]:
         lines.append(one_line(error))
         codes.append(EXIT_INPUT)
     except Exception as error:  # noqa: BLE001 (reported in full, and the exit code says so)
+        if isinstance(error, OSError) and unheard(error):
+            leave(error)
         if isinstance(error, OSError) and error.errno in STORAGE:
-            lines.append(f"{error.filename}: {error.strerror}; {STORAGE[error.errno]}")
+            lines.append(f"{error.filename or '<a file>'}: {error.strerror}; {STORAGE[error.errno]}")
             codes.append(EXIT_INPUT)
         else:
             print(printable(traceback.format_exc(), lines=True), end="", file=sys.stderr)

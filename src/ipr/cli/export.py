@@ -23,5 +23,5 @@ def execute(config: ExportConfig) -> int:
         what = "folded: whoever gets this file has a working network, and the signs of its scales spell the signature"
         Console(stderr=True).print(what, highlight=False, soft_wrap=True)
     tell_failed(run.name, failed_at(run))  # here and not on the card, which goes to whoever gets the file
-    Console().print(f"exported: {path}\nits card: {path}.json", highlight=False, soft_wrap=True, markup=False)
+    Console().print(f"exported: {path}\nits card: {path}.json", highlight=False, soft_wrap=True)
     return 0

@@ -22,7 +22,7 @@ def execute(config: GcConfig) -> int:
     garbage = find_garbage(runs, read_planned(runs), [path.stem for path in sweeps()])
 
     def say(line: str) -> None:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(line, highlight=False, soft_wrap=True)
 
     failed: list[Item] = []
     removed: list[Item] = []

@@ -16,6 +16,7 @@ from ipr.cli.compose import as_texts, invoke, papers, register, reporting, schem
 from ipr.cli.outcomes import look_again
 from ipr.console import Console
 from ipr.errors import InputError
+from ipr.files import expanded
 from ipr.lease import held
 from ipr.runs.words import CellWord, lease_of, leave_word, read_word, words_folder
 from ipr.studies.config import ReproduceConfig
@@ -118,7 +119,7 @@ def reproduce(config: ReproduceConfig, passed: Sequence[str]) -> int:
         return code
     unfinished = settled(folder, list(cells))
     for name, reason in unfinished.items():
-        console.print(f"failed: {name}: {reason}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"failed: {name}: {reason}", highlight=False, soft_wrap=True)
     report_studies(config.paths.runs, config.study, config.scale.name, None, console)
     return 1 if unfinished else 0
 
@@ -173,7 +174,7 @@ def enter(config: ReproduceConfig, cells: Sequence[Cell]) -> None:
     studies = studies_folder(Path(config.paths.runs), config.scale.name).absolute()
     place: dict[str, Any] = {"download": True} if config.download else {}
     if config.images is not None:
-        place["root"] = str(Path(config.images).expanduser().absolute())
+        place["root"] = str(expanded(config.images, "images").absolute())
     for number, cell in enumerate(cells, 1):
         for key, value in cell.values.items():
             for type_ in types_at(schema_of("cell"), key):

@@ -34,7 +34,7 @@ def execute(config: StatusConfig) -> int:
     swept = chosen_sweeps(config.study, runs)
 
     def say(line: str) -> None:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(line, highlight=False, soft_wrap=True)
 
     for scale in dict.fromkeys(study.scale for study in studies):
         same = [study for study in studies if study.scale == scale]

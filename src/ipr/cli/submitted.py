@@ -28,6 +28,7 @@ from ipr.cli.launching import Places, check_keys, elsewhere, places_here
 from ipr.cli.outcomes import JobOutcome, descriptions, look_again, read_outcome
 from ipr.cli.processes import ended, tell_death
 from ipr.errors import InputError
+from ipr.files import expanded
 from ipr.lease import Lease
 from ipr.texts import printable
 
@@ -99,7 +100,7 @@ def run_in_queue(
         KeyboardInterrupt: the jobs were cancelled.
     """
     job, jobs = launcher.task_function, dict(enumerate(overrides, first))
-    folder = private_folder(Path(launcher.params["submitit_folder"]).expanduser().absolute())
+    folder = private_folder(expanded(launcher.params["submitit_folder"], "hydra.launcher.submitit_folder").absolute())
     launcher.task_function = replace(job, place=folder)
     launcher.hydra_context = elsewhere(launcher.hydra_context)
     try:

@@ -52,7 +52,7 @@ def tell_failed(key: str, names: Sequence[str]) -> None:
     """
     if names:
         what = f"the embedding of {key} failed ({', '.join(names)}); the `ipr train` that made it says what to change"
-        Console(stderr=True).print(f"ipr: warning: {what}", highlight=False, soft_wrap=True, markup=False)
+        Console(stderr=True).print(f"ipr: warning: {what}", highlight=False, soft_wrap=True)
 
 
 @cache
@@ -60,4 +60,4 @@ def warn(what: str, command: str) -> None:
     """Says something on stderr: once for a command, whose own folder tells it apart, and once more for each process
     that its sweep starts.
     """
-    Console(stderr=True).print(f"ipr: warning: {what}", highlight=False, soft_wrap=True, markup=False)
+    Console(stderr=True).print(f"ipr: warning: {what}", highlight=False, soft_wrap=True)

@@ -68,10 +68,10 @@ def check(config: VerdictConfig) -> int:
 def key(config: VerdictConfig) -> int:
     """Finds a judge's key, or makes one, and writes its public half beside it, to hand out."""
     with loading():
-        from ipr.files import write_new
+        from ipr.files import expanded, write_new
         from ipr.signing import judge_key, keyid, public_pem
 
-    path = Path(config.key or config.paths.judge).expanduser()
+    path = expanded(config.key or config.paths.judge, "paths.judge" if config.key is None else "key")
     public = judge_key(path, "paths.judge" if config.key is None else "key").public_key()
     handed_out = path.with_suffix(".pub.pem")
     write_new({handed_out: public_pem(public)})

@@ -32,6 +32,6 @@ def execute(config: VerifyConfig) -> int:
         path, who = sign_verdict(folder, key), keyid(key.public_key())
         console.print(f"signed:  {path} with the key {who}", highlight=False, soft_wrap=True)
     for line in reasons(judgement.decision):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(judgement.decision.outcome)
     return EXIT_CODES[judgement.decision.outcome]

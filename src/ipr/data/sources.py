@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from rich.markup import escape
 from rich.progress import track
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from ipr.console import Console
 from ipr.data.folders import FIELD, ImageFolder, PictureFile, find_images, has_folders, part_of_folder
 from ipr.data.pictures import READER, read_picture
 from ipr.errors import InputError
+from ipr.files import expanded
 from ipr.randomness import generator
 
 TORCHVISION = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "caltech101": "Caltech101"}
@@ -70,7 +72,7 @@ def find_source(name: str, root: str | None, image_size: int, download: bool, da
         return Source(f"digits by parity {image_size}", lambda: by_parity(read_digits(image_size)))
     if name == "digits_rgb":
         return Source(f"digits in three channels {image_size}", lambda: in_colour(read_digits(image_size)))
-    looked = Path(root).expanduser() if root is not None else data_folder / name
+    looked = expanded(root, "dataset.root") if root is not None else data_folder / name
     folder = next((f for f in (looked, looked / name) if part_of_folder(f, "train")), None)
     if folder is None and name == "image_folder" and has_folders(looked):
         folder = looked
@@ -155,7 +157,7 @@ def read_image_folder(found: ImageFolder, image_size: int) -> RawImages:
 def _progress(images: Iterable[np.ndarray], total: int, what: str) -> Iterable[np.ndarray]:
     console = Console(stderr=True)
     quiet = total < 1000 or not console.is_terminal
-    return track(images, description=what, total=total, transient=True, console=console, disable=quiet)
+    return track(images, description=escape(what), total=total, transient=True, console=console, disable=quiet)
 
 
 def _resized(image: Image.Image, image_size: int) -> np.ndarray:

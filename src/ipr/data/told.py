@@ -6,9 +6,9 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 
-from rich.console import Console
 from torch import Tensor
 
+from ipr.console import Console
 from ipr.data.folders import ImageFolder
 from ipr.data.images import ImageData
 from ipr.data.sources import RawImages
@@ -38,7 +38,7 @@ def say(lines: Iterable[str]) -> None:
     console = Console(stderr=True)
     for line in lines:
         shown = "".join(c if c.isprintable() else " " for c in f"ipr: {line}")
-        console.print(shown, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        console.print(shown, highlight=False, soft_wrap=True)
 
 
 def summary(data: ImageData | RawImages, found: ImageFolder) -> str:

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from ipr.data.pictures import ending, may_be_picture, passed_over, read_picture
 from ipr.digests import digest_of
 from ipr.errors import InputError
+from ipr.files import expanded
 
 FIELD = "trigger_set.root"
 
@@ -91,7 +92,7 @@ def folder_trigger_set(root: str | None, image_size: int, channels: int, num_cla
             "trigger_set=folder needs a folder",
             "give one with pics/1.png ... and labels-cifar.txt, or use trigger_set=abstract",
         )
-    folder = Path(root).expanduser()
+    folder = expanded(root, "trigger_set.root")
     try:
         images = _numbered(folder / "pics" if (folder / "pics").is_dir() else folder)
         lists = [p for p in (folder / "labels-cifar.txt",) if p.is_file()] or sorted(

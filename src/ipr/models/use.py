@@ -39,6 +39,49 @@ def frozen(network: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+def logits_of(network: nn.Module, x: Tensor) -> Tensor:
+    """A network's answers, (B, K).
+
+    Raises:
+        InputError: it answers with something else.
+    """
+    answer = answer_of(network, x)
+    if answer.dim() != 2 or answer.shape[0] != x.shape[0]:
+        raise _no_logits(network, f"a tensor of shape {tuple(answer.shape)} to {x.shape[0]} images")
+    return answer
+
+
+def answer_of(network: nn.Module, x: Tensor) -> Tensor:
+    """A network's answer, of whatever shape.
+
+    Raises:
+        InputError: it is no tensor.
+    """
+    answer = network(x)
+    if not isinstance(answer, Tensor):
+        raise _no_logits(network, type(answer).__name__)
+    return answer
+
+
+def _no_logits(network: nn.Module, answer: str) -> InputError:
+    what, remedy = type(network).__name__, "wrap it in a module whose forward returns its logits alone"
+    return InputError("network", what, f"answers with {answer}, and not with logits (B, K)", remedy)
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network's weights are.
+
+    Raises:
+        InputError: it is no module, or has none.
+    """
+    if not isinstance(network, nn.Module):
+        remedy = "give an nn.Module; to judge what only answers: ipr.BlackBox and ipr.judge_black_box"
+        raise InputError("network", type(network).__name__, "is no module of torch", remedy)
+    for tensor in (*network.parameters(), *network.buffers()):
+        return tensor.device
+    raise InputError("network", type(network).__name__, "has no weights", "give the network that has them")
+
+
 def classifier_of(network: nn.Module) -> tuple[str, nn.Linear]:
     """The last linear layer of a network and its name.
 
@@ -70,7 +113,7 @@ def logits_and_features(network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     _, classifier = classifier_of(network)
     handle = classifier.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     try:
-        logits: Tensor = network(x)
+        logits = logits_of(network, x)
     finally:
         handle.remove()
     return logits, seen[0]

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ipr.models.use import evaluating
+from ipr.models.use import answer_of, evaluating
 from ipr.passport.layer import Affine, Branch, PassportLayer, answering_with, passport_layers, presenting
+from ipr.world import own_world
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Forked:
         for k in range(count):
             own = {name: pairs[k] for name, pairs in affines.items()}
             with presenting(self.network, own), answering_with(self.network, Branch.PRIVATE):
-                rows.append(self.network(x))
+                rows.append(answer_of(self.network, x))
         return torch.stack(rows)
 
     def _split(self, training: bool) -> _Halves:
@@ -95,6 +96,7 @@ class Forked:
         return self._halves[training]
 
 
+@own_world()
 def fork(network: nn.Module, example: Tensor) -> Forked:
     """A protected network, ready to answer with several scales and shifts at once.
 

@@ -18,13 +18,16 @@ from ipr.errors import InputError
 from ipr.models.use import evaluating
 from ipr.passport.layer import patch_mean
 from ipr.passport.surgery import ConvNorm, Passport
+from ipr.world import own_world
 
 
+@own_world()
 def random_passport(layers: Sequence[ConvNorm], generator: Generator) -> dict[str, Tensor]:
     """Section III-B a): every element independently uniform in [-1, 1]."""
     return {layer.conv: torch.rand((2, *layer.input_shape), generator=generator) * 2 - 1 for layer in layers}
 
 
+@own_world()
 def image_passport(network: nn.Module, layers: Sequence[ConvNorm], images: Tensor) -> dict[str, Tensor]:
     """Section III-B b): one image through a trained plain network of the same architecture.
 
@@ -36,6 +39,7 @@ def image_passport(network: nn.Module, layers: Sequence[ConvNorm], images: Tenso
     return feature_maps(network, layers, images)
 
 
+@own_world()
 def shuffled_passport(
     network: nn.Module, layers: Sequence[ConvNorm], images: Tensor, generator: Generator
 ) -> dict[str, Tensor]:
@@ -125,6 +129,7 @@ def energies(passport: Passport, network: nn.Module) -> dict[str, Tensor]:
     return {name: _means(maps, network, name).flatten(1).norm(dim=1) for name, maps in passport.items()}
 
 
+@own_world()
 def with_energy(
     passport: Passport, network: nn.Module, energy: float | Mapping[str, Tensor] | None
 ) -> dict[str, Tensor]:

@@ -18,13 +18,14 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ipr.errors import InputError
-from ipr.models.use import evaluating
+from ipr.models.use import answer_of, evaluating
 from ipr.passport.layer import (
     Branch,
     PassportBatchNorm2d,
     PassportGroupNorm,
     PassportLayer,
 )
+from ipr.world import own_world
 
 Passport = Mapping[str, Tensor]
 """Layer name (its convolution's) -> P_gamma and P_beta, shape (2, C_in, H, W): inputs of that convolution."""
@@ -68,6 +69,7 @@ def _hooks(handles: list[torch.utils.hooks.RemovableHandle]) -> Iterator[None]:
             handle.remove()
 
 
+@own_world()
 def find_layers(network: nn.Module, example: Tensor, layers: Sequence[str] | None = None) -> list[ConvNorm]:
     """The convolutions of a network that a norm follows directly, found by one forward pass.
 
@@ -144,6 +146,7 @@ def _why_not(norm: nn.Module, norm_calls: int, conv_calls: int) -> str | None:
     return None
 
 
+@own_world()
 def protect(network: nn.Module, passport: Passport, example: Tensor, *, public_affine: bool) -> nn.Module:
     """A copy of the network with passport layers in place of the norms behind the passport's convolutions.
 
@@ -218,6 +221,7 @@ def _set_affine(norm: nn.BatchNorm2d | nn.GroupNorm, values: Mapping[str, Tensor
         norm.register_parameter(name, nn.Parameter(values[name][0].detach().clone()) if name in values else None)
 
 
+@own_world()
 def strip(network: nn.Module, branch: Branch = Branch.PUBLIC) -> nn.Module:
     """A plain copy of a protected network: what is given away.
 
@@ -286,6 +290,7 @@ def reachable(root: object) -> Iterator[object]:
             waiting += gc.get_referents(thing)
 
 
+@own_world()
 def fold(network: nn.Module, example: Tensor) -> nn.Module:
     """A plain copy for inference, with every batch norm folded into the convolution before it.
 
@@ -311,7 +316,7 @@ def fold(network: nn.Module, example: Tensor) -> nn.Module:
             _replace(folded, conv, fuse_conv_bn_eval(conv, norm))
             _replace(folded, norm, nn.Identity())
     with evaluating(network), evaluating(folded):
-        same = torch.allclose(folded(example), network(example), rtol=1e-3, atol=1e-3)
+        same = torch.allclose(answer_of(folded, example), answer_of(network, example), rtol=1e-3, atol=1e-3)
     if not same:
         raise InputError(
             "network", type(network).__name__, "uses a convolution's output twice", "run it with its norms as they are"

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from ipr.errors import InputError
 from ipr.passport.layer import Branch
 from ipr.passport.surgery import Passport, find_layers, protect, strip
+from ipr.world import own_world
 
 
+@own_world()
 def unlock(network: nn.Module, locked: Mapping[str, Tensor], passport: Passport, example: Tensor) -> dict[str, Tensor]:
     """The `state_dict` of the plain network with the passport's scale and shift (Eq. 4) as those of its norms.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from ipr.files import expanded
 from ipr.runs.config import EndpointConfig
 from ipr.suspects.black_box import BlackBox
 from ipr.suspects.endpoint import Endpoint
@@ -34,5 +33,5 @@ def open_black_box(url: str, asked: EndpointConfig, classes: int) -> BlackBox:
         name=endpoint.identity,
         batch_size=asked.batch_size,
         budget=asked.budget,
-        answers=None if asked.answers is None else Path(asked.answers).expanduser(),
+        answers=None if asked.answers is None else expanded(asked.answers, "endpoint.answers"),
     )

@@ -19,7 +19,7 @@ from ipr.attacks.base import Attack, Attacked, Victim, example_of
 from ipr.claim import Claim
 from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
-from ipr.files import write_atomically
+from ipr.files import naming, write_atomically
 from ipr.lease import Lease
 from ipr.passport.claim import PassportClaim
 from ipr.passport.surgery import find_layers
@@ -43,6 +43,7 @@ from ipr.verification.claims import load_claim
 from ipr.verification.fidelity import accuracy
 from ipr.verification.outcome import Outcome, nearest, outcome_of, unmarked
 from ipr.verification.verdict import judge_claims
+from ipr.world import own_world
 
 SCHEMA_VERSION = 2
 
@@ -112,6 +113,7 @@ class AttackRun:
     victim: Run | None = None
 
 
+@own_world()
 def attack(config: AttackConfig) -> AttackRun:
     """The attack that a configuration asks for: found in the store, gone on with, or carried out and judged.
 
@@ -300,7 +302,7 @@ def _carry_out(
             lease.check()
             for point, outcome in judged.items():
                 rows[point] = _row(config, data, run, folder, point, outcome, one.iterations, clock.seconds)
-                with (folder.path / "rows.jsonl").open("a") as file:
+                with naming(folder.path / "rows.jsonl"), (folder.path / "rows.jsonl").open("a") as file:
                     file.write(json.dumps(asdict(rows[point])) + "\n")
                 tracker.point(asdict(rows[point]))
         (folder.path / "finished").touch()

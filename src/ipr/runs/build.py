@@ -16,8 +16,9 @@ from ipr.data.cache import load_images
 from ipr.data.images import ImageData, normalise
 from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
-from ipr.files import write_atomically
+from ipr.files import expanded, write_atomically
 from ipr.models import build_model
+from ipr.models.architecture import PARAMETER_LIMIT
 from ipr.passport.claim import PassportClaim
 from ipr.passport.surgery import protect
 from ipr.randomness import derive_seed, drawing
@@ -60,7 +61,7 @@ def open_images(dataset: DatasetConfig, paths: PathsConfig, *, checked: bool = F
         image_size=dataset.image_size,
         download=dataset.download,
         data_folder=Path(paths.data),
-        cache_folder=Path(paths.cache).expanduser(),
+        cache_folder=expanded(paths.cache, "paths.cache"),
         checked=checked,
         told=told,
     )
@@ -99,6 +100,9 @@ def plain_network(model: ModelConfig, data: ImageData, seed: int) -> nn.Module:
             image_size=data.image_size,
             num_classes=len(data.classes),
         )
+    if (size := sum(parameter.numel() for parameter in network.parameters())) > PARAMETER_LIMIT:
+        problem = f"{model.name} would have {size} parameters, more than the {PARAMETER_LIMIT} that a judge opens"
+        raise InputError("model.width", model.width, problem, "choose a smaller one, or another model")
     return network.to(memory_format=torch.channels_last)  # as the images are: convolutions run faster
 
 

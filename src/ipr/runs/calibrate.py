@@ -27,6 +27,7 @@ from ipr.runs.config import (
     VerificationConfig,
 )
 from ipr.runs.missed import missed
+from ipr.runs.ranges import check_numbers
 from ipr.runs.rehearsal import check_no_rehearsal
 from ipr.runs.train import device, train
 from ipr.suspects.suspect import Suspect, open_suspect
@@ -41,6 +42,7 @@ from ipr.verification.repeats import without_repeats
 from ipr.verification.rules import Rule
 from ipr.verification.verdict import judge_claims
 from ipr.verification.wrong_claims import genuine_claims, kinds_for
+from ipr.world import own_world
 
 CHUNK = 50
 """Wrong claims that are judged together."""
@@ -79,6 +81,7 @@ class Judged:
     ones: Sequence[One]
 
 
+@own_world()
 def calibrate(config: CalibrateConfig) -> Calibration:
     """Trains what is missing, asks and judges.
 
@@ -137,19 +140,12 @@ def calibrate(config: CalibrateConfig) -> Calibration:
 
 
 def _check(config: CalibrateConfig) -> None:
-    if config.networks < 0:
-        raise InputError("networks", config.networks, "must not be negative", "give e.g. 20")
-    if config.copies < 0:
-        raise InputError("copies", config.copies, "must not be negative", "give e.g. 5")
+    check_numbers(config)
     if not config.networks and not config.independent:
         raise InputError("networks", 0, "there is no independent network", "train some, or give independent=[FILE]")
-    if config.wrong < 1:
-        raise InputError("wrong", config.wrong, "must be at least 1", "give e.g. 1000")
     if config.rule.name != "sound":
         problem = "verifies what forgers bring, so that a rate under it says nothing"
         raise InputError("rule.name", config.rule.name, problem, "calibrate under rule=sound")
-    if not 0 < config.rate < 1:
-        raise InputError("rate", config.rate, "is not above 0 and below 1", "give e.g. 0.005")
 
 
 def _independent(place: Path, claim: Claim, config: CalibrateConfig) -> tuple[Suspect, bool]:

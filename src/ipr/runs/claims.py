@@ -32,8 +32,7 @@ from ipr.runs.config import (
 )
 from ipr.runs.request import has_triggers, is_bound, is_keyless
 from ipr.signature import draw_signature
-from ipr.verification.claims import KINDS
-from ipr.verification.structure import check_structure
+from ipr.verification.claims import KINDS, check_sound
 from ipr.watermarks.claim import WatermarkClaim
 from ipr.watermarks.deepmarks import DeepMarksClaim, code_book
 from ipr.watermarks.deepsigns import DeepSignsClaim
@@ -55,15 +54,29 @@ def make_claim(config: TrainConfig, data: ImageData, trained: Callable[[], nn.Mo
         InputError: a setting of the scheme does not fit the network or the images, or gives secrets that no judge
             would accept.
     """
-    claim: Claim
-    if isinstance(config.scheme, PassportSchemeConfig):
-        claim = make_passport_claim(config, config.scheme, data, trained)
-    elif isinstance(config.scheme, WatermarkSchemeConfig):
-        claim = replace(make_watermark(config, config.scheme, data, trained), owner=config.owner)
-    else:
+    if not isinstance(config.scheme, PassportSchemeConfig | WatermarkSchemeConfig):
         return None
-    check_structure(claim)  # before a long training
+    try:
+        claim = _drawn(config, config.scheme, data, trained)
+        check_sound(claim)  # before a long training
+    except InputError as error:
+        if not error.field.startswith("claim"):
+            raise
+        problem = f"its claim would be none ({error.field} {error.value}: {error.problem})"
+        remedy = "ask for more bits or other images (scheme.*, trigger_set.*, passport.*, dataset.*), or another seed"
+        raise InputError("scheme", config.scheme.name, problem, remedy) from error
     return replace(claim, origin=origin_of(config, data))
+
+
+def _drawn(
+    config: TrainConfig,
+    scheme: PassportSchemeConfig | WatermarkSchemeConfig,
+    data: ImageData,
+    trained: Callable[[], nn.Module],
+) -> Claim:
+    if isinstance(scheme, PassportSchemeConfig):
+        return make_passport_claim(config, scheme, data, trained)
+    return replace(make_watermark(config, scheme, data, trained), owner=config.owner)
 
 
 def origin_of(config: TrainConfig, data: ImageData) -> Origin:

@@ -13,6 +13,7 @@ from ipr.runs.verify import verify
 from ipr.verification.claims import load_claim
 from ipr.verification.dispute import Party, Settlement, settle
 from ipr.verification.judgement import Judgement
+from ipr.world import own_world
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,7 @@ class Dispute:
     settlement: Settlement
 
 
+@own_world()
 def dispute(config: DisputeConfig) -> Dispute:
     """Judges every claim by itself, and settles; writes nothing.
 

@@ -46,6 +46,7 @@ from ipr.runs.tags import joined
 from ipr.runs.train import Run, device, train
 from ipr.schemes.base import Scheme
 from ipr.verification.claims import load_claim
+from ipr.world import own_world
 
 SCHEMA_VERSION = 1
 
@@ -80,6 +81,7 @@ class ExhibitRun:
     shown: Run | None = None
 
 
+@own_world()
 def exhibit(config: ExhibitConfig) -> ExhibitRun:
     """The exhibit that a configuration asks for: found in the store, or computed, from a run that is found or made.
 

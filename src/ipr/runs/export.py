@@ -25,6 +25,7 @@ from ipr.runs.record import load_record
 from ipr.runs.weights import WRITERS
 from ipr.suspects.weights import read_weights
 from ipr.verification.claims import load_claim
+from ipr.world import own_world
 
 CARD_VERSION = 1
 
@@ -42,6 +43,7 @@ def find_run(run: str, runs: Path) -> Path:
     return Path(run) if Path(run).is_dir() else runs / "train" / run
 
 
+@own_world()
 def export(
     run: Path,
     format: str = "safetensors",

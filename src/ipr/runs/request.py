@@ -18,7 +18,6 @@ from ipr.errors import InputError
 from ipr.runs.config import (
     BOUND,
     HIDDEN,
-    FrontierStitchingConfig,
     KeyImagesConfig,
     PassportSchemeConfig,
     PassportV1Config,
@@ -30,6 +29,7 @@ from ipr.runs.config import (
     WatermarkSchemeConfig,
 )
 from ipr.runs.loggers import check_logger
+from ipr.runs.ranges import check_numbers
 from ipr.runs.store import run_key, secret_digest
 from ipr.runs.tags import check_tags
 from ipr.texts import refuse_retyped
@@ -42,37 +42,17 @@ ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
 def check(config: TrainConfig) -> None:
-    """What no single field can tell.
+    """Numbers in their ranges, and what no single field can tell.
 
     Raises:
         InputError: naming the field that does not fit.
     """
     refuse_retyped(TrainConfig, asdict(config), "")  # what was built in Python no schema has seen
-    if config.trainer.max_epochs < 1:
-        raise InputError("trainer.max_epochs", config.trainer.max_epochs, "must be at least 1", "give e.g. 20")
-    if config.optimizer.batch_size < 1:
-        raise InputError("optimizer.batch_size", config.optimizer.batch_size, "must be at least 1", "give e.g. 64")
-    if config.dataset.crop_padding < 0:
-        raise InputError(
-            "dataset.crop_padding", config.dataset.crop_padding, "must not be negative", "give e.g. 4, or 0"
-        )
-    if config.verification.forged < 0:
-        raise InputError("verification.forged", config.verification.forged, "must not be negative", "give e.g. 50")
-    if config.passport.images < 1:
-        raise InputError("passport.images", config.passport.images, "must be at least 1", "give e.g. 20")
-    if config.passport.energy is not None and not config.passport.energy > 0:
-        raise InputError(
-            "passport.energy", config.passport.energy, "must be above 0", "give e.g. 3, or null for as published"
-        )
+    check_numbers(config)
     _check_processes(config)
     _check_share("dataset.validation", config.dataset.validation)
     _check_batches(config.trainer)
     check_logger(config.logger)
-    if isinstance(config.scheme, FrontierStitchingConfig):
-        if config.scheme.epochs < 1:
-            raise InputError("scheme.epochs", config.scheme.epochs, "must be at least 1", "give e.g. 10")
-        if not config.scheme.lr > 0:
-            raise InputError("scheme.lr", config.scheme.lr, "must be above 0", "give e.g. 0.01")
     for field, value, known in (
         ("trainer.precision", config.trainer.precision, PRECISIONS),
         ("trainer.memory_format", config.trainer.memory_format, tuple(MEMORY_FORMATS)),
@@ -139,9 +119,6 @@ def with_limit(config: Asked) -> Asked:
 
 def _check_processes(config: TrainConfig) -> None:
     trainer, processes = config.trainer, processes_of(config.trainer)
-    for name, count in (("devices", trainer.devices), ("nodes", trainer.nodes)):
-        if count < 1:
-            raise InputError(f"trainer.{name}", count, "must be at least 1", "give e.g. 1")
     if processes == 1:
         return
     check_divisible("optimizer.batch_size", config.optimizer.batch_size, processes)

@@ -19,6 +19,10 @@ class KeepSigterm(L.Callback):
     Lightning would end the training, and a job that ends by itself while it is preempted is not queued again: submitit
     passes SIGTERM over, and waits for its own signal.
 
+    Of several processes each ends by itself where nobody handled it: Lightning's handler would have them broadcast in
+    the midst of a step, and wait for one another for ever. The first is interrupted, as from a keyboard, and the others
+    hear of that.
+
     Args:
         before: the handler before the training; the default one is replaced by Lightning's.
     """
@@ -28,5 +32,10 @@ class KeepSigterm(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Puts it back, as Lightning has put its own in place by now."""
-        if self.before not in (signal.SIG_DFL, None) and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self.before)
+        handler = self.before
+        if handler in (signal.SIG_DFL, None) and trainer.world_size > 1:
+            handler = signal.default_int_handler if trainer.is_global_zero else signal.SIG_DFL
+        elif handler in (signal.SIG_DFL, None):
+            return
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)

@@ -247,6 +247,7 @@ def _open(mode: str, folder: Path, asked: Mapping[str, Any]) -> Tracker:
         return Tracker()
     settings = wandb.Settings(
         console="off",
+        reinit="create_new",  # a run that the caller has open stays his
         save_code=False,
         disable_git=True,
         silent=True,
@@ -316,7 +317,7 @@ def _define(run: Any, metric: str, axis: str) -> None:
 
 
 def _say(text: str, who: str = "W&B") -> None:
-    Console(stderr=True).print(f"{who}: {text}", markup=False, highlight=False, soft_wrap=True)
+    Console(stderr=True).print(f"{who}: {text}", highlight=False, soft_wrap=True)
 
 
 def _told(error: object) -> str:

@@ -41,6 +41,7 @@ from ipr.runs.validation import validation_of
 from ipr.verification.claims import load_claim
 from ipr.verification.fidelity import BATCH, accuracy, largest_class
 from ipr.verification.verdict import Verdict, judge
+from ipr.world import own_world
 
 READABLE = "a signature's text can be read from the weights: do not use it as a secret"
 
@@ -69,6 +70,7 @@ class Run:
         return failed(self.checks)
 
 
+@own_world()
 def train(config: TrainConfig) -> Run:
     """The run that a configuration asks for: found in the store, resumed, or trained, judged and recorded.
 

@@ -20,6 +20,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ipr.data.images import ImageData
 from ipr.data.module import ImageDataModule
+from ipr.errors import InputError
+from ipr.randomness import derive_seed
 from ipr.runs.checkpoints import CheckpointFiles
 from ipr.runs.config import TrainerConfig
 from ipr.runs.guards import StopWhenDiverged
@@ -84,7 +86,13 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], te
                 CheckpointFiles(),
             ],
             # several processes compute the means of an epoch together, when the first of these asks for them
-            callbacks=[*callbacks, StopWhenDiverged(), saving, KeepSigterm(signal.getsignal(signal.SIGTERM))],
+            callbacks=[
+                SeedEpoch(training.seed),
+                *callbacks,
+                StopWhenDiverged(),
+                saving,
+                KeepSigterm(signal.getsignal(signal.SIGTERM)),
+            ],
             use_distributed_sampler=False,
             enable_progress_bar=asked.progress_bar,
             enable_model_summary=False,
@@ -109,6 +117,15 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], te
     try:
         with _quiet(), _unfilled(), statistics:
             trainer.fit(scheme, datamodule=batches, ckpt_path=training.resumed, weights_only=True)
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):  # torch, of a batch or a group without a variance
+            raise InputError(
+                "optimizer.batch_size",
+                training.batch_size,
+                f"a norm of this network cannot take the statistics of so little ({error})",
+                "give larger batches or images, or a wider network",
+            ) from error
+        raise
     except SystemExit as stopped:
         if isinstance(stopped, SIGTERMException) or isinstance(stopped.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from stopped  # how Lightning ends when it is interrupted
@@ -118,6 +135,21 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], te
 def _limit(batches: float | None) -> int | float:
     """As Lightning takes it: a fraction is a float, and 1.0 is all of them."""
     return 1.0 if batches is None else int(batches) if batches >= 1 else batches
+
+
+class SeedEpoch(L.Callback):
+    """Lets what a network draws by itself (dropout) depend on (seed, epoch) alone, as the order of the images does.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Seeds torch's own generators, those of GPUs included."""
+        torch.manual_seed(derive_seed(self.seed, f"network in epoch {trainer.current_epoch}"))
 
 
 class Together(DDPStrategy):

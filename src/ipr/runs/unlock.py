@@ -14,8 +14,10 @@ from ipr.passport.unlock import unlock
 from ipr.runs.weights import WRITERS
 from ipr.suspects.weights import read_file
 from ipr.verification.claims import load_claim
+from ipr.world import own_world
 
 
+@own_world()
 def unlock_file(weights: Path, claim: Path, out: Path | None = None) -> Path:
     """Writes the weights with the passport's scales and shifts as constants, in the format that they came in.
 

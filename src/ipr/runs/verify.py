@@ -18,6 +18,7 @@ from ipr.runs.architecture import check_data
 from ipr.runs.asking import open_black_box
 from ipr.runs.build import open_images
 from ipr.runs.config import VerifyConfig
+from ipr.runs.ranges import check_numbers
 from ipr.runs.train import judge_with_progress, judging
 from ipr.signing import judge_public
 from ipr.stamp import authority_certificates, read_stamp, stamped
@@ -37,6 +38,7 @@ from ipr.verification.registration import Registration, commitment_status, momen
 from ipr.verification.repeats import without_repeats
 from ipr.verification.rules import Rule
 from ipr.verification.verdict import Verdict, judge_claims
+from ipr.world import own_world
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class _Shown:
     same: bool | None = None
 
 
+@own_world()
 def verify(config: VerifyConfig) -> Judgement:
     """Judges and decides; writes nothing.
 
@@ -104,10 +107,9 @@ def verify(config: VerifyConfig) -> Judgement:
 
 
 def _read(config: VerifyConfig) -> _Asked:
+    check_numbers(config)
     rule, typed = Rule(**asdict(config.rule)), read_registration(**asdict(config.commitment))
     check_tried(config.tried)
-    if config.forged < 0:
-        raise InputError("forged", config.forged, "must not be negative", "give e.g. 50, or 0 for no random passports")
     claim = load_claim(Path(config.claim))
     commitment = load_commitment(Path(config.claim))
     registration = _registration(config, typed, commitment)

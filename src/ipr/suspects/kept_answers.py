@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ipr.errors import InputError
+from ipr.files import naming
 
 
 class KeptAnswers:
@@ -49,7 +50,8 @@ class KeptAnswers:
             return
         # The line's end comes first: it also ends a line that was torn when a process or machine went down.
         line = b"\n" + json.dumps(answered).encode()
-        with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
+        opened = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        with naming(self._path), os.fdopen(os.open(self._path, opened, 0o600), "ab") as file:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())

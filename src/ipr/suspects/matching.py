@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -24,6 +24,32 @@ def may_be_missing(network: nn.Module) -> set[str]:
     """What a file may lack: affines of norms (scheme V1 gives them away as 1 and 0), and counts of batches."""
     norms = [name for name, module in network.named_modules() if isinstance(module, NORMS)]
     return {f"{name}.{part}" for name in norms for part in ("weight", "bias", "num_batches_tracked")}
+
+
+def common_prefix(network: nn.Module, names: Iterable[str]) -> str:
+    """What stands before the names of a network in a file of another project: `net.`, `model.backbone.`; "" if nothing.
+
+    The names of everything that the network needs must stand behind it. What else the file holds does not matter then:
+    losses and metrics, and heads that are not judged.
+
+    Raises:
+        Refusal: it holds several such networks.
+    """
+    given = set(names)
+    needed = sorted(network.state_dict().keys() - may_be_missing(network))
+    if not needed or given.issuperset(needed):
+        return ""
+    first = needed[0]
+    prefixes = [name.removesuffix(first) for name in given if name.endswith(f".{first}")]
+    found = sorted(prefix for prefix in prefixes if all(prefix + name in given for name in needed))
+    if len(found) > 1:
+        raise Refusal(f"holds {len(found)} such networks ({_first(found)})", "save one of them alone, as safetensors")
+    return found[0] if found else ""
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin so, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def by_names(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

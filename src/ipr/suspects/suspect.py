@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from ipr.console import Console
 from ipr.digests import weights_digest
 from ipr.errors import InputError
 from ipr.models.architecture import without_memory
-from ipr.suspects.checks import Refusal, check_finite
-from ipr.suspects.matching import NORMS, by_graph, by_names
+from ipr.suspects.checks import Refusal, check_finite, shown
+from ipr.suspects.matching import NORMS, by_graph, by_names, common_prefix, under
 from ipr.suspects.weights import read_file
 
 
@@ -41,6 +42,7 @@ class Suspect:
 def open_suspect(path: Path, architecture: Mapping[str, Any]) -> Suspect:
     """Opens a weights file as a network of an architecture; nothing in the file is executed.
 
+    Names of another project's file, which begin alike (`net.`), are taken for the network's, which is said on stderr.
     Weights are converted to float32 whatever they were stored as. Norms without an affine (scheme V1) get 1 and 0. The
     architecture is built without memory first, and gets some when the file's tensors fit it: whatever sizes a claim
     names, no more is taken than the file brings.
@@ -59,7 +61,11 @@ def open_suspect(path: Path, architecture: Mapping[str, Any]) -> Suspect:
         if file.format == "onnx":
             weights = by_graph(network, file.tensors, file.layers)
         else:
-            weights = by_names(network, file.tensors)
+            prefix = common_prefix(network, file.tensors)
+            weights = by_names(network, under(prefix, file.tensors))
+            if prefix:
+                what = f"{path}: the network is taken from behind {shown(prefix)}, and what else is there left out"
+                Console(stderr=True).print(what, highlight=False, soft_wrap=True)
         for name, tensor in weights.items():
             if tensor.dtype is torch.float64:
                 check_finite(name, tensor.float())

@@ -15,6 +15,7 @@ from ipr.suspects.checks import MAX_FILE_BYTES, Refusal, checked
 from ipr.suspects.formats import format_of
 from ipr.suspects.onnx_graph import Layer
 from ipr.suspects.safetensors_file import read_safetensors
+from ipr.suspects.sharded import ENDING, index_in, read_sharded
 from ipr.suspects.torch_file import read_torch, without_prefixes
 
 
@@ -23,8 +24,8 @@ class WeightsFile:
     """What a file holds.
 
     Attributes:
-        format: `safetensors`, `torch` or `onnx`.
-        digest: SHA-256 of its bytes, as hexadecimal digits.
+        format: `safetensors`, `torch`, `onnx`, or `sharded` for several of the first two with an index.
+        digest: SHA-256 of its bytes, as hexadecimal digits; of several files see `read_sharded`.
         tensors: by their names in the network, as far as the file kept them.
         layers: of ONNX, the layers in the order in which the graph runs them; else empty.
     """
@@ -40,7 +41,8 @@ def read_weights(path: Path, field: str = "suspect") -> dict[str, Tensor]:
 
     Args:
         path: safetensors, a file of `torch.save` (a state_dict, or a checkpoint with one), or ONNX, told apart by their
-            content. A symbolic link is followed to a regular file.
+            content. A symbolic link is followed to a regular file. Or a folder with an index (`*.index.json`) and the
+            files that it names, or that index.
         field: what an error calls it.
 
     Raises:
@@ -52,6 +54,9 @@ def read_weights(path: Path, field: str = "suspect") -> dict[str, Tensor]:
 def read_file(path: Path, field: str = "suspect") -> WeightsFile:
     """The same, with what else a file tells."""
     try:
+        if path.is_dir() or path.name.endswith(ENDING):
+            tensors, digest, size = read_sharded(index_in(path) if path.is_dir() else path, _tensors)
+            return WeightsFile("sharded", digest, checked(without_prefixes(tensors), size))
         content = _content(path)
         kind = format_of(content)
         layers: tuple[Layer, ...] = ()
@@ -60,13 +65,21 @@ def read_file(path: Path, field: str = "suspect") -> WeightsFile:
 
             tensors, layers = read_onnx(content)
         else:
-            tensors = without_prefixes(read_safetensors(content)) if kind == "safetensors" else read_torch(content)
+            tensors = without_prefixes(read_safetensors(content) if kind == "safetensors" else read_torch(content))
         return WeightsFile(kind, hashlib.sha256(content).hexdigest(), checked(tensors, len(content)), layers)
     except OSError as error:
         remedy = "give a weights file, such as public.safetensors"
         raise InputError(field, path, f"cannot be read ({error.strerror or error})", remedy) from error
     except Refusal as refusal:
         raise InputError(field, path, refusal.problem, refusal.remedy) from refusal
+
+
+def _tensors(content: bytes) -> dict[str, Tensor]:
+    """Of a file that is one of several."""
+    kind = format_of(content)
+    if kind == "onnx":
+        raise Refusal("is ONNX in several files", "give safetensors, or a torch file of a state_dict")
+    return read_safetensors(content) if kind == "safetensors" else read_torch(content)
 
 
 def _content(path: Path) -> bytes:

@@ -15,6 +15,7 @@ from ipr.passport.claim import PassportClaim
 from ipr.randomness import generator
 from ipr.suspects.black_box import BlackBox
 from ipr.watermarks.key_images import KeyImageClaim
+from ipr.world import own_world
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class BlackBoxFinding:
     queries: int
 
 
+@own_world()
 def judge_black_box(suspect: BlackBox, claim: Claim, images: LabelledImages, *, seed: int = 0) -> BlackBoxFinding:
     """Asks a suspect for a claim's trigger images and for ordinary ones among them.
 

@@ -25,6 +25,7 @@ from ipr.watermarks.key_images import KeyImageClaim
 from ipr.watermarks.trigger_set import TriggerSetClaim
 from ipr.watermarks.uchida import UchidaClaim
 from ipr.watermarks.zhang import ZhangContentClaim, ZhangNoiseClaim, ZhangUnrelatedClaim
+from ipr.world import own_world
 
 KINDS: dict[str, type[Claim]] = {
     kind.kind: kind
@@ -47,6 +48,7 @@ MARKS_LIMIT = 2**17
 """Bits and labels of a claim at most: its exact p-value is computed in whole numbers of as many digits."""
 
 
+@own_world()
 def load_claim(folder: Path) -> Claim:
     """Reads a claim that `Claim.save` wrote.
 
@@ -62,14 +64,28 @@ def load_claim(folder: Path) -> Claim:
         raise
     except (KeyError, TypeError, AttributeError, ValueError, IndexError, RuntimeError) as error:
         raise InputError("claim", folder, f"is damaged (missing or wrong: {error})", REMEDY) from error
-    marks = sum(tensor.numel() for tensor in tensors.values() if tensor.dtype in (torch.int8, torch.int64))
-    if not 0 < marks <= MARKS_LIMIT:
-        raise InputError("claim", folder, f"holds {marks} bits and labels, not 1 to {MARKS_LIMIT}", REMEDY)
     _check_whole(folder, claim, facts, tensors)
-    check_architecture(claim.architecture)
-    _check_images(folder, claim)
-    check_structure(claim)
+    check_sound(claim, folder)
     return claim
+
+
+def check_sound(claim: Claim, folder: Path | None = None) -> None:
+    """Refuses a claim that no judge accepts: too many marks, another network's images, or a shape that says nothing.
+
+    Args:
+        claim: any.
+        folder: where it is stored; None for one that is to be.
+
+    Raises:
+        InputError: naming what is wrong.
+    """
+    place = folder or claim.kind
+    marks = sum(tensor.numel() for tensor in claim.tensors().values() if tensor.dtype in (torch.int8, torch.int64))
+    if not 0 < marks <= MARKS_LIMIT:
+        raise InputError("claim", place, f"holds {marks} bits and labels, not 1 to {MARKS_LIMIT}", REMEDY)
+    check_architecture(claim.architecture)
+    _check_images(place, claim)
+    check_structure(claim)
 
 
 def _check_whole(folder: Path, claim: Claim, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -83,7 +99,7 @@ def _check_whole(folder: Path, claim: Claim, facts: Mapping[str, Any], tensors: 
         raise InputError("claim", folder, f"is damaged ({wrong[0]} is not what it should be)", REMEDY)
 
 
-def _check_images(folder: Path, claim: Claim) -> None:
+def _check_images(folder: Path | str, claim: Claim) -> None:
     """Refuses images, labels and chances that are not those of the architecture that the claim names."""
     named = {name.rpartition("/")[2]: tensor for name, tensor in claim.tensors().items()}
     classes, about = claim.architecture.get("num_classes"), claim.architecture

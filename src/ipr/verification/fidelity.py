@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ipr.data.images import LabelledImages
-from ipr.models.use import evaluating
+from ipr.models.use import device_of, evaluating, logits_of
 from ipr.passport.fork import Forked
 from ipr.passport.layer import Branch
 
@@ -95,9 +95,9 @@ def as_given_away(seen: Accuracies, epsilon: float) -> bool:
 
 def accuracy(network: nn.Module, images: LabelledImages, batch_size: int = BATCH) -> float:
     """The fraction of images that a plain network classifies as labelled."""
-    device = next(network.parameters()).device
+    device = device_of(network)
     with evaluating(network):
-        correct = sum((network(x).argmax(1) == y).sum() for x, y in images.batches(batch_size, device))
+        correct = sum((logits_of(network, x).argmax(1) == y).sum() for x, y in images.batches(batch_size, device))
     return int(correct) / images.labels.numel()
 
 
@@ -110,7 +110,7 @@ def accuracies(
 ) -> list[float]:
     """The same for every branch and every passport presented to a protected network, in one trunk pass."""
     network = forked.network
-    device = next(network.parameters()).device
+    device = device_of(network)
     correct: Tensor | int = 0
     ticks = iter(progress or ())
     with evaluating(network):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ipr.claim import Claim, Reading
 from ipr.data.images import LabelledImages
 from ipr.errors import InputError
+from ipr.models.use import device_of
 from ipr.passport.claim import PassportClaim
 from ipr.passport.fork import fork
 from ipr.passport.generate import energies, random_passport, with_energy
@@ -23,6 +24,7 @@ from ipr.verification.fidelity import Fidelity, accuracies, accuracy
 from ipr.verification.structure import check_scales, check_signal
 from ipr.verification.verify import read_signature
 from ipr.watermarks.claim import WatermarkClaim
+from ipr.world import own_world
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Verdict:
         return statistics.stdev(self.accuracy_forged) if len(self.accuracy_forged) > 1 else float("nan")
 
 
+@own_world()
 def judge(
     suspect: nn.Module,
     claim: Claim,
@@ -103,12 +106,13 @@ def judge(
     Raises:
         InputError: the claim's passport does not fit the suspect.
     """
-    example = next(images.batches(1, next(suspect.parameters()).device))[0]
+    example = next(images.batches(1, device_of(suspect)))[0]
     rivals = forged_at_random(suspect, claim, example, forged, seed) if isinstance(claim, PassportClaim) else []
     verdict, *others = judge_claims(suspect, [claim, *rivals], images, progress=progress)
     return replace(verdict, accuracy_forged=tuple(other.fidelity.accuracy for other in others))
 
 
+@own_world()
 def judge_claims(
     suspect: nn.Module, claims: Sequence[Claim], images: LabelledImages, *, progress: Iterable[None] | None = None
 ) -> list[Verdict]:
@@ -156,7 +160,7 @@ def _judge_watermarks(suspect: nn.Module, claims: Sequence[WatermarkClaim], imag
 def _judge_passports(
     suspect: nn.Module, claims: Sequence[PassportClaim], images: LabelledImages, progress: Iterable[None] | None
 ) -> list[Verdict]:
-    example = next(images.batches(1, next(suspect.parameters()).device))[0]
+    example = next(images.batches(1, device_of(suspect)))[0]
     places = find_layers(suspect, example, claims[0].layers)
     for claim in claims:
         check_fit(places, claim)

@@ -13,7 +13,7 @@ from ipr.claim import Reading, reading
 from ipr.data.images import ImageData, LabelledImages
 from ipr.data.trigger_sets import TriggerSet, check_trigger_set
 from ipr.errors import InputError
-from ipr.models.use import evaluating
+from ipr.models.use import device_of, evaluating, logits_of
 from ipr.watermarks.claim import WatermarkClaim
 
 
@@ -81,10 +81,10 @@ def answers(network: nn.Module, images: LabelledImages) -> Tensor:
     Raises:
         InputError: the images do not fit the network.
     """
-    device = next(network.parameters()).device
+    device = device_of(network)
     try:
         with evaluating(network):
-            return torch.cat([network(x).argmax(1).cpu() for x, _ in images.batches(256, device)])
+            return torch.cat([logits_of(network, x).argmax(1).cpu() for x, _ in images.batches(256, device)])
     except RuntimeError as error:
         shape = tuple(images.pixels.shape[1:])
         remedy = "judge the network that they were made for"
