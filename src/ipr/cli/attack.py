@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from ipr.runs.attack import AttackConfig
+from ipr.cli.outcomes import Done
+from ipr.runs.attack import AttackConfig, AttackRow
 
 
-def execute(config: AttackConfig) -> int:
+def execute(config: AttackConfig) -> Done:
     """Finds or makes the victim, attacks it, and prints what the judge found at every point."""
-    from ipr.reports.terminal import attack_table
+    from ipr.reports.terminal import attack_table, percent
     from ipr.runs.attack import attack
+    from ipr.runs.objective import check_objective, objective_of
+    from ipr.verification.outcome import mark, nearest
 
     console = Console()
+    check_objective(config.objective, AttackRow)
     if config.skip_inapplicable and (reason := config.attack.inapplicable(config.scheme.name)):
         console.print(f"{config.attack.name} on {config.scheme.name}: does not apply, because {reason}", soft_wrap=True)
-        return 0
+        return Done(row={"state": "does not apply"})
     run = attack(config)
     console.print(attack_table(run.rows))
     console.print(f"{'found' if run.found else 'made'}: {run.folder.path}", highlight=False, soft_wrap=True)
-    return 0
+    row, succeeded = nearest(run.rows), sum(row.attack_succeeded for row in run.rows)
+    told = {
+        "accuracy": percent(row.accuracy_after),
+        "mark": percent(mark(row)),
+        "succeeded": f"{succeeded} of {len(run.rows)}",
+        "state": "found" if run.found else "made",
+        "run": run.folder.key,
+    }
+    return Done(objective_of(config.objective, row), told)

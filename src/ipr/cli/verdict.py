@@ -13,9 +13,7 @@ from ipr.runs.config import VerdictConfig
 
 def run(arguments: Sequence[str]) -> None:
     """Runs the command, whose first word is the verb, and exits with its code."""
-    words = list(arguments)
-    if words and "=" not in words[0] and not words[0].startswith("-"):
-        words[0] = f"verb={words[0]}"
+    words = [f"verb={word}" if word in VERBS or ("=" not in word and word[0] != "-") else word for word in arguments]
     run_command("verdict", execute, words)
 
 

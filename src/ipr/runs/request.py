@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from ipr.runs.config import (
     TrainerConfig,
     WatermarkSchemeConfig,
 )
-from ipr.runs.store import run_key, secret_digest
+from ipr.runs.store import RunFolder, folder_named, run_key, secret_digest
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -172,7 +173,12 @@ def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
 def key_of(config: TrainConfig, data: ImageData) -> str:
     """The name of the run folder that a request belongs to."""
     prefix = f"{config.scheme.name}-{config.model.name}-{config.model.norm}-{config.dataset.name}"
-    return run_key(prefix, identity_of(config, data))
+    return run_key(prefix, identity_of(config, data), width=config.model.width, seed=config.seed)
+
+
+def folder_of(config: TrainConfig, data: ImageData) -> RunFolder:
+    """The folder of the run that a request belongs to."""
+    return folder_named(Path(config.paths.runs) / "train", key_of(config, data))
 
 
 def without_secrets(config: TrainConfig) -> dict[str, Any]:

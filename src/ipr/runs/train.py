@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
+from functools import cache, partial
 
 import torch
 import yaml
@@ -21,7 +20,7 @@ from ipr.data.images import ImageData, LabelledImages
 from ipr.files import write_atomically
 from ipr.lease import Lease
 from ipr.passport.claim import PassportClaim
-from ipr.runs.build import build_scheme, load_suspect, open_images, save_weights
+from ipr.runs.build import build_scheme, load_suspect, open_images, plain_network, save_weights
 from ipr.runs.claims import make_claim
 from ipr.runs.config import FrontierStitchingConfig, PassportSchemeConfig, PassportV2Config, SchemeConfig, TrainConfig
 from ipr.runs.fit import fit
@@ -29,7 +28,7 @@ from ipr.runs.guards import KeepLease
 from ipr.runs.logging import curve, read_metrics
 from ipr.runs.once import once
 from ipr.runs.record import Record, commit, hardware, load_record, versions
-from ipr.runs.request import check, has_text, key_of, processes_of, without_secrets
+from ipr.runs.request import check, folder_of, has_text, processes_of, without_secrets
 from ipr.runs.store import RunFolder
 from ipr.runs.tracking import tracking
 from ipr.verification.claims import load_claim
@@ -64,7 +63,7 @@ def train(config: TrainConfig) -> Run:
     """
     check(config)
     data = open_images(config.dataset, config.paths)
-    folder = RunFolder(Path(config.paths.runs) / "train" / key_of(config, data))
+    folder = folder_of(config, data)
 
     def find() -> Run | None:
         record = _found(folder, config)
@@ -163,9 +162,24 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder, lease: Lease)
 
 def _trained_baseline(config: TrainConfig, data: ImageData) -> Run:
     wanted = replace(config, scheme=SchemeConfig("baseline", config.model.norm))
-    what = f"{config.scheme.name} begins with a trained plain network: finding or training {key_of(wanted, data)}"
+    folder = folder_of(wanted, data)
+    if isinstance(config.scheme, PassportSchemeConfig) and not folder.record.exists():
+        rehearse(config, data)
+    what = f"{config.scheme.name} begins with a trained plain network: finding or training {folder.key}"
     Console(stderr=True).print(what, highlight=False, soft_wrap=True)
     return train(wanted)
+
+
+def rehearse(config: TrainConfig, data: ImageData) -> None:
+    """Builds what a passport scheme trains, with a random passport: what would be refused after the training of a
+    plain network is refused before it.
+
+    Raises:
+        InputError: a setting does not fit.
+    """
+    drawn = replace(config, passport=replace(config.passport, name="random"))
+    untrained = partial(plain_network, config.model, data, config.seed)
+    build_scheme(drawn, data, make_claim(drawn, data, untrained), untrained)
 
 
 def device(config: TrainConfig) -> torch.device:
