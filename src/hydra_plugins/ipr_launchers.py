@@ -22,8 +22,9 @@ class OneByOne(BasicLauncher):
 
         jobs = dict(enumerate(job_overrides, initial_job_idx))
         if isinstance(self.task_function, Job) and self.config is not None:
-            self.task_function.named.update(descriptions(jobs))
-            announce(self.task_function.place, jobs, count_of(self.config.hydra.sweeper, len(jobs)))
+            names = descriptions(jobs, self.config.hydra.overrides.task)
+            self.task_function.named.update(names)
+            announce(self.task_function.place, names, count_of(self.config.hydra.sweeper, len(jobs)))
         return super().launch(job_overrides, initial_job_idx)
 
 

@@ -31,4 +31,6 @@ def execute(config: AttackConfig) -> Done:
         "state": "found" if run.found else "made",
         "run": run.folder.key,
     }
-    return Done(objective_of(config.objective, row), told)
+    value = objective_of(config.objective, row)
+    own = {} if config.objective == "accuracy" or value is None else {config.objective: f"{value:g}"}
+    return Done(value, told | own)

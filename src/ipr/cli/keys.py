@@ -275,6 +275,8 @@ def meant(command: str, key: str) -> str | None:
     if typed in takes:
         return typed
     first, _, last = typed.rpartition(".")
+    if last in ("launcher", "sweeper"):
+        return f"hydra/{last}"
     for section in (first, closest(first, sections_of(command))):
         if section and (same := [path for path in paths if path.rpartition(".")[0] == section]):
             near = closest(f"{section}.{last}", same)  # the section is right, or nearly

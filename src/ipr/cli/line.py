@@ -224,7 +224,7 @@ def refuse_unknown(command: str, arguments: Sequence[str]) -> None:
 
 
 def refuse_names(arguments: Sequence[str]) -> None:
-    """Refuses to set the name of a choice that decides what else can be set.
+    """Refuses to set what the choice of a group decides: its name, and what is started.
 
     Raises:
         InputError: naming the group.
@@ -236,3 +236,9 @@ def refuse_names(arguments: Sequence[str]) -> None:
         if equals and key in DECIDES:
             group = "attack@rival" if key == "rival.name" else key.partition(".")[0]
             raise InputError(key, value, "is set by its group", f"write {group}={value}")
+        if key.rpartition(".")[2] == "_target_":
+            raise InputError(
+                key, "...", "cannot be set", "choose what there is: hydra/launcher=NAME, hydra/sweeper=NAME"
+            )
+        if equals and key in ("hydra.launcher", "hydra.sweeper"):
+            raise InputError(key, value, "is a group", f"write {key.replace('.', '/')}={value}")

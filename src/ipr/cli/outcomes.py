@@ -77,15 +77,15 @@ def has_begun(place: Path, number: int) -> bool:
     return (place / f"{number}.begun").exists()
 
 
-def announce(place: Path, jobs: Mapping[int, Sequence[str]], count: int | None) -> None:
+def announce(place: Path, named: Mapping[int, str], count: int | None) -> None:
     """Leaves in a sweep's folder what each of its jobs is to say of itself when it begins.
 
     Args:
         place: the folder.
-        jobs: number -> overrides, of those that are about to begin.
+        named: number -> what tells the job apart, of those that are about to begin.
         count: how many jobs the sweep has in all; None where nobody knows.
     """
-    for number, name in descriptions(jobs).items():
+    for number, name in named.items():
         of = f"/{count}" if count is not None else ""
         with suppress(OSError):  # where there is no room, the job runs all the same
             (place / f"{number}.begins").write_text(f"[{number + 1}{of}] {name}".rstrip(), encoding="utf-8")
@@ -114,13 +114,17 @@ def look_again(folder: Path) -> None:
         folder.chmod(folder.stat().st_mode & 0o7777)
 
 
-def descriptions(jobs: Mapping[int, Sequence[str]]) -> dict[int, str]:
+def descriptions(jobs: Mapping[int, Sequence[str]], typed: Sequence[str] = ()) -> dict[int, str]:
     """What tells the jobs of a sweep apart: the overrides that not all have in common, secrets left out.
 
     Args:
         jobs: number -> overrides, `key=value` each.
+        typed: those of the command: what is as it was typed tells nothing, where jobs come one at a time.
     """
     common = set.intersection(*map(set, jobs.values())) if len(jobs) > 1 else set()
+    if len(jobs) == 1:
+        given = {one.lower() for one in typed}  # `false` is handed on as `False`
+        common = {one for overrides in jobs.values() for one in overrides if one.lower() in given}
     return {
         number: " ".join(
             without_secret(override)

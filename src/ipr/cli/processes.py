@@ -67,9 +67,9 @@ def run_in_processes(launcher: Any, launch: Launch, overrides: Sequence[Sequence
     launcher.task_function = Uninterrupted(OnGpu(job, job.place, here.gpus, os.getpid()), os.getpid())
     launcher.hydra_context = elsewhere(launcher.hydra_context)
     jobs = dict(enumerate(overrides, first))
-    named = descriptions(jobs)
+    named = descriptions(jobs, launcher.config.hydra.overrides.task)
     job.named.update(named)
-    announce(job.place, jobs, count_of(launcher.config.hydra.sweeper, len(jobs)))
+    announce(job.place, named, count_of(launcher.config.hydra.sweeper, len(jobs)))
     last, waiting, alone = first + len(jobs), first, list[int]()
     try:
         with threads_each(here.threads):

@@ -39,7 +39,9 @@ def execute(config: TrainConfig) -> Done:
         "state": "found" if run.found else "made",
         "run": run.folder.key,
     }
-    return Done(objective_of(config.objective, record), row)
+    value = objective_of(config.objective, record)
+    told = {} if config.objective == "accuracy" or value is None else {config.objective: f"{value:g}"}
+    return Done(value, row | told)
 
 
 @cache

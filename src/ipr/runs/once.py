@@ -37,8 +37,8 @@ def once(folder: RunFolder, tags: list[str], find: Callable[[], T | None], make:
     if (found := find()) is not None:
         return found
     refuse_failed(folder)
-    path = folder.path
-    absent = [place for place in (path, path.parent, path.parent.parent) if not place.exists()]
+    path = folder.path.absolute()
+    absent = [place for place in (path, *path.parents) if not place.exists()]
     with folder.locked() as lease:
         if (found := find()) is not None:  # made by whom this process has waited for
             return found

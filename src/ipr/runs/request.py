@@ -61,6 +61,8 @@ def check(config: TrainConfig) -> None:
     if isinstance(config.scheme, FrontierStitchingConfig):
         if config.scheme.epochs < 1:
             raise InputError("scheme.epochs", config.scheme.epochs, "must be at least 1", "give e.g. 10")
+        if not 0 < config.scheme.epsilon <= 1:
+            raise InputError("scheme.epsilon", config.scheme.epsilon, "must be above 0 and at most 1", "give e.g. 0.03")
         if not config.scheme.lr > 0:
             raise InputError("scheme.lr", config.scheme.lr, "must be above 0", "give e.g. 0.01")
     for field, value, known in (
