@@ -113,9 +113,7 @@ def run_in_queue(
     return [ended(given, job.outcomes.get(number)) for number, given in jobs.items()]
 
 
-def follow(
-    queue: Queue, launcher: Callable[..., Any], jobs: Mapping[int, Sequence[str]], folder: Path, job: Job
-) -> list[Path]:
+def follow(queue: Queue, launcher: Any, jobs: Mapping[int, Sequence[str]], folder: Path, job: Job) -> list[Path]:
     """Sends jobs as there is room, and says what becomes of each.
 
     Args:
@@ -128,7 +126,7 @@ def follow(
     Returns:
         The logs that are worth keeping.
     """
-    named, logs = descriptions(jobs), list[Path]()
+    named, logs = descriptions(jobs, launcher.config.hydra.overrides.task), list[Path]()
     job.named.update(named)
     waiting, running, done, told = calls(jobs, folder), Jobs(), 0, False
     try:
