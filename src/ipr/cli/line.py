@@ -15,6 +15,9 @@ SWITCHES = ("-m", "--multirun", "-r", "--run", "-h", "--help", "--resolve", "--h
 WITH_VALUE = ("-c", "--cfg", "-p", "--package", "-i", "--info", "-cd", "--config-dir")
 """Options that are followed by a value."""
 
+SHOWN = {"-c": "job", "--cfg": "job", "-i": "all", "--info": "all"}
+"""What is shown by an option that stands without its value."""
+
 VERBS = {"claim": ("show", "check", "commit", "stamp"), "verdict": ("check", "key")}
 """Commands whose first word is a verb."""
 
@@ -86,8 +89,10 @@ def read_line(words: Sequence[str], commands: Sequence[str]) -> Line:
             options.append(name)
             if equals:
                 options.append(value)
-            elif left and not left[0].startswith("-") and "=" not in left[0]:
+            elif left and not left[0].startswith("-") and "=" not in left[0] and left[0] not in commands:
                 options.append(left.pop(0))
+            elif name in SHOWN:
+                options.append(SHOWN[name])
         else:
             if not equals and left and not left[0].startswith("-") and "=" not in left[0] and left[0] not in commands:
                 value = left.pop(0)
@@ -98,11 +103,27 @@ def read_line(words: Sequence[str], commands: Sequence[str]) -> Line:
     command = others.pop(0) if others else ""
     if command and command not in commands:
         raise _no_command(command, others, commands)
+    _check_together(options)
     if unknown:
         raise _no_option(command or "train", *unknown[0])
     if command:
         others = _assignments(command, others, options)
     return Line(command, tuple(options), tuple(others))
+
+
+def _check_together(options: Sequence[str]) -> None:
+    """Refuses options that do not go together.
+
+    Raises:
+        InputError: naming one of them.
+    """
+    kinds = (("-m", "--multirun"), ("-r", "--run"), ("-c", "--cfg"), ("-i", "--info"))
+    given = [next(one for one in kind if one in options) for kind in kinds if not {*kind}.isdisjoint(options)]
+    if len(given) > 1:
+        raise InputError("option", given[0], f"does not go with {given[1]}", "leave one of them out")
+    for name in ("--resolve", "-p", "--package"):
+        if name in options and "--cfg" not in options and "-c" not in options:
+            raise InputError("option", name, "goes with --cfg alone", f"write --cfg job {name}")
 
 
 def _no_command(word: str, others: Sequence[str], commands: Sequence[str]) -> InputError:
