@@ -93,6 +93,8 @@ def test_options_may_stand_anywhere(words, options, rest):
         (["reproduce", "table6"], ["did you mean study=table_06?"]),
         (["list", "passport_v2"], ["did you mean scheme=passport_v2?"]),
         (["export", "KEY"], ["did you mean run=KEY?"]),
+        (["train", ""], ["key=value"]),
+        (["train", "=3"], ["key=value"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )

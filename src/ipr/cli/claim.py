@@ -12,6 +12,7 @@ from ipr.cli import loading
 from ipr.cli.compose import EXIT_INPUT
 from ipr.cli.compose import run as run_command
 from ipr.errors import InputError
+from ipr.meant import closest
 from ipr.runs.config import ClaimConfig
 
 
@@ -28,7 +29,9 @@ def execute(config: ClaimConfig) -> int:
         InputError: there is no such verb, or the claim cannot be used.
     """
     if config.verb not in VERBS:
-        remedy = "write: ipr claim show|check|commit|stamp claim=..."
+        near = closest(config.verb, VERBS)
+        remedy = f"did you mean {near}? " if near else ""
+        remedy += "write: ipr claim show|check|commit|stamp claim=..."
         raise InputError("verb", config.verb, "is none of this command", remedy)
     return VERBS[config.verb](config)
 

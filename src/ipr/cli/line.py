@@ -235,7 +235,7 @@ def refuse_unknown(command: str, arguments: Sequence[str]) -> None:
     }
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        if not equals or key[0] in "-+~" or key.startswith("hydra") or key in known:
+        if not equals or not key or key[0] in "-+~" or key.startswith("hydra") or key in known:
             continue
         if (section := key.rpartition(".")[0]) and any(section == k or section.startswith(f"{k}.") for k in known):
             continue

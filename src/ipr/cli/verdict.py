@@ -8,6 +8,7 @@ from pathlib import Path
 from ipr.cli import loading
 from ipr.cli.compose import run as run_command
 from ipr.errors import InputError
+from ipr.meant import closest
 from ipr.runs.config import VerdictConfig
 
 
@@ -24,7 +25,9 @@ def execute(config: VerdictConfig) -> int:
         InputError: there is no such verb, or what is given does not hold.
     """
     if config.verb not in VERBS:
-        raise InputError("verb", config.verb, "is none of this command", "write: ipr verdict check|key key=...")
+        near = closest(config.verb, VERBS)
+        remedy = (f"did you mean {near}? " if near else "") + "write: ipr verdict check|key key=..."
+        raise InputError("verb", config.verb, "is none of this command", remedy)
     return VERBS[config.verb](config)
 
 
