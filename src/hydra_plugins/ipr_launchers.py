@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import LocalLauncher, SlurmLauncher
 
 # What these import of ours is imported when a sweep begins: Hydra reads this file for every command.
+
+
+class OneByOne(BasicLauncher):
+    """One job after the other in this process; each says what it is when it begins."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Runs the jobs."""
+        from ipr.cli.compose import Job
+        from ipr.cli.outcomes import announce, count_of, descriptions
+
+        jobs = dict(enumerate(job_overrides, initial_job_idx))
+        if isinstance(self.task_function, Job) and self.config is not None:
+            names = descriptions(jobs, self.config.hydra.overrides.task)
+            self.task_function.named.update(names)
+            announce(self.task_function.place, names, count_of(self.config.hydra.sweeper, len(jobs)))
+        return super().launch(job_overrides, initial_job_idx)
 
 
 class Processes(JoblibLauncher):  # type: ignore[misc]

@@ -144,13 +144,18 @@ class Lease:
             finally:
                 os.close(descriptor)
 
+    @property
+    def held(self) -> bool:
+        """Whether it is still this process's, as far as it knows."""
+        return not self._lost.is_set() and _newest(self.folder) == self.number
+
     def check(self) -> None:
         """Sees that the lease is still this process's, before it writes what others will rely on.
 
         Raises:
             InputError: it was suspended for so long that another took it for dead, and goes on in its place.
         """
-        if self._lost.is_set() or _newest(self.folder) != self.number:
+        if not self.held:
             raise InputError(
                 "paths.runs",
                 self.folder.parent,

@@ -60,8 +60,8 @@ def test_what_is_listed_is_removed_and_the_study_is_still_found(ipr, store):
     assert found.keys() == {"checkpoints"}
     names = {"/".join(path.parts[1:3]).rsplit("-", 1)[0] for path in found["checkpoints"]}
     assert names == {
-        "train/passport_v1-alexnet-bn-digits", "train/uchida-alexnet-bn-digits", "train/baseline-alexnet-bn-digits",
-        "attack/fake2-passport_v1-alexnet-bn",
+        "train/passport_v1-alexnet-bn-digits-w0.0625-s0", "train/uchida-alexnet-bn-digits-w0.0625-s0",
+        "train/baseline-alexnet-bn-digits-w0.0625-s0", "attack/fake2-passport_v1-alexnet-bn-w0.0625-s0",
     }  # fmt: skip
     before = everything()
     outcome = ipr("gc", "remove=leftovers,checkpoints,words,runs")

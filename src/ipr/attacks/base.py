@@ -104,7 +104,7 @@ class Attack(ABC):
         needs: why it applies to no other.
     """
 
-    name: str = "???"
+    name: str = "???"  # set by attack=NAME
 
     kind: ClassVar[str]
     section: ClassVar[str]

@@ -20,6 +20,7 @@ COMMANDS = {
     "verify": "judge a claim on a suspect's weights, or on its answers",
     "verdict": "check a signed verdict, or make the key that a judge signs with",
     "dispute": "which of several claims to one suspect stands",
+    "list": "what runs are there",
     "status": "what of the studies is done, running, failed or missing, and what the rest will take",
     "report": "tables and figures from the records of finished runs",
     "dashboard": "a W&B workspace that sets schemes against attacks",
@@ -50,11 +51,12 @@ def usage() -> str:
     lines = [f"  {name:10} {what}" for name, what in COMMANDS.items()]
     return "\n".join(
         [
-            "usage: ipr COMMAND [key=value ...]",
+            "usage: ipr COMMAND [key=value ...] [-m]",
             "",
             *lines,
             "",
-            "ipr COMMAND --help lists what each command can be asked for.",
+            "ipr COMMAND --help lists what each command can be asked for; -m sweeps over values with commas between.",
+            "ipr --version; ipr --completion bash prints what makes a shell complete all this (docs/commands.md).",
         ]
     )
 
@@ -70,25 +72,41 @@ def main(argv: list[str] | None = None) -> None:
         _main(sys.argv[1:] if argv is None else argv)
 
 
-def _main(arguments: list[str]) -> None:
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage())
-        sys.exit(0 if arguments else 2)
-    command, *rest = arguments
-    if command == "--version":
+def _main(words: list[str]) -> None:
+    if any(word in COMPLETION for word in words):
+        from ipr.cli.completion import complete
+
+        sys.exit(complete(words))
+    from ipr.cli.line import read_line
+    from ipr.errors import InputError
+
+    try:
+        line = read_line(words, tuple(COMMANDS))
+    except InputError as error:
+        print(f"ipr: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    if "--version" in line.options:
         from importlib.metadata import version
 
         print(version("ipr"))
         sys.exit(0)
-    if command not in COMMANDS:
-        print(f"ipr: error: command={command}: is unknown; choose among: {', '.join(COMMANDS)}", file=sys.stderr)
-        sys.exit(2)
+    if not line.command:
+        print(usage())
+        sys.exit(0 if line.wants_help else 2)
+    if line.wants_help:
+        from ipr.cli.explain import explain
+
+        sys.exit(explain(line.command, line.words))
     with loading():
-        module = import_module(f"ipr.cli.{command}")
+        module = import_module(f"ipr.cli.{line.command}")
     from ipr.cli.compose import run
     from ipr.cli.own_hydra import own_hydra
 
     with own_hydra():  # whoever calls this from Python may have a Hydra of his own
-        if command in ("reproduce", "claim", "verdict"):  # not one job, but many; not only keys and values
-            module.run(rest)
-        run(command, module.execute, rest)
+        if line.command in ("reproduce", "claim", "verdict"):  # not one job, but many; not only keys and values
+            module.run(line.arguments)
+        run(line.command, module.execute, line.arguments)
+
+
+COMPLETION = ("--completion", "--complete", "--shell-completion", "-sc")
+"""Options that tab completion is installed and asked with."""

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+from ipr.cli.outcomes import Done
 from ipr.cli.train import TRIED, tell_failed
 from ipr.console import Console
-from ipr.runs.attack import AttackConfig
+from ipr.runs.attack import AttackConfig, AttackRow
 
 
-def execute(config: AttackConfig) -> int:
+def execute(config: AttackConfig) -> Done:
     """Finds or makes the victim, attacks it, and prints what the judge found at every point."""
-    from ipr.reports.terminal import attack_table
+    from ipr.reports.terminal import attack_table, percent
     from ipr.runs.attack import attack
+    from ipr.runs.objective import check_objective, objective_of
+    from ipr.verification.outcome import mark, nearest
 
     console = Console()
+    check_objective(config.objective, AttackRow)
     if config.skip_inapplicable and (reason := config.attack.inapplicable(config.scheme.name)):
         console.print(f"{config.attack.name} on {config.scheme.name}: does not apply, because {reason}", soft_wrap=True)
-        return 0
+        return Done(row={"state": "does not apply"})
     run = attack(config)
     if config.trainer.fast_dev_run:
         console.print(TRIED, soft_wrap=True)
-        return 0
+        return Done()
     if run.victim is not None:
         tell_failed(run.victim.folder.key, run.victim.failed)
     console.print(attack_table(run.rows))
     console.print(f"{'found' if run.found else 'made'}: {run.folder.path}", highlight=False, soft_wrap=True)
-    return 0
+    row, succeeded = nearest(run.rows), sum(row.attack_succeeded for row in run.rows)
+    told = {
+        "accuracy": percent(row.accuracy_after),
+        "mark": percent(mark(row)),
+        "succeeded": f"{succeeded} of {len(run.rows)}",
+        "state": "found" if run.found else "made",
+        "run": run.folder.key,
+    }
+    value = objective_of(config.objective, row)
+    own = {} if config.objective == "accuracy" or value is None else {config.objective: f"{value:g}"}
+    return Done(value, told | own)

@@ -18,8 +18,9 @@ def execute(config: CalibrateConfig) -> int:
         from ipr.runs.calibrate import calibrate
         from ipr.signing import judge_key, keyid
 
-    key = judge_key(Path(config.paths.judge))  # before anything is trained
-    calibration = calibrate(config)
+    place = Path(config.paths.judge)
+    calibration = calibrate(config, ready=lambda: judge_key(place))  # not for a request that is refused
+    key = judge_key(place)
     path = write_calibration(calibration, Path(config.out) if config.out else None, Path(config.paths.runs), key)
     table, console = calibration_markdown(calibration), Console()
     console.print(Markdown(table) if console.is_terminal else table, soft_wrap=True, highlight=False)

@@ -11,15 +11,14 @@ from ipr.cli.compose import EXIT_INPUT
 from ipr.cli.compose import run as run_command
 from ipr.console import Console
 from ipr.errors import InputError
+from ipr.meant import closest
 from ipr.runs.config import ClaimConfig
 from ipr.texts import printable
 
 
 def run(arguments: Sequence[str]) -> None:
     """Runs the command, whose first word is the verb, and exits with its code."""
-    words = list(arguments)
-    if words and "=" not in words[0] and not words[0].startswith("-"):
-        words[0] = f"verb={words[0]}"
+    words = [f"verb={word}" if word in VERBS or ("=" not in word and word[0] != "-") else word for word in arguments]
     run_command("claim", execute, words)
 
 
@@ -30,7 +29,9 @@ def execute(config: ClaimConfig) -> int:
         InputError: there is no such verb, or the claim cannot be used.
     """
     if config.verb not in VERBS:
-        remedy = "write: ipr claim show|check|commit|stamp claim=..."
+        near = closest(config.verb, VERBS)
+        remedy = f"did you mean {near}? " if near else ""
+        remedy += "write: ipr claim show|check|commit|stamp claim=..."
         raise InputError("verb", config.verb, "is none of this command", remedy)
     return VERBS[config.verb](config)
 

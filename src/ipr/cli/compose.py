@@ -6,10 +6,11 @@ import dataclasses
 import difflib
 import errno
 import os
+import re
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -24,18 +25,27 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from rich import box
+from rich.table import Table
+from rich.text import Text
 
-import ipr
-from ipr.cli.launching import enter_launchers
-from ipr.cli.outcomes import JobOutcome, leave_outcome, mark_begun, read_outcomes
+from ipr.cli.launching import enter_launchers, one_by_one
+from ipr.cli.line import refuse_names, refuse_unknown
+from ipr.cli.outcomes import Done, JobOutcome, announced, leave_outcome, mark_begun, read_outcomes
 from ipr.cli.own_hydra import own_hydra
+from ipr.cli.shipped import papers as papers
+from ipr.cli.shipped import shipped as shipped
+from ipr.cli.shipped import sweeps as sweeps
 from ipr.cli.texts import TextArguments, check_content, check_files, hiding, quoted, shown
+from ipr.console import Console
 from ipr.errors import InputError
+from ipr.meant import choose_among, closest
 from ipr.outputs import leave, unheard
 from ipr.runs import config as schema
 from ipr.runs.place import follows
 from ipr.runs.ranges import check_numbers
 from ipr.runs.secrets import with_secrets
+from ipr.studies.config import FilterConfig
 from ipr.texts import SECRETIVE, printable
 
 if TYPE_CHECKING:
@@ -45,15 +55,8 @@ EXIT_INPUT = 2
 EXIT_DEFECT = 70
 EXIT_INTERRUPTED = 130
 
-OF_STUDIES = ("reproduce", "report", "status", "gc")
-"""Commands that take studies, or classes, with commas between, and sweep over nothing."""
-
-
-def shipped(folder: str) -> Path:
-    """`conf` or `experiments`: inside the installed package, or at the top of a checkout."""
-    package = Path(ipr.__file__).parent
-    inside = package / folder
-    return inside if inside.is_dir() else package.parents[1] / folder
+OF_STUDIES = ("reproduce", "report", "list", "status", "gc")
+"""Commands that take studies, classes, or what runs are chosen by, with commas between, and sweep over nothing."""
 
 
 def register(command: str = "train") -> None:
@@ -68,27 +71,15 @@ def register(command: str = "train") -> None:
     store.store(name="export_schema", node=schema.ExportConfig)
     store.store(name="unlock_schema", node=schema.UnlockConfig)
     store.store(name="dashboard_schema", node=schema.DashboardConfig)
-    for name, node in (
-        ("passport_v1", schema.PassportV1Config),
-        ("passport_v2", schema.PassportV2Config),
-        ("passport_v3", schema.PassportV3Config),
-        ("uchida", schema.UchidaConfig),
-        ("deepmarks", schema.DeepMarksConfig),
-        ("deepsigns", schema.DeepSignsConfig),
-        ("trigger_set", schema.KeyImagesConfig),
-        ("zhang_content", schema.KeyImagesConfig),
-        ("zhang_noise", schema.KeyImagesConfig),
-        ("zhang_unrelated", schema.KeyImagesConfig),
-        ("frontier_stitching", schema.FrontierStitchingConfig),
-        ("guo_potkonjak", schema.GuoPotkonjakConfig),
-    ):
+    for name, node in schema.SCHEME_CONFIGS.items():
         store.store(group="schema/scheme", name=name, node=node)
     enter_launchers()
     if command in OF_STUDIES:
-        from ipr.studies.config import GcConfig, ReportConfig, ReproduceConfig, StatusConfig
+        from ipr.studies.config import GcConfig, ListConfig, ReportConfig, ReproduceConfig, StatusConfig
 
         store.store(name="reproduce_schema", node=ReproduceConfig)
         store.store(name="report_schema", node=ReportConfig)
+        store.store(name="list_schema", node=ListConfig)
         store.store(name="status_schema", node=StatusConfig)
         store.store(name="gc_schema", node=GcConfig)
     if command in ("attack", "exhibit", "cell"):
@@ -110,17 +101,6 @@ def register(command: str = "train") -> None:
     store.repo.pop("study", None)  # of an earlier command: a group of some, a plain key of the others
     for study in sweeps() if command in ("train", "attack", "exhibit") else ():
         store.store(group="study", name=study.stem, node=OmegaConf.load(study), package="_global_")
-
-
-def sweeps() -> list[Path]:
-    """The studies of `experiments/` that `ipr train` and `ipr attack` sweep over."""
-    return [path for path in sorted(shipped("experiments").glob("*.yaml")) if path not in papers().values()]
-
-
-def papers() -> dict[str, Path]:
-    """The studies of `experiments/` that `ipr reproduce` knows: the paper's tables and figures, in its order."""
-    found = [p for kind in ("table", "figure") for p in sorted(shipped("experiments").glob(f"{kind}_[0-9]*.yaml"))]
-    return {path.stem: path for path in found}
 
 
 def typed(config: DictConfig) -> Any:
@@ -165,8 +145,9 @@ def configuration(command: str, *arguments: str) -> Any:
     register(command)
     try:
         with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
-            return typed(compose(command, as_texts(command, arguments)))
+            return named(typed(compose(command, as_texts(command, arguments))), arguments)
     except (HydraException, OmegaConfBaseException) as error:
+        refuse_unknown(command, arguments)
         remedy = f"`ipr {command} --help` lists keys and choices"
         raise InputError("arguments", f"<of ipr {command}>", one_line(error), remedy) from None
 
@@ -209,6 +190,19 @@ def _hidden(_: str) -> str:
     return "<hidden>"
 
 
+def named(asked: Any, overrides: Sequence[str]) -> Any:
+    """The configuration with the run that it names (`ipr attack run=KEY`) in the place of what the groups chose.
+
+    Raises:
+        InputError: there is no such run, or something was asked for that the run itself says.
+    """
+    if not hasattr(asked, "attack_seed") or asked.run is None:
+        return asked
+    from ipr.runs.again import as_run
+
+    return as_run(asked, [re.split(r"[=@]", one.lstrip("+~"), maxsplit=1)[0] for one in overrides])
+
+
 def _unknown_keys(node: DictConfig, prefix: str) -> list[tuple[str, str, list[str]]]:
     kind = OmegaConf.get_type(node)
     known = [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else None
@@ -227,7 +221,18 @@ def _suggest(wrong: str, known: Sequence[str]) -> str:
     return (f"did you mean {close[0]}? " if close else "") + f"known here: {', '.join(known)}"
 
 
-def run(command: str, execute: Callable[[Any], int], arguments: Sequence[str]) -> None:
+def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints a table with a line for each row, which a narrow terminal alone folds."""
+    console = Console()
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
+    for heading in headings:
+        table.add_column(Text(heading), overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    (console if console.is_terminal else Console(width=1000)).print(table)
+
+
+def run(command: str, execute: Callable[[Any], int | Done], arguments: Sequence[str]) -> None:
     """Composes the configuration of a command, runs it, and exits with its code.
 
     In a sweep, a job that fails is reported and the others go on; the exit code is the largest of all jobs': 2 for
@@ -236,18 +241,21 @@ def run(command: str, execute: Callable[[Any], int], arguments: Sequence[str]) -
     sys.exit(max(invoke(command, execute, arguments), default=0))
 
 
-def invoke(command: str, execute: Callable[[Any], int], arguments: Sequence[str]) -> list[int]:
+def invoke(command: str, execute: Callable[[Any], int | Done], arguments: Sequence[str]) -> list[int]:
     """The same without the exit: the codes of all jobs, wherever they ran."""
     codes: list[int] = []
     register(command)
+    arguments = [in_section(argument, command) for argument in arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them; `reporting` does
     with tempfile.TemporaryDirectory(prefix="ipr-") as private, hiding() as hide:  # a sweep's file repeats all of it
         job = Job(execute, Path(private))
-        with reporting(codes):
+        with reporting(codes), one_by_one():
+            refuse_names(arguments)
             sys.argv = [f"ipr {command}", *with_sweep_folder(as_texts(command, arguments, hide), quoted(private))]
             try:
                 hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name=command)(job)()
             except (HydraException, OmegaConfBaseException):
+                refuse_unknown(command, arguments)
                 raise
             except (ValueError, AssertionError, TypeError, LookupError, OSError) as error:
                 if not _of_hydra(error):
@@ -258,8 +266,33 @@ def invoke(command: str, execute: Callable[[Any], int], arguments: Sequence[str]
                 if stopped.code == 1:  # so Hydra ends, and a judge who says no
                     raise SystemExit(EXIT_INPUT) from stopped
                 raise
-        codes += ({outcome.number: outcome.code for outcome in read_outcomes(Path(private))} | job.codes).values()
+        outcomes = {outcome.number: outcome for outcome in read_outcomes(Path(private))} | job.outcomes
+        codes += ({number: outcome.code for number, outcome in outcomes.items()} | job.codes).values()
+        if command != "cell":  # whose report follows
+            tell_sweep(job.named, outcomes, job.codes)
     return codes
+
+
+def tell_sweep(named: Mapping[int, str], outcomes: Mapping[int, JobOutcome], codes: Mapping[int, int]) -> None:
+    """Prints one table over the jobs of a sweep, where it had several.
+
+    Args:
+        named: number -> what tells the job apart.
+        outcomes: of those that have one.
+        codes: exit codes of those that may have none.
+    """
+    ended = sorted({*outcomes, *codes} & {*named})
+    if len(ended) < 2:
+        return
+    rows = {}
+    for number in ended:
+        one = outcomes.get(number)
+        failed = one is None or bool(one.code)
+        rows[number] = {**({} if one is None else one.row), **({"state": "failed"} if failed else {})}
+    headings = [*dict.fromkeys(heading for row in rows.values() for heading in row)]
+    headings.sort(key=lambda heading: heading in ("state", "run"))
+    lines = [[str(number + 1), named[number], *(row.get(h, "-") for h in headings)] for number, row in rows.items()]
+    print_table(f"{len(ended)} jobs", ["#", "job", *headings], lines)
 
 
 def _of_hydra(error: Exception) -> bool:
@@ -287,14 +320,18 @@ class Job:
         execute: the command; gives the exit code.
         place: a folder that the job leaves its outcome in.
         codes: the exit codes of jobs that ran in this process, by number: they do not need the folder.
+        outcomes: the outcomes of those whose folder is gone when the sweep ends.
+        named: what tells the jobs of a sweep apart, by number; launchers enter it.
     """
 
-    execute: Callable[[Any], int]
+    execute: Callable[[Any], int | Done]
     place: Path
     codes: dict[int, int] = field(default_factory=dict)
+    outcomes: dict[int, JobOutcome] = field(default_factory=dict)
+    named: dict[int, str] = field(default_factory=dict)
 
-    def __call__(self, config: DictConfig) -> None:
-        """Does it."""
+    def __call__(self, config: DictConfig) -> float | None:
+        """Does it; gives the number that a sweeper optimises, where there is one."""
         settings = HydraConfig.get()
         number = int(OmegaConf.select(cast(DictConfig, settings), "job.num") or 0)  # a single job has none
         with suppress(OSError):  # where there is no room, what has an outcome in `codes` still counts
@@ -302,28 +339,48 @@ class Job:
         codes: list[int] = []
         lines: list[str] = []
         asked: Any = None
+        done = Done()
         with telling(codes, lines):
-            launcher = settings.runtime.choices["hydra/launcher"]
-            if settings.mode == RunMode.RUN and launcher not in ("basic", "local"):
-                raise InputError("hydra/launcher", launcher, "is for sweeps", "add -m, also for a sweep of one job")
-            asked = typed(config)
-            codes.append(_together(self.execute, asked))
+            for group, alone in (("hydra/launcher", ("basic", "local")), ("hydra/sweeper", ("basic",))):
+                choice = settings.runtime.choices[group]
+                if settings.mode == RunMode.RUN and choice not in alone:
+                    raise InputError(group, choice, "is for sweeps", "add -m, also for a sweep of one job")
+            asked = named(typed(config), settings.overrides.task)
+            trainer = getattr(asked, "trainer", None)
+            begins = "" if settings.job.config_name == "cell" else announced(self.place, number)  # that says so itself
+            if begins and not (trainer and follows(trainer)):
+                print(begins, flush=True)
+            done = _together(self.execute, asked)
+            codes.append(done.code)
         self.codes[number] = codes[0]
         trainer = getattr(asked, "trainer", None)
         if trainer is not None and follows(trainer):
-            return  # the first of several processes says how the job ended
+            return None  # the first of several processes says how the job ended
+        traced = codes[0] == EXIT_DEFECT
+        outcome = JobOutcome(number, codes[0], "".join(lines), traced=traced, value=done.value, row=done.row)
+        self.outcomes[number] = outcome
         with suppress(OSError):
-            leave_outcome(self.place, JobOutcome(number, codes[0], "".join(lines), traced=codes[0] == EXIT_DEFECT))
+            leave_outcome(self.place, outcome)
+        return done.value
 
 
-def _together(execute: Callable[[Any], int], asked: Any) -> int:
+def _together(execute: Callable[[Any], int | Done], asked: Any) -> Done:
     """Executes; where Slurm or torchrun started several processes of one training, the first alone does."""
     trainer = getattr(asked, "trainer", None)
-    if trainer is None or trainer.devices * trainer.nodes == 1:
-        return execute(asked)
-    from ipr.runs.follow import lead_or_follow
+    done: list[Done] = []
 
-    return lead_or_follow(lambda: execute(asked), Path(asked.paths.runs))
+    def work() -> int:
+        result = execute(asked)
+        done.append(result if isinstance(result, Done) else Done(code=result))
+        return done[0].code
+
+    if trainer is None or trainer.devices * trainer.nodes == 1:
+        code = work()
+    else:
+        from ipr.runs.follow import lead_or_follow
+
+        code = lead_or_follow(work, Path(asked.paths.runs))
+    return done[0] if done else Done(code=code)
 
 
 AGAIN = "nothing that was there is lost, and the same command goes on where this one stopped"
@@ -339,6 +396,14 @@ STORAGE = {
     errno.EACCES: f"choose a folder that you can write to; {AGAIN}",
 }
 """What disks and file servers refuse, and what to do about it."""
+
+
+def in_section(argument: str, command: str) -> str:
+    """What runs are chosen by goes to a section of its own, as to Hydra `scheme` is a group."""
+    key, equals, value = argument.partition("=")
+    if not equals or command not in ("list", "report") or key not in {f.name for f in dataclasses.fields(FilterConfig)}:
+        return argument
+    return f"where.{key}='null'" if value == "null" else f"where.{argument}"
 
 
 @contextmanager
@@ -379,15 +444,22 @@ def telling(codes: list[int], lines: list[str]) -> Iterator[None]:
         print(printable(f"ipr: error: {line}"), file=sys.stderr)
 
 
+def _other_choice(group: str, choice: str, known: Sequence[str]) -> str:
+    """What to do about a choice that a group does not have."""
+    if group == "study" and (paper := closest(choice, papers())) and closest(choice, known) is None:
+        return f"a study of the paper is run by ipr reproduce study={paper}; choose among: {', '.join(known)}"
+    plugin = "; others come with their plugins, e.g. hydra-optuna-sweeper" if group == "hydra/sweeper" else ""
+    return choose_among(choice, known) + plugin
+
+
 def one_line(error: Exception) -> str:
     """An error as one line that names the field, the value and the remedy."""
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
-        return (
-            f"{shown(f'{group}={choice}')}: there is no such choice; choose among: {', '.join(sorted(error.options))}"
-        )
+        what = f"{shown(f'{group}={choice}')}: there is no such choice"
+        return f"{what}; {_other_choice(group, choice, sorted(error.options))}"
     if isinstance(error, OverrideParseException):
         return (
             f"{shown(error.override)}: cannot be read as an assignment; write key=value, quoted where the shell splits"

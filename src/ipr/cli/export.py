@@ -13,7 +13,8 @@ from ipr.runs.config import ExportConfig
 def execute(config: ExportConfig) -> int:
     """Writes what a run gives away and says where."""
     with loading():
-        from ipr.runs.export import export, find_run
+        from ipr.runs.export import export
+        from ipr.runs.folders import find_run
         from ipr.runs.record import failed_at
 
     out = None if config.out is None else Path(config.out)

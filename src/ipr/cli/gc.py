@@ -10,6 +10,7 @@ from rich.table import Table
 from ipr.cli.compose import sweeps
 from ipr.console import Console
 from ipr.errors import InputError
+from ipr.meant import choose_among
 from ipr.studies.config import GcConfig
 from ipr.studies.garbage import CLASSES, Item, find_garbage, remove
 from ipr.studies.store import read_planned
@@ -56,7 +57,7 @@ def classes(asked: str | None) -> list[str]:
     named = asked.split(",") if asked else []
     for name in named:
         if name not in CLASSES:
-            raise InputError("remove", name, "is unknown", f"choose among: {', '.join(CLASSES)}")
+            raise InputError("remove", name, "is unknown", choose_among(name, CLASSES))
     return named
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -57,6 +58,19 @@ def enter_launchers() -> None:
     for name, settings in SCHEMAS.items():
         store.store(group="schema/launcher", name=name, node=settings)
         store.repo["hydra"]["launcher"].pop(f"{name}.yaml", None)
+
+
+@contextmanager
+def one_by_one() -> Iterator[None]:
+    """Inside, Hydra's own launcher is ours, which has every job of a sweep say what it is."""
+    Plugins.instance()  # reads Hydra's own, if that is still to be done
+    store = ConfigStore.instance()
+    before = store.repo["hydra"]["launcher"]["basic.yaml"]
+    store.store(group="hydra/launcher", name="basic", node={"_target_": "hydra_plugins.ipr_launchers.OneByOne"})
+    try:
+        yield
+    finally:
+        store.repo["hydra"]["launcher"]["basic.yaml"] = before
 
 
 @dataclass(frozen=True)

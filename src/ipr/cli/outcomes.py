@@ -5,11 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ipr.files import write_atomically
 from ipr.studies.plan import without_secret
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command that did its work leaves to a sweep.
+
+    Attributes:
+        value: the number that a sweeper optimises (`objective`); None for none.
+        row: heading -> cell: its line in the table at the end.
+        code: its exit code.
+    """
+
+    value: float | None = None
+    row: Mapping[str, str] = field(default_factory=dict)
+    code: int = 0
 
 
 @dataclass(frozen=True)
@@ -21,12 +37,15 @@ class JobOutcome:
         code: its exit code.
         line: its error in one line; empty without one.
         traced: whether there is more about it in its log.
+        value, row: see `Done`.
     """
 
     number: int
     code: int
     line: str = ""
     traced: bool = False
+    value: float | None = None
+    row: Mapping[str, str] = field(default_factory=dict)
 
 
 def leave_outcome(place: Path, outcome: JobOutcome) -> None:
@@ -58,20 +77,59 @@ def has_begun(place: Path, number: int) -> bool:
     return (place / f"{number}.begun").exists()
 
 
+def announce(place: Path, named: Mapping[int, str], count: int | None) -> None:
+    """Leaves in a sweep's folder what each of its jobs is to say of itself when it begins.
+
+    Args:
+        place: the folder.
+        named: number -> what tells the job apart, of those that are about to begin.
+        count: how many jobs the sweep has in all; None where nobody knows.
+    """
+    for number, name in named.items():
+        of = f"/{count}" if count is not None else ""
+        with suppress(OSError):  # where there is no room, the job runs all the same
+            (place / f"{number}.begins").write_text(f"[{number + 1}{of}] {name}".rstrip(), encoding="utf-8")
+
+
+def announced(place: Path, number: int) -> str:
+    """What a job is to say of itself; "" for nothing."""
+    try:
+        return (place / f"{number}.begins").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def count_of(sweeper: Any, jobs: int) -> int | None:
+    """How many jobs a sweep has, from its sweeper's settings and the jobs that come first; None where nobody knows."""
+    trials = sweeper.get("n_trials")
+    if trials is not None:
+        return int(trials)
+    whole = str(sweeper.get("_target_", "")).endswith(".BasicSweeper") and sweeper.get("max_batch_size") is None
+    return jobs if whole else None
+
+
 def look_again(folder: Path) -> None:
     """Makes a client of a network file system ask what is in a folder, instead of remembering what was."""
     with suppress(OSError):
         folder.chmod(folder.stat().st_mode & 0o7777)
 
 
-def descriptions(jobs: Mapping[int, Sequence[str]]) -> dict[int, str]:
+def descriptions(jobs: Mapping[int, Sequence[str]], typed: Sequence[str] = ()) -> dict[int, str]:
     """What tells the jobs of a sweep apart: the overrides that not all have in common, secrets left out.
 
     Args:
         jobs: number -> overrides, `key=value` each.
+        typed: those of the command: what is as it was typed tells nothing, where jobs come one at a time.
     """
     common = set.intersection(*map(set, jobs.values())) if len(jobs) > 1 else set()
+    if len(jobs) == 1:
+        given = {one.lower() for one in typed}  # `false` is handed on as `False`
+        common = {one for overrides in jobs.values() for one in overrides if one.lower() in given}
     return {
-        number: " ".join(without_secret(override) for override in overrides if override not in common)
+        number: " ".join(
+            without_secret(override)
+            for override in overrides
+            if override not in common and not override.startswith("hydra.")
+        )
         for number, overrides in jobs.items()
     }

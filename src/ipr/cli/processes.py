@@ -15,7 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from ipr.cli.compose import AGAIN, EXIT_DEFECT
 from ipr.cli.gpus import OnGpu, threads_each
 from ipr.cli.launching import check_keys, elsewhere, places_here
-from ipr.cli.outcomes import descriptions, has_begun, read_outcome
+from ipr.cli.outcomes import JobOutcome, announce, count_of, descriptions, has_begun, read_outcome
 from ipr.errors import InputError
 from ipr.texts import printable
 
@@ -68,7 +68,9 @@ def run_in_processes(launcher: Any, launch: Launch, overrides: Sequence[Sequence
     launcher.task_function = Uninterrupted(OnGpu(job, job.place, here.gpus, os.getpid()), os.getpid())
     launcher.hydra_context = elsewhere(launcher.hydra_context)
     jobs = dict(enumerate(overrides, first))
-    named = descriptions(jobs)
+    named = descriptions(jobs, launcher.config.hydra.overrides.task)
+    job.named.update(named)
+    announce(job.place, named, count_of(launcher.config.hydra.sweeper, len(jobs)))
     last, waiting, alone = first + len(jobs), first, list[int]()
     try:
         with threads_each(here.threads):
@@ -100,7 +102,7 @@ def run_in_processes(launcher: Any, launch: Launch, overrides: Sequence[Sequence
         launcher.task_function = job
     if any(read_outcome(job.place, number) is None and number not in job.codes for number in jobs):
         raise InputError("TMPDIR", job.place.parent, "cannot be written", f"make room; {AGAIN}")
-    return [ended(overrides) for overrides in jobs.values()]
+    return [ended(overrides, read_outcome(job.place, number)) for number, overrides in jobs.items()]
 
 
 def tell_death(number: int, name: str, log: Path | None = None) -> None:
@@ -111,6 +113,7 @@ def tell_death(number: int, name: str, log: Path | None = None) -> None:
     print(told, file=sys.stderr, flush=True)
 
 
-def ended(overrides: Sequence[str]) -> JobReturn:
-    """What Hydra's sweeper is told of a job that has ended, well or not: its outcome is a file."""
-    return JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
+def ended(overrides: Sequence[str], outcome: JobOutcome | None) -> JobReturn:
+    """What Hydra's sweeper is told of a job that has ended, well or not: the number that it came to, or None."""
+    value = None if outcome is None or outcome.code else outcome.value
+    return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=value)

@@ -12,15 +12,20 @@ from ipr.cli.compose import papers
 from ipr.console import Console
 from ipr.errors import InputError
 from ipr.studies.config import ReportConfig
+from ipr.studies.filter import chosen
 from ipr.texts import file_name
 
 
 def execute(config: ReportConfig) -> int:
     """Writes tables, figures and a page from records and says where they are."""
     console = Console()
+    where = chosen(config.where)
     if config.study is not None:
         if config.tag is not None:
             raise InputError("tag", config.tag, "does not go with study", "leave one of them out")
+        if where:
+            name = next(iter(where))
+            raise InputError(name, ",".join(where[name]), "does not go with study", "leave one of them out")
         report_studies(
             config.paths.runs, config.study, config.scale.name if config.scale else None, config.out, console
         )
@@ -29,8 +34,9 @@ def execute(config: ReportConfig) -> int:
         from ipr.reports.write import write_report
 
     runs = Path(config.paths.runs)
-    out = Path(config.out) if config.out else runs / "report" / file_name(config.tag or "all")
-    report = write_report(runs, config.tag, out)
+    named = [*([config.tag] if config.tag else []), *(",".join(values) for values in where.values())]
+    out = Path(config.out) if config.out else runs / "report" / file_name("-".join(named) or "all")
+    report = write_report(runs, config.tag, out, where)
     console.print(Markdown(report.table) if console.is_terminal else report.table, soft_wrap=True, highlight=False)
     for path in report.files:
         console.print(f"written: {path}", highlight=False, soft_wrap=True)

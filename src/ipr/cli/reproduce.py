@@ -18,6 +18,7 @@ from ipr.console import Console
 from ipr.errors import InputError
 from ipr.files import expanded
 from ipr.lease import held
+from ipr.meant import choose_among
 from ipr.runs.words import CellWord, lease_of, leave_word, read_word, words_folder
 from ipr.studies.config import ReproduceConfig
 from ipr.studies.plan import WAVES, Cell, plan, with_changes
@@ -152,7 +153,7 @@ def find_studies(asked: str) -> list[tuple[Path, Study]]:
     for name in list(known) if asked == "all" else asked.split(","):
         path = known.get(name) or (Path(name) if name.endswith((".yaml", ".yml")) else None)
         if path is None:
-            raise InputError("study", name, "is unknown", f"choose all, a file, or among: {', '.join(known)}")
+            raise InputError("study", name, "is unknown", choose_among(name, known, "choose all, a file, or among"))
         found.append((path, load_study(path)))
     return found
 

@@ -16,6 +16,7 @@ from ipr.cli.compose import papers, shipped, sweeps
 from ipr.console import Console
 from ipr.errors import InputError
 from ipr.files import write_atomically
+from ipr.meant import choose_among
 from ipr.runs.folders import find_folders
 from ipr.studies.config import StatusConfig
 from ipr.studies.scale import Scale
@@ -99,8 +100,8 @@ def chosen(asked: str | None, scale: Scale | None, planned: Sequence[Planned], r
         if path is not None:
             found.append(planned_now(runs, path, load_study(path), scale or default_scale()))
         elif name not in swept:
-            choices = ", ".join([*known, *sorted(swept)])
-            raise InputError("study", name, "is unknown", f"choose all, a file, or among: {choices}")
+            remedy = choose_among(name, [*known, *sorted(swept)], "choose all, a file, or among")
+            raise InputError("study", name, "is unknown", remedy)
     return found
 
 

@@ -22,7 +22,7 @@ from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from ipr.cli.compose import EXIT_DEFECT
+from ipr.cli.compose import EXIT_DEFECT, Job
 from ipr.cli.gpus import OnGpu, threads_each
 from ipr.cli.launching import Places, check_keys, elsewhere, places_here
 from ipr.cli.outcomes import JobOutcome, descriptions, look_again, read_outcome
@@ -106,19 +106,17 @@ def run_in_queue(
     try:
         with Lease(folder / ".lease"):  # tells `ipr gc` that somebody waits for these jobs
             queue = make_queue(launcher, folder)
-            logs = follow(queue, launcher, jobs, folder, job.codes)
+            logs = follow(queue, launcher, jobs, folder, job)
     except (KeyboardInterrupt, InputError):  # nothing was sent, or it was cancelled
         shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
         launcher.task_function = job
     remove_but(folder, logs)
-    return [ended(given) for given in overrides]
+    return [ended(given, job.outcomes.get(number)) for number, given in jobs.items()]
 
 
-def follow(
-    queue: Queue, launcher: Callable[..., Any], jobs: Mapping[int, Sequence[str]], folder: Path, codes: dict[int, int]
-) -> list[Path]:
+def follow(queue: Queue, launcher: Any, jobs: Mapping[int, Sequence[str]], folder: Path, job: Job) -> list[Path]:
     """Sends jobs as there is room, and says what becomes of each.
 
     Args:
@@ -126,12 +124,13 @@ def follow(
         launcher: what is called in each.
         jobs: number -> overrides.
         folder: where they leave their outcomes.
-        codes: takes their exit codes, by number.
+        job: what each does; takes their exit codes and outcomes, by number.
 
     Returns:
         The logs that are worth keeping.
     """
-    named, logs = descriptions(jobs), list[Path]()
+    named, logs = descriptions(jobs, launcher.config.hydra.overrides.task), list[Path]()
+    job.named.update(named)
     waiting, running, done, told = calls(jobs, folder), Jobs(), 0, False
     try:
         while waiting or running:
@@ -149,7 +148,9 @@ def follow(
                 outcome = outcome_in_time(folder, number)
                 well = outcome is not None and outcome.code == 0
                 print(printable(f"[{done}/{len(jobs)}] {named[number]}: {'done' if well else 'failed'}"), flush=True)
-                codes[number] = EXIT_DEFECT if outcome is None else outcome.code
+                job.codes[number] = EXIT_DEFECT if outcome is None else outcome.code
+                if outcome is not None:
+                    job.outcomes[number] = outcome
                 if outcome is None:
                     tell_death(number, named[number], paths.stderr if paths.stderr.exists() else paths.stdout)
                 elif not well:

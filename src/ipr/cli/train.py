@@ -8,13 +8,14 @@ from functools import cache
 from hydra.core.hydra_config import HydraConfig
 
 from ipr.cli import loading
+from ipr.cli.outcomes import Done
 from ipr.console import Console
 from ipr.runs.config import PassportSchemeConfig, TrainConfig, WatermarkSchemeConfig
 
 KEYLESS = "secrets follow from the seed: fit for research only; set passport.key for a release"
 
 
-def execute(config: TrainConfig) -> int:
+def execute(config: TrainConfig) -> Done:
     """Finds or makes the run and prints what the judge found, and whether the embedding succeeded.
 
     An embedding that failed ends with 0 all the same: the training did what it was asked for and is recorded, and a
@@ -22,22 +23,36 @@ def execute(config: TrainConfig) -> int:
     marked asks `ipr verify`, which ends with 1, or reads `consistent` in record.json.
     """
     with loading():
-        from ipr.reports.terminal import check_lines, run_table
+        from ipr.reports.terminal import check_lines, percent, run_table
+        from ipr.runs.objective import check_objective, objective_of
+        from ipr.runs.record import Record
         from ipr.runs.request import is_keyless
         from ipr.runs.train import train
 
+    check_objective(config.objective, Record)
     run = train(config)
     if is_keyless(config) and isinstance(config.scheme, PassportSchemeConfig | WatermarkSchemeConfig):
         warn(KEYLESS, HydraConfig.get().sweep.dir)  # only now: where there is an error, it is the one line that is told
     console = Console()
     if config.trainer.fast_dev_run:
         console.print(TRIED, soft_wrap=True)
-        return 0
+        return Done()
     console.print(run_table(run.record, run.verdict, run.checks))
     for line in check_lines(run.checks):
         console.print(line, soft_wrap=True)
     console.print(f"{'found' if run.found else 'made'}: {run.folder.path}", highlight=False, soft_wrap=True)
-    return 0
+    record = run.record
+    row = {
+        "accuracy": percent(record.accuracy_used),
+        "bits": "-" if record.bits_total is None else f"{record.bits_agreeing} of {record.bits_total}",
+        "triggers": percent(record.trigger_accuracy),
+        "consistent": {None: "-", True: "yes", False: "no"}[record.consistent],
+        "state": "found" if run.found else "made",
+        "run": run.folder.key,
+    }
+    value = objective_of(config.objective, record)
+    told = {} if config.objective == "accuracy" or value is None else {config.objective: f"{value:g}"}
+    return Done(value, row | told)
 
 
 TRIED = "tried with few batches: training, judging and recording work; nothing was kept"

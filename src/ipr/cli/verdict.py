@@ -8,15 +8,14 @@ from pathlib import Path
 from ipr.cli import loading
 from ipr.cli.compose import run as run_command
 from ipr.errors import InputError
+from ipr.meant import closest
 from ipr.runs.config import VerdictConfig
 from ipr.texts import printable
 
 
 def run(arguments: Sequence[str]) -> None:
     """Runs the command, whose first word is the verb, and exits with its code."""
-    words = list(arguments)
-    if words and "=" not in words[0] and not words[0].startswith("-"):
-        words[0] = f"verb={words[0]}"
+    words = [f"verb={word}" if word in VERBS or ("=" not in word and word[0] != "-") else word for word in arguments]
     run_command("verdict", execute, words)
 
 
@@ -27,7 +26,9 @@ def execute(config: VerdictConfig) -> int:
         InputError: there is no such verb, or what is given does not hold.
     """
     if config.verb not in VERBS:
-        raise InputError("verb", config.verb, "is none of this command", "write: ipr verdict check|key key=...")
+        near = closest(config.verb, VERBS)
+        remedy = (f"did you mean {near}? " if near else "") + "write: ipr verdict check|key key=..."
+        raise InputError("verb", config.verb, "is none of this command", remedy)
     return VERBS[config.verb](config)
 
 

@@ -102,7 +102,7 @@ class Exhibit(ABC):
         looks_at_tuned: whether it can also be shown on a fine-tuned network (`attack=finetune`).
     """
 
-    name: str = "???"
+    name: str = "???"  # set by exhibit=NAME
 
     source: ClassVar[str]
     schemes: ClassVar[tuple[str, ...]]

@@ -124,8 +124,8 @@ class Convergence(Exhibit):
     needs = "the scheme has no passport, nor is it what a passport is compared with"
     opens = "training"
 
-    layer: str | None = None
-    channels: int = 10
+    layer: str | None = None  # a passport layer; null for the middle one
+    channels: int = 10  # how many scales and shifts are followed
 
     def check(self, scheme: str) -> None:
         """See `Exhibit.check`."""

@@ -51,8 +51,8 @@ class Distributions(Exhibit):
     schemes = PASSPORTS
     needs = "the scheme has no passport"
 
-    layer: str | None = None
-    gamma_0: float = 0.1
+    layer: str | None = None  # a passport layer; null for the middle one
+    gamma_0: float = 0.1  # scales of this magnitude count as large
 
     def check(self, scheme: str) -> None:
         """See `Exhibit.check`."""

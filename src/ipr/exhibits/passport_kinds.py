@@ -51,7 +51,7 @@ class PassportKinds(Exhibit):
     needs = "the scheme has no passport"
     opens = "baseline"
 
-    layers: list[str] | None = None
+    layers: list[str] | None = None  # null for those that the scheme protects
 
     def show(self, case: Case) -> Shown:
         """See `Exhibit.show`."""

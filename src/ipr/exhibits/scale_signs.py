@@ -43,8 +43,8 @@ class ScaleSigns(Exhibit):
     schemes = PASSPORTS
     needs = "the scheme has no passport"
 
-    layer: str | None = None
-    channels: int = 48
+    layer: str | None = None  # a passport layer; null for the last
+    channels: int = 48  # shown where there is no text
 
     def check(self, scheme: str) -> None:
         """See `Exhibit.check`."""

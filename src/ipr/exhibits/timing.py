@@ -121,9 +121,9 @@ class Timing(Exhibit):
     needs = "all passport schemes are timed beside the baseline at once"
     opens = "machine"
 
-    rounds: int = 15
-    steps: int = 1
-    batch_size: int = 64
+    rounds: int = 15  # measurements of each
+    steps: int = 1  # training steps of a measurement
+    batch_size: int = 64  # images of a step
 
     def check(self, scheme: str) -> None:
         """See `Exhibit.check`."""

@@ -53,10 +53,10 @@ class TriggerImages(Exhibit):
     schemes = ("trigger_set",)
     needs = "it has no trigger set to compare a forged one with"
 
-    eta: float = 0.04
-    bound: float | None = None
-    lr: float = 0.1
-    iterations: int = 100
+    eta: float = 0.04  # strength of the forger's noise, a fraction of the pixels' range
+    bound: float | None = None  # largest noise, in units of eta; null for any
+    lr: float = 0.1  # learning rate of the forger
+    iterations: int = 100  # steps at most
 
     def check(self, scheme: str) -> None:
         """See `Exhibit.check`."""

@@ -17,12 +17,14 @@ from torch import nn
 
 from ipr.attacks.base import Attack, Attacked, Victim, example_of
 from ipr.claim import Claim
+from ipr.console import Console
 from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
 from ipr.files import naming, write_atomically
 from ipr.lease import Lease
 from ipr.passport.claim import PassportClaim
 from ipr.passport.surgery import find_layers
+from ipr.runs.again import named_run
 from ipr.runs.build import load_suspect, open_images
 from ipr.runs.config import MISSING, DatasetConfig, TrainConfig
 from ipr.runs.fit import fit
@@ -33,7 +35,7 @@ from ipr.runs.once import once
 from ipr.runs.record import commit, hardware, versions
 from ipr.runs.rehearsal import rehearsal
 from ipr.runs.request import check, processes_of, with_limit, without_secrets
-from ipr.runs.store import RunFolder, run_key
+from ipr.runs.store import RunFolder, folder_named, run_key, short_key
 from ipr.runs.tags import joined
 from ipr.runs.tracking import tracking
 from ipr.runs.train import Run, device, judging, train
@@ -52,12 +54,13 @@ SCHEMA_VERSION = 2
 class AttackConfig(TrainConfig):
     """`ipr attack`: the victim by the groups that made it, and the attack."""
 
-    attack: Attack = MISSING
+    attack: Attack = MISSING  # what is done to the victim
     transfer: DatasetConfig | None = None  # another data set for the attacker (finetune)
     rival: Attack | None = (
         None  # forges a claim on the victim first; judged beside the owner's on what is left (Table I)
     )
-    attack_seed: int = 0
+    run: str | None = None  # the victim by its folder, or any beginning of its name that no other has; then no groups
+    attack_seed: int = 0  # everything random in the attack follows from it
     attack_epochs: int | None = None  # for sweeps: the epochs of every attack that trains, whatever its own default
     skip_inapplicable: bool = False  # for sweeps: pass over what an attack does not apply to
 
@@ -101,6 +104,11 @@ class AttackRow(Outcome):
     commit: str = ""
     finished: str = ""
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def accuracy_used(self) -> float:
+        """What the attacked network reaches, or the network with the forged claim."""
+        return self.accuracy_after
 
 
 @dataclass(frozen=True)
@@ -156,13 +164,13 @@ def attack(config: AttackConfig) -> AttackRun:
             f"attack={config.attack.name} needs the victim's own data",
             "use attack=finetune",
         )
-    victim = train(config)
+    victim = train(config) if config.run is None else named_run(config)
     elsewhere: list[Any] = []
     if config.transfer is not None:
         named = (config.transfer.part, config.transfer.validation)
         elsewhere = [own.fingerprint, own.train_labels.numel(), *(part for part in named if part)]
     identity = {
-        "victim": victim.folder.key,
+        "victim": short_key(victim.folder.key),
         "attack": asdict(config.attack),
         "seed": config.attack_seed,
         "images": elsewhere or own.fingerprint,
@@ -170,11 +178,15 @@ def attack(config: AttackConfig) -> AttackRun:
     }
     if config.rival is not None:
         identity["rival"] = asdict(config.rival)
-    key = run_key(f"{config.attack.name}-{config.scheme.name}-{config.model.name}-{config.model.norm}", identity)
-    folder = RunFolder(Path(config.paths.runs) / "attack" / key)
+    prefix = f"{config.attack.name}-{config.scheme.name}-{config.model.name}-{config.model.norm}"
+    key = run_key(prefix, identity, width=config.model.width, seed=config.seed)
+    folder = folder_named(Path(config.paths.runs) / "attack", key)
 
     def make(lease: Lease) -> AttackRun:
         rows = load_rows(folder.path / "rows.jsonl")
+        if rows:
+            what = f"resumed: {folder.path} goes on; {len(rows)} points are done"
+            Console(stderr=True).print(what, highlight=False, soft_wrap=True)
         return AttackRun(folder, _carry_out(config, data, own, victim, folder, rows, lease), found=False)
 
     return replace(once(folder, config.tags, lambda: _found(folder), make), victim=victim)

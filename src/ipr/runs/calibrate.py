@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -82,8 +82,12 @@ class Judged:
 
 
 @own_world()
-def calibrate(config: CalibrateConfig) -> Calibration:
+def calibrate(config: CalibrateConfig, ready: Callable[[], object] = lambda: None) -> Calibration:
     """Trains what is missing, asks and judges.
+
+    Args:
+        config: the request.
+        ready: is called when all that was asked for has been read, before anything is trained.
 
     Raises:
         InputError: the claim does not fit the data or a suspect, or a number is out of range.
@@ -97,6 +101,7 @@ def calibrate(config: CalibrateConfig) -> Calibration:
     model = model_of(claim)
     given = [_independent(Path(place), claim, config) for place in config.independent]
     marked = [] if config.suspect is None else [open_suspect(Path(config.suspect), claim.architecture)]
+    ready()
     with Progress(transient=True, console=Console(stderr=True)) as bar:
         seeds = [derive_seed(config.seed, f"independent network {i}") % 2**31 for i in range(config.networks)]
         files = [

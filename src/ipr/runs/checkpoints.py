@@ -43,6 +43,11 @@ def latest(checkpoint: Path) -> Path | None:
     return None
 
 
+def epochs_in(path: Path) -> int:
+    """How many whole epochs are in an intact checkpoint."""
+    return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["epoch"]) + 1
+
+
 def check_checkpoint(path: Path) -> None:
     """Reads a checkpoint without executing anything in it.
 

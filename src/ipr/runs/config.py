@@ -33,8 +33,8 @@ class ModelConfig:
 class SchemeConfig:
     """What is embedded: `scheme=baseline`, a passport (`passport_v1`, ...), or a watermark (`uchida`, ...)."""
 
-    name: str = MISSING
-    norm: str = MISSING
+    name: str = MISSING  # which scheme: set by scheme=NAME
+    norm: str = MISSING  # the norm that the paper pairs with it: bn | gn
 
 
 @dataclass
@@ -43,16 +43,16 @@ class PassportSchemeConfig(SchemeConfig):
 
     layers: list[str] = MISSING  # convolutions to protect, or modules that hold them
     signature: str | None = None  # text to write, no secret; null for random bits; bound (docs/claims.md)
-    sign_loss_weight: float = 0.1
-    gamma_0: float = 0.1
-    gamma_regulariser: float = 1e-5
+    sign_loss_weight: float = 0.1  # how much the signs of the scales count in the loss (Eq. 6)
+    gamma_0: float = 0.1  # the magnitude asked of each scale (Eq. 6)
+    gamma_regulariser: float = 1e-5  # weight of the sum of gamma^2
 
 
 @dataclass
 class PassportV1Config(PassportSchemeConfig):
     """V1: passport distributed with the network."""
 
-    embed_trigger_set: bool = False
+    embed_trigger_set: bool = False  # also train on trigger images
 
 
 @dataclass
@@ -113,7 +113,7 @@ class FrontierStitchingConfig(KeyImagesConfig):
 
     epsilon: float = 0.03  # of the pixels' range
     epochs: int = 10  # of the tuning; trainer.max_epochs is the plain network's
-    lr: float = 0.01
+    lr: float = 0.01  # of the tuning
 
 
 @dataclass
@@ -123,11 +123,29 @@ class GuoPotkonjakConfig(KeyImagesConfig):
     signature: str | None = None  # the message, no secret; null for a random pattern
 
 
+SCHEME_CONFIGS: dict[str, type[SchemeConfig]] = {
+    "baseline": SchemeConfig,
+    "passport_v1": PassportV1Config,
+    "passport_v2": PassportV2Config,
+    "passport_v3": PassportV3Config,
+    "uchida": UchidaConfig,
+    "deepmarks": DeepMarksConfig,
+    "deepsigns": DeepSignsConfig,
+    "trigger_set": KeyImagesConfig,
+    "zhang_content": KeyImagesConfig,
+    "zhang_noise": KeyImagesConfig,
+    "zhang_unrelated": KeyImagesConfig,
+    "frontier_stitching": FrontierStitchingConfig,
+    "guo_potkonjak": GuoPotkonjakConfig,
+}
+"""What can be embedded -> what of it can be set."""
+
+
 @dataclass
 class PassportConfig:
     """How passports are made: `passport=random|image|shuffled`."""
 
-    name: str = MISSING
+    name: str = MISSING  # how it is made: random | image | shuffled
     images: int = 20  # N of Section III-B c), for each of P_gamma and P_beta
     energy: float | None = 3.0  # |S| of every passport; null for as published
     key: str | None = None  # SECRET: file:PATH or env:NAME; without it all secrets follow from the seed
@@ -137,9 +155,9 @@ class PassportConfig:
 class TriggerSetConfig:
     """Trigger images: `trigger_set=abstract|folder`."""
 
-    name: str = MISSING
-    size: int = 100
-    root: str | None = None
+    name: str = MISSING  # which images: abstract | folder
+    size: int = 100  # how many trigger images
+    root: str | None = None  # trigger_set=folder: the folder of images
     per_step: int = 2  # t of Algorithms 2 and 6
 
 
@@ -147,45 +165,45 @@ class TriggerSetConfig:
 class DatasetConfig:
     """Images: `dataset=digits|digits_rgb|cifar10|cifar100|caltech101|image_folder`."""
 
-    name: str = MISSING
+    name: str = MISSING  # set by dataset=NAME
     root: str | None = None  # a local image folder
-    download: bool = False
+    download: bool = False  # let torchvision fetch it where it is missing
     image_size: int = 32  # pixels
     part: str | None = None  # of the training images: 1/2 for the first of two disjoint, class-balanced parts
     limit_train: int | None = None  # so many of them, class-balanced and fixed
-    limit_test: int | None = None
+    limit_test: int | None = None  # so many test images, class-balanced and fixed
     validation: float = 0.0  # of the training images, a fraction that is held out: curves by epoch (docs/curves.md)
     crop_padding: int = 4  # pixels; 0 for no random crop
-    flip: bool = True
+    flip: bool = True  # mirror images at random
 
 
 @dataclass
 class OptimizerConfig:
     """How it is trained: `optimizer=default|published`."""
 
-    name: str = MISSING
-    lr: float = MISSING
-    momentum: float = MISSING
-    weight_decay: float = MISSING
-    schedule: str = MISSING
-    warmup: float = MISSING
-    clip_norm: float | None = MISSING
-    batch_size: int = MISSING
+    name: str = MISSING  # set by optimizer=NAME
+    lr: float = MISSING  # learning rate, the highest of the schedule
+    momentum: float = MISSING  # of SGD
+    weight_decay: float = MISSING  # of SGD
+    schedule: str = MISSING  # how the rate changes: cosine | step | constant
+    warmup: float = MISSING  # share of the training in which the rate rises, a fraction
+    clip_norm: float | None = MISSING  # largest norm of a gradient; null for no clipping
+    batch_size: int = MISSING  # images of a step, over all processes
 
 
 @dataclass
 class TrainerConfig:
     """How long, and on what."""
 
-    max_epochs: int = 20
+    max_epochs: int = 20  # passes over the training images
     precision: str = "32-true"  # 32-true | 64-true | bf16-mixed | 16-mixed (GPU)
     memory_format: str = "channels_last"  # channels_last | contiguous
     compile: bool = False  # torch.compile, which needs a C++ compiler; pays on long trainings (docs/performance.md)
-    accelerator: str = "auto"
+    accelerator: str = "auto"  # auto | cpu | gpu | cuda | mps
     devices: int = 1  # processes on each machine, one a GPU; they share every batch (docs/cluster.md)
     nodes: int = 1  # machines; above 1, Slurm or torchrun starts the processes
-    deterministic: bool = True
-    progress_bar: bool = True
+    deterministic: bool = True  # the same seed gives the same bits
+    progress_bar: bool = True  # show one in training
     limit_train_batches: float | None = None  # of every epoch: so many, from 1 on, or a fraction below 1; null for all
     fast_dev_run: Any = False  # true, or a number of batches: try everything with so many, and keep nothing
 
@@ -194,19 +212,19 @@ class TrainerConfig:
 class LoggerConfig:
     """Where metrics go besides metrics.csv: `logger=wandb|csv|mlflow|tensorboard`."""
 
-    name: str = MISSING
+    name: str = MISSING  # wandb | csv: set by logger=NAME
     mode: str = "offline"  # offline | online | disabled
-    project: str = "ipr"
-    entity: str | None = None
+    project: str = "ipr"  # of W&B
+    entity: str | None = None  # the W&B team or user; by default that of the login
 
 
 @dataclass
 class PathsConfig:
     """Folders."""
 
-    runs: str = "runs"
-    data: str = "data"
-    cache: str = MISSING
+    runs: str = "runs"  # the folder of runs
+    data: str = "data"  # where data sets lie, and are downloaded to
+    cache: str = MISSING  # decoded images; may be deleted at any time
     judge: str = "~/.config/ipr/judge.pem"  # the judge's private key; made by the first calibration
 
 
@@ -214,28 +232,29 @@ class PathsConfig:
 class VerificationConfig:
     """How a run is judged; changing it judges anew and trains nothing."""
 
-    forged: int = 50  # K
-    fidelity_threshold: float = MISSING  # epsilon_f, a fraction
-    p_value: float = 2.0**-40
+    forged: int = 50  # random passports that are tried, K
+    fidelity_threshold: float = MISSING  # how much accuracy a passport may cost, epsilon_f, a fraction
+    p_value: float = 2.0**-40  # largest chance of a guess at which a mark counts as read
 
 
 @dataclass
 class TrainConfig:
     """`ipr train`."""
 
-    dataset: DatasetConfig = MISSING
-    model: ModelConfig = MISSING
-    scheme: SchemeConfig = MISSING
-    passport: PassportConfig = MISSING
-    trigger_set: TriggerSetConfig = MISSING
-    optimizer: OptimizerConfig = MISSING
-    trainer: TrainerConfig = MISSING
-    logger: LoggerConfig = MISSING
-    paths: PathsConfig = MISSING
-    verification: VerificationConfig = field(default_factory=VerificationConfig)
+    dataset: DatasetConfig = MISSING  # the images
+    model: ModelConfig = MISSING  # the network
+    scheme: SchemeConfig = MISSING  # what is embedded
+    passport: PassportConfig = MISSING  # the passport
+    trigger_set: TriggerSetConfig = MISSING  # the trigger images
+    optimizer: OptimizerConfig = MISSING  # the recipe
+    trainer: TrainerConfig = MISSING  # how long, and on what
+    logger: LoggerConfig = MISSING  # where metrics go
+    paths: PathsConfig = MISSING  # folders
+    verification: VerificationConfig = field(default_factory=VerificationConfig)  # how the run is judged
     owner: str = ""  # the name that the claim bears; not secret
-    seed: int = 0
-    tags: list[str] = field(default_factory=list)
+    seed: int = 0  # everything random follows from it
+    tags: list[str] = field(default_factory=list)  # words to find the run by: [one,two]
+    objective: str = "accuracy"  # the number that a sweeper optimises: a field of the record (docs/commands.md)
 
 
 @dataclass
@@ -281,15 +300,15 @@ class JudgeConfig:
     """How a suspect is judged, whoever claims it."""
 
     suspect: str = MISSING  # a weights file, or the http(s) address of a model that answers
-    dataset: DatasetConfig = MISSING
-    paths: PathsConfig = MISSING
-    rule: RuleConfig = field(default_factory=RuleConfig)
-    endpoint: EndpointConfig = MISSING
+    dataset: DatasetConfig = MISSING  # the images that are judged on
+    paths: PathsConfig = MISSING  # folders
+    rule: RuleConfig = field(default_factory=RuleConfig)  # what a claim must show
+    endpoint: EndpointConfig = MISSING  # how a suspect that answers is asked
     authority_certificate: str | None = None  # PEM: whose time stamps in the claims' folders are believed
     tried: int = 1  # how many claims, or suspects, the claimant tried, this one included
-    forged: int = 50
+    forged: int = 50  # random passports that are tried
     out: str | None = None  # a folder for what is written; by default one in <paths.runs>
-    seed: int = 0
+    seed: int = 0  # of these passports
 
 
 @dataclass
@@ -297,7 +316,7 @@ class VerifyConfig(JudgeConfig):
     """`ipr verify`."""
 
     claim: str = MISSING  # a claim folder
-    commitment: CommitmentConfig = field(default_factory=CommitmentConfig)
+    commitment: CommitmentConfig = field(default_factory=CommitmentConfig)  # what the judge knows of it
     reference: str | None = None  # the public weights that were committed to: the suspect is matched to them first
     calibration: str | None = None  # the calibration.json of this claim, made by this judge
     sign: str | None = None  # the private key that the verdict is signed with
@@ -307,8 +326,8 @@ class VerifyConfig(JudgeConfig):
 class CommitmentsConfig:
     """What the judge knows of several commitments, in the order of the claims; null for what he does not."""
 
-    digest: list[str | None] = field(default_factory=list)
-    registered: list[str | None] = field(default_factory=list)
+    digest: list[str | None] = field(default_factory=list)  # as registered, hexadecimal
+    registered: list[str | None] = field(default_factory=list)  # by the judge's word
     released: str | None = None  # one day: that of the suspect
 
 
@@ -317,7 +336,7 @@ class DisputeConfig(JudgeConfig):
     """`ipr dispute`."""
 
     claims: list[str] = MISSING  # claim folders, two or more
-    commitment: CommitmentsConfig = field(default_factory=CommitmentsConfig)
+    commitment: CommitmentsConfig = field(default_factory=CommitmentsConfig)  # what the judge knows of each
     reference: list[str | None] = field(default_factory=list)  # the public weights that each claim committed to
     calibration: list[str | None] = field(default_factory=list)  # calibration.json of each claim, or nothing
 
@@ -330,7 +349,7 @@ class VerdictConfig:
     envelope: str | None = None  # check: a signed verdict
     key: str | None = None  # check: the judge's public key; key: a private key, by default paths.judge
     suspect: str | None = None  # check: a weights file that the verdict must be about
-    paths: PathsConfig = MISSING
+    paths: PathsConfig = MISSING  # folders
 
 
 @dataclass
@@ -338,12 +357,12 @@ class CalibrateConfig:
     """`ipr calibrate`."""
 
     claim: str = MISSING  # a claim folder
-    dataset: DatasetConfig = MISSING
-    optimizer: OptimizerConfig = MISSING
-    trainer: TrainerConfig = MISSING
-    logger: LoggerConfig = MISSING
-    paths: PathsConfig = MISSING
-    rule: RuleConfig = field(default_factory=RuleConfig)
+    dataset: DatasetConfig = MISSING  # the images
+    optimizer: OptimizerConfig = MISSING  # how the independent networks are trained
+    trainer: TrainerConfig = MISSING  # how long, and on what
+    logger: LoggerConfig = MISSING  # where their metrics go
+    paths: PathsConfig = MISSING  # folders
+    rule: RuleConfig = field(default_factory=RuleConfig)  # what a claim must show
     suspect: str | None = None  # the network that carries the mark, a weights file
     independent: list[str] = field(default_factory=list)  # further networks that do not: weights files, or run folders
     networks: int = 20  # how many to train
@@ -351,7 +370,7 @@ class CalibrateConfig:
     wrong: int = 3000  # wrong claims that could be dated, by signature, and as many by images, at the least
     rate: float = 0.001  # of wrong claims that may be verified, a fraction
     out: str | None = None  # a folder; by default one in <paths.runs>/calibration
-    seed: int = 0
+    seed: int = 0  # everything random follows from it
 
 
 @dataclass
@@ -380,8 +399,8 @@ class ExportConfig:
     format: str = "safetensors"  # safetensors | torch | onnx
     kind: str | None = None  # of scheme V1 locked (the default) or folded; of all others public
     out: str | None = None  # a file; by default in the run's folder export
-    dataset: MovedImages = field(default_factory=MovedImages)
-    paths: PathsConfig = MISSING
+    dataset: MovedImages = field(default_factory=MovedImages)  # where the run's images are now
+    paths: PathsConfig = MISSING  # folders
 
 
 @dataclass
@@ -397,7 +416,7 @@ class UnlockConfig:
 class DashboardConfig:
     """`ipr dashboard`."""
 
-    paths: PathsConfig = MISSING
+    paths: PathsConfig = MISSING  # folders
     project: str = "ipr"  # as logger.project of the runs
     entity: str | None = None  # as logger.entity; by default that of the login
     tag: str | None = None  # only runs that carry this tag

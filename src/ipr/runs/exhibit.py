@@ -40,8 +40,8 @@ from ipr.runs.fit import fit
 from ipr.runs.once import once
 from ipr.runs.record import commit, hardware, versions
 from ipr.runs.rehearsal import check_no_rehearsal
-from ipr.runs.request import check, key_of, with_limit, without_secrets
-from ipr.runs.store import RunFolder, run_key
+from ipr.runs.request import check, folder_of, with_limit, without_secrets
+from ipr.runs.store import RunFolder, folder_named, run_key, short_key
 from ipr.runs.tags import joined
 from ipr.runs.train import Run, device, train
 from ipr.schemes.base import Scheme
@@ -59,7 +59,7 @@ class ExhibitConfig(AttackConfig):
     """An exhibit: the run by the groups that made it, and for some an attack on it."""
 
     attack: Attack | None = None  # type: ignore[assignment]
-    exhibit: Exhibit | None = None
+    exhibit: Exhibit | None = None  # what is shown
 
 
 @dataclass(frozen=True)
@@ -96,22 +96,23 @@ def exhibit(config: ExhibitConfig) -> ExhibitRun:
     check_request(config, wanted)
     data = open_images(config.dataset, config.paths)
     run = _as(TrainConfig, config)
-    shown_on, checkpoint, made = key_of(run, data), None, None
+    shown_on, checkpoint, made = folder_of(run, data).key, None, None
     if wanted.opens == "run":
         made = train(run)
     if config.attack is not None:
         folder = attack(_as(AttackConfig, config)).folder
         shown_on, checkpoint = folder.key, folder.checkpoint.parent / "finetune" / "last.ckpt"
     identity: dict[str, Any] = {
-        "run": shown_on,
+        "run": short_key(shown_on),
         "exhibit": asdict(wanted),
         "attack_seed": config.attack_seed,
         "layers": shown_layers(config),  # the key of a baseline does not have them
     }
     if wanted.opens == "machine":
         identity |= {"hardware": hardware(), "per_step": config.trigger_set.per_step}
-    key = run_key(f"{wanted.name}-{config.scheme.name}-{config.model.name}-{config.model.norm}", identity)
-    folder = RunFolder(Path(config.paths.runs) / "exhibit" / key)
+    prefix = f"{wanted.name}-{config.scheme.name}-{config.model.name}-{config.model.norm}"
+    key = run_key(prefix, identity, width=config.model.width, seed=config.seed)
+    folder = folder_named(Path(config.paths.runs) / "exhibit", key)
 
     def make(lease: Lease) -> ExhibitRun:
         folder.path.chmod(0o700)  # it may show what a claim holds

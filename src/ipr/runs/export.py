@@ -33,16 +33,6 @@ ENDINGS = {"safetensors": ".safetensors", "torch": ".pt", "onnx": ".onnx"}
 """What may be given away, and how its file is called."""
 
 
-def find_run(run: str, runs: Path) -> Path:
-    """A folder by its path, or that of a training by its key.
-
-    Args:
-        run: either.
-        runs: the store in which keys are looked for (`paths.runs`).
-    """
-    return Path(run) if Path(run).is_dir() else runs / "train" / run
-
-
 @own_world()
 def export(
     run: Path,
@@ -76,7 +66,7 @@ def export(
         raise InputError("format", format, "is unknown", f"choose among: {', '.join(ENDINGS)}")
     folder = Found(run)
     if not folder.record.exists():
-        raise InputError("run", run, "is no finished training", "give a folder below runs/train that has a record.json")
+        raise InputError("run", run, "is no finished training", "`ipr list` shows those there are")
     record = load_record(folder.record)
     try:
         model = ModelConfig(**folder.asked["model"])

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import lightning as L
 
+from ipr.console import Console
 from ipr.data.images import ImageData
-from ipr.runs.checkpoints import before, latest
+from ipr.runs.checkpoints import before, epochs_in, latest
 from ipr.runs.config import DatasetConfig, TrainConfig
 from ipr.runs.guards import check_weights
 from ipr.runs.logging import MetricsFile, TellEpoch, Validate
@@ -69,6 +70,10 @@ def fit(
         checkpoint=checkpoint,
         resumed=None if (newest := latest(checkpoint)) is None else newest.absolute(),
     )
+    if training.resumed is not None:
+        done = f"{epochs_in(training.resumed)} of {epochs} epochs are done"
+        what = f"resumed: {metrics.parent} goes on from its checkpoint; {done}"
+        Console(stderr=True).print(what, highlight=False, soft_wrap=True)
     check_limit(config.trainer, data.trained_on.numel() // max(1, config.optimizer.batch_size))
     watching = [*callbacks, MetricsFile(metrics, tell, validate)]
     if processes_of(config.trainer) == 1:

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from ipr.errors import InputError
 from ipr.files import read_regular
 from ipr.lease import held
 from ipr.runs.store import RunFolder
@@ -129,3 +130,28 @@ def find_folders(runs: Path) -> Iterator[Found]:
         for path in sorted((runs / kind).iterdir()):
             if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
                 yield Found(path)
+
+
+def find_run(run: str, runs: Path) -> Path:
+    """A training by the path of its folder, its name, or any beginning of its name that no other one has.
+
+    Args:
+        run: one of these.
+        runs: the store in which names are looked for (`paths.runs`).
+
+    Returns:
+        Its folder; the one that would have that name where there is none.
+
+    Raises:
+        InputError: several names begin like this.
+    """
+    if "/" in run or (Path(run).is_dir() and not (runs / "train" / run).is_dir()):
+        return Path(run)
+    place = runs / "train"
+    if not run or (place / run).is_dir():
+        return place / run
+    found = [folder for folder in find_folders(runs) if folder.kind == "train" and folder.key.startswith(run)]
+    if len(found) > 1:
+        names = ", ".join(folder.key for folder in found[:4]) + (", ..." if len(found) > 4 else "")
+        raise InputError("run", run, f"is the beginning of {len(found)} names", f"type more of one: {names}")
+    return found[0].path if found else place / run

@@ -77,6 +77,12 @@ class Record:
     finished: str
     schema_version: int = SCHEMA_VERSION
 
+    @property
+    def accuracy_used(self) -> float:
+        """What a legitimate user gets: with the passport in V1, without it elsewhere."""
+        with_passport = self.accuracy_genuine if self.scheme == "passport_v1" else None
+        return self.accuracy_without if with_passport is None else with_passport
+
     def save(self, path: Path) -> None:
         """Writes the row as JSON, whole or not at all."""
         write_atomically(path, json.dumps(asdict(self), indent=2) + "\n")

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -30,7 +31,7 @@ from ipr.runs.config import (
 )
 from ipr.runs.loggers import check_logger
 from ipr.runs.ranges import check_numbers
-from ipr.runs.store import run_key, secret_digest
+from ipr.runs.store import RunFolder, folder_named, run_key, secret_digest
 from ipr.runs.tags import check_tags
 from ipr.texts import refuse_retyped
 
@@ -223,7 +224,12 @@ def key_of(config: TrainConfig, data: ImageData) -> str:
         InputError: see `identity_of`.
     """
     prefix = f"{config.scheme.name}-{config.model.name}-{config.model.norm}-{config.dataset.name}"
-    return run_key(prefix, identity_of(config, data))
+    return run_key(prefix, identity_of(config, data), width=config.model.width, seed=config.seed)
+
+
+def folder_of(config: TrainConfig, data: ImageData) -> RunFolder:
+    """The folder of the run that a request belongs to."""
+    return folder_named(Path(config.paths.runs) / "train", key_of(config, data))
 
 
 def without_secrets(config: TrainConfig) -> dict[str, Any]:

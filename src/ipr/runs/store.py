@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -86,15 +87,33 @@ class RunFolder:
             yield lease
 
 
-def run_key(prefix: str, identity: Mapping[str, Any]) -> str:
-    """A readable prefix, colons taken out, and 12 digits of the SHA-256 of everything that determines the result.
+def run_key(prefix: str, identity: Mapping[str, Any], *, width: float, seed: int) -> str:
+    """The name of a run's folder.
+
+    Args:
+        prefix: readable; colons are taken out.
+        identity: everything that determines the result; the name ends in 12 digits of its SHA-256.
+        width: of the network.
+        seed: of the run; both stand in the name to be read, and are in the identity.
 
     Raises:
         InputError: the prefix cannot name a folder, as what it is made of is no name.
     """
     check_name("name of the run", prefix)
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
-    return f"{prefix.replace(':', '-')}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
+    digest = hashlib.sha256(canonical.encode()).hexdigest()[:12]
+    return f"{prefix.replace(':', '-')}-w{width:g}-s{seed}-{digest}"
+
+
+def short_key(key: str) -> str:
+    """The name without width and seed, as all runs were named before: what identifies a run to what is made from it."""
+    return re.sub(r"-w[0-9.e+-]+-s-?[0-9]+(-[0-9a-f]{12})$", r"\1", key)
+
+
+def folder_named(place: Path, key: str) -> RunFolder:
+    """The folder of a run below `runs/<kind>`: that of its short name, where an earlier version has made it."""
+    earlier = place / short_key(key)
+    return RunFolder(earlier if earlier.is_dir() else place / key)
 
 
 def secret_digest(secret: str | None) -> str | None:

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
+from functools import cache, partial
 
 import torch
 import yaml
@@ -22,7 +21,7 @@ from ipr.errors import InputError
 from ipr.files import write_atomically
 from ipr.lease import Lease
 from ipr.passport.claim import PassportClaim
-from ipr.runs.build import build_scheme, load_suspect, open_images, save_weights
+from ipr.runs.build import build_scheme, load_suspect, open_images, plain_network, save_weights
 from ipr.runs.claims import make_claim
 from ipr.runs.config import FrontierStitchingConfig, PassportSchemeConfig, PassportV2Config, SchemeConfig, TrainConfig
 from ipr.runs.embedding import Check, embedding_of, failed, trigger_reading
@@ -33,7 +32,7 @@ from ipr.runs.logging import curve, read_metrics
 from ipr.runs.once import once
 from ipr.runs.record import Record, commit, hardware, load_record, versions
 from ipr.runs.rehearsal import rehearsal
-from ipr.runs.request import check, check_limit, has_text, key_of, processes_of, with_limit, without_secrets
+from ipr.runs.request import check, check_limit, folder_of, has_text, processes_of, with_limit, without_secrets
 from ipr.runs.store import RunFolder
 from ipr.runs.tags import joined, parted
 from ipr.runs.tracking import tracking
@@ -86,7 +85,7 @@ def train(config: TrainConfig) -> Run:
             return train(short)
     config, data = with_limit(config), open_images(config.dataset, config.paths)
     check_limit(config.trainer, data.trained_on.numel() // config.optimizer.batch_size)
-    folder = RunFolder(Path(config.paths.runs) / "train" / key_of(config, data))
+    folder = folder_of(config, data)
 
     def find() -> Run | None:
         record = _found(folder, config)
@@ -129,7 +128,7 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder, lease: Lease)
 
     # Before tracking begins: the plain network that secrets are made with is tracked on its own.
     if not folder.claim.exists() and (drawn := make_claim(config, data, trained)) is not None:
-        if config.trigger_set.name == "folder" and key_of(config, data) != folder.key:
+        if config.trigger_set.name == "folder" and folder_of(config, data).key != folder.key:
             problem = "was changed since the run was named after what it holds"
             raise InputError("trigger_set.root", config.trigger_set.root, problem, "give the command again")
         drawn.save(folder.claim)
@@ -200,7 +199,7 @@ def _checks(config: TrainConfig, data: ImageData, record: Record, claim: Claim |
     chance = largest_class(LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std))
     triggers, baseline = trigger_reading(record, claim), None
     if record.scheme != "baseline":
-        plain = RunFolder(Path(config.paths.runs) / "train" / key_of(_baseline_of(config), data)).record
+        plain = folder_of(_baseline_of(config), data).record
         with suppress(InputError):  # a record that cannot be read says nothing here
             baseline = load_record(plain).accuracy_without
     return embedding_of(record, chance=chance, triggers=triggers, baseline=baseline)
@@ -212,9 +211,24 @@ def _baseline_of(config: TrainConfig) -> TrainConfig:
 
 def _trained_baseline(config: TrainConfig, data: ImageData) -> Run:
     wanted = _baseline_of(config)
-    what = f"{config.scheme.name} begins with a trained plain network: finding or training {key_of(wanted, data)}"
+    folder = folder_of(wanted, data)
+    if isinstance(config.scheme, PassportSchemeConfig) and not folder.record.exists():
+        rehearse(config, data)
+    what = f"{config.scheme.name} begins with a trained plain network: finding or training {folder.key}"
     Console(stderr=True).print(what, highlight=False, soft_wrap=True)
     return train(wanted)
+
+
+def rehearse(config: TrainConfig, data: ImageData) -> None:
+    """Builds what a passport scheme trains, with a random passport: what would be refused after the training of a
+    plain network is refused before it.
+
+    Raises:
+        InputError: a setting does not fit.
+    """
+    drawn = replace(config, passport=replace(config.passport, name="random"))
+    untrained = partial(plain_network, config.model, data, config.seed)
+    build_scheme(drawn, data, make_claim(drawn, data, untrained), untrained)
 
 
 def device(config: TrainConfig) -> torch.device:

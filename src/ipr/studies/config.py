@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ipr.runs.config import MISSING, PathsConfig
 from ipr.studies.scale import Scale
@@ -17,14 +17,39 @@ class ReproduceConfig:
     images: str | None = None  # a folder that holds cifar10/train/<class>/<image>, cifar100/..., caltech101/...
     download: bool = False  # let torchvision fetch what is missing
     dry: bool = False  # list the cells and their state, run nothing
-    paths: PathsConfig = MISSING
+    paths: PathsConfig = MISSING  # folders
+
+
+@dataclass
+class FilterConfig:
+    """Which runs: all that agree with everything that is given. Several values stand with commas between."""
+
+    scheme: str | None = None  # e.g. passport_v2, or passport_v1,passport_v2
+    model: str | None = None  # e.g. alexnet
+    norm: str | None = None  # bn | gn
+    dataset: str | None = None  # e.g. cifar10
+    width: str | None = None  # model.width
+    seed: str | None = None  # e.g. 0, or 0,1,2
+    attack: str | None = None  # e.g. prune
+
+
+@dataclass
+class ListConfig:
+    """`ipr list`."""
+
+    where: FilterConfig = field(default_factory=FilterConfig)  # written without this word: scheme=NAME
+    kind: str | None = None  # train | attack | exhibit
+    state: str | None = None  # done | running | stopped | failed
+    tag: str | None = None  # only runs that carry this tag
+    paths: PathsConfig = MISSING  # folders
 
 
 @dataclass
 class ReportConfig:
     """`ipr report`."""
 
-    paths: PathsConfig = MISSING
+    where: FilterConfig = field(default_factory=FilterConfig)  # written without this word: scheme=NAME
+    paths: PathsConfig = MISSING  # folders
     study: str | None = None  # all, or names with commas between: what `ipr reproduce` ran, or is running
     scale: Scale | None = None  # only at this scale
     tag: str | None = None  # without a study: only runs that carry this tag
@@ -35,7 +60,7 @@ class ReportConfig:
 class StatusConfig:
     """`ipr status`."""
 
-    paths: PathsConfig = MISSING
+    paths: PathsConfig = MISSING  # folders
     study: str | None = None  # all, names with commas between, or a file; by default what was planned, and sweeps
     scale: Scale | None = None  # only at this scale
     cells: bool = False  # list cells that are done, too
@@ -46,5 +71,5 @@ class StatusConfig:
 class GcConfig:
     """`ipr gc`."""
 
-    paths: PathsConfig = MISSING
+    paths: PathsConfig = MISSING  # folders
     remove: str | None = None  # classes with commas between: leftovers, checkpoints, words, jobs, runs; null lists

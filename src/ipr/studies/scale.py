@@ -56,4 +56,4 @@ class Scale:
     attacks: dict[str, dict[str, Any]] = field(default_factory=dict)
     exhibits: dict[str, dict[str, Any]] = field(default_factory=dict)
     energies: list[float | None] = field(default_factory=list)
-    name: str = ""
+    name: str = ""  # set by scale=NAME

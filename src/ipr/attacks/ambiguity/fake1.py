@@ -21,7 +21,7 @@ class Fake1(Attack):
     section = "IV-D, fake1"
     attacker_has = "the weights and the places of the passport layers"
 
-    passports: int = 50
+    passports: int = 50  # how many are tried, K
 
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""

@@ -94,9 +94,9 @@ class Fake2(Attack):
     section = "IV-D, fake2"
     attacker_has = "the weights and the training data, not the passport"
 
-    epochs: int = 100
-    lr: float = 0.01
-    weight_decay: float = 5e-4
+    epochs: int = 100  # of the attacker's training
+    lr: float = 0.01  # learning rate, constant
+    weight_decay: float = 5e-4  # of SGD
 
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""
@@ -137,6 +137,7 @@ class Fake2Signature(Fake2):
     section = "IV-D, Figure 15"
     attacker_has = "the weights, the training data and the owner's signature, not the passport"
 
+    # shares of the bits that differ
     dissimilarity: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.25, 0.5, 1.0])
 
     def check(self, scheme: str) -> None:

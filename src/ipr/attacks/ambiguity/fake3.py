@@ -99,12 +99,13 @@ class Fake3(Attack):
     section = "IV-D, fake3"
     attacker_has = "the weights, the training data, the genuine passport and the signature (an insider)"
 
+    # shares of the bits that differ from the owner's
     dissimilarity: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.5, 1.0])
-    epochs: int = 100
-    lr: float = 0.01
-    weight_decay: float = 5e-4
-    clip_norm: float = 2.0
-    sign_loss_weight: float = 0.1
+    epochs: int = 100  # of the attacker's training
+    lr: float = 0.01  # learning rate, constant
+    weight_decay: float = 5e-4  # of SGD
+    clip_norm: float = 2.0  # largest norm of a gradient
+    sign_loss_weight: float = 0.1  # how much the forged signs count in the loss
 
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""

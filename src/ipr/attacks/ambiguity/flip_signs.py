@@ -26,6 +26,7 @@ class FlipSigns(Attack):
     section = "IV-D, Figures 13 and 14"
     attacker_has = "the weights and the genuine passport, to measure what a sign is worth"
 
+    # shares of the signs that are inverted
     rates: list[float] = field(default_factory=lambda: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 
     def check(self, scheme: str) -> None:

@@ -86,10 +86,10 @@ class ForgeTriggerSet(Attack):
     schemes = KEY_IMAGES
     needs = "no images decide whose it is"
 
-    eta: float = 0.04
-    bound: float | None = None
-    lr: float = 0.1
-    iterations: int = 100
+    eta: float = 0.04  # strength of the noise, a fraction of the pixels' range
+    bound: float | None = None  # largest noise, in units of eta; null for any
+    lr: float = 0.1  # learning rate
+    iterations: int = 100  # steps at most
 
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""

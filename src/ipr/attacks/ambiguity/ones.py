@@ -27,8 +27,8 @@ class Ones(Attack):
     section = "none (this project)"
     attacker_has = "the weights and the places of the passport layers"
 
-    energies: list[float] = field(default_factory=lambda: [1.0, 3.0, 10.0])
-    noise: int = 3
+    energies: list[float] = field(default_factory=lambda: [1.0, 3.0, 10.0])  # lengths |S| that are tried
+    noise: int = 3  # how many uniform ones in [0, 1] are tried, too
 
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""

@@ -38,7 +38,7 @@ class PartialSignature(Attack):
     section = "IV-E, Table IX"
     attacker_has = "the weights and the genuine passport (distributed in V1, leaked in V2 and V3), not the signature"
 
-    wrong: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.3, 0.5, 1.0])
+    wrong: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.3, 0.5, 1.0])  # shares of the bits that are wrong
 
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""

@@ -81,8 +81,8 @@ class ForgeProjection(Attack):
 
     kind = "ambiguity"
 
-    lr: float = 0.01
-    iterations: int = 1000
+    lr: float = 0.01  # learning rate of Adam
+    iterations: int = 1000  # steps at most
 
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""

@@ -27,8 +27,8 @@ class SingularVectors(Attack):
     section = "none (this project)"
     attacker_has = "the weights, the places of the passport layers and a few images"
 
-    energies: list[float] = field(default_factory=lambda: [1.0, 3.0, 10.0])
-    images: int = 60
+    energies: list[float] = field(default_factory=lambda: [1.0, 3.0, 10.0])  # lengths |S| that are tried
+    images: int = 60  # training images that choose among them
 
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""

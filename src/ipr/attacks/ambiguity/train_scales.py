@@ -98,12 +98,13 @@ class TrainScales(Attack):
     section = "none (Chen et al., CVPR 2023)"
     attacker_has = "the weights and a share of the training images"
 
+    # shares of the training images that the forger has
     share: list[float] = field(default_factory=lambda: [0.02, 0.1, 1.0])
-    block: list[str] = field(default_factory=lambda: list(BLOCKS))
+    block: list[str] = field(default_factory=lambda: list(BLOCKS))  # with the block of Chen et al., or plain
     start: str = "ones"  # ones | row_sums
-    epochs: int = 20
-    lr: float = 0.01
-    weight_decay: float = 5e-4
+    epochs: int = 20  # of the attacker's training
+    lr: float = 0.01  # learning rate, constant
+    weight_decay: float = 5e-4  # of SGD
 
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""

@@ -45,11 +45,11 @@ class Finetune(Attack):
     attacker_has = "the weights, for V1 the distributed passport, and training data of the task it is tuned to"
     schemes = ("baseline", *EVERY)
 
-    start: str = "retrain"
-    layers: str = "all"
-    epochs: int = 100
-    lr: float = 0.01
-    weight_decay: float = 5e-4
+    start: str = "retrain"  # fine_tune | retrain: keep the classifier, or begin it anew
+    layers: str = "all"  # all | last: what is trained
+    epochs: int = 100  # of the attacker's training
+    lr: float = 0.01  # learning rate, constant
+    weight_decay: float = 5e-4  # of SGD
 
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""

@@ -52,7 +52,7 @@ class FlipGroups(Attack):
     schemes = READ_FROM_WEIGHTS
     needs = "its mark is in the answers, which stay as they are"
 
-    rates: list[float] = field(default_factory=lambda: [0.5, 1.0])
+    rates: list[float] = field(default_factory=lambda: [0.5, 1.0])  # shares of the groups that change sign
 
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""

@@ -35,10 +35,10 @@ class Overwrite(Attack):
     attacker_has = "the weights, the training data, the scheme and its constants, and the places of the passport layers"
     schemes = EVERY
 
-    epochs: int = 20
-    lr: float = 0.01
-    weight_decay: float = 5e-4
-    sign_loss_weight: float = 0.1
+    epochs: int = 20  # of the attacker's training
+    lr: float = 0.01  # learning rate, constant
+    weight_decay: float = 5e-4  # of SGD
+    sign_loss_weight: float = 0.1  # how much the second signature counts in the loss
 
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""

@@ -44,6 +44,7 @@ class Prune(Attack):
     attacker_has = "the weights, and for V1 the distributed passport"
     schemes = EVERY
 
+    # shares of the weights that become 0
     rates: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
 
     def check(self, scheme: str) -> None:

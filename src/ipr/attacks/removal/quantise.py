@@ -45,7 +45,7 @@ class Quantise(Attack):
     attacker_has = "the weights, and for V1 the distributed passport"
     schemes = EVERY
 
-    bits: list[int] = field(default_factory=lambda: [8, 6, 5, 4, 3])
+    bits: list[int] = field(default_factory=lambda: [8, 6, 5, 4, 3])  # of a weight
 
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""

@@ -120,8 +120,8 @@ class Rescale(Attack):
     schemes = READ_FROM_WEIGHTS
     needs = "its mark is in the answers, which stay as they are"
 
-    factor: float = 8.0
-    shift: float = 1.0
+    factor: float = 8.0  # largest factor of a channel's scale
+    shift: float = 1.0  # how far running statistics are moved
 
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""

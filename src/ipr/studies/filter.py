@@ -1,0 +1,55 @@
+"""Which runs a command is about: what people write behind `ipr list` and `ipr report`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from ipr.errors import InputError
+from ipr.meant import choose_among
+from ipr.runs.config import SCHEME_CONFIGS
+from ipr.studies.config import FilterConfig
+
+
+def chosen(where: FilterConfig) -> dict[str, list[str]]:
+    """Column -> the values that are asked for; columns of which nothing is asked are left out.
+
+    Raises:
+        InputError: a scheme that there is not is asked for.
+    """
+    check_values("scheme", where.scheme, [*SCHEME_CONFIGS])
+    check_values("norm", where.norm, ("bn", "gn"))
+    asked = {field.name: getattr(where, field.name) for field in fields(FilterConfig)}
+    return {name: [one.strip() for one in value.split(",")] for name, value in asked.items() if value is not None}
+
+
+def matches(facts: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> bool:
+    """Whether facts agree with all that is wanted: each with one of its values."""
+    return all(_is_one(facts.get(name), values) for name, values in wanted.items())
+
+
+def check_values(field: str, asked: str | None, known: Sequence[str]) -> None:
+    """Refuses a value that nothing can have.
+
+    Raises:
+        InputError: naming it.
+    """
+    for value in map(str.strip, asked.split(",") if asked is not None else []):
+        if value not in known:
+            raise InputError(field, value, "is unknown", choose_among(value, known))
+
+
+def _is_one(fact: Any, values: Sequence[str]) -> bool:
+    if fact is None:
+        return "null" in values
+    if isinstance(fact, int | float) and not isinstance(fact, bool):
+        return any(_as_number(value) == fact for value in values)
+    return str(fact) in values
+
+
+def _as_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
