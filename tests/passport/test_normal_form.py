@@ -119,7 +119,8 @@ def lifted(network, places, weight):
         means = patch_mean(torch.eye(count, dtype=torch.float64).reshape(count, *place.input_shape), conv)[:, 0]
         scales = means @ filters(conv.weight).double().T  # of every single pixel
         solved = [
-            torch.linalg.lstsq(scales.T, part.double()[:, None]).solution[:, 0] for part in (norm.weight, norm.bias)
+            torch.linalg.lstsq(scales.T, part.double()[:, None], driver="gelsd").solution[:, 0]
+            for part in (norm.weight, norm.bias)
         ]
         other = torch.randn(count, dtype=torch.float64)
         other -= torch.linalg.pinv(scales.T) @ (scales.T @ other)
