@@ -225,7 +225,7 @@ def test_a_killed_follower_ends_the_run_with_an_error(request_for, team):
 
     killing = threading.Thread(target=kill)
     killing.start()
-    with pytest.raises(RuntimeError, match="process 1 of 2 was killed by SIGKILL"):
+    with pytest.raises(InputError, match=r"process 1 of 2 was killed by SIGKILL; .* the same command goes on"):
         train(request_for("scheme=baseline", *TWO, "trainer.max_epochs=5000"))
     killing.join()
     assert _followers(os.getpid()) == others

@@ -48,6 +48,10 @@ LONGEST = 2**20  # bytes of what a follower says
 FOREVER = timedelta(days=365)  # until there is something to train: the leader may wait for a run that others make
 
 
+class KilledError(InputError, RuntimeError):
+    """Somebody, or the machine for want of memory, has killed one of those that train together."""
+
+
 class DesertedError(RuntimeError):
     """The leader has ended without a word."""
 
@@ -229,12 +233,17 @@ class Team:
         """Leader: sees that the processes which it has started are alive.
 
         Raises:
-            RuntimeError: one ended.
+            KilledError: one was killed.
+            RuntimeError: one ended by itself.
         """
         for rank, process in enumerate(self.started, 1):
             if (code := process.poll()) is not None:
-                how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-                raise RuntimeError(f"process {rank} of {self.place.processes} {how}; what it said stands above")
+                who = f"process {rank} of {self.place.processes}"
+                if code < 0:
+                    how = f"{who} was killed by {signal.Signals(-code).name}"
+                    remedy = "see to the machine's memory, and to whoever ends processes; the same command goes on"
+                    raise KilledError("trainer.devices", self.place.processes, how, remedy)
+                raise RuntimeError(f"{who} ended with code {code}; what it said stands above")
 
 
 @cache
