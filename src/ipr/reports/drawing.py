@@ -154,7 +154,12 @@ def _place(columns: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
 def _paper_numbers(paper: Paper, place: Mapping[str, Any], column: str) -> list[float]:
     if column not in paper.columns:
         return []
-    return [float(row[column]) for row in paper_rows(paper, place) if row[column] is not None]
+    return [float(row[column]) for row in paper_rows(paper, place) if _is_number(row[column])]
+
+
+def _is_number(cell: object) -> bool:
+    """Whether it can be drawn: what the paper prints, or somebody's study has, may be a word."""
+    return isinstance(cell, int | float) and not isinstance(cell, bool)
 
 
 def _papers_points(
@@ -163,5 +168,5 @@ def _papers_points(
     if column not in paper.columns or drawing.x not in paper.columns:
         return
     for row in paper_rows(paper, place):
-        if row[drawing.x] is not None and row[column] is not None:
+        if _is_number(row[drawing.x]) and _is_number(row[column]):
             axes.plot(row[drawing.x], row[column], "D", mfc="none", mec=colour, ms=6)
