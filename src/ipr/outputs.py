@@ -29,8 +29,9 @@ def speaking() -> Iterator[None]:
             leave(error)
         raise
     finally:
-        if unheard():
-            leave()
+        # what Python could not write it forgets: the fault is found once, and handed on
+        if (fault := _fault(sys.stdout, None) or _fault(sys.stderr, None)) is not None:
+            leave(fault)
         for stream, errors in zip(streams, before, strict=True):
             with suppress(ValueError):  # closed meanwhile
                 stream.reconfigure(errors=errors)

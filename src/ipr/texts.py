@@ -16,6 +16,9 @@ from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 from ipr.errors import InputError
 
+QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+"""A text in the quotes of Hydra's grammar."""
+
 SECRETIVE = re.compile(r"passport|key|signature|secret|token|password", re.IGNORECASE)
 """What somebody may call a secret who does not find the right key."""
 
@@ -142,3 +145,9 @@ def check_name(field: str, value: str) -> None:
         shown = value if length <= LONGEST_NAME else f"<{len(value)} characters>"
         problem = f"cannot name a file: it is empty, longer than {LONGEST_NAME} bytes, or holds what a name must not"
         raise InputError(field, shown, problem, "use letters, digits, hyphens and underscores")
+
+
+def unquoted(value: str) -> str:
+    """What is between a user's quotes, as Hydra reads it."""
+    mark = value[0]
+    return re.sub(rf"(\\+)({mark}|\Z)", lambda found: "\\" * (len(found[1]) // 2) + found[2], value[1:-1])

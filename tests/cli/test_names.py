@@ -72,7 +72,7 @@ def test_a_run_is_found_by_a_tag_with_blanks_and_its_report_stays_below(ipr, tin
 
 @pytest.mark.parametrize("argument", ["scheme.name=../../x", "scheme.name=/x", "scheme.name=a\x1bb"])
 def test_no_name_leads_out_of_the_folder_of_runs(ipr, tiny, argument):
-    assert_one_line(ipr("train", *tiny, "scheme=baseline", "paths.runs=a/b", argument), "cannot name a file")
+    assert_one_line(ipr("train", *tiny, "scheme=baseline", "paths.runs=a/b", argument), "is set by its group")
     assert not Path("a").exists()
 
 

@@ -102,10 +102,10 @@ def test_a_broken_pipe_of_rich_is_no_verdict(capfd):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("train", "-m", "--cfg", "job"), "Only one of --run, --multirun, --cfg"),
-        (("train", "--cfg", "job", "--info", "all"), "Only one of --run, --multirun, --cfg"),
-        (("train", "--resolve"), "--resolve flag can only be used"),
-        (("train", "--shell-completion", "query=ba"), "No completion plugin for 'ba'"),
+        (("train", "-m", "--cfg", "job"), "-m: does not go with --cfg"),
+        (("train", "--cfg", "job", "--info", "all"), "--cfg: does not go with --info"),
+        (("train", "--resolve"), "--resolve: goes with --cfg alone"),
+        (("train", "--shell-completion", "query=ba"), "is no shell that is known here; did you mean bash?"),
     ],
     ids=" ".join,
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ipr.errors import InputError
 from ipr.meant import choose_among, closest
+from ipr.texts import SECRETIVE
 
 SWITCHES = ("-m", "--multirun", "-r", "--run", "-h", "--help", "--resolve", "--hydra-help", "--version")
 """Options that stand alone."""
@@ -153,17 +154,25 @@ def _no_option(command: str, name: str, value: str) -> InputError:
     if near and (key is None or (near[2:4] == name[2:4] and len(name) > 3)):
         remedy = f"did you mean {near}?"
     elif key:
-        remedy = f"did you mean {key}={_shown(key, value)}? keys are written key=value, without dashes"
+        remedy = f"did you mean {key}={_shown(key, value, name)}? keys are written key=value, without dashes"
     else:
         remedy = f"keys are written key=value, without dashes; `ipr {command} --help` lists them"
     return InputError("option", name, "is unknown", remedy)
 
 
-def _shown(key: str, value: str) -> str:
-    """A value that was typed, unless it may be a secret, or nothing was."""
+def _shown(key: str, value: str, typed: str = "") -> str:
+    """A value that was typed, unless it may be a secret, or nothing was.
+
+    Args:
+        key: what it is shown with.
+        value: the value.
+        typed: what it was typed with, where that is another key: a misspelt one may have been meant for a secret.
+    """
     from ipr.studies.plan import without_secret
 
-    return without_secret(f"{key}={value}").partition("=")[2] if value else "..."
+    if not value:
+        return "..."
+    return "<hidden>" if SECRETIVE.search(typed) else without_secret(f"{key}={value}").partition("=")[2]
 
 
 def _assignments(command: str, words: Sequence[str], options: list[str]) -> list[str]:
@@ -207,7 +216,7 @@ def _no_assignment(command: str, word: str, before: str, after: Sequence[str]) -
     if "study" in paths and (study := closest(word, papers())):
         return error(f"did you mean study={study}?")
     if (key := meant(command, word) or "") and len(word) > 2:
-        value = _shown(key, following if "=" not in following else "")
+        value = _shown(key, following if "=" not in following else "", word)
         return error(f"did you mean {key}={value}?")
     if "run" in paths:
         return error(f"did you mean run={word}?")
@@ -240,7 +249,7 @@ def refuse_unknown(command: str, arguments: Sequence[str]) -> None:
         if (section := key.rpartition(".")[0]) and any(section == k or section.startswith(f"{k}.") for k in known):
             continue
         near = next(filter(None, (meant(one, key) for one in commands)), None)
-        said = f"did you mean {near}={_shown(near, value)}? " if near else ""
+        said = f"did you mean {near}={_shown(near, value, key)}? " if near else ""
         raise InputError(key, "...", "there is no such key", f"{said}`ipr {command} --help` lists them")
 
 
@@ -256,7 +265,8 @@ def refuse_names(arguments: Sequence[str]) -> None:
         key, equals, value = argument.lstrip("+").partition("=")
         if equals and key in DECIDES:
             group = "attack@rival" if key == "rival.name" else key.partition(".")[0]
-            raise InputError(key, value, "is set by its group", f"write {group}={value}")
+            shown = _shown(key, value)
+            raise InputError(key, shown, "is set by its group", f"write {group}={shown}")
         if key.rpartition(".")[2] == "_target_":
             raise InputError(
                 key, "...", "cannot be set", "choose what there is: hydra/launcher=NAME, hydra/sweeper=NAME"

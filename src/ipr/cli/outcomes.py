@@ -11,6 +11,7 @@ from typing import Any
 
 from ipr.files import write_atomically
 from ipr.studies.plan import without_secret
+from ipr.texts import QUOTED, unquoted
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,12 @@ def look_again(folder: Path) -> None:
         folder.chmod(folder.stat().st_mode & 0o7777)
 
 
+def _as_typed(override: str) -> str:
+    """An override without the quotes that hand a text on as it is written."""
+    key, _, value = override.partition("=")
+    return f"{key}={unquoted(value)}" if QUOTED.fullmatch(value) else override
+
+
 def descriptions(jobs: Mapping[int, Sequence[str]], typed: Sequence[str] = ()) -> dict[int, str]:
     """What tells the jobs of a sweep apart: the overrides that not all have in common, secrets left out.
 
@@ -127,7 +134,7 @@ def descriptions(jobs: Mapping[int, Sequence[str]], typed: Sequence[str] = ()) -
         common = {one for overrides in jobs.values() for one in overrides if one.lower() in given}
     return {
         number: " ".join(
-            without_secret(override)
+            without_secret(_as_typed(override))
             for override in overrides
             if override not in common and not override.startswith("hydra.")
         )

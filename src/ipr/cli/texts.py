@@ -26,12 +26,11 @@ from ipr.errors import InputError
 from ipr.runs.config import BOUND
 from ipr.runs.secrets import is_named
 from ipr.studies.plan import HIDDEN_KEYS
-from ipr.texts import SECRETIVE, refuse_retyped, types_at, without_none
+from ipr.texts import QUOTED, SECRETIVE, refuse_retyped, types_at, unquoted, without_none
 
 FREE = ("owner", "scheme.signature", "passport.key", "tags")
 """Texts in which `${...}` is what it is; in names and places it is what OmegaConf puts there."""
 
-QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 SWEPT = re.compile(r"(choice|shuffle|sort)\((.*)\)", re.DOTALL)
 """Sweeps of Hydra's that would read the texts in them as numbers."""
 
@@ -193,12 +192,6 @@ def quoted(text: str, literal: bool = False) -> str:
     if literal:
         text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
     return QuotedString(text, Quote.single).with_quotes()
-
-
-def unquoted(value: str) -> str:
-    """What is between a user's quotes, as Hydra reads it."""
-    mark = value[0]
-    return re.sub(rf"(\\+)({mark}|\Z)", lambda found: "\\" * (len(found[1]) // 2) + found[2], value[1:-1])
 
 
 def split(value: str) -> list[str]:

@@ -51,7 +51,6 @@ def check(config: TrainConfig) -> None:
     refuse_retyped(TrainConfig, asdict(config), "")  # what was built in Python no schema has seen
     check_numbers(config)
     _check_processes(config)
-    _check_share("dataset.validation", config.dataset.validation)
     _check_batches(config.trainer)
     check_logger(config.logger)
     for field, value, known in (
@@ -76,14 +75,9 @@ def check(config: TrainConfig) -> None:
     check_tags(config.tags)
 
 
-def _check_share(field: str, value: float) -> None:
-    if not 0 <= value < 1:  # nan is refused too
-        raise InputError(field, value, "is not from 0 to below 1", "give e.g. 0.1, or 0 for none")
-
-
 def _check_batches(trainer: TrainerConfig) -> None:
     limit, tried = trainer.limit_train_batches, trainer.fast_dev_run
-    if limit is not None and not (0 < limit < 1 or (1 <= limit < 2**53 and limit == int(limit))):  # nan is refused too
+    if limit is not None and limit > 1 and limit != int(limit):
         remedy = "give a whole number, e.g. 10, or a fraction below 1, e.g. 0.1"
         raise InputError(
             "trainer.limit_train_batches", limit, "is no number of batches and no fraction of them", remedy
