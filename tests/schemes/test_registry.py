@@ -26,7 +26,7 @@ def test_every_scheme_has_its_yaml_its_schema_and_its_kind_of_claim():
     register()
     assert {path.stem for path in shipped("conf").glob("scheme/*.yaml")} == SCHEMES.keys()
     schemas = {name.removesuffix(".yaml") for name in ConfigStore.instance().list("schema/scheme")}
-    assert schemas == SCHEMES.keys() - {"baseline"}
+    assert schemas == SCHEMES.keys()
     assert KINDS.keys() == {*WATERMARKS, "passport"}
     assert {name for name, kind in KINDS.items() if "choices" in kind.__dataclass_fields__} == {*KEY_IMAGES}
 

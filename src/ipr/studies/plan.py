@@ -128,7 +128,8 @@ def plan(study: Study, scale: Scale, seeds: Sequence[int] | None = None) -> list
     Raises:
         InputError: the study asks for what cannot be.
     """
-    check_name("scale.name", scale.name)
+    if scale.name:  # one that is made in Python may have none
+        check_name("scale.name", scale.name)
     cells: dict[str, Cell] = {}
     for sweep in study.sweeps:
         for cell in _cells(study, sweep, scale, seeds):
