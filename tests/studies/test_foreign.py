@@ -145,7 +145,7 @@ def test_the_study_of_a_plan_is_a_file_of_a_size(tmp_path, monkeypatch):
     for name in ("pipe", "other", "missing", ".", "/dev/zero"):
         plan_file(tmp_path, tmp_path / name)
         monkeypatch.setattr(reading, "LARGEST", 1000)
-        with pytest.raises(InputError, match="cannot be read|write it in quotes") as refused:
+        with pytest.raises(InputError, match="cannot be read") as refused:
             read_plans(tmp_path, {}, [], None)
         assert "hush" not in str(refused.value)  # a plan may name any file; its lines are not shown
 
@@ -195,7 +195,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 def test_any_file_gets_one_line(tmp_path, content):
     path = tmp_path / "mine.yaml"
     path.write_text(content, encoding="latin-1")
-    with pytest.raises(InputError, match="cannot be read|write it in quotes") as refused:
+    with pytest.raises(InputError, match=r"cannot be read|write it in quotes") as refused:
         load_study(path)
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 600
