@@ -51,7 +51,11 @@ def test_a_plan_and_a_word_of_somebody_else(ipr):
     studies = Path("runs/studies/smoke")
     (studies / "cells").mkdir(parents=True)
     hostile = HOSTILE.replace(chr(0), "")  # a plan that holds the character 0 is refused
-    cell = {"name": "cell", "about": {"scheme": "uchida", "seed": 0}, "command": hostile}
+    cell = {
+        "name": "cell",
+        "about": {"scheme": "uchida", "model": hostile, "dataset": hostile, "seed": 0},
+        "command": hostile,
+    }
     plan = {"schema_version": 1, "study": "mine.yaml", "scale": hostile, "what": hostile, "changes": [hostile],
             "datasets": {}, "cells": [cell]}  # fmt: skip
     (studies / "mine.json").write_text(json.dumps(plan))
