@@ -56,7 +56,7 @@ def test_a_plan_and_a_word_of_somebody_else(ipr):
         "about": {"scheme": "uchida", "model": hostile, "dataset": hostile, "seed": 0},
         "command": hostile,
     }
-    plan = {"schema_version": 1, "study": "mine.yaml", "scale": hostile, "what": hostile, "changes": [hostile],
+    plan = {"schema_version": 1, "study": "mine.yaml", "scale": "smoke", "what": hostile, "changes": [hostile],
             "datasets": {}, "cells": [cell]}  # fmt: skip
     (studies / "mine.json").write_text(json.dumps(plan))
     word = {"cell": "cell", "state": "failed", "reason": HOSTILE}
