@@ -9,7 +9,7 @@ import pytest
 
 from ipr.cli import COMMANDS, keys
 from ipr.cli.completion import SHELLS, candidates
-from ipr.cli.compose import as_text
+from ipr.cli.compose import in_section
 from ipr.cli.explain import help_text
 from ipr.cli.line import read_line
 from ipr.errors import InputError
@@ -285,7 +285,8 @@ def test_how_completion_is_installed(ipr):
 
 
 def test_what_runs_are_chosen_by_is_text():
-    assert as_text("seed=0,1", "list") == "where.seed='0,1'"
-    assert as_text("scheme=[a,b]", "report") == "where.scheme='a,b'"
-    assert as_text("scheme=a,b", "train") == "scheme=a,b"
-    assert as_text("study=a,b", "report") == "study='a,b'"
+    assert in_section("seed=0,1", "list") == "where.seed=0,1"
+    assert in_section("scheme=[a,b]", "report") == "where.scheme=a,b"
+    assert in_section("attack=null", "list") == "where.attack='null'"
+    assert in_section("scheme=a,b", "train") == "scheme=a,b"
+    assert in_section("study=a,b", "report") == "study=a,b"

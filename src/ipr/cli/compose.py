@@ -403,7 +403,7 @@ def in_section(argument: str, command: str) -> str:
     key, equals, value = argument.partition("=")
     if not equals or command not in ("list", "report") or key not in {f.name for f in dataclasses.fields(FilterConfig)}:
         return argument
-    return f"where.{key}='null'" if value == "null" else f"where.{argument}"
+    return f"where.{key}='null'" if value == "null" else f"where.{key}={value.strip('[]')}"
 
 
 @contextmanager
