@@ -253,7 +253,7 @@ def processes(setting: Setting, found: Found) -> None:
         for name in cases:
             path = Path(folder, name)
             if path.exists():
-                weights = torch.load(path)
+                weights = torch.load(path, weights_only=True)
                 far = max(float((alone[k].double() - weights[k].double()).abs().max()) for k in alone)
                 found.values[name] = far
                 found.need(far < 1e-7, f"{name}: weights differ by {far:g}")

@@ -27,6 +27,9 @@ ELSEWHERE = ("dataset.root", "dataset.download", "trigger_set.root")
 HOW_LONG = ("max_epochs", "precision", "memory_format", "compile")
 """Of the trainer, what is part of a run."""
 
+SHORT = "limit_train_batches"
+"""And how far its epochs were cut short; older runs do not say."""
+
 
 def as_run(config: Config, typed: Collection[str]) -> Config:
     """The configuration of a command with the run that it names in the place of what the groups chose.
@@ -42,7 +45,7 @@ def as_run(config: Config, typed: Collection[str]) -> Config:
         return config
     for key in typed:
         first = key.partition(".")[0]
-        of_trainer = key in {f"trainer.{name}" for name in HOW_LONG}
+        of_trainer = key in {f"trainer.{name}" for name in (*HOW_LONG, SHORT)}
         if (first in OWN or of_trainer) and key not in ELSEWHERE:
             raise InputError(key, "...", f"is what run={config.run} says itself", f"leave {key} out, or run")
     folder = _folder(config)
@@ -55,7 +58,8 @@ def as_run(config: Config, typed: Collection[str]) -> Config:
             for name in ("dataset", "model", "passport", "trigger_set", "optimizer", "verification")
         }
         parts["scheme"] = scheme(**asked["scheme"])
-        parts["trainer"] = replace(config.trainer, **{name: asked["trainer"][name] for name in HOW_LONG})
+        trainer = {name: asked["trainer"][name] for name in HOW_LONG} | {SHORT: asked["trainer"].get(SHORT)}
+        parts["trainer"] = replace(config.trainer, **trainer)
         return replace(config, **parts, seed=asked["seed"], owner=asked.get("owner", ""))
     except (KeyError, TypeError, AttributeError) as error:
         remedy = "train it again by the same command"

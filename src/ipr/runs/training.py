@@ -177,7 +177,7 @@ class Together(DDPStrategy):
 
 @contextmanager
 def _unfilled() -> Iterator[None]:
-    """Inside, torch does not fill fresh memory to show that nobody reads it: 87 to 481 kernels a step on a GPU."""
+    """Inside, torch does not fill fresh memory to show that nobody reads it: a kernel for each tensor on a GPU."""
     settings: Any = torch.utils.deterministic  # a module with a property, which its types do not tell
     before, settings.fill_uninitialized_memory = settings.fill_uninitialized_memory, False
     try:
