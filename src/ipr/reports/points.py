@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ipr.attacks import ATTACKS
-from ipr.reports.summary import mean_and_spread
+from ipr.reports.summary import mean_and_spread, place_of
 from ipr.runs.attack import AttackRow
 from ipr.schemes import SCHEMES
 from ipr.verification.outcome import mark
@@ -25,7 +25,7 @@ def point_lines(rows: Sequence[AttackRow]) -> Iterator[tuple[AttackRow, list[str
     groups: dict[tuple[int, int, str], list[AttackRow]] = {}
     for row in rows:
         point = "all" if row.attack == "fake1" else row.point
-        groups.setdefault((list(ATTACKS).index(row.attack), list(SCHEMES).index(row.scheme), point), []).append(row)
+        groups.setdefault((place_of(row.attack, ATTACKS), place_of(row.scheme, SCHEMES), point), []).append(row)
     for (_, _, point), same in sorted(groups.items(), key=lambda group: group[0]):
         lost = [row.accuracy_before - row.accuracy_after for row in same]
         marks = [mark(row) for row in same]

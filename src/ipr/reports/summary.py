@@ -57,7 +57,7 @@ def rows(part: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
         ({k: None if v != v else v for k, v in zip(ROW, keys, strict=True)}, seeds)
         for keys, seeds in part.groupby(ROW, dropna=False, sort=True)
     ]
-    return sorted(found, key=lambda row: (row[0]["norm"], list(SCHEMES).index(row[0]["scheme"])))
+    return sorted(found, key=lambda row: (row[0]["norm"], place_of(row[0]["scheme"], SCHEMES)))
 
 
 def mean_and_spread(values: Sequence[float] | pd.Series, digits: int = 1, signed: bool = False) -> str:
@@ -67,3 +67,9 @@ def mean_and_spread(values: Sequence[float] | pd.Series, digits: int = 1, signed
         return "-"
     mean = f"{numbers.mean():{'+' if signed else ''}.{digits}f}"
     return mean if len(numbers) < 2 else f"{mean} ± {numbers.std():.{digits}f}"
+
+
+def place_of(name: str, known: Iterable[str]) -> int:
+    """Where a name stands among those known; behind them all where a record of somebody else has another."""
+    order = list(known)
+    return order.index(name) if name in order else len(order)

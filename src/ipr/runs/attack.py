@@ -41,6 +41,7 @@ from ipr.runs.tracking import tracking
 from ipr.runs.train import Run, device, judging, train
 from ipr.schemes.base import Scheme
 from ipr.signature import agreeing_bits, detect
+from ipr.studies.reading import Fitting
 from ipr.verification.claims import load_claim
 from ipr.verification.fidelity import accuracy
 from ipr.verification.outcome import Outcome, nearest, outcome_of, unmarked
@@ -224,7 +225,7 @@ def load_rows(path: Path) -> dict[str, AttackRow]:
                 values["mark_read"], values["schema_version"] = values.pop("verified"), SCHEMA_VERSION
             if values.keys() != names or values["schema_version"] != SCHEMA_VERSION:
                 raise KeyError("other fields than this version's")
-            rows[values["point"]] = AttackRow(**values)
+            rows[values["point"]] = Fitting().value(AttackRow, values, "")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 "rows", path, f"cannot be read ({error})", "delete the folder; the same command attacks anew"

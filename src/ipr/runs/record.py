@@ -17,6 +17,7 @@ import torch
 from ipr.errors import InputError
 from ipr.files import write_atomically
 from ipr.runs.tags import parted
+from ipr.studies.reading import Fitting
 
 SCHEMA_VERSION = 4
 
@@ -100,7 +101,8 @@ def load_record(path: Path) -> Record:
             row = _from_version_3(row)
         if row["schema_version"] != SCHEMA_VERSION or row.keys() != {f.name for f in fields(Record)}:
             raise KeyError("other fields than this version's")
-        return Record(**row)
+        record: Record = Fitting().value(Record, row, "")
+        return record
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             "record", path, f"cannot be read ({error})", "delete it; the same command judges the run again"
