@@ -7,6 +7,7 @@ those of one full pass for each.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,8 @@ class Forked:
 
     def __init__(self, network: nn.Module, shares_trunk: bool) -> None:
         self.network, self.shares_trunk = network, shares_trunk
+        self._layers = passport_layers(network)
+        self._mixing = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         self._halves: dict[bool, _Halves] = {}
         self._compiled = False
 
@@ -63,27 +66,36 @@ class Forked:
         Returns:
             Shape (number of branches and passports, B, ...).
         """
-        layers = passport_layers(self.network)
         affines = {
             name: [pair for branch in branches for pair in _rows(layer.affine_of(branch))]
-            for name, layer in layers.items()
+            for name, layer in self._layers.items()
         }
+        return torch.stack(self.answers(x, affines))
+
+    def answers(self, x: Tensor, affines: Mapping[str, Sequence[Affine]]) -> list[Tensor]:
+        """The network's answers with scales and shifts that are at hand.
+
+        Args:
+            x: its input, shape (B, ...).
+            affines: of every passport layer, one for each answer, each (1, C).
+
+        Returns:
+            The answers, each (B, ...).
+        """
         count = len(next(iter(affines.values())))
-        mixes = any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in self.network.modules())
-        if self.shares_trunk and not mixes:
+        if self.shares_trunk and not any(norm.training for norm in self._mixing):
             halves = self._split(self.network.training)
             shared = halves.trunk(x)
-            tails = (
+            return [
                 halves.tail(*shared, *(part for name in halves.layers for part in affines[name][k]))
                 for k in range(count)
-            )
-            return torch.stack(list(tails))
-        rows = []
+            ]
+        answers = []
         for k in range(count):
             own = {name: pairs[k] for name, pairs in affines.items()}
-            with presenting(self.network, own), answering_with(self.network, Branch.PRIVATE):
-                rows.append(answer_of(self.network, x))
-        return torch.stack(rows)
+            with presenting(self._layers, own), answering_with(self._layers, Branch.PRIVATE):
+                answers.append(answer_of(self.network, x))
+        return answers
 
     def _split(self, training: bool) -> _Halves:
         """The two halves; traced once for each mode, as a network may look at `self.training`."""

@@ -73,7 +73,8 @@ def scale_and_shift(weight: Tensor, patch_means: Tensor) -> tuple[Tensor, Tensor
             both = functional.linear(patch_means.flatten(2), filters(weight))
         else:
             both = torch.einsum("god,ksgd->ksgo", filters(weight).unflatten(0, (groups, -1)), patch_means).flatten(2)
-    return both[:, 0], both[:, 1]
+    gamma, beta = both.unbind(1)
+    return gamma, beta
 
 
 Affine = tuple[Tensor, Tensor]
@@ -128,10 +129,10 @@ class PassportLayer(nn.Module):
 
     def public_affine(self) -> Affine:
         """gamma_publ and beta_publ of Algorithm 3, each (1, C); 1 and 0 where there are none."""
-        weight, bias, example = self._parameters["weight"], self._parameters["bias"], self.conv.weight[:, 0, 0, 0]
-        gamma = torch.ones_like(example) if weight is None else weight
-        beta = torch.zeros_like(example) if bias is None else bias
-        return gamma[None], beta[None]
+        weight, bias, filters = self._parameters["weight"], self._parameters["bias"], self.conv.weight
+        gamma = filters.new_ones(filters.shape[0]) if weight is None else weight
+        beta = filters.new_zeros(filters.shape[0]) if bias is None else bias
+        return gamma.unsqueeze(0), beta.unsqueeze(0)
 
     def affine_of(self, branch: Branch) -> Affine:
         """Scales and shifts of a branch, each (1, C); (K, C) for PRIVATE where K passports are presented."""
@@ -146,7 +147,7 @@ class PassportLayer(nn.Module):
         gamma, beta = self.affine_of(self.branch) if affine is None else affine
         if gamma.shape[0] != 1:
             raise ValueError(f"{gamma.shape[0]} passports are presented; let ipr.fork(network, example) answer for all")
-        return self.normalise(x, gamma[0], beta[0])
+        return self.normalise(x, gamma.squeeze(0), beta.squeeze(0))
 
 
 class PassportBatchNorm2d(PassportLayer, nn.BatchNorm2d):
@@ -172,6 +173,10 @@ class PassportGroupNorm(PassportLayer, nn.GroupNorm):
         return functional.group_norm(x, self.num_groups, weight, bias, self.eps)
 
 
+Layers = Mapping[str, PassportLayer]
+"""Passport layers by the name of the convolution they belong to."""
+
+
 def passport_layers(network: nn.Module) -> dict[str, PassportLayer]:
     """The passport layers of a network by the name of the convolution they belong to, in the network's order.
 
@@ -186,9 +191,14 @@ def passport_layers(network: nn.Module) -> dict[str, PassportLayer]:
 
 
 @contextmanager
-def answering_with(network: nn.Module, branch: Branch) -> Iterator[None]:
-    """Inside, every passport layer answers with this branch; afterwards, with what it answered with before."""
-    layers = list(passport_layers(network).values())
+def answering_with(network: nn.Module | Layers, branch: Branch) -> Iterator[None]:
+    """Inside, every passport layer answers with this branch; afterwards, with what it answered with before.
+
+    Args:
+        network: a protected network, or its passport layers where they are at hand.
+        branch: which.
+    """
+    layers = list(_layers_of(network).values())
     before = [layer.branch for layer in layers]
     try:
         for layer in layers:
@@ -200,9 +210,14 @@ def answering_with(network: nn.Module, branch: Branch) -> Iterator[None]:
 
 
 @contextmanager
-def presenting(network: nn.Module, affines: Mapping[str, Affine]) -> Iterator[None]:
-    """Inside, the layers named answer with these scales and shifts, each (K, C) (Eq. 5); afterwards as before."""
-    layers = passport_layers(network)
+def presenting(network: nn.Module | Layers, affines: Mapping[str, Affine]) -> Iterator[None]:
+    """Inside, the layers named answer with these scales and shifts, each (K, C) (Eq. 5); afterwards as before.
+
+    Args:
+        network: a protected network, or its passport layers where they are at hand.
+        affines: by the name of a layer's convolution.
+    """
+    layers = _layers_of(network)
     before = {name: layer.presented for name, layer in layers.items()}
     try:
         for name, (gamma, beta) in affines.items():
@@ -212,3 +227,7 @@ def presenting(network: nn.Module, affines: Mapping[str, Affine]) -> Iterator[No
     finally:
         for name, layer in layers.items():
             layer.presented = before[name]
+
+
+def _layers_of(network: nn.Module | Layers) -> Layers:
+    return passport_layers(network) if isinstance(network, nn.Module) else network

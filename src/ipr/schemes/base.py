@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy
 
 from ipr.data.share import WHOLE, Share
+from ipr.schemes.captured import CapturedStep
+from ipr.schemes.means import EpochMeans
 from ipr.schemes.recipe import Recipe
 
 
@@ -24,17 +28,20 @@ class Scheme(L.LightningModule, ABC):
 
     Attributes:
         share: which part of every batch this process takes.
+        capture: whether a step is recorded once and replayed (`CapturedStep`); in one process, without a scaler of
+            the loss. Hooks of callbacks around backward pass and optimiser are not called then.
         moves_all: whether every step has a gradient for everything that is trained.
     """
 
     share: Share = WHOLE
+    capture: bool = False
     moves_all: bool = True
 
     def __init__(self, network: nn.Module, recipe: Recipe, num_classes: int) -> None:
         super().__init__()
-        self.network, self.recipe = network, recipe
-        # checking its arguments at every step would wait for the device
-        self.train_accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        self.network, self.recipe, self.num_classes = network, recipe, num_classes
+        self.means = EpochMeans()
+        self._captured: CapturedStep | None = None
 
     @abstractmethod
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -45,6 +52,7 @@ class Scheme(L.LightningModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Learns what this process's share is."""
+        self._captured = None
         self.share = Share(self.trainer.global_rank, self.trainer.world_size)
 
     def check_shares(self, processes: int) -> None:
@@ -62,23 +70,83 @@ class Scheme(L.LightningModule, ABC):
         """What the optimiser moves: by default whatever of the network is not frozen."""
         return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """One step; nothing in it waits for the device."""
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """The sum of the terms of one batch, which the means of the epoch take up."""
+        return self.means.add(self.terms(x, y), y.numel())
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
+        """One step; nothing in it waits for the device.
+
+        Returns:
+            The loss; None where the step is captured, gradients and SGD included.
+        """
         x, y = batch
-        terms = self.terms(x, y)
-        loss = torch.stack(list(terms.values())).sum()
-        logged = {f"train/{name}": term.detach() for name, term in terms.items()} | {"train/loss": loss.detach()}
-        together = self.share.processes > 1
-        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=y.numel(), sync_dist=together)
-        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, prog_bar=True)
-        return loss
+        if batch_idx == 0:
+            self.means.start_epoch()
+        if not self.capture:
+            return self.loss(x, y)
+        if self._captured is None:
+            optimizer, clip_norm = self.optimizers(use_pl_optimizer=False), self.trainer.gradient_clip_val
+            assert isinstance(optimizer, torch.optim.Optimizer)
+            self._captured = CapturedStep(
+                self.loss, optimizer, self.trained(), clip_norm, self.global_step, self.means.tally
+            )
+        self._captured(x, y, self.kind_of_step())
+        return None
+
+    def kind_of_step(self) -> Hashable:
+        """What tells the operations of the present step from those of others; None where all are alike."""
+        return None
+
+    @property
+    def step_number(self) -> int | Tensor:
+        """How many steps were taken; a scalar on the device where steps are captured, which a replayed one reads."""
+        return self.global_step if self._captured is None else self._captured.number
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: torch.optim.Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Lightning's, unless the step that is captured has done it."""
+        if not self.capture:
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        elif optimizer_closure is not None:
+            optimizer_closure()
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """Lightning's, unless the step that is captured has done it."""
+        if not self.capture:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    def on_train_batch_end(self, outputs: STEP_OUTPUT, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Logs the epoch's means with its last batch: `train/loss`, `train/accuracy` and every term by its name."""
+        if self.trainer.is_last_batch or self.trainer.should_stop:
+            means = {f"train/{name}": value for name, value in self.means.means().items()}
+            together = self.share.processes > 1
+            accuracy = {name: means.pop(name) for name in ["train/accuracy"] if name in means}
+            self.log_dict(means, on_step=False, on_epoch=True, batch_size=1, sync_dist=together)
+            self.log_dict(accuracy, on_step=False, on_epoch=True, batch_size=1, sync_dist=together, prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """SGD and the recipe's schedule, advanced at every step."""
-        recipe = self.recipe
+        recipe, fused = self.recipe, self.device.type == "cuda"
         optimizer = torch.optim.SGD(
-            self.trained(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+            self.trained(),
+            recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            fused=fused,
+            foreach=not fused,  # the same numbers as one after the other
         )
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: recipe.rate_factor((step + 0.5) / steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Has the learning rate be a number in every checkpoint, so that training goes on captured or not."""
+        for state in checkpoint.get("optimizer_states", []):
+            for group in state["param_groups"]:
+                group["lr"] = float(group["lr"])

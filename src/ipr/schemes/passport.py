@@ -71,7 +71,8 @@ class PassportScheme(Scheme):
     ) -> None:
         super().__init__(network, recipe, num_classes)
         self.signature_loss, self.triggers, self.relative = signature_loss, triggers, relative
-        bits = torch.cat([signature[name] for name in passport_layers(network)])
+        self.layers = passport_layers(network)
+        bits = torch.cat([signature[name] for name in self.layers])
         self.register_buffer("bits", bits, persistent=False)
 
     def on_train_epoch_start(self) -> None:
@@ -86,23 +87,23 @@ class PassportScheme(Scheme):
 
     def with_triggers(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """The batch, with trigger images where the scheme has them."""
-        return (x, y) if self.triggers is None else self.triggers.appended(x, y, self.global_step, self.share)
+        return (x, y) if self.triggers is None else self.triggers.appended(x, y, self.step_number, self.share)
 
     def passport_affines(self) -> dict[str, Affine]:
         """Eq. 4 at every passport layer, once a step: for the forward pass and for the regulariser."""
-        return {name: layer.passport_affine() for name, layer in passport_layers(self.network).items()}
+        return {name: layer.passport_affine() for name, layer in self.layers.items()}
 
     def wanted_signs(self) -> Tensor:
         """The sign that each scale is to have, (N,): the bits, or these times the public scales' present signs."""
         if not self.relative:
             return self.bits
-        layers = passport_layers(self.network).values()
-        return self.bits * torch.cat([sign(layer.public_affine()[0][0].detach()) for layer in layers])
+        public = [layer.public_affine()[0].squeeze(0).detach() for layer in self.layers.values()]
+        return self.bits * torch.cat([sign(scale) for scale in public])
 
     def regulariser(self, affines: dict[str, Affine]) -> dict[str, Tensor]:
         """lambda_r R: the sign loss (Eq. 6) summed over layers, and the authors' penalty on gamma^2."""
         constants = self.signature_loss
-        gamma = torch.cat([scale[0] for scale, _ in affines.values()])
+        gamma = torch.cat([scale.squeeze(0) for scale, _ in affines.values()])
         return {
             "sign_loss": constants.weight * sign_loss(gamma, self.wanted_signs(), constants.gamma_0),
             "gamma_penalty": constants.gamma_regulariser * gamma.square().sum(),
@@ -116,9 +117,9 @@ class PassportV1(PassportScheme):
         """L_c with the passport, and the regulariser."""
         x, y = self.with_triggers(x, y)
         affines = self.passport_affines()
-        with presenting(self.network, affines):
+        with presenting(self.layers, affines):
             logits = self.network(x)
-        self.train_accuracy.update(logits.detach(), y)
+        self.means.count(logits, y)
         return {"cross_entropy": functional.cross_entropy(logits, y), **self.regulariser(affines)}
 
 
@@ -166,14 +167,18 @@ class PassportV2(PassportScheme):
         else:
             super().compile_network()
 
+    def kind_of_step(self) -> int | None:
+        """See `Scheme.kind_of_step`: idx, where one branch runs a step."""
+        return self.global_step % 2 if self.alternation == "alternate" else None
+
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """L_c of idx 0 and of idx 1, and the regulariser with idx 1."""
         x, y = self.with_triggers(x, y)
         if self.alternation == "joint":
             affines = self.passport_affines()
-            with presenting(self.network, affines):
-                public, private = self.forked(x, Branch.PUBLIC, Branch.PRIVATE)
-            self.train_accuracy.update(public.detach(), y)
+            both = {name: (self.layers[name].public_affine(), affine) for name, affine in affines.items()}
+            public, private = self.forked.answers(x, both)
+            self.means.count(public, y)
             return {
                 "cross_entropy_public": functional.cross_entropy(public, y),
                 "cross_entropy_private": functional.cross_entropy(private, y),
@@ -181,9 +186,9 @@ class PassportV2(PassportScheme):
             }
         branch = Branch(self.global_step % 2)
         affines = self.passport_affines() if branch is Branch.PRIVATE else {}
-        with answering_with(self.network, branch), presenting(self.network, affines):
+        with answering_with(self.layers, branch), presenting(self.layers, affines):
             logits = self.network(x)
-        self.train_accuracy.update(logits.detach(), y)
+        self.means.count(logits, y)
         loss = {f"cross_entropy_{branch.name.lower()}": functional.cross_entropy(logits, y)}
         return loss | self.regulariser(affines) if affines else loss
 

@@ -26,6 +26,7 @@ class TriggerSamples(nn.Module):
 
     pixels: Tensor
     labels: Tensor
+    order: Tensor
 
     def __init__(self, triggers: TriggerSet, per_step: int, data: ImageData, seed: int) -> None:
         super().__init__()
@@ -41,14 +42,14 @@ class TriggerSamples(nn.Module):
     def start_epoch(self, epoch: int) -> None:
         """Draws the order of an epoch from (seed, epoch)."""
         order = torch.randperm(self.labels.numel(), generator=generator(self.seed, f"triggers of epoch {epoch}"))
-        self.order = order.to(self.labels.device)
+        self.order.copy_(order)  # in place: a captured step reads it where it is
 
     def check_shares(self, processes: int) -> None:
         """See `Scheme.check_shares`."""
         check_divisible("trigger_set.per_step", self.per_step, processes)
 
-    def appended(self, x: Tensor, y: Tensor, step: int, share: Share = WHOLE) -> tuple[Tensor, Tensor]:
+    def appended(self, x: Tensor, y: Tensor, step: int | Tensor, share: Share = WHOLE) -> tuple[Tensor, Tensor]:
         """The batch of a step, or a share of it, with its trigger images and labels behind it."""
-        positions = torch.arange(step * self.per_step, (step + 1) * self.per_step, device=self.order.device)
+        positions = torch.arange(self.per_step, device=self.order.device) + step * self.per_step
         chosen = self.order[share.of(positions) % self.order.numel()]
         return torch.cat([x, self.pixels[chosen]]), torch.cat([y, self.labels[chosen]])

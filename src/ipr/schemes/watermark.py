@@ -121,7 +121,7 @@ class DeepSigns(Scheme):
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """L_c and both regularisers."""
         logits, features = logits_and_features(self.network, x)
-        self.train_accuracy.update(logits.detach(), y)
+        self.means.count(logits, y)
         losses = {"cross_entropy": functional.cross_entropy(logits, y)}
         if self.share.processes > 1:  # means over a class take the whole batch
             features, y = gather(features).flatten(0, 1), gather(y).flatten(0, 1)
@@ -158,7 +158,7 @@ class KeyImages(Baseline):
 
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """L_c over images and keys."""
-        return super().terms(*self.samples.appended(x, y, self.global_step, self.share))
+        return super().terms(*self.samples.appended(x, y, self.step_number, self.share))
 
 
 def embedding(

@@ -68,7 +68,7 @@ class ScaleSearch(Scheme):
         affines = {n: (g[None], b[None]) for n, g, b in zip(self.names, self.effective(), self.beta, strict=True)}
         with presenting(self.network, affines):
             logits = self.network(x)
-        self.train_accuracy.update(logits.detach(), y)
+        self.means.count(logits, y)
         loss = {"cross_entropy": functional.cross_entropy(logits, y)}
         if self.bits is not None:
             loss["sign_loss"] = self.sign_loss_weight * sign_loss(torch.cat(list(self.gamma)), self.get_buffer("bits"))
