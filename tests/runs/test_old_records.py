@@ -1,7 +1,7 @@
 """Stores of earlier versions: their records and rows are read, and their runs are found, not made or judged again."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -24,6 +24,8 @@ VERSION_3 = {
     "schema_version": 3,
 }  # fmt: skip
 """A record as it was written before measurements and decisions had names of their own."""
+NOT_TOLD = {"deterministic": None, "tf32": None, "autotune": False, "capture": False}
+"""What records of versions 3 and 4 do not tell."""
 PLAIN = {"scheme": "baseline", "p_value": None, "p_value_log10": None, "p_value_threshold": None, "verified": None}
 
 
@@ -32,7 +34,8 @@ def as_version_3(path):
     row = json.loads(path.read_text())
     assert row.pop("mark_read") in (True, False, None)
     old = {**row, "verified": row["consistent"], "schema_version": 3}
-    del old["consistent"]
+    for name in ("consistent", *NOT_TOLD):
+        del old[name]
     assert old.keys() == VERSION_3.keys()
     path.write_text(json.dumps(old, indent=2) + "\n")
 
@@ -62,9 +65,14 @@ def test_what_was_verified_is_consistent(changed, mark_read, consistent, tmp_pat
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(VERSION_3 | changed))
     record = load_record(path)
-    assert (record.mark_read, record.consistent, record.schema_version) == (mark_read, consistent, 4)
+    assert (record.mark_read, record.consistent, record.schema_version) == (mark_read, consistent, 5)
     kept = {name: value for name, value in (VERSION_3 | changed).items() if name not in ("verified", "schema_version")}
-    assert asdict(record) == kept | {"mark_read": mark_read, "consistent": consistent, "schema_version": 4}
+    now = {"mark_read": mark_read, "consistent": consistent, "schema_version": 5}
+    assert asdict(record) == kept | NOT_TOLD | now
+    version_4 = kept | now | {"schema_version": 4}
+    path.write_text(json.dumps(version_4))
+    assert load_record(path) == record
+    path.write_text(json.dumps(VERSION_3 | changed))
     assert json.loads(path.read_text())["schema_version"] == 3  # reading changes no file
     assert list(find_records(tmp_path)) == [record]
     record.save(path)
@@ -74,7 +82,7 @@ def test_what_was_verified_is_consistent(changed, mark_read, consistent, tmp_pat
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema_version": 2}, {"schema_version": 5}, {"verified": ...}, {"p_value": ...}, {"p_value_threshold": None},
+        {"schema_version": 2}, {"schema_version": 5}, {"schema_version": 6}, {"verified": ...}, {"p_value": ...}, {"p_value_threshold": None},
         {"seed": ...}, {"another": 1}, {"schema_version": 4},
     ],
 )  # fmt: skip
@@ -92,7 +100,7 @@ def test_an_old_run_is_found_again(scheme, request_for):
     before = {p: p.read_bytes() for p in made.folder.path.rglob("*") if p.is_file() and p.name != ".lease"}
     again = train(request_for(f"scheme={scheme}"))
     assert again.found
-    assert again.record == made.record
+    assert again.record == replace(made.record, **NOT_TOLD)
     assert before == {p: p.read_bytes() for p in before}
     tagged = train(request_for(f"scheme={scheme}", "tags=[new]"))
     assert tagged.found

@@ -11,6 +11,7 @@ from ipr.errors import InputError
 from ipr.meant import closest
 from ipr.runs.config import SCHEME_CONFIGS
 from ipr.runs.folders import Found, find_folders, find_run
+from ipr.runs.rounding import ROUNDING
 
 if TYPE_CHECKING:
     from ipr.runs.attack import AttackConfig
@@ -27,8 +28,8 @@ ELSEWHERE = ("dataset.root", "dataset.download", "trigger_set.root")
 HOW_LONG = ("max_epochs", "precision", "memory_format", "compile")
 """Of the trainer, what is part of a run."""
 
-SHORT = "limit_train_batches"
-"""And how far its epochs were cut short; older runs do not say."""
+LATER: Mapping[str, Any] = {"limit_train_batches": None, **ROUNDING}
+"""And what older runs do not say: how far epochs were cut short, and how numbers were rounded."""
 
 
 def as_run(config: Config, typed: Collection[str]) -> Config:
@@ -45,7 +46,7 @@ def as_run(config: Config, typed: Collection[str]) -> Config:
         return config
     for key in typed:
         first = key.partition(".")[0]
-        of_trainer = key in {f"trainer.{name}" for name in (*HOW_LONG, SHORT)}
+        of_trainer = key in {f"trainer.{name}" for name in (*HOW_LONG, *LATER)}
         if (first in OWN or of_trainer) and key not in ELSEWHERE:
             raise InputError(key, "...", f"is what run={config.run} says itself", f"leave {key} out, or run")
     folder = _folder(config)
@@ -58,7 +59,8 @@ def as_run(config: Config, typed: Collection[str]) -> Config:
             for name in ("dataset", "model", "passport", "trigger_set", "optimizer", "verification")
         }
         parts["scheme"] = scheme(**asked["scheme"])
-        trainer = {name: asked["trainer"][name] for name in HOW_LONG} | {SHORT: asked["trainer"].get(SHORT)}
+        trainer = {name: asked["trainer"][name] for name in HOW_LONG}
+        trainer |= {name: asked["trainer"].get(name, usual) for name, usual in LATER.items()}
         parts["trainer"] = replace(config.trainer, **trainer)
         return replace(config, **parts, seed=asked["seed"], owner=asked.get("owner", ""))
     except (KeyError, TypeError, AttributeError) as error:

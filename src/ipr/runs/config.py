@@ -197,12 +197,15 @@ class TrainerConfig:
 
     max_epochs: int = 20  # passes over the training images
     precision: str = "32-true"  # 32-true | 64-true | bf16-mixed | 16-mixed (GPU)
-    memory_format: str = "channels_last"  # channels_last | contiguous
+    memory_format: str = "auto"  # auto | channels_last | contiguous; auto: as the norms of the network are faster
     compile: bool = False  # torch.compile, which needs a C++ compiler; pays on long trainings (docs/performance.md)
     accelerator: str = "auto"  # auto | cpu | gpu | cuda | mps
     devices: int = 1  # processes on each machine, one a GPU; they share every batch (docs/cluster.md)
     nodes: int = 1  # machines; above 1, Slurm or torchrun starts the processes
     deterministic: bool = True  # the same seed gives the same bits
+    tf32: bool | None = None  # products of float32 numbers rounded to 10 bits, on a GPU; null: of convolutions alone
+    autotune: bool = False  # cuDNN tries its algorithms and takes the fastest; not where runs are deterministic
+    capture: bool = False  # record a step as a CUDA graph and replay it: the same numbers, less work for the host
     progress_bar: bool = True  # show one in training
     limit_train_batches: float | None = None  # of every epoch: so many, from 1 on, or a fraction below 1; null for all
     fast_dev_run: Any = False  # true, or a number of batches: try everything with so many, and keep nothing

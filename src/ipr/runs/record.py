@@ -19,7 +19,7 @@ from ipr.files import write_atomically
 from ipr.runs.tags import parted
 from ipr.studies.reading import Fitting
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ class Record:
     precision: str
     memory_format: str
     compile: bool
+    deterministic: bool | None
+    tf32: bool | None
+    autotune: bool
+    capture: bool
     seed: int
     passport: str | None
     energy: float | None
@@ -90,7 +94,8 @@ class Record:
 
 
 def load_record(path: Path) -> Record:
-    """Reads a row back, also of version 3, which called a run that is consistent with its claim verified.
+    """Reads a row back, also of version 3, which called a run that is consistent with its claim verified, and of
+    version 4, which did not tell whether a run was deterministic.
 
     Raises:
         InputError: it is not a record of these versions.
@@ -99,6 +104,8 @@ def load_record(path: Path) -> Record:
         row = json.loads(path.read_text())
         if row["schema_version"] == 3:
             row = _from_version_3(row)
+        if row["schema_version"] == 4:
+            row |= {"deterministic": None, "tf32": None, "autotune": False, "capture": False, "schema_version": 5}
         if row["schema_version"] != SCHEMA_VERSION or row.keys() != {f.name for f in fields(Record)}:
             raise KeyError("other fields than this version's")
         record: Record = Fitting().value(Record, row, "")
@@ -110,10 +117,10 @@ def load_record(path: Path) -> Record:
 
 
 def _from_version_3(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The same row under this version's names; `mark_read` follows from the p-value and its threshold."""
+    """The same row under the names of version 4; `mark_read` follows from the p-value and its threshold."""
     new = {name: value for name, value in row.items() if name != "verified"}
     read = None if row["p_value"] is None else row["p_value"] <= row["p_value_threshold"]
-    return new | {"mark_read": read, "consistent": row["verified"], "schema_version": SCHEMA_VERSION}
+    return new | {"mark_read": read, "consistent": row["verified"], "schema_version": 4}
 
 
 def failed_at(folder: Path) -> list[str]:

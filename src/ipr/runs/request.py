@@ -30,15 +30,15 @@ from ipr.runs.config import (
     WatermarkSchemeConfig,
 )
 from ipr.runs.loggers import check_logger
+from ipr.runs.numerics import check_numerics
 from ipr.runs.ranges import check_numbers
+from ipr.runs.rounding import named_format, rounding_of
 from ipr.runs.store import RunFolder, folder_named, run_key, secret_digest
 from ipr.runs.tags import check_tags
 from ipr.texts import refuse_retyped
 
 Asked = TypeVar("Asked", bound=TrainConfig)
 
-PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
-MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
@@ -52,10 +52,9 @@ def check(config: TrainConfig) -> None:
     check_numbers(config)
     _check_processes(config)
     _check_batches(config.trainer)
+    check_numerics(config.trainer)
     check_logger(config.logger)
     for field, value, known in (
-        ("trainer.precision", config.trainer.precision, PRECISIONS),
-        ("trainer.memory_format", config.trainer.memory_format, tuple(MEMORY_FORMATS)),
         ("trainer.accelerator", config.trainer.accelerator, ACCELERATORS),
         ("model.norm", config.model.norm, ("bn", "gn")),
     ):
@@ -63,8 +62,6 @@ def check(config: TrainConfig) -> None:
             raise InputError(field, value, "is unknown", f"choose among: {', '.join(known)}")
     if config.trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
         raise InputError("trainer.accelerator", config.trainer.accelerator, "no GPU is at hand", "choose auto or cpu")
-    if config.trainer.precision == "16-mixed" and not torch.cuda.is_available():
-        raise InputError("trainer.precision", config.trainer.precision, "needs a GPU", "choose bf16-mixed or 32-true")
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if config.trainer.compile and not torch.cuda.is_available() and shutil.which(compiler) is None:
         raise InputError(
@@ -178,8 +175,12 @@ def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
         "scheme": asdict(config.scheme),
         "optimizer": asdict(config.optimizer),
         "trainer": {
-            name: getattr(config.trainer, name) for name in ("max_epochs", "precision", "memory_format", "compile")
-        },
+            "max_epochs": config.trainer.max_epochs,
+            "precision": config.trainer.precision,
+            "memory_format": named_format(config.trainer.memory_format),
+            "compile": config.trainer.compile,
+        }
+        | rounding_of(config.trainer),
         "seed": config.seed,
     }
     if config.trainer.limit_train_batches is not None:

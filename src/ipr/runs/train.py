@@ -29,6 +29,7 @@ from ipr.runs.fit import fit
 from ipr.runs.guards import KeepLease
 from ipr.runs.loggers import check_installed
 from ipr.runs.logging import curve, read_metrics
+from ipr.runs.numerics import layout
 from ipr.runs.once import once
 from ipr.runs.record import Record, commit, hardware, load_record, versions
 from ipr.runs.rehearsal import rehearsal
@@ -280,8 +281,12 @@ def _record(
         optimizer=config.optimizer.name,
         epochs=config.trainer.max_epochs,
         precision=config.trainer.precision,
-        memory_format=config.trainer.memory_format,
+        memory_format=layout(config.trainer.memory_format, suspect, device(config)),
         compile=config.trainer.compile,
+        deterministic=config.trainer.deterministic,
+        tf32=config.trainer.tf32,
+        autotune=config.trainer.autotune,
+        capture=config.trainer.capture,
         seed=config.seed,
         passport=config.passport.name if passported else None,
         energy=config.passport.energy if passported else None,

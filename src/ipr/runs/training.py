@@ -25,8 +25,9 @@ from ipr.randomness import derive_seed
 from ipr.runs.checkpoints import CheckpointFiles
 from ipr.runs.config import TrainerConfig
 from ipr.runs.guards import StopWhenDiverged
+from ipr.runs.numerics import MEMORY_FORMATS, computing, layout
 from ipr.runs.ranks import Assembled, Team
-from ipr.runs.request import MEMORY_FORMATS, accelerator_of
+from ipr.runs.request import accelerator_of
 from ipr.runs.signals import KeepSigterm
 from ipr.schemes.base import Scheme
 from ipr.schemes.together import joint_statistics
@@ -97,12 +98,14 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], te
             enable_progress_bar=asked.progress_bar,
             enable_model_summary=False,
             deterministic=asked.deterministic,
+            benchmark=asked.autotune,
             gradient_clip_val=training.clip_norm,
             reload_dataloaders_every_n_epochs=1,
             num_sanity_val_steps=0,
         )
-    memory_format = MEMORY_FORMATS[asked.memory_format]
+    memory_format = MEMORY_FORMATS[layout(asked.memory_format, scheme.network, trainer.strategy.root_device)]
     scheme.network.to(memory_format=memory_format)
+    scheme.capture = asked.capture
     if asked.compile:
         scheme.compile_network()
     batches = ImageDataModule(
@@ -115,7 +118,7 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], te
     )
     statistics = nullcontext() if team is None else joint_statistics(scheme.network)
     try:
-        with _quiet(), _unfilled(), statistics:
+        with _quiet(), computing(asked), statistics:
             trainer.fit(scheme, datamodule=batches, ckpt_path=training.resumed, weights_only=True)
     except ValueError as error:
         if "more than 1 value per channel" in str(error):  # torch, of a batch or a group without a variance
@@ -176,17 +179,6 @@ class Together(DDPStrategy):
 
 
 @contextmanager
-def _unfilled() -> Iterator[None]:
-    """Inside, torch does not fill fresh memory to show that nobody reads it: a kernel for each tensor on a GPU."""
-    settings: Any = torch.utils.deterministic  # a module with a property, which its types do not tell
-    before, settings.fill_uninitialized_memory = settings.fill_uninitialized_memory, False
-    try:
-        yield
-    finally:
-        settings.fill_uninitialized_memory = before
-
-
-@contextmanager
 def _quiet() -> Iterator[None]:
     """Inside, Lightning does not say what is known here."""
     with warnings.catch_warnings():
@@ -195,5 +187,6 @@ def _quiet() -> Iterator[None]:
         # torch 2.14 has another name for it, which torch 2.11 does not know
         warnings.filterwarnings("ignore", r"`broadcast_buffers` is deprecated")
         warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")  # resumed
+        warnings.filterwarnings("ignore", r"`training_step` returned `None`")  # a captured step, which did all
         warnings.filterwarnings("ignore", r"The `srun` command is available")  # on a machine that has Slurm
         yield

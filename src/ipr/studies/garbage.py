@@ -19,6 +19,7 @@ from ipr.files import ASIDE
 from ipr.lease import BEAT, Lease, Owner, held
 from ipr.runs.folders import Found, find_folders
 from ipr.runs.precious import irreplaceable
+from ipr.runs.rounding import ROUNDING, named_format
 from ipr.runs.words import lease_of, words_folder
 from ipr.studies.store import Planned
 
@@ -36,7 +37,7 @@ SETTING: Mapping[str, tuple[tuple[str, ...], bool]] = {
     "dataset": (("root", "download"), False),
     "optimizer": (("name",), False),
     "model": (("name", "norm", "width"), True),
-    "trainer": (("max_epochs", "precision", "memory_format", "compile"), True),
+    "trainer": (("max_epochs", "precision", "memory_format", "compile", *ROUNDING), True),
 }
 """Groups -> keys that tell baselines apart (True), or all but those (False): as `runs.request.identity_of` has them."""
 
@@ -176,6 +177,10 @@ def _setting(asked: Mapping[str, Any]) -> str:
         name: {key: value for key, value in parts.get(name, {}).items() if (key in keys) == included}
         for name, (keys, included) in SETTING.items()
     }
+    of_trainer = kept["trainer"]
+    if "memory_format" in of_trainer:
+        of_trainer["memory_format"] = named_format(of_trainer["memory_format"])
+    kept["trainer"] = {key: value for key, value in of_trainer.items() if (key, value) not in ROUNDING.items()}
     return json.dumps([kept, asked.get("seed")], sort_keys=True, default=str)
 
 
