@@ -2,9 +2,10 @@
 
     python benchmarks/host_time.py [--against COMMIT] [--rounds 5]
 
-Networks of a sixteenth of the width on batches of two images, one thread, CPU time: what is left is Python, Lightning
-and torch's dispatch, which a GPU waits for. With `--against` the same steps of another commit take turns with this
-one's, each commit in a process of its own.
+Networks of a sixteenth of the width on batches of two images of eight pixels, one thread, torch's plain convolutions,
+CPU time: what is left is Python, Lightning and torch's dispatch, which a GPU waits for. `captured` is a step that a GPU
+would replay as a graph, with nothing in the graph's place: input, loop and schedule. With `--against` the same steps of
+another commit take turns with this one's, each commit in a process of its own.
 """
 
 from __future__ import annotations
@@ -19,12 +20,21 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
-import lightning as L
+import measure  # isort: skip  (before torch)
 
-import measure
+import lightning as L
+import torch
+
+import networks
+from gpu.setting import KINDS, Setting, train_on
+from ipr.data.images import ImageData
+from ipr.data.trigger_sets import abstract_trigger_set
+from ipr.schemes.base import Scheme
+from ipr.schemes.passport import PassportV3
+from ipr.schemes.triggers import TriggerSamples
 
 HERE = Path(__file__).resolve().parents[1]
-BATCH, WARM, STEPS, WINDOWS = 2, 20, 50, 3
+BATCH, PIXELS, WARM, STEPS, WINDOWS = 2, 8, 20, 50, 3
 
 
 class HostClock(L.Callback):
@@ -44,30 +54,53 @@ class HostClock(L.Callback):
             self.started = now
 
 
+def images(count: int) -> ImageData:
+    """Noise of a few pixels."""
+    source = torch.Generator().manual_seed(7)
+    pixels = torch.randint(256, (count, PIXELS, PIXELS, 3), dtype=torch.uint8, generator=source)
+    labels = torch.randint(10, (count,), generator=source)
+    return ImageData(pixels, labels, pixels, labels, tuple("0123456789"), (0.5,) * 3, (0.25,) * 3, "noise")
+
+
+def scheme_of(kind: str, model: str) -> Scheme:
+    """A scheme on a network of few channels and few pixels."""
+    of, norm = KINDS[kind]
+    scheme = networks.scheme(of, model, norm, 0.0625, image_size=PIXELS)
+    if isinstance(scheme, PassportV3):
+        triggers = abstract_trigger_set(100, PIXELS, 3, 10, torch.Generator().manual_seed(4))
+        scheme.triggers = TriggerSamples(triggers, 2, images(1), 0)
+    return scheme
+
+
 def serve() -> None:
-    """In a process of a commit: for every line `NETWORK KIND` one training, and its seconds of a step."""
-    import torch
-
-    import networks
-    from gpu.setting import KINDS, Setting, noise, train_on
-
+    """In a process of a commit: for every line `NETWORK WAY KIND` one training, and its seconds of a step."""
     torch.set_num_threads(1)
-    setting = Setting("cpu", True)
-    data = noise(BATCH * (WARM + STEPS * WINDOWS + 1))
+    torch._C._set_mkldnn_enabled(False)  # the flag alone: torch.backends.mkldnn.flags sets others, and warns
+    data = images(BATCH * (WARM + STEPS * WINDOWS + 1))
     for line in sys.stdin:
-        model, kind = line.strip().split(" ", 1)
-        scheme_type, norm = KINDS[kind]
-        clock = HostClock()
-        train_on(setting, networks.scheme(scheme_type, model, norm, setting.width), BATCH, clock, data)
+        model, way, kind = line.strip().split(" ", 2)
+        clock, scheme = HostClock(), scheme_of(kind, model)
+        options: dict[str, Any] = {"capture": True} if way == "captured" else {}
+        if options:
+            _replay_nothing()
+        train_on(Setting("cpu", True), scheme, BATCH, clock, data, **options)
         print(min(clock.windows), flush=True)
+
+
+def _replay_nothing() -> None:
+    from ipr.schemes.captured import CapturedStep  # not every commit has it
+
+    CapturedStep._step = lambda *_: None  # type: ignore[method-assign]
 
 
 def begin(tree: Path) -> subprocess.Popen[str]:
     """A process that measures the code of a tree."""
     path = os.pathsep.join([str(tree / "src"), str(tree / "benchmarks")])
+    code = (
+        f"import sys; sys.path[:0] = {path.split(os.pathsep)!r}; import runpy; runpy.run_path({__file__!r})['serve']()"
+    )
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, __file__, "--serve"]
-    return subprocess.Popen(words, stdin=PIPE, stdout=PIPE, text=True, env=environment)
+    return subprocess.Popen([sys.executable, "-c", code], stdin=PIPE, stdout=PIPE, text=True, env=environment)
 
 
 def ask(process: subprocess.Popen[str], what: str) -> float:
@@ -79,22 +112,25 @@ def ask(process: subprocess.Popen[str], what: str) -> float:
     return float(process.stdout.readline())
 
 
-def table(trees: dict[str, Path], rounds: int, models: list[str]) -> None:
-    """Prints milliseconds, and where there are two trees their ratio."""
-    processes = {name: begin(tree) for name, tree in trees.items()}
+def table(before: tuple[str, Path] | None, rounds: int, models: list[str]) -> None:
+    """Prints milliseconds, and ratios to the same step of the commit before, or of this one where there is none."""
+    ways = {"now": (HERE, "eager"), "captured": (HERE, "captured")}
+    if before is not None:
+        ways = {before[0]: (before[1], "eager"), **ways}
+    processes = {tree: begin(tree) for tree, _ in ways.values()}
+    first, *others = ways
     try:
-        first, *others = trees
-        print("| network | scheme | " + " | ".join(f"{name}, ms" for name in trees) + " | ratio | n |")
-        print("|---" * (4 + len(trees)) + "|")
+        print(f"| network | scheme | {first}, ms | " + " | ".join(f"{way}, ms | ratio" for way in others) + " | n |")
+        print("|---" * (4 + 2 * len(others)) + "|")
         for model in models:
-            for kind in ("baseline bn", "V1", "baseline gn", "V2", "V3"):
-                seconds = {name: [] for name in trees}  # type: dict[str, list[float]]
+            for kind in KINDS:
+                seconds: dict[str, list[float]] = {name: [] for name in ways}
                 for _ in range(rounds):
-                    for name, process in processes.items():
-                        seconds[name].append(ask(process, f"{model} {kind}"))
-                shown = [measure.spread([1e3 * s for s in seconds[name]]) for name in trees]
-                ratio = "; ".join(measure.spread(measure.ratios(seconds, first, other)) for other in others)
-                print(f"| {model} | {kind} | " + " | ".join(shown) + f" | {ratio} | {rounds} |", flush=True)
+                    for name, (tree, way) in ways.items():
+                        seconds[name].append(ask(processes[tree], f"{model} {way} {kind}"))
+                shown = {name: measure.spread([1e3 * s for s in seconds[name]]) for name in ways}
+                compared = [f"{shown[way]} | {measure.spread(measure.ratios(seconds, way, first))}" for way in others]
+                print("| " + " | ".join([model, kind, shown[first], *compared, str(rounds)]) + " |", flush=True)
     finally:
         for process in processes.values():
             process.kill()
@@ -105,14 +141,14 @@ def table(trees: dict[str, Path], rounds: int, models: list[str]) -> None:
 def main(against: str | None, rounds: int, models: list[str]) -> None:
     """See the module."""
     if against is None:
-        table({"this": HERE}, rounds, models)
+        table(None, rounds, models)
         return
     git = ["git", "-C", str(HERE)]
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         subprocess.run([*git, "worktree", "add", "--detach", "--quiet", str(tree), against], check=True)
         try:
-            table({"this": HERE, against: tree}, rounds, models)
+            table((against, tree), rounds, models)
         finally:
             subprocess.run([*git, "worktree", "remove", "--force", str(tree)], check=True)
 
@@ -122,9 +158,5 @@ if __name__ == "__main__":
     parser.add_argument("--against", help="a commit to compare with")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--models", default="alexnet,resnet18")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.serve:
-        serve()
-    else:
-        main(asked.against, asked.rounds, asked.models.split(","))
+    main(asked.against, asked.rounds, asked.models.split(","))

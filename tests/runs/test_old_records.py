@@ -82,7 +82,8 @@ def test_what_was_verified_is_consistent(changed, mark_read, consistent, tmp_pat
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema_version": 2}, {"schema_version": 5}, {"schema_version": 6}, {"verified": ...}, {"p_value": ...}, {"p_value_threshold": None},
+        {"schema_version": 2}, {"schema_version": 5}, {"schema_version": 6},
+        {"verified": ...}, {"p_value": ...}, {"p_value_threshold": None},
         {"seed": ...}, {"another": 1}, {"schema_version": 4},
     ],
 )  # fmt: skip

@@ -15,6 +15,7 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -97,6 +98,7 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], te
             use_distributed_sampler=False,
             enable_progress_bar=asked.progress_bar,
             enable_model_summary=False,
+            profiler=Unprofiled(),
             deterministic=asked.deterministic,
             benchmark=asked.autotune,
             gradient_clip_val=training.clip_norm,
@@ -153,6 +155,16 @@ class SeedEpoch(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Seeds torch's own generators, those of GPUs included."""
         torch.manual_seed(derive_seed(self.seed, f"network in epoch {trainer.current_epoch}"))
+
+
+class Unprofiled(PassThroughProfiler):
+    """Times nothing, and makes nothing to time with: Lightning asks some fifty times a step."""
+
+    _nothing = nullcontext()
+
+    def profile(self, action_name: str) -> nullcontext[None]:  # type: ignore[override]
+        """Does nothing."""
+        return self._nothing
 
 
 class Together(DDPStrategy):

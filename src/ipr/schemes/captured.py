@@ -43,6 +43,7 @@ class CapturedStep:
         clip_norm: the largest gradient norm; None for no clipping.
         taken: how many steps were taken before.
         tally: what the steps count on the host (`EpochMeans.tally`).
+        graphs: whether steps are recorded; by default where there are CUDA graphs.
 
     Attributes:
         number: how many steps were taken, int64, on the device.
@@ -56,11 +57,13 @@ class CapturedStep:
         clip_norm: float | None,
         taken: int,
         tally: Counter[Hashable],
+        graphs: bool | None = None,
     ) -> None:
         self.loss, self.optimizer, self.parameters, self.clip_norm = loss, optimizer, parameters, clip_norm
         self.tally = tally
         self.device = parameters[0].device
         self.number = torch.tensor(taken, device=self.device)
+        self.graphs = self.device.type == "cuda" if graphs is None else graphs
         self._run: Counter[Hashable] = Counter()
         self._recorded: dict[Hashable, _Recorded] = {}
         if self.device.type == "cuda":
@@ -79,7 +82,7 @@ class CapturedStep:
         Raises:
             InputError: it cannot be recorded.
         """
-        if self.device.type != "cuda":
+        if not self.graphs:
             self._step(x, y)
             return
         which = (kind, x.shape, x.stride(), y.shape)
@@ -115,14 +118,18 @@ class CapturedStep:
     def _record(self, x: Tensor, y: Tensor) -> _Recorded:
         """Records a step without taking it."""
         own_x, own_y, before = x.clone(), y.clone(), Counter(self.tally)
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph, stream=self._aside):
-                self._step(own_x, own_y)
-        except RuntimeError as error:
-            problem = f"a step of this training cannot be recorded ({str(error).splitlines()[0]})"
-            raise InputError("trainer.capture", True, problem, "choose false") from error
+        replay = self._graph_of(own_x, own_y)
         counted = Counter(self.tally)
         counted.subtract(before)
         self.tally.subtract(counted)  # nothing was computed
-        return _Recorded(own_x, own_y, graph.replay, counted)
+        return _Recorded(own_x, own_y, replay, counted)
+
+    def _graph_of(self, x: Tensor, y: Tensor) -> Work:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, stream=self._aside):
+                self._step(x, y)
+        except RuntimeError as error:
+            problem = f"a step of this training cannot be recorded ({str(error).splitlines()[0]})"
+            raise InputError("trainer.capture", True, problem, "choose false") from error
+        return graph.replay
