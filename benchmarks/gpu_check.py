@@ -25,8 +25,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-SIDE_BY_SIDE = ("exact", "waits", "schemes", "watermarks", "attacks", "bits", "processes")
-IN_TURN = ("card", "steps", "captured", "judging", "options", "packed", "compiled")
+SIDE_BY_SIDE = ("exact", "waits", "schemes", "watermarks", "attacks", "bits", "graphs", "processes")
+IN_TURN = ("card", "steps", "captured", "fast", "judging", "options", "packed", "compiled")
 
 
 @dataclass

@@ -23,6 +23,7 @@ ABOUT = {
     "watermarks": "every watermark trains and is judged, in float32 and bf16",
     "attacks": "every attack, and forged claims beside removals",
     "bits": "a command twice, and killed and resumed: the same weights, bit by bit",
+    "graphs": "steps replayed as CUDA graphs: the bits of steps run one by one, in float32 and bf16",
     "processes": "DDP with NCCL, and two processes on one card over gloo: the weights of no DDP, in float64",
 }
 """What each check looks at."""
@@ -87,7 +88,7 @@ def ways(values: Values) -> str:
     rows = []
     for what, found in values.items():
         model, size, rest = what.split(" ", 2)
-        name = "baseline gn" if rest.startswith("baseline") else rest.split(" ")[0]
+        name = " ".join(rest.split(" ")[:2]) if rest.startswith("baseline") else rest.split(" ")[0]
         way = rest.removeprefix(name).strip()
         default: Values = values.get(f"{model} {size} {name} default") or found
         ratio = statistics.median(found["ms"]) / statistics.median(default["ms"])
@@ -135,12 +136,16 @@ def page(sections: Values) -> str:
         parts += [f"Judging 50 forged passports on 10,000 images: {told}."]
     if rest.get("options"):
         parts += ["## What settings change", ways(rest["options"])]
+    if rest.get("fast"):
+        parts += ["## Captured, and `trainer=fast`", ways(rest["fast"])]
     if rest.get("compiled"):
         parts += ["## Compiled", compiled(rest["compiled"])]
     if rest.get("packed"):
         rows = [(w.split()[0], w.split()[1], f"{f['steps a second']:.0f}") for w, f in rest["packed"].items()]
         parts += ["## Several trainings on one card", table(("precision", "trainings", "steps a second"), rows)]
-    missing = [name for name in ("steps", "captured", "judging", "options", "packed", "compiled") if not rest.get(name)]
+    missing = [
+        name for name in ("steps", "captured", "fast", "judging", "options", "packed", "compiled") if not rest.get(name)
+    ]
     if missing:
         parts += [f"Not measured yet: {', '.join(missing)}."]
     return "\n\n".join(parts) + "\n"

@@ -289,11 +289,11 @@ def test_the_check_of_gpus_runs_on_a_cpu(tmp_path):
         tmp_path / "gpu",
     ]
     one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
-    asked = ("--only", "exact,waits,card,steps", "--commit", "abc1234")
+    asked = ("--only", "exact,waits,graphs,card,steps,fast", "--commit", "abc1234")
     done = subprocess.run([*program, *asked], capture_output=True, text=True, check=False, env=one_thread, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     words = [line.split()[:2] for line in done.stdout.splitlines()]
-    assert words == [["PASS", name] for name in ("exact", "waits", "card", "steps")]
+    assert words == [["PASS", name] for name in ("exact", "waits", "graphs", "card", "steps", "fast")]
     found = json.loads((tmp_path / "gpu" / "gpu.json").read_text())["sections"]
     assert all(max(errors) < 1e-12 for what, errors in found["exact"]["values"].items() if what.endswith("float64"))
     tables = [sys.executable, TOP / "benchmarks" / "gpu_tables.py", tmp_path / "gpu" / "gpu.json"]
@@ -301,7 +301,7 @@ def test_the_check_of_gpus_runs_on_a_cpu(tmp_path):
     page = (tmp_path / "page" / "README.md").read_text()
     assert "| exact |" in page
     assert "abc1234" in page
-    assert len([line for line in page.splitlines() if line.startswith(("| alexnet | 4 |", "| resnet18 | 4 |"))]) == 10
+    assert len([line for line in page.splitlines() if line.startswith(("| alexnet | 4 |", "| resnet18 | 4 |"))]) == 20
     assert "Not measured yet: captured, judging, options, packed, compiled." in page
     wrong = subprocess.run([*program, "--only", "speed"], capture_output=True, text=True, check=False, timeout=60)
     assert wrong.returncode == 2

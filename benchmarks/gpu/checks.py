@@ -224,6 +224,32 @@ def bits(setting: Setting, found: Found) -> None:
             found.need(resumed, "a resumed run differs")
 
 
+GRAPHS = ("baseline", "passport_v1", "passport_v2", "passport_v3", "uchida", "deepsigns", "trigger_set")
+
+
+def graphs(setting: Setting, found: Found) -> None:
+    """A training whose steps are replayed as CUDA graphs has the bits of one whose steps are run one by one."""
+    asked = [(scheme, precision) for scheme in GRAPHS for precision in ("32-true", "bf16-mixed")]
+    if setting.quick:
+        asked = [(scheme, "32-true") for scheme in ("baseline", "passport_v3")]
+    with tempfile.TemporaryDirectory() as folder:
+        for scheme, precision in [*asked, ("passport_v2 alternate", "32-true")]:
+            name, _, alternation = scheme.partition(" ")
+            with noted(found, f"{scheme} {precision}"):
+                words = [f"scheme={name}", f"trainer.precision={precision}", "verification.forged=0"]
+                words += ["scheme.alternation=alternate"] if alternation else []
+                words += [] if setting.quick else ["trainer.max_epochs=3"]
+                runs = [
+                    train(request(setting, *words, f"trainer.capture={way}", f"paths.runs={folder}/{way}"))
+                    for way in ("false", "true")
+                ]
+                same = len({run.folder.weights.read_bytes() for run in runs}) == 1
+                found.values[f"{scheme} {precision}"] = {
+                    "the same bits": same, "s": [round(run.record.train_seconds, 2) for run in runs],
+                }  # fmt: skip
+                found.need(same, f"{scheme} {precision}: other bits as a graph")
+
+
 def processes(setting: Setting, found: Found) -> None:
     """DDP over NCCL with one process; two processes that share the card over gloo; both against no DDP, in float64."""
     import socket
@@ -308,5 +334,5 @@ def noted(found: Found, name: str) -> Iterator[None]:
 
 
 CHECKS: dict[str, Callable[[Setting, Found], None]] = {
-    check.__name__: check for check in (exact, waits, schemes, watermarks, attacks, bits, processes)
+    check.__name__: check for check in (exact, waits, schemes, watermarks, attacks, bits, graphs, processes)
 }

@@ -93,6 +93,29 @@ def options(setting: Setting, found: Found) -> None:
                 found.values[f"{model} {size} {name} {way}"] = _measured(setting, meter)
 
 
+FAST = {"precision": "bf16-mixed", "deterministic": False, "tf32": True, "autotune": True, "capture": True}
+"""conf/trainer/fast.yaml."""
+
+
+def fast(setting: Setting, found: Found) -> None:
+    """Steps in the loop, as they are, captured, and with trainer=fast; batches of 64 and 512."""
+    ways: dict[str, dict[str, Any]] = {
+        "default": {}, "capture": {"capture": True}, "capture bf16-mixed": {"capture": True, "precision": "bf16-mixed"},
+        "fast": FAST, "fast contiguous": FAST | {"memory_format": "contiguous"},
+        "fast channels_last": FAST | {"memory_format": "channels_last"},
+    }  # fmt: skip
+    if setting.quick:
+        ways = {way: ways[way] for way in ("default", "capture")}
+    for model in ("alexnet",) if setting.quick else networks.LAYERS:
+        for name, (kind, norm) in KINDS.items():
+            for size in (4,) if setting.quick else (64, 512):
+                for way, keys in ways.items():
+                    meter = Meter(setting, *_lengths(setting, size), 3, profiled=True)
+                    scheme = networks.scheme(kind, model, norm, setting.width)
+                    train_on(setting, scheme, size, meter, noise(meter.total * size), **keys)
+                    found.values[f"{model} {size} {name} {way}"] = _measured(setting, meter)
+
+
 def compiled(setting: Setting, found: Found) -> None:
     """torch.compile: seconds until the first step has ended, and milliseconds of a step afterwards."""
     if setting.quick:
@@ -231,5 +254,5 @@ def said(process: subprocess.Popen[str]) -> str:
 
 
 MEASURES: dict[str, Callable[[Setting, Found], None]] = {
-    measure.__name__: measure for measure in (card, steps, captured, judging, options, packed, compiled)
+    measure.__name__: measure for measure in (card, steps, captured, fast, judging, options, packed, compiled)
 }
