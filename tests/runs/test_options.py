@@ -1,12 +1,16 @@
 """Precision, memory format and compilation change speed, and what is learned by rounding alone; no step waits."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ipr.errors import InputError
+from ipr.models import build_model
 from ipr.runs.build import open_images
+from ipr.runs.numerics import computing, layout
 from ipr.runs.request import check, key_of
 from ipr.runs.train import train
 
@@ -64,10 +68,60 @@ def test_every_option_that_changes_rounding_names_another_run(request_for):
             ["trainer.memory_format=contiguous"],
             ["trainer.compile=true"],
             ["trainer.precision=64-true"],
+            ["trainer.deterministic=false"],
+            ["trainer.deterministic=false", "trainer.autotune=true"],
+            ["trainer.tf32=true"],
+            ["trainer.tf32=false"],
+            ["trainer=fast"],
         )
     ]
     data = open_images(asked[0].dataset, asked[0].paths)
-    assert len({key_of(config, data) for config in asked}) == 4
+    assert len({key_of(config, data) for config in asked}) == 9
+
+
+def test_what_changes_no_number_names_no_other_run(request_for):
+    data = open_images(request_for().dataset, request_for().paths)
+    same = [[], ["trainer.capture=true"], ["trainer.memory_format=auto"], ["trainer.memory_format=channels_last"]]
+    assert len({key_of(request_for(*words), data) for words in same}) == 1
+
+
+@pytest.mark.parametrize(
+    ("norm", "device", "expected"),
+    [("gn", "cuda", "contiguous"), ("bn", "cuda", "channels_last"), ("gn", "cpu", "channels_last")],
+)
+def test_the_layout_is_chosen_by_norm_and_device(norm, device, expected):
+    network = build_model("alexnet", norm=norm, width=0.25, channels_in=1, image_size=16, num_classes=10)
+    assert layout("auto", network, torch.device(device)) == expected
+    assert layout("contiguous", network, torch.device(device)) == "contiguous"
+    mixed = torch.nn.Sequential(torch.nn.GroupNorm(1, 4), torch.nn.BatchNorm2d(4))
+    assert layout("auto", mixed, torch.device(device)) == "channels_last"
+
+
+def test_rounding_is_as_asked_inside_and_as_before_afterwards(request_for):
+    def state():
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+    before = state()
+    for tf32, expected in ((None, before), (True, ("high", True)), (False, ("highest", False))):
+        with computing(replace(request_for().trainer, tf32=tf32)):
+            assert state() == expected
+            assert not torch.utils.deterministic.fill_uninitialized_memory
+        assert state() == before
+
+
+def test_the_fast_preset_trains_and_is_recorded(request_for):
+    run = train(request_for("scheme=passport_v2", "trainer=fast"))
+    told = run.record
+    assert (told.precision, told.deterministic, told.tf32, told.autotune, told.capture) == (
+        "bf16-mixed", False, True, True, True,
+    )  # fmt: skip
+    assert told.memory_format == "channels_last"
+    assert train(request_for("scheme=passport_v2", "trainer=fast")).found
+
+
+def test_what_is_chosen_by_time_is_refused_where_runs_repeat(request_for):
+    with pytest.raises(InputError, match=r"^trainer\.autotune=True: .* choose trainer\.deterministic=false"):
+        check(request_for("trainer.autotune=true"))
 
 
 def test_an_unknown_memory_format_is_refused(request_for):
