@@ -22,7 +22,7 @@ from hydra import compose, initialize_config_dir
 
 from ipr.cli.compose import register, reporting, shipped, typed
 from ipr.runs.logging import read_metrics
-from ipr.runs.record import hardware, versions
+from ipr.runs.record import versions
 from ipr.runs.train import train
 
 SCHEMES = {"baseline bn": ["scheme=baseline"], "baseline gn": ["scheme=baseline", "model.norm=gn"]} | {
@@ -75,7 +75,9 @@ def main(arguments: list[str]) -> None:
                 ratio = seconds[name] / seconds[f"baseline {config.model.norm}"]
                 share = f"{statistics.fmean(samples):.0f} %" if samples else ""
                 print(f"| {model} | {batch_size} | {name} | {seconds[name]:.2f} | {ratio:.2f} | {share} |", flush=True)
-    print(f"\n{hardware()}; {versions()}; precision={config.trainer.precision}, compile={config.trainer.compile}")
+    print(
+        f"\n{run.record.hardware}; {versions()}; precision={config.trainer.precision}, compile={config.trainer.compile}"
+    )
 
 
 if __name__ == "__main__":

@@ -247,7 +247,7 @@ def table(tally: Tally) -> str:
         ("work repeated", f"{repeated:.1f} s, {repeated / tally.kills:.2f} s a kill; undisturbed {tally.alone:.1f} s"),
     )
     lines = ["| what | figure |", "|---|---|", *(f"| {what} | {figure} |" for what, figure in rows), ""]
-    return "\n".join([*lines, f"{hardware()}; {versions()}."])
+    return "\n".join([*lines, f"{hardware(torch.device('cpu'))}; {versions()}."])
 
 
 def main() -> None:

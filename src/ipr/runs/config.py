@@ -305,6 +305,7 @@ class JudgeConfig:
     rule: RuleConfig = field(default_factory=RuleConfig)  # what a claim must show
     endpoint: EndpointConfig = MISSING  # how a suspect that answers is asked
     authority_certificate: str | None = None  # PEM: whose time stamps in the claims' folders are believed
+    accelerator: str = "auto"  # auto | cpu | gpu | cuda: what a weights file is judged on; auto: a GPU if there is one
     tried: int = 1  # how many claims, or suspects, the claimant tried, this one included
     forged: int = 50  # random passports that are tried
     out: str | None = None  # a folder for what is written; by default one in <paths.runs>

@@ -29,6 +29,7 @@ from ipr.runs.config import (
     TriggerSetConfig,
     WatermarkSchemeConfig,
 )
+from ipr.runs.device import check_accelerator, device_for, gpu
 from ipr.runs.loggers import check_logger
 from ipr.runs.ranges import check_numbers
 from ipr.runs.store import RunFolder, folder_named, run_key, secret_digest
@@ -39,7 +40,6 @@ Asked = TypeVar("Asked", bound=TrainConfig)
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
 def check(config: TrainConfig) -> None:
@@ -56,14 +56,12 @@ def check(config: TrainConfig) -> None:
     for field, value, known in (
         ("trainer.precision", config.trainer.precision, PRECISIONS),
         ("trainer.memory_format", config.trainer.memory_format, tuple(MEMORY_FORMATS)),
-        ("trainer.accelerator", config.trainer.accelerator, ACCELERATORS),
         ("model.norm", config.model.norm, ("bn", "gn")),
     ):
         if value not in known:
             raise InputError(field, value, "is unknown", f"choose among: {', '.join(known)}")
-    if config.trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise InputError("trainer.accelerator", config.trainer.accelerator, "no GPU is at hand", "choose auto or cpu")
-    if config.trainer.precision == "16-mixed" and not torch.cuda.is_available():
+    check_accelerator("trainer.accelerator", config.trainer.accelerator)
+    if config.trainer.precision == "16-mixed" and gpu() is None:
         raise InputError("trainer.precision", config.trainer.precision, "needs a GPU", "choose bf16-mixed or 32-true")
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if config.trainer.compile and not torch.cuda.is_available() and shutil.which(compiler) is None:
@@ -137,7 +135,7 @@ def processes_of(trainer: TrainerConfig) -> int:
 
 def accelerator_of(trainer: TrainerConfig) -> str:
     """What several processes train on: `cuda`, or `cpu` where there is no such GPU or none is asked for."""
-    return "cuda" if trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
+    return device_for(trainer.accelerator).type
 
 
 def has_triggers(scheme: SchemeConfig) -> bool:
