@@ -36,11 +36,16 @@ SETTING = [
 
 @contextmanager
 def gpu_samples(samples: list[int]) -> Iterator[None]:
-    """Inside, the GPU's use in percent is sampled."""
+    """Inside, the use in percent of the GPU that this process trains on is sampled.
+
+    nvidia-smi counts all GPUs of the machine, in an order of its own, whatever CUDA_VISIBLE_DEVICES lets a process see:
+    the GPU is named by its UUID.
+    """
     if not torch.cuda.is_available() or shutil.which("nvidia-smi") is None:
         yield
         return
-    query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--id=0", "--loop-ms=200"]
+    used = f"--id=GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
+    query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", used, "--loop-ms=200"]
     watching = subprocess.Popen(query, stdout=subprocess.PIPE, text=True)
     try:
         yield

@@ -38,6 +38,7 @@ from ipr.runs.record import hardware, versions, without_times
 SMALL = (
     "model.width=0.25", "dataset.image_size=8", "dataset.limit_train=640", "dataset.limit_test=100", "logger=csv",
     "trainer.progress_bar=false", "trainer.accelerator=cpu", "trainer.max_epochs=6", "verification.forged=10",
+    "trainer.checkpoint_seconds=0",
 )  # fmt: skip
 
 STREAM = (

@@ -198,11 +198,12 @@ class TrainerConfig:
     max_epochs: int = 20  # passes over the training images
     precision: str = "32-true"  # 32-true | 64-true | bf16-mixed | 16-mixed (GPU)
     memory_format: str = "channels_last"  # channels_last | contiguous
-    compile: bool = False  # torch.compile, which needs a C++ compiler; pays on long trainings (docs/performance.md)
+    compile: bool = False  # torch.compile: needs a C++ compiler, on a GPU one of C; pays on long trainings
     accelerator: str = "auto"  # auto | cpu | gpu | cuda | mps
     devices: int = 1  # processes on each machine, one a GPU; they share every batch (docs/cluster.md)
     nodes: int = 1  # machines; above 1, Slurm or torchrun starts the processes
     deterministic: bool = True  # the same seed gives the same bits
+    checkpoint_seconds: float = 60.0  # at most one checkpoint in so many, and the last; 0 for one an epoch
     progress_bar: bool = True  # show one in training
     limit_train_batches: float | None = None  # of every epoch: so many, from 1 on, or a fraction below 1; null for all
     fast_dev_run: Any = False  # true, or a number of batches: try everything with so many, and keep nothing

@@ -29,7 +29,7 @@ from ipr.runs.config import (
     TriggerSetConfig,
     WatermarkSchemeConfig,
 )
-from ipr.runs.device import check_accelerator, device_for, gpu
+from ipr.runs.device import check_accelerator, device_for, gpu, training_device
 from ipr.runs.loggers import check_logger
 from ipr.runs.ranges import check_numbers
 from ipr.runs.store import RunFolder, folder_named, run_key, secret_digest
@@ -63,14 +63,23 @@ def check(config: TrainConfig) -> None:
     check_accelerator("trainer.accelerator", config.trainer.accelerator)
     if config.trainer.precision == "16-mixed" and gpu() is None:
         raise InputError("trainer.precision", config.trainer.precision, "needs a GPU", "choose bf16-mixed or 32-true")
-    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
-    if config.trainer.compile and not torch.cuda.is_available() and shutil.which(compiler) is None:
-        raise InputError(
-            "trainer.compile", True, f"needs a C++ compiler, and there is no {compiler}", "install one, or choose false"
-        )
+    if config.trainer.compile:
+        _check_compiler(training_device(config.trainer.accelerator))
     Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
     check_owner(config.owner)
     check_tags(config.tags)
+
+
+def _check_compiler(device: torch.device) -> None:
+    """torch.compile writes C++ for the CPU; for a GPU Triton builds its launchers from C."""
+    if device.type == "cuda":
+        kind, usual = "C", os.environ.get("CC") or ("gcc" if shutil.which("gcc") else "clang")
+    else:
+        kind, usual = "C++", os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(usual) is None:
+        told = "gcc or clang" if (kind, usual) == ("C", "clang") else usual
+        remedy = f"install one, name one in {'CC' if kind == 'C' else 'CXX'}, or choose false"
+        raise InputError("trainer.compile", True, f"needs a {kind} compiler, and there is no {told}", remedy)
 
 
 def _check_batches(trainer: TrainerConfig) -> None:

@@ -22,7 +22,7 @@ from ipr.data.images import ImageData
 from ipr.data.module import ImageDataModule
 from ipr.errors import InputError
 from ipr.randomness import derive_seed
-from ipr.runs.checkpoints import CheckpointFiles
+from ipr.runs.checkpoints import CheckpointFiles, WriteHeld
 from ipr.runs.config import TrainerConfig
 from ipr.runs.guards import StopWhenDiverged
 from ipr.runs.ranks import Assembled, Team
@@ -70,6 +70,7 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], te
     saving = ModelCheckpoint(
         training.checkpoint.parent, training.checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False
     )
+    files = CheckpointFiles(asked.checkpoint_seconds)
     with _quiet():
         trainer = L.Trainer(
             accelerator=asked.accelerator if team is None else accelerator_of(asked),
@@ -83,7 +84,7 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], te
             # without an environment it would take itself for one of several in a Slurm job
             plugins=[
                 LightningEnvironment() if team is None else Assembled(team.place, asked.devices),
-                CheckpointFiles(),
+                files,
             ],
             # several processes compute the means of an epoch together, when the first of these asks for them
             callbacks=[
@@ -91,6 +92,7 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], te
                 *callbacks,
                 StopWhenDiverged(),
                 saving,
+                WriteHeld(files),
                 KeepSigterm(signal.getsignal(signal.SIGTERM)),
             ],
             use_distributed_sampler=False,
