@@ -31,10 +31,11 @@ from hydra import compose, initialize_config_dir
 from ipr.cli.compose import as_texts, papers, register, reporting, shipped, typed
 from ipr.cli.gpus import choose, visible_gpus
 from ipr.cli.report import report_studies
-from ipr.cli.reproduce import UNCHANGING, check_passed, enter, try_out
+from ipr.cli.reproduce import UNCHANGING, check_passed, enter
 from ipr.console import Console
 from ipr.exhibits.timing import NORM_OF
-from ipr.runs.cells import run_cell
+from ipr.runs.cells import CellConfig, run_cell
+from ipr.runs.request import check
 from ipr.runs.words import read_word
 from ipr.studies.config import ReproduceConfig
 from ipr.studies.plan import Cell, plan, with_changes
@@ -64,7 +65,9 @@ SHORTEST = 20.0
 
 @dataclass(frozen=True)
 class Asked:
-    """The command line."""
+    """The command line; `words` is all of it, as it was given."""
+
+    words: Sequence[str]
 
     images: Path | None
     runs: Path
@@ -191,8 +194,7 @@ class Work:
         gpu = choose(gpus, [taken for _, taken in self.running.values()]) if gpus else ""
         threads = max(1, (os.cpu_count() or 1) // self.asked.at_once)
         environment = {"OMP_NUM_THREADS": str(threads)} | os.environ | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
-        words = [sys.executable, __file__, *sys.argv[1:]]
-        words.insert(2, f"--cell={name}")
+        words = [sys.executable, __file__, f"--cell={name}", *self.asked.words]
         with log.open("ab") as file:
             process = subprocess.Popen(
                 words, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
@@ -218,23 +220,29 @@ def tell(line: str) -> None:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Inside, SIGTERM and Ctrl-C end the block, and nothing else."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def hearing() -> Iterator[list[int]]:
+    """Inside, SIGTERM and Ctrl-C end nothing: those that came stand in the list."""
+    heard: list[int] = []
+    signals = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda number, _: heard.append(number)) for number in signals}
     try:
-        with suppress(KeyboardInterrupt):
-            yield
+        yield heard
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def main(asked: Asked) -> int:
+def main(asked: Asked, started: float) -> int:
     """Runs what there is time for, and reports; 1 where a cell failed.
 
+    Args:
+        asked: the command line.
+        started: when its seconds began, by `time.monotonic`.
+
     Raises:
-        InputError: the images cannot be read, or something is asked for that cannot be.
+        InputError: something is asked for that cannot be.
     """
-    deadline, reserve = STARTED + asked.seconds, min(RESERVE, asked.seconds / 5)
+    deadline, reserve = started + asked.seconds, min(RESERVE, asked.seconds / 5)
     request = asked.request
     check_passed(asked.overrides)
     cells = cells_of(asked, request)
@@ -245,16 +253,15 @@ def main(asked: Asked) -> int:
     done = {cell.cell for cell in status_of(asked.runs, scale.name).cells if cell.state == "done"}
     chosen = [cell.name for cell in cells[: asked.cells]]
     work = Work(asked, [name for name in chosen if name not in done], needed, done)
-    with interruptible():
-        if work.waiting and deadline - reserve - time.monotonic() > SHORTEST:
-            try_out(cells[:1], asked.passed)  # images that cannot be read are told once, and decoded once
-        while work.waiting or work.running:
+    check(config_of(asked, cells[0].name))
+    with hearing() as heard:
+        while (work.waiting or work.running) and not heard:
             if deadline - reserve - time.monotonic() < (0 if work.running else SHORTEST):
                 break
             work.step()
             time.sleep(0.1)
-    stopped = [*work.running]
-    work.stop(deadline - reserve / 2)
+        stopped = [*work.running]
+        work.stop(deadline - reserve / 2)
     for name in work.failed:
         word = read_word(studies_folder(asked.runs, scale.name), name)
         tell(f"failed: {name}: {word.reason if word and word.reason else 'see ' + str(asked.out / 'logs')}")
@@ -296,14 +303,20 @@ def one(asked: Asked, name: str) -> int:
     """Runs one cell in this process."""
     request = asked.request
     enter(request, cells_of(asked, request))
-    with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
-        config = typed(compose("cell", as_texts("cell", [f"cell={name}", *asked.passed])))
-    run_cell(config)
+    run_cell(config_of(asked, name))
     return 0
 
 
-def parsed() -> tuple[Asked, str | None]:
-    """The command line, and the cell that this process is for."""
+def config_of(asked: Asked, name: str) -> CellConfig:
+    """What a cell that was entered asks for."""
+    with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
+        config = typed(compose("cell", as_texts("cell", [f"cell={name}", *asked.passed])))
+    assert isinstance(config, CellConfig)
+    return config
+
+
+def parsed(words: Sequence[str]) -> tuple[Asked, str | None]:
+    """The command line, read, and the cell that this process is for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, help="holds cifar10/train/<class>/<image>, cifar100, caltech101")
     parser.add_argument("--seconds", type=float, default=2700, help="when it ends at the latest; default 2700")
@@ -315,13 +328,14 @@ def parsed() -> tuple[Asked, str | None]:
     parser.add_argument("--quick", action="store_true", help="on handwritten digits, in seconds: tries the script")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="behind --: what every cell is asked for")
-    given = parser.parse_args()
+    given = parser.parse_args(words)
     if given.images is None and not given.quick:
         parser.error("--images=FOLDER must be given")
     if not given.seconds > 0 or (given.at_once is not None and given.at_once < 1):
         parser.error("--seconds and --at-once must be above 0")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = Asked(
+        words=words,
         images=given.images,
         runs=given.runs,
         out=given.out or given.runs / "report" / "gpu-table6",
@@ -336,8 +350,8 @@ def parsed() -> tuple[Asked, str | None]:
 
 
 if __name__ == "__main__":
-    whole, single = parsed()
+    whole, single = parsed(sys.argv[1:])
     codes: list[int] = []
     with reporting(codes):
-        codes.append(main(whole) if single is None else one(whole, single))
+        codes.append(main(whole, STARTED) if single is None else one(whole, single))
     sys.exit(max(codes, default=0))

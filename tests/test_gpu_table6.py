@@ -2,8 +2,8 @@
 
 import os
 import signal
-import subprocess
-import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,31 +12,21 @@ import pytest
 import gpu_table6
 from ipr.runs.checkpoints import epochs_in
 from ipr.runs.logging import read_metrics
-from sweeps import SECONDS, until
-from test_docs import TOP
+from sweeps import until
 
 TINY = (
     "dataset.limit_train=64", "dataset.limit_test=20", "passport.images=2", "verification.forged=2",
     "optimizer.batch_size=32", "trainer.checkpoint_seconds=0",
 )  # fmt: skip
-SCRIPT = [sys.executable, str(TOP / "benchmarks" / "gpu_table6.py"), "--quick", "--device=cpu", "--at-once=1"]
 
 
 @pytest.fixture
 def asked(tmp_path):
-    return gpu_table6.Asked(None, tmp_path / "runs", tmp_path / "out", "cpu", False, 10.0, 2, None, ())
+    return gpu_table6.Asked((), None, tmp_path / "runs", tmp_path / "out", "cpu", False, 10.0, 2, None, ())
 
 
-def environment(cache):
-    return os.environ | {"IPR_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-
-
-def called(cache, *arguments):
-    done = subprocess.run(
-        [*SCRIPT, *arguments], env=environment(cache), capture_output=True, text=True, timeout=SECONDS, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+def call(*words):
+    return gpu_table6.main(gpu_table6.parsed(["--quick", "--device=cpu", "--at-once=1", *words])[0], time.monotonic())
 
 
 def test_the_most_telling_cells_come_first_and_wait_for_what_they_need(asked):
@@ -93,29 +83,46 @@ def test_cells_run_side_by_side_and_what_needs_one_that_failed_is_not_begun(aske
     assert (work.done, work.failed, work.waiting, work.running) == ({"a", "b"}, ["c", "d", "e"], [], {})
 
 
-def test_a_call_that_is_too_short_tells_what_is_missing_and_the_next_ones_go_on(cache):
+def stop_when_there_is_a_checkpoint():
+    """SIGTERM to this process, as a scheduler sends it; with a thread that has sent it."""
+
+    def stop():
+        until(lambda: list(Path().glob("runs/train/*/checkpoints/last.ckpt")))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    return thread
+
+
+def test_a_call_that_is_too_short_tells_what_is_missing_and_the_next_ones_go_on(cache, monkeypatch, capsys):
     """Nothing fits into a second; then it is stopped as at its time, in a training; then that goes on and ends."""
-    long = ("--cells=1", "--", *TINY, "trainer.max_epochs=400")
-    said = called(cache, "--seconds=1", *long)
-    assert "0 of 10 cells are done; what is missing: runs/report/gpu-table6/cells.md" in said
+    monkeypatch.setenv("IPR_CACHE", str(cache))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    long = ("--cells=1", "--", *TINY, "trainer.max_epochs=200")
+    assert call("--seconds=1", *long) == 0
+    assert "0 of 10 cells are done; what is missing: runs/report/gpu-table6/cells.md" in capsys.readouterr().out
     assert Path("runs/report/gpu-table6/cells.md").read_text().startswith("10 missing of 10 cells.")
     assert Path("runs/report/gpu-table6/index.html").exists()
     assert not Path("runs/train").exists()
-    with subprocess.Popen([*SCRIPT, *long], env=environment(cache), stdout=subprocess.PIPE, text=True) as process:
-        (checkpoint,) = until(lambda: list(Path().glob("runs/train/*/checkpoints/last.ckpt")))
-        process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=SECONDS)
-    assert process.returncode == 0, said
+    before = signal.getsignal(signal.SIGTERM)
+    thread = stop_when_there_is_a_checkpoint()
+    assert call(*long) == 0
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) is before
+    said = capsys.readouterr().out
     assert "stopped: baseline-alexnet-bn-cifar10-s0-" in said
     assert "0 of 10 cells are done" in said
+    (checkpoint,) = Path().glob("runs/train/*/checkpoints/last.ckpt")
     stopped_at = epochs_in(checkpoint)
-    assert 0 < stopped_at < 400
+    assert 0 < stopped_at < 200
     assert not list(Path().glob("runs/train/*/record.json"))
-    said = called(cache, *long)
-    assert "1 of 10 cells are done" in said
+    assert call(*long) == 0
+    assert "1 of 10 cells are done" in capsys.readouterr().out
     (log,) = Path("runs/report/gpu-table6/logs").iterdir()
-    assert f"goes on from its checkpoint; {stopped_at} of 400 epochs are done" in log.read_text()
+    assert f"goes on from its checkpoint; {stopped_at} of 200 epochs are done" in log.read_text()
     (metrics,) = Path().glob("runs/train/*/metrics.csv")
-    assert [int(row["epoch"]) for row in read_metrics(metrics)] == [*range(400)]
+    assert [int(row["epoch"]) for row in read_metrics(metrics)] == [*range(200)]
     assert "| baseline |" in Path("runs/report/gpu-table6/report.md").read_text()
-    assert "begun" not in called(cache, *long)  # it is found
+    assert call(*long) == 0
+    assert "begun" not in capsys.readouterr().out  # it is found
