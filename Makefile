@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install quickstart test attacks forgeries studies serve bench soak gpu gpu-check docs notebooks lint format lock clean
+.PHONY: help install quickstart test attacks forgeries studies serve bench soak gpu gpu-check gpu-table6 docs notebooks lint format lock clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 # Done once; done again only when the pinned set or the package's own metadata changes.
 $(VENV)/installed: requirements.lock pyproject.toml
@@ -70,6 +70,12 @@ gpu: install ## epoch seconds of every scheme, then Table IV in full, 200 epochs
 
 gpu-check: install ## ten minutes on a GPU, no data set needed: what must be right there, how fast it is, and docs/results/gpu
 	$(BIN)/python benchmarks/gpu_check.py --out runs/gpu; $(BIN)/python benchmarks/gpu_tables.py runs/gpu/gpu.json
+
+SECONDS ?= 2700
+OUT ?= runs/report/gpu-table6
+
+gpu-table6: install ## as much of Table VI, 200 epochs, as fits into SECONDS=2700, and OUT=FOLDER; IMAGES=FOLDER as above; for a GPU
+	$(BIN)/python benchmarks/gpu_table6.py --images $(IMAGES) --seconds $(SECONDS) --out $(OUT)
 
 docs: install ## the generated tables of docs/
 	$(BIN)/python docs/generate.py

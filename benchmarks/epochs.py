@@ -22,7 +22,7 @@ from hydra import compose, initialize_config_dir
 
 from ipr.cli.compose import register, reporting, shipped, typed
 from ipr.runs.logging import read_metrics
-from ipr.runs.record import hardware, versions
+from ipr.runs.record import versions
 from ipr.runs.train import train
 
 SCHEMES = {"baseline bn": ["scheme=baseline"], "baseline gn": ["scheme=baseline", "model.norm=gn"]} | {
@@ -36,11 +36,16 @@ SETTING = [
 
 @contextmanager
 def gpu_samples(samples: list[int]) -> Iterator[None]:
-    """Inside, the GPU's use in percent is sampled."""
+    """Inside, the use in percent of the GPU that this process trains on is sampled.
+
+    nvidia-smi counts all GPUs of the machine, in an order of its own, whatever CUDA_VISIBLE_DEVICES lets a process see:
+    the GPU is named by its UUID.
+    """
     if not torch.cuda.is_available() or shutil.which("nvidia-smi") is None:
         yield
         return
-    query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--id=0", "--loop-ms=200"]
+    used = f"--id=GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
+    query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", used, "--loop-ms=200"]
     watching = subprocess.Popen(query, stdout=subprocess.PIPE, text=True)
     try:
         yield
@@ -75,7 +80,9 @@ def main(arguments: list[str]) -> None:
                 ratio = seconds[name] / seconds[f"baseline {config.model.norm}"]
                 share = f"{statistics.fmean(samples):.0f} %" if samples else ""
                 print(f"| {model} | {batch_size} | {name} | {seconds[name]:.2f} | {ratio:.2f} | {share} |", flush=True)
-    print(f"\n{hardware()}; {versions()}; precision={config.trainer.precision}, compile={config.trainer.compile}")
+    print(
+        f"\n{run.record.hardware}; {versions()}; precision={config.trainer.precision}, compile={config.trainer.compile}"
+    )
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from ipr.reports.terminal import percent
 from ipr.runs.build import open_images
 from ipr.runs.calibrate import calibrate
 from ipr.runs.config import CalibrateConfig, RuleConfig, TrainConfig
+from ipr.runs.device import device_for
 from ipr.runs.missed import UNCHANGED
 from ipr.runs.record import Record, hardware, versions
 from ipr.runs.train import train
@@ -175,7 +176,7 @@ def main(runs: Path) -> None:
     for name in ARCHITECTURES:
         found[name] = calibrated(name, runs)
         print(f"{name}: {time.perf_counter() - started:.0f} s so far", file=sys.stderr, flush=True)
-    told = f"{tables(found)}\n\n{hardware()}; {versions()}.\n"
+    told = f"{tables(found)}\n\n{hardware(device_for('auto'))}; {versions()}.\n"
     print(told)
     write_atomically(runs / "false_claims.md", told)
 

@@ -696,7 +696,7 @@ def main(runs: Path, ways: Sequence[Way] = WAYS) -> None:
             lines.append(row(way, found[name]))
             print(lines[-1], flush=True)
     spent = f"{time.process_time() - started:.0f} s of one core, with what had to be trained; "
-    spent += f"{hardware().split(',')[0]}; {versions()}."
+    spent += f"{hardware(torch.device('cpu')).split(',')[0]}; {versions()}."
     print(f"\n{spent}")
     (runs / "forgers.md").write_text("\n".join([*lines, "", spent, ""]))
 

@@ -116,7 +116,7 @@ def facts() -> str:
     """Machine and versions, and how to read the numbers."""
     interop = f"{torch.get_num_threads()} threads"
     return (
-        f"{hardware().split(',')[0]}, {interop}; {versions()}; float32, channels last. "
+        f"{hardware(torch.device('cpu')).split(',')[0]}, {interop}; {versions()}; float32, channels last. "
         "Medians over n interleaved rounds [quartiles], of CPU time where nothing else is said."
     )
 

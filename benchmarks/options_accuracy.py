@@ -13,7 +13,7 @@ import sys
 from hydra import compose, initialize_config_dir
 
 from ipr.cli.compose import register, reporting, shipped, typed
-from ipr.runs.record import hardware, versions
+from ipr.runs.record import versions
 from ipr.runs.train import train
 
 OPTIONS = {
@@ -43,7 +43,7 @@ def main(arguments: list[str], seeds: int = 3) -> None:
             cells.append(f"{100 * statistics.fmean(values):.1f} ± {100 * statistics.stdev(values):.1f}")
         bits = f"{sum(r.bits_agreeing or 0 for r in records)} of {sum(r.bits_total or 0 for r in records)}"
         print(f"| {name} | {' | '.join(cells)} | {bits} | {len(records)} |", flush=True)
-    print(f"\n{hardware()}; {versions()}")
+    print(f"\n{records[-1].hardware}; {versions()}")
 
 
 if __name__ == "__main__":

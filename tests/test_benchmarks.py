@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -36,6 +37,7 @@ from ipr.schemes.passport import PassportV2
 from ipr.verification.verdict import claim_of_signs
 from measure import Row, quartiles, ratios, take_turns
 from networks import batch, passport_for, plain, scheme, training_step
+from sweeps import until
 from test_docs import TOP, folder_of_images
 
 SMALL = [
@@ -251,6 +253,23 @@ def test_epoch_seconds_of_every_scheme(photographs, capsys):
     rows = [row for row in capsys.readouterr().out.splitlines() if row.startswith(("| alexnet", "| resnet18"))]
     assert len(rows) == 20
     assert all(float(row.split(" | ")[3]) > 0 for row in rows)
+
+
+def test_the_gpu_that_trains_is_sampled_whatever_its_number(tmp_path, monkeypatch):
+    """nvidia-smi numbers all GPUs of the machine; this process sees one of them, as its first."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text('#!/bin/sh\necho "$@" > asked.txt\nprintf "40\\n[N/A]\\n60\\n"\nexec sleep 60\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    properties = SimpleNamespace(uuid="8f0a-7")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: {0: properties}[device])
+    samples: list[int] = []
+    with epochs.gpu_samples(samples):
+        until(lambda: Path("asked.txt").exists() and Path("asked.txt").read_text())
+    assert "--id=GPU-8f0a-7" in Path("asked.txt").read_text().split()
+    assert samples == [40, 60]
 
 
 def test_table_iv_trains_two_epochs_here(photographs, ipr):

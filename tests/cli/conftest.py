@@ -14,7 +14,7 @@ from ipr.cli import main
 TINY = (
     "model.width=0.25", "dataset.image_size=8", "dataset.limit_train=96", "dataset.limit_test=40",
     "optimizer.batch_size=32", "trainer.max_epochs=1", "trainer.progress_bar=false", "trainer.accelerator=cpu",
-    "verification.forged=3", "logger=csv", "passport=random",
+    "verification.forged=3", "logger=csv", "passport=random", "trainer.checkpoint_seconds=0",
 )  # fmt: skip
 
 

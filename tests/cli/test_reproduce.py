@@ -18,7 +18,7 @@ from ipr.studies.study import load_study
 
 TINY = [
     "logger=csv", "model.width=0.0625", "trainer.max_epochs=1", "dataset.limit_train=64", "dataset.limit_test=20",
-    "optimizer.batch_size=32", "trainer.progress_bar=false",
+    "optimizer.batch_size=32", "trainer.progress_bar=false", "trainer.checkpoint_seconds=0",
 ]  # fmt: skip
 
 

@@ -143,6 +143,7 @@ def test_running_and_then_killed(ipr, tmp_path, cache):
     Path("long.yaml").write_text(yaml.safe_dump(study))
     command = ["reproduce", "study=long.yaml", "logger=csv", "model.width=0.0625", "trainer.max_epochs=40"]
     command += ["dataset.limit_train=64", "dataset.limit_test=20", "optimizer.batch_size=32"]
+    command += ["trainer.checkpoint_seconds=0"]
     shell = [sys.executable, "-c", "from ipr.cli import main; main()", *command]
     with subprocess.Popen(shell, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120

@@ -20,7 +20,7 @@ from sweeps import SECONDS, command, commands_of, trained_at, until, weights
 TINY = [
     "model.width=0.0625", "dataset.image_size=8", "dataset.limit_train=64", "dataset.limit_test=20",
     "optimizer.batch_size=32", "trainer.max_epochs=1", "trainer.progress_bar=false", "trainer.accelerator=cpu",
-    "verification.forged=2", "logger=csv",
+    "verification.forged=2", "logger=csv", "trainer.checkpoint_seconds=0",
 ]  # fmt: skip
 ON_SLURM = [
     "hydra/launcher=slurm", "hydra.launcher.gpus_per_node=0", "hydra.launcher.cpus_per_task=1",

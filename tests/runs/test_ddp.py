@@ -151,7 +151,7 @@ def test_what_another_process_lacks_is_told_by_the_first(request_for, together):
 TINY = (
     "model.width=0.25", "dataset.image_size=8", "dataset.limit_train=128", "dataset.limit_test=40", "logger=csv",
     "trainer.progress_bar=false", "verification.forged=3", "passport=random", "optimizer.batch_size=32",
-    "trainer.max_epochs=2", *TWO,
+    "trainer.max_epochs=2", "trainer.checkpoint_seconds=0", *TWO,
 )  # fmt: skip
 IPR = ("-c", "from ipr.cli import main; main()")
 
@@ -226,7 +226,7 @@ def test_a_killed_follower_ends_the_run_with_an_error(request_for, team):
     killing = threading.Thread(target=kill)
     killing.start()
     with pytest.raises(InputError, match=r"process 1 of 2 was killed by SIGKILL; .* the same command goes on"):
-        train(request_for("scheme=baseline", *TWO, "trainer.max_epochs=5000"))
+        train(request_for("scheme=baseline", *TWO, "trainer.max_epochs=5000", "trainer.checkpoint_seconds=0"))
     killing.join()
     assert _followers(os.getpid()) == others
 

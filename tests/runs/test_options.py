@@ -1,5 +1,6 @@
 """Precision, memory format and compilation change speed, and what is learned by rounding alone; no step waits."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -127,6 +128,24 @@ def test_what_is_chosen_by_time_is_refused_where_runs_repeat(request_for):
 def test_an_unknown_memory_format_is_refused(request_for):
     with pytest.raises(InputError, match=r"memory_format=nhwc: is unknown; choose among: auto, channels_l"):
         check(request_for("trainer.memory_format=nhwc"))
+
+
+def test_compilation_for_a_gpu_needs_a_c_compiler(request_for, monkeypatch, tmp_path):
+    """Triton's, whatever there is for C++; none is needed where nothing is compiled."""
+    monkeypatch.setattr("ipr.runs.device.gpu", lambda: torch.device("cuda"))
+    asked = ("trainer.accelerator=auto", "trainer.compile=true")
+    monkeypatch.setenv("CXX", sys.executable)
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(InputError, match=r"trainer.compile=True: needs a C compiler, and there is no no-such-compiler"):
+        check(request_for(*asked))
+    check(request_for("trainer.accelerator=cpu", "trainer.compile=true"))  # on the CPU it is C++ here, too
+    check(request_for("trainer.accelerator=auto"))
+    monkeypatch.delenv("CC")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="needs a C compiler, and there is no gcc or clang"):
+        check(request_for(*asked))
+    (tmp_path / "clang").symlink_to(sys.executable)
+    check(request_for(*asked))
 
 
 def test_compilation_without_a_compiler_is_refused(request_for, monkeypatch):

@@ -86,7 +86,7 @@ def stopped_after(request_for, monkeypatch, epochs, *arguments):
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "write_atomically", counting)
         with pytest.raises(KeyboardInterrupt):
-            train(request_for(*arguments))
+            train(request_for(*arguments, "trainer.checkpoint_seconds=0"))
     return the_run("runs")
 
 

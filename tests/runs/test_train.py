@@ -141,7 +141,7 @@ def _command(*arguments):
 TINY = (
     "model.width=0.25", "dataset.image_size=8", "dataset.limit_train=640", "dataset.limit_test=40", "logger=csv",
     "trainer.progress_bar=false", "trainer.accelerator=cpu", "verification.forged=3", "passport=random",
-    "scheme=passport_v3",
+    "scheme=passport_v3", "trainer.checkpoint_seconds=0",
 )  # fmt: skip
 
 

@@ -281,8 +281,10 @@ def meant(command: str, key: str) -> str | None:
         if section and (same := [path for path in paths if path.rpartition(".")[0] == section]):
             near = closest(f"{section}.{last}", same)  # the section is right, or nearly
             return near or next((path for path in same if path.endswith(f"_{last}")), None)
-    if (other := OTHER_WORDS.get(last.lower())) in takes:
-        return other
+    if other := OTHER_WORDS.get(last.lower()):
+        for path in (other, other.rpartition(".")[2]):  # ipr verify has accelerator, ipr train trainer.accelerator
+            if path in takes:
+                return path
     ends: dict[str, str] = {}
     for path in paths:  # of several the first: what is asked for most stands first in the schema
         if not path.endswith(".name"):

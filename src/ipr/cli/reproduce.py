@@ -35,6 +35,7 @@ UNCHANGING = (
     "logger",
     "paths",
     "trainer.progress_bar",
+    "trainer.checkpoint_seconds",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.nodes",
@@ -96,10 +97,7 @@ def reproduce(config: ReproduceConfig, passed: Sequence[str]) -> int:
     runs, console = Path(config.paths.runs), Console()
     with loading():
         from ipr.cli.report import report_studies
-    for argument in passed:
-        key, _, value = argument.lstrip("+~").partition("=")
-        if key in SWEPT:
-            raise InputError(key, value, "is what the study's sweep sets", SWEPT[key])
+    check_passed(passed)
     changes = [argument for argument in passed if not argument.startswith(UNCHANGING)]
     studies = find_studies(config.study)
     planned = {path: with_changes(plan(study, config.scale), changes) for path, study in studies}
@@ -123,6 +121,18 @@ def reproduce(config: ReproduceConfig, passed: Sequence[str]) -> int:
         console.print(f"failed: {name}: {reason}", highlight=False, soft_wrap=True)
     report_studies(config.paths.runs, config.study, config.scale.name, None, console)
     return 1 if unfinished else 0
+
+
+def check_passed(passed: Sequence[str]) -> None:
+    """Refuses what is handed on to every cell and is the study's to say.
+
+    Raises:
+        InputError: naming it.
+    """
+    for argument in passed:
+        key, _, value = argument.lstrip("+~").partition("=")
+        if key in SWEPT:
+            raise InputError(key, value, "is what the study's sweep sets", SWEPT[key])
 
 
 def settled(folder: Path, names: Sequence[str]) -> dict[str, str]:

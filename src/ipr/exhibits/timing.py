@@ -7,10 +7,12 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from ipr.clock import now
 from ipr.data.images import normalise
 from ipr.exhibits.base import Case, Exhibit, Fact, Shown, require
 from ipr.passport.layer import Branch
@@ -59,14 +61,7 @@ def clock_of(device: torch.device) -> Callable[[], float]:
     """CPU time of this process, summed over its threads, where it computes on the CPU, as cores are often shared; time
     on the wall, once the device has finished, on a GPU.
     """
-    if device.type != "cuda":
-        return time.process_time
-
-    def waited() -> float:
-        torch.cuda.synchronize(device)
-        return time.perf_counter()
-
-    return waited
+    return time.process_time if device.type == "cpu" else partial(now, device)
 
 
 def training(scheme: Scheme, x: Tensor, y: Tensor, steps: int) -> Work:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,6 +17,7 @@ from torch import nn
 
 from ipr.attacks.base import Attack, Attacked, Victim, example_of
 from ipr.claim import Claim
+from ipr.clock import now
 from ipr.console import Console
 from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
@@ -27,6 +28,7 @@ from ipr.passport.surgery import find_layers
 from ipr.runs.again import named_run
 from ipr.runs.build import load_suspect, open_images
 from ipr.runs.config import MISSING, DatasetConfig, TrainConfig
+from ipr.runs.device import device_for, training_device
 from ipr.runs.fit import fit
 from ipr.runs.guards import KeepLease
 from ipr.runs.loggers import check_installed
@@ -38,7 +40,7 @@ from ipr.runs.request import check, processes_of, with_limit, without_secrets
 from ipr.runs.store import RunFolder, folder_named, run_key, short_key
 from ipr.runs.tags import joined
 from ipr.runs.tracking import tracking
-from ipr.runs.train import Run, device, judging, train
+from ipr.runs.train import Run, judging, train
 from ipr.schemes.base import Scheme
 from ipr.signature import agreeing_bits, detect
 from ipr.studies.reading import Fitting
@@ -190,7 +192,8 @@ def attack(config: AttackConfig) -> AttackRun:
             Console(stderr=True).print(what, highlight=False, soft_wrap=True)
         return AttackRun(folder, _carry_out(config, data, own, victim, folder, rows, lease), found=False)
 
-    return replace(once(folder, config.tags, lambda: _found(folder), make), victim=victim)
+    where = training_device(config.trainer.accelerator)
+    return replace(once(folder, config.tags, where, lambda: _found(folder), make), victim=victim)
 
 
 def _found(folder: RunFolder) -> AttackRun | None:
@@ -248,7 +251,7 @@ def _carry_out(
     rows: dict[str, AttackRow],
     lease: Lease,
 ) -> list[AttackRow]:
-    shown, where = without_secrets(config), device(config)
+    shown, where = without_secrets(config), device_for(config.trainer.accelerator)
     write_atomically(folder.config, yaml.safe_dump(shown, sort_keys=False))
     lines = [json.dumps(asdict(row)) + "\n" for row in rows.values()]  # without a half-written last one
     write_atomically(folder.path / "rows.jsonl", "".join(lines))
@@ -270,7 +273,7 @@ def _carry_out(
         tags=[*facts, *config.tags],
         facts=shown,
     ) as tracker:
-        clock = _Clock()
+        clock = _Clock(where)
         for row in rows.values():  # judged before an interruption
             tracker.point(asdict(row))
 
@@ -349,33 +352,28 @@ def _judged(
 
 
 class _Clock:
-    """The seconds that each suspect took: the attack's own work, and its trainings by their own clocks."""
+    """The seconds that each suspect took: the attack's own work, and its trainings by their own clocks.
 
-    def __init__(self) -> None:
-        self.seconds, self._started = 0.0, 0.0
+    Args:
+        device: what the attack computes on.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds, self._started, self._device = 0.0, 0.0, device
 
     def timed(self, attacked: Iterator[Attacked]) -> Attacked | None:
-        self.seconds, self._started = 0.0, time.perf_counter()
+        self.seconds, self._started = 0.0, now(self._device)
         one = next(attacked, None)
-        self.seconds += time.perf_counter() - self._started
+        self.seconds += now(self._device) - self._started
         return one
 
-    def stopped(self) -> _Pause:
-        return _Pause(self)
-
-    def skip(self, seconds: float) -> None:
-        self._started += seconds
-
-
-class _Pause:
-    def __init__(self, clock: _Clock) -> None:
-        self.clock = clock
-
-    def __enter__(self) -> None:
-        self.started = time.perf_counter()
-
-    def __exit__(self, *exception: object) -> None:
-        self.clock.skip(time.perf_counter() - self.started)
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        stopped = now(self._device)
+        try:
+            yield
+        finally:
+            self._started += now(self._device) - stopped
 
 
 def _freed_bits(network: nn.Module, owner: PassportClaim, data: ImageData) -> int:
@@ -417,7 +415,7 @@ def _row(
         tags=joined(config.tags),
         seconds=round(seconds, 3),
         share_of_training=seconds / run.record.train_seconds if run.record.train_seconds else 0.0,
-        hardware=hardware(processes_of(config.trainer)),
+        hardware=hardware(training_device(config.trainer.accelerator), processes_of(config.trainer)),
         threads=torch.get_num_threads(),
         versions=versions(),
         commit=commit(),

@@ -26,10 +26,11 @@ from ipr.runs.config import (
     TriggerSetConfig,
     VerificationConfig,
 )
+from ipr.runs.device import check_accelerator, device_for
 from ipr.runs.missed import missed
 from ipr.runs.ranges import check_numbers
 from ipr.runs.rehearsal import check_no_rehearsal
-from ipr.runs.train import device, train
+from ipr.runs.train import train
 from ipr.suspects.suspect import Suspect, open_suspect
 from ipr.verification.calibration import Calibration, FalseClaimRate, WrongClaims, false_claim_rate
 from ipr.verification.claims import load_claim
@@ -112,7 +113,7 @@ def calibrate(config: CalibrateConfig, ready: Callable[[], object] = lambda: Non
         independent = [*own, *(one for one, _ in given)]
         _check_distinct([*independent, *marked])
         request = plain_request(config, model, config.seed)
-        place = device(request)
+        place = device_for(config.trainer.accelerator)
         alike = [*own, *(one for one, alike in given if alike)]
         suspects = {
             sort: [one.network.to(place) for one in opened]
@@ -146,6 +147,7 @@ def calibrate(config: CalibrateConfig, ready: Callable[[], object] = lambda: Non
 
 def _check(config: CalibrateConfig) -> None:
     check_numbers(config)
+    check_accelerator("trainer.accelerator", config.trainer.accelerator)
     if not config.networks and not config.independent:
         raise InputError("networks", 0, "there is no independent network", "train some, or give independent=[FILE]")
     if config.rule.name != "sound":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import pickle
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
@@ -22,14 +25,60 @@ def before(checkpoint: Path) -> Path:
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Writes a checkpoint aside, and renames it when it is whole; keeps the one before."""
+    """Writes a checkpoint aside, and renames it when it is whole; keeps the one before.
+
+    One that comes too soon after the last is held instead, as a copy where its tensors are, until a later one takes its
+    place or `flush` writes it: on a GPU an epoch may take no longer than a file.
+
+    Args:
+        seconds: the least from one file to the next, and from the beginning to the first.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._held: tuple[dict[str, Any], Path] | None = None
+        self._written = time.monotonic()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """See `lightning.fabric.plugins.CheckpointIO`."""
-        content, place = io.BytesIO(), Path(path)
+        if time.monotonic() - self._written < self.seconds:
+            self._held = copy.deepcopy(checkpoint), Path(path)  # training goes on in the tensors themselves
+        else:
+            self._write(checkpoint, Path(path))
+
+    def flush(self) -> None:
+        """Writes what is held."""
+        if self._held is not None:
+            self._write(*self._held)
+
+    def _write(self, checkpoint: dict[str, Any], place: Path) -> None:
+        content = io.BytesIO()
         torch.save(checkpoint, content)
         place.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(place, content.getvalue(), former=before(place))
+        self._held, self._written = None, time.monotonic()
+
+
+class WriteHeld(L.Callback):
+    """Has the last checkpoint written when a training ends, and when somebody stops it: Ctrl-C, SIGTERM, Slurm.
+
+    Nothing is written where it ends by an error: another process may have taken it over.
+
+    Args:
+        files: writes it.
+    """
+
+    def __init__(self, files: CheckpointFiles) -> None:
+        self.files = files
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """See the class."""
+        self.files.flush()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """See the class."""
+        if isinstance(exception, KeyboardInterrupt | SystemExit):
+            self.files.flush()
 
 
 def latest(checkpoint: Path) -> Path | None:

@@ -198,7 +198,7 @@ class TrainerConfig:
     max_epochs: int = 20  # passes over the training images
     precision: str = "32-true"  # 32-true | 64-true | bf16-mixed | 16-mixed (GPU)
     memory_format: str = "auto"  # auto | channels_last | contiguous; auto: as the norms of the network are faster
-    compile: bool = False  # torch.compile, which needs a C++ compiler; pays on long trainings (docs/performance.md)
+    compile: bool = False  # torch.compile: needs a C++ compiler, on a GPU one of C; pays on long trainings
     accelerator: str = "auto"  # auto | cpu | gpu | cuda | mps
     devices: int = 1  # processes on each machine, one a GPU; they share every batch (docs/cluster.md)
     nodes: int = 1  # machines; above 1, Slurm or torchrun starts the processes
@@ -206,6 +206,7 @@ class TrainerConfig:
     tf32: bool | None = None  # products of float32 numbers rounded to 10 bits, on a GPU; null: of convolutions alone
     autotune: bool = False  # cuDNN tries its algorithms and takes the fastest; not where runs are deterministic
     capture: bool = False  # record a step as a CUDA graph and replay it: the same numbers, less work for the host
+    checkpoint_seconds: float = 60.0  # at most one checkpoint in so many, and the last; 0 for one an epoch
     progress_bar: bool = True  # show one in training
     limit_train_batches: float | None = None  # of every epoch: so many, from 1 on, or a fraction below 1; null for all
     fast_dev_run: Any = False  # true, or a number of batches: try everything with so many, and keep nothing
@@ -308,6 +309,7 @@ class JudgeConfig:
     rule: RuleConfig = field(default_factory=RuleConfig)  # what a claim must show
     endpoint: EndpointConfig = MISSING  # how a suspect that answers is asked
     authority_certificate: str | None = None  # PEM: whose time stamps in the claims' folders are believed
+    accelerator: str = "auto"  # auto | cpu | gpu | cuda: what a weights file is judged on; auto: a GPU if there is one
     tried: int = 1  # how many claims, or suspects, the claimant tried, this one included
     forged: int = 50  # random passports that are tried
     out: str | None = None  # a folder for what is written; by default one in <paths.runs>

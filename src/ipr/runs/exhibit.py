@@ -36,6 +36,7 @@ from ipr.runs.config import (
     SchemeConfig,
     TrainConfig,
 )
+from ipr.runs.device import device_for
 from ipr.runs.fit import fit
 from ipr.runs.once import once
 from ipr.runs.record import commit, hardware, versions
@@ -43,7 +44,7 @@ from ipr.runs.rehearsal import check_no_rehearsal
 from ipr.runs.request import check, folder_of, with_limit, without_secrets
 from ipr.runs.store import RunFolder, folder_named, run_key, short_key
 from ipr.runs.tags import joined
-from ipr.runs.train import Run, device, train
+from ipr.runs.train import Run, train
 from ipr.schemes.base import Scheme
 from ipr.verification.claims import load_claim
 from ipr.world import own_world
@@ -108,8 +109,9 @@ def exhibit(config: ExhibitConfig) -> ExhibitRun:
         "attack_seed": config.attack_seed,
         "layers": shown_layers(config),  # the key of a baseline does not have them
     }
+    where = device_for(config.trainer.accelerator)
     if wanted.opens == "machine":
-        identity |= {"hardware": hardware(), "per_step": config.trigger_set.per_step}
+        identity |= {"hardware": hardware(where), "per_step": config.trigger_set.per_step}
     prefix = f"{wanted.name}-{config.scheme.name}-{config.model.name}-{config.model.norm}"
     key = run_key(prefix, identity, width=config.model.width, seed=config.seed)
     folder = folder_named(Path(config.paths.runs) / "exhibit", key)
@@ -127,7 +129,7 @@ def exhibit(config: ExhibitConfig) -> ExhibitRun:
         write_atomically(facts_path(folder), json.dumps(facts, indent=2) + "\n")  # last: it says that all is there
         return ExhibitRun(folder, facts, shown.arrays, found=False)
 
-    return replace(once(folder, config.tags, lambda: _found(folder), make), shown=made)
+    return replace(once(folder, config.tags, where, lambda: _found(folder), make), shown=made)
 
 
 def _found(folder: RunFolder) -> ExhibitRun | None:
@@ -231,7 +233,7 @@ def _opened(
     tuned: Mapping[str, Tensor] | None,
     folder: RunFolder,
 ) -> Case:
-    where = device(config)
+    where = device_for(config.trainer.accelerator)
 
     def baseline() -> nn.Module:
         wanted = replace(config, scheme=SchemeConfig("baseline", config.model.norm))
@@ -333,7 +335,7 @@ def _about(config: ExhibitConfig, wanted: Exhibit, data: ImageData, folder: RunF
         "transfer": config.transfer.name if config.transfer else None,
         "attack_seed": config.attack_seed,
         "tags": joined(config.tags),
-        "hardware": hardware(),
+        "hardware": hardware(device_for(config.trainer.accelerator)),
         "versions": versions(),
         "commit": commit(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
+import torch
+
 from ipr.errors import InputError
 from ipr.files import write_atomically
 from ipr.runs.record import commit, hardware, versions
@@ -73,8 +75,13 @@ class Failure:
 
 
 @contextmanager
-def recording_failure(folder: RunFolder, tags: list[str]) -> Iterator[None]:
+def recording_failure(folder: RunFolder, tags: list[str], device: torch.device) -> Iterator[None]:
     """Inside, a training that diverges leaves failure.json in the run's folder.
+
+    Args:
+        folder: the run's.
+        tags: of the request.
+        device: what trains.
 
     Raises:
         InputError: it diverged.
@@ -89,7 +96,7 @@ def recording_failure(folder: RunFolder, tags: list[str]) -> Iterator[None]:
             what=error.what,
             value=error.value,
             tags=joined(tags),
-            hardware=hardware(),
+            hardware=hardware(device),
             versions=versions(),
             commit=commit(),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""Training with Lightning: a checkpoint and a row of metrics.csv an epoch; an interrupted training goes on.
+"""Training with Lightning: a row of metrics.csv an epoch, a checkpoint a minute; an interrupted training goes on.
 
 Of several processes (`trainer.devices`, `trainer.nodes`) only the first comes to `fit`; it calls the others
 (`runs/ranks.py`), and all of them `run` the same training, each on its share of every batch.
@@ -10,11 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
+from torch import nn
 
 from ipr.console import Console
 from ipr.data.images import ImageData
+from ipr.errors import InputError
+from ipr.models.determinism import without_deterministic_gradient
 from ipr.runs.checkpoints import before, epochs_in, latest
-from ipr.runs.config import DatasetConfig, TrainConfig
+from ipr.runs.config import DatasetConfig, TrainConfig, TrainerConfig
+from ipr.runs.device import training_device
 from ipr.runs.guards import check_weights
 from ipr.runs.logging import MetricsFile, TellEpoch, Validate
 from ipr.runs.orders import lead
@@ -47,7 +51,7 @@ def fit(
         epochs: how long.
         clip_norm: the largest gradient norm; None for no clipping.
         seed: of the batches' order and the augmentation.
-        checkpoint: where the state after the last whole epoch is kept.
+        checkpoint: where the state after a whole epoch is kept; see `CheckpointFiles`.
         metrics: where the rows of the epochs are kept.
         tell: is told of every epoch, those before a resumption included.
         validate: measures the network at the end of every epoch; see `runs.validation`.
@@ -55,9 +59,11 @@ def fit(
         images: how other processes open the images; by default `config.dataset`.
 
     Raises:
-        InputError: the processes that are asked for cannot share what a step takes, or were not started.
+        InputError: the processes that are asked for cannot share what a step takes, or were not started; or the network
+            cannot be trained deterministically on a GPU.
         DivergedError: the loss, or a weight, is no number any more.
     """
+    _check_deterministic(scheme.network, config.trainer)
     training = Training(
         scheme=scheme,
         trainer=config.trainer,
@@ -82,3 +88,13 @@ def fit(
         lead(training, data, images or config.dataset, config.paths, watching)
     check_weights(scheme.network, epochs)
     before(checkpoint).unlink(missing_ok=True)
+
+
+def _check_deterministic(network: nn.Module, trainer: TrainerConfig) -> None:
+    if not trainer.deterministic or training_device(trainer.accelerator).type != "cuda":
+        return
+    if (module := without_deterministic_gradient(network)) is not None:
+        problem = f"torch has no deterministic gradient of {module} on a GPU"
+        raise InputError(
+            "trainer.deterministic", True, problem, "choose false, trainer.accelerator=cpu or another model"
+        )

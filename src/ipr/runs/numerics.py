@@ -11,6 +11,7 @@ from torch import nn
 
 from ipr.errors import InputError
 from ipr.runs.config import TrainerConfig
+from ipr.runs.device import gpu
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 MEMORY_FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -29,7 +30,7 @@ def check_numerics(trainer: TrainerConfig) -> None:
     ):
         if value not in known:
             raise InputError(field, value, "is unknown", f"choose among: {', '.join(known)}")
-    if trainer.precision == "16-mixed" and not torch.cuda.is_available():
+    if trainer.precision == "16-mixed" and gpu() is None:
         raise InputError("trainer.precision", trainer.precision, "needs a GPU", "choose bf16-mixed or 32-true")
     if trainer.autotune and trainer.deterministic:
         problem = "chooses by time, so that a run does not repeat bit by bit"

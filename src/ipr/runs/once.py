@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+import torch
+
 from ipr.errors import InputError
 from ipr.files import aside_of
 from ipr.lease import Lease
@@ -17,7 +19,9 @@ from ipr.runs.store import RunFolder
 T = TypeVar("T")
 
 
-def once(folder: RunFolder, tags: list[str], find: Callable[[], T | None], make: Callable[[Lease], T]) -> T:
+def once(
+    folder: RunFolder, tags: list[str], device: torch.device, find: Callable[[], T | None], make: Callable[[Lease], T]
+) -> T:
     """Finds what a run folder is for, or makes it.
 
     What is found takes no lease and writes nothing, so that a store may be read-only.
@@ -25,6 +29,7 @@ def once(folder: RunFolder, tags: list[str], find: Callable[[], T | None], make:
     Args:
         folder: where it is, or will be.
         tags: of the request, for the record of a failure.
+        device: what trains, for the same.
         find: gives what is there, None where it is not.
         make: makes it, while no other process does.
 
@@ -44,7 +49,7 @@ def once(folder: RunFolder, tags: list[str], find: Callable[[], T | None], make:
             return found
         refuse_failed(folder)
         try:
-            with recording_failure(folder, tags):
+            with recording_failure(folder, tags, device):
                 return make(lease)
         except InputError:
             if path in absent and lease.held and not _has_begun(folder):

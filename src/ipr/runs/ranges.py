@@ -67,6 +67,7 @@ RANGES = {
     "budget": _count("1000, or null for no limit", 0, 10**12),
     "centre_weight": _weight("0.001"),
     "channels": _count("10"),
+    "checkpoint_seconds": _weight("60"),
     "classes": _count("4"),
     "clip_norm": _positive("2, or null for none"),
     "copies": _count("5, or 0 for none", 0),

@@ -154,16 +154,23 @@ def find_records(runs: Path) -> Iterator[Record]:
         yield load_record(path)
 
 
-def hardware(processes: int = 1) -> str:
-    """The processor, or the accelerator, in words; and how many processes shared the training, where several did."""
+def hardware(device: torch.device, processes: int = 1) -> str:
+    """A GPU by its name, or the processor and its threads; and how many processes shared the training.
+
+    Args:
+        device: what was computed on, whatever else the machine has.
+        processes: told where there were several.
+    """
     together = f", {processes} processes" if processes > 1 else ""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name() + together
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device) + together
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
+    if device.type != "cpu":
+        return f"{name}, {device.type}{together}"
     return f"{name}, {torch.get_num_threads()} threads{together}"
 
 

@@ -29,6 +29,7 @@ from ipr.runs.config import (
     TriggerSetConfig,
     WatermarkSchemeConfig,
 )
+from ipr.runs.device import check_accelerator, device_for, training_device
 from ipr.runs.loggers import check_logger
 from ipr.runs.numerics import check_numerics
 from ipr.runs.ranges import check_numbers
@@ -38,8 +39,6 @@ from ipr.runs.tags import check_tags
 from ipr.texts import refuse_retyped
 
 Asked = TypeVar("Asked", bound=TrainConfig)
-
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
 def check(config: TrainConfig) -> None:
@@ -54,22 +53,27 @@ def check(config: TrainConfig) -> None:
     _check_batches(config.trainer)
     check_numerics(config.trainer)
     check_logger(config.logger)
-    for field, value, known in (
-        ("trainer.accelerator", config.trainer.accelerator, ACCELERATORS),
-        ("model.norm", config.model.norm, ("bn", "gn")),
-    ):
+    for field, value, known in (("model.norm", config.model.norm, ("bn", "gn")),):
         if value not in known:
             raise InputError(field, value, "is unknown", f"choose among: {', '.join(known)}")
-    if config.trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise InputError("trainer.accelerator", config.trainer.accelerator, "no GPU is at hand", "choose auto or cpu")
-    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
-    if config.trainer.compile and not torch.cuda.is_available() and shutil.which(compiler) is None:
-        raise InputError(
-            "trainer.compile", True, f"needs a C++ compiler, and there is no {compiler}", "install one, or choose false"
-        )
+    check_accelerator("trainer.accelerator", config.trainer.accelerator)
+    if config.trainer.compile:
+        _check_compiler(training_device(config.trainer.accelerator))
     Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
     check_owner(config.owner)
     check_tags(config.tags)
+
+
+def _check_compiler(device: torch.device) -> None:
+    """torch.compile writes C++ for the CPU; for a GPU Triton builds its launchers from C."""
+    if device.type == "cuda":
+        kind, usual = "C", os.environ.get("CC") or ("gcc" if shutil.which("gcc") else "clang")
+    else:
+        kind, usual = "C++", os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(usual) is None:
+        told = "gcc or clang" if (kind, usual) == ("C", "clang") else usual
+        remedy = f"install one, name one in {'CC' if kind == 'C' else 'CXX'}, or choose false"
+        raise InputError("trainer.compile", True, f"needs a {kind} compiler, and there is no {told}", remedy)
 
 
 def _check_batches(trainer: TrainerConfig) -> None:
@@ -134,7 +138,7 @@ def processes_of(trainer: TrainerConfig) -> int:
 
 def accelerator_of(trainer: TrainerConfig) -> str:
     """What several processes train on: `cuda`, or `cpu` where there is no such GPU or none is asked for."""
-    return "cuda" if trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
+    return device_for(trainer.accelerator).type
 
 
 def has_triggers(scheme: SchemeConfig) -> bool:

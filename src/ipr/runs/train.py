@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +14,7 @@ from rich.progress import Progress
 from torch import nn
 
 from ipr.claim import Claim, Thresholds
+from ipr.clock import now
 from ipr.console import Console
 from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
@@ -24,6 +24,7 @@ from ipr.passport.claim import PassportClaim
 from ipr.runs.build import build_scheme, load_suspect, open_images, plain_network, save_weights
 from ipr.runs.claims import make_claim
 from ipr.runs.config import FrontierStitchingConfig, PassportSchemeConfig, PassportV2Config, SchemeConfig, TrainConfig
+from ipr.runs.device import device_for, training_device
 from ipr.runs.embedding import Check, embedding_of, failed, trigger_reading
 from ipr.runs.fit import fit
 from ipr.runs.guards import KeepLease
@@ -104,7 +105,7 @@ def train(config: TrainConfig) -> Run:
         record.save(folder.record)
         return found(record)
 
-    return once(folder, config.tags, find, make)
+    return once(folder, config.tags, training_device(config.trainer.accelerator), find, make)
 
 
 def _found(folder: RunFolder, config: TrainConfig) -> Record | None:
@@ -172,8 +173,9 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder, lease: Lease)
                 callbacks=[KeepLease(lease)],
             )
             save_weights(scheme.network, folder.weights)
-        started = time.perf_counter()
-        suspect = load_suspect(config.model, data, folder.weights).to(device(config))
+        where = device_for(config.trainer.accelerator)
+        started = now(where)
+        suspect = load_suspect(config.model, data, folder.weights).to(where)
         images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
         verdict = None
         if claim is None:
@@ -184,7 +186,7 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder, lease: Lease)
             verdict = judge_with_progress(suspect, claim, images, config.verification.forged, config.seed)
             plain_accuracy = verdict.accuracy_without
             replace(claim, thresholds=replace(limits, target_accuracy=verdict.fidelity.accuracy)).save(folder.claim)
-        judged = time.perf_counter() - started
+        judged = now(where) - started
         lease.check()
         record = _record(config, data, folder, suspect, plain_accuracy, verdict, seconds_before, judged)
         checks = _checks(config, data, record, claim)
@@ -232,12 +234,6 @@ def rehearse(config: TrainConfig, data: ImageData) -> None:
     build_scheme(drawn, data, make_claim(drawn, data, untrained), untrained)
 
 
-def device(config: TrainConfig) -> torch.device:
-    """Where a run is judged: where it is trained."""
-    on_gpu = config.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return torch.device("cuda" if on_gpu else "cpu")
-
-
 def judge_with_progress(suspect: nn.Module, claim: Claim, images: LabelledImages, forged: int, seed: int) -> Verdict:
     """`judge`, with a progress bar on a terminal."""
     what = f"judging {forged} forged passports" if isinstance(claim, PassportClaim) else "judging"
@@ -281,7 +277,7 @@ def _record(
         optimizer=config.optimizer.name,
         epochs=config.trainer.max_epochs,
         precision=config.trainer.precision,
-        memory_format=layout(config.trainer.memory_format, suspect, device(config)),
+        memory_format=layout(config.trainer.memory_format, suspect, training_device(config.trainer.accelerator)),
         compile=config.trainer.compile,
         deterministic=config.trainer.deterministic,
         tf32=config.trainer.tf32,
@@ -314,7 +310,7 @@ def _record(
         consistent=None,  # said by the checks
         train_seconds=round(seconds_before + sum(float(row["seconds"]) for row in read_metrics(folder.metrics)), 3),
         judge_seconds=round(judge_seconds, 3),
-        hardware=hardware(processes_of(config.trainer)),
+        hardware=hardware(training_device(config.trainer.accelerator), processes_of(config.trainer)),
         threads=torch.get_num_threads(),
         versions=versions(),
         commit=commit(),

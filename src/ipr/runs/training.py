@@ -23,7 +23,7 @@ from ipr.data.images import ImageData
 from ipr.data.module import ImageDataModule
 from ipr.errors import InputError
 from ipr.randomness import derive_seed
-from ipr.runs.checkpoints import CheckpointFiles
+from ipr.runs.checkpoints import CheckpointFiles, WriteHeld
 from ipr.runs.config import TrainerConfig
 from ipr.runs.guards import StopWhenDiverged
 from ipr.runs.numerics import MEMORY_FORMATS, computing, layout
@@ -72,6 +72,7 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], te
     saving = ModelCheckpoint(
         training.checkpoint.parent, training.checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False
     )
+    files = CheckpointFiles(asked.checkpoint_seconds)
     with _quiet():
         trainer = L.Trainer(
             accelerator=asked.accelerator if team is None else accelerator_of(asked),
@@ -85,7 +86,7 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], te
             # without an environment it would take itself for one of several in a Slurm job
             plugins=[
                 LightningEnvironment() if team is None else Assembled(team.place, asked.devices),
-                CheckpointFiles(),
+                files,
             ],
             # several processes compute the means of an epoch together, when the first of these asks for them
             callbacks=[
@@ -93,6 +94,7 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], te
                 *callbacks,
                 StopWhenDiverged(),
                 saving,
+                WriteHeld(files),
                 KeepSigterm(signal.getsignal(signal.SIGTERM)),
             ],
             use_distributed_sampler=False,

@@ -5,19 +5,20 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from ipr.claim import Claim
 from ipr.commitment import Commitment, load_commitment, opens
 from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
+from ipr.models.use import device_of
 from ipr.origin import Origin
 from ipr.passport.claim import PassportClaim
 from ipr.runs.architecture import check_data
 from ipr.runs.asking import open_black_box
 from ipr.runs.build import open_images
 from ipr.runs.config import VerifyConfig
+from ipr.runs.device import JUDGING, check_accelerator, device_for
 from ipr.runs.ranges import check_numbers
 from ipr.runs.train import judge_with_progress, judging
 from ipr.signing import judge_public
@@ -108,6 +109,7 @@ def verify(config: VerifyConfig) -> Judgement:
 
 def _read(config: VerifyConfig) -> _Asked:
     check_numbers(config)
+    check_accelerator("accelerator", config.accelerator, JUDGING)
     rule, typed = Rule(**asdict(config.rule)), read_registration(**asdict(config.commitment))
     check_tried(config.tried)
     claim = load_claim(Path(config.claim))
@@ -129,6 +131,7 @@ def _read(config: VerifyConfig) -> _Asked:
 def _weights(asked: _Asked) -> _Shown:
     config, claim = asked.config, without_repeats(asked.claim)
     suspect = open_suspect(Path(config.suspect), claim.architecture)
+    suspect.network.to(device_for(config.accelerator))
     images = _test_images(asked.data, None)
     network, way, ways, same = _matched(asked, claim, suspect, images)
     rows: tuple[Control, ...] = ()
@@ -161,7 +164,7 @@ def _matched(
         problem = "there is no commitment that opens to the claim, so that nothing says which weights it is about"
         raise InputError("reference", given, problem, "leave it out: without committed weights nothing is matched")
     reference = open_reference(Path(given), asked.claim.architecture, commitment.weights)
-    aligned = align(suspect.network, reference, next(images.batches(1, torch.device("cpu")))[0])
+    aligned = align(suspect.network, reference, next(images.batches(1, device_of(suspect.network)))[0])
     ways = suspect.alignments * aligned.ways
     if not aligned.similar:
         return suspect.network, aligned.way, ways, aligned.same
