@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ipr.data.rows import gathered
+from ipr.threads import in_order
 
 AHEAD = 3
 """So many batches are on their way while one is trained on."""
@@ -35,18 +35,9 @@ def ahead(pixels: Tensor, labels: Tensor, batches: Iterable[Tensor], device: tor
         batches: positions of the images of each batch, on the CPU; none is larger than the first.
         device: where the batches are wanted.
     """
-    lane, coming = _Lane(pixels, labels, device), deque[Future[tuple[Batch, Any]]]()
-    with ThreadPoolExecutor(1, "images") as worker:
-        try:
-            for chosen in batches:
-                coming.append(worker.submit(lane.fetch, chosen))
-                if len(coming) > AHEAD:
-                    yield lane.take(coming.popleft().result())
-            while coming:
-                yield lane.take(coming.popleft().result())
-        finally:
-            for one in coming:
-                one.cancel()
+    lane = _Lane(pixels, labels, device)
+    for fetched in in_order(lane.fetch, batches, threads=1, ahead=AHEAD):
+        yield lane.take(fetched)
 
 
 class _Lane:
