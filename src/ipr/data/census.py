@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ipr.digests import elements
@@ -33,7 +34,7 @@ class Census:
         """Passes the blocks of a part on, having seen them.
 
         Args:
-            blocks: uint8, (..., H, W, channels).
+            blocks: uint8, contiguous, (N, H, W, 1 or 3).
             labels: of all its images, int64, (N,).
             counted: whether mean and deviation are taken over them: over the training images.
         """
@@ -41,7 +42,7 @@ class Census:
         for block in blocks:
             self._digest.update(block.data)
             if counted:
-                self.counts += value_counts(torch.from_numpy(block))
+                self.counts += value_counts(block)
             yield block
         self._digest.update(str(tuple(labels.shape)).encode())
         self._digest.update(elements(labels))
@@ -69,9 +70,14 @@ def in_blocks(pixels: Tensor) -> Iterator[np.ndarray]:
         yield block.contiguous().numpy()
 
 
-def value_counts(pixels: Tensor) -> Tensor:
-    """How often each channel of uint8 pixels (..., channels) has each value: int64, (channels, 256)."""
-    return torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in pixels.unbind(-1)])
+def value_counts(block: np.ndarray) -> Tensor:
+    """How often each channel of uint8 pixels (N, H, W, 1 or 3) has each value: int64, (channels, 256).
+
+    By Pillow, in one thread: it is the fastest at hand, and decoding needs the others.
+    """
+    *_, width, channels = block.shape
+    rows = block.reshape((-1, width) if channels == 1 else (-1, width, channels))
+    return torch.tensor(Image.fromarray(rows).histogram()).view(channels, 256)
 
 
 def statistics_of(counts: Tensor) -> tuple[list[float], list[float]]:

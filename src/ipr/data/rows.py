@@ -88,16 +88,22 @@ def gathered(pixels: Tensor, order: Tensor, out: Tensor | None = None) -> Tensor
 
     Args:
         pixels: (N, ...); may be `Rows`.
-        order: positions that are there, (M,), int64; where the pixels are.
+        order: positions, (M,), int64; where the pixels are.
         out: where they are written to, (M, ...), and what is returned; only on the CPU. None for a new tensor.
+
+    Raises:
+        IndexError: there is no such row.
     """
     if isinstance(pixels, Rows):
         return gathered(pixels.pixels, pixels.order[order], out)
     if pixels.device.type != "cpu":
         return pixels[order]
     found = out if out is not None else torch.empty((order.numel(), *pixels.shape[1:]), dtype=pixels.dtype)
+    at = order.numpy()
+    if at.size and not 0 <= at.min() <= at.max() < len(pixels):
+        raise IndexError(f"there are {len(pixels)} rows, and others were asked for")
     # "clip" writes to where it is told to at once; "raise" would copy once more
-    pixels.numpy().take(order.numpy(), axis=0, out=found.numpy(), mode="clip")
+    pixels.numpy().take(at, axis=0, out=found.numpy(), mode="clip")
     return found
 
 

@@ -68,7 +68,8 @@ def write_stored(path: Path, tensors: Mapping[str, Written], longest: str, about
     room = -(-len(_header(entries, longest)) // 8) * 8
     aside = aside_of(path)
     try:
-        with naming(path), open(aside, "xb") as file:
+        # images may be somebody's secret: nobody else may read them
+        with naming(path), open(aside, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.seek(8 + room)
             for name, tensor in tensors.items():
                 for block in tensor.blocks:
