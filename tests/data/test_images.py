@@ -1,9 +1,11 @@
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms import functional as pil
 
 from ipr.data.images import _scale_and_shift, augment, balanced_subset, normalise, part_of
-from ipr.data.share import Share
+from ipr.data.module import Batches
+from ipr.data.share import WHOLE, Share
 from ipr.errors import InputError
 
 
@@ -75,6 +77,81 @@ def test_augment_follows_its_generator_and_leaves_its_input():
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
     assert torch.equal(pixels, before)
+
+
+def on_a_device(pixels, padding, flip, source, share=WHOLE):
+    """What is done on a GPU, by the same draws."""
+    count, height, width, _ = pixels.shape
+    whole = count * share.processes
+    top, left = torch.zeros(2, whole, 1, dtype=torch.int64)
+    if padding:
+        top, left = torch.randint(0, 2 * padding + 1, (2, whole, 1), generator=source)
+    rows, columns = share.of(top) + torch.arange(height), share.of(left) + torch.arange(width)
+    if flip:
+        columns = torch.where(share.of(torch.rand(whole, 1, generator=source)) < 0.5, columns.flip(1), columns)
+    padded = torch.nn.functional.pad(pixels, (0, 0) + (padding,) * 4)
+    return padded[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+@pytest.mark.parametrize("shape", [(5, 6, 6, 3), (1, 1, 1, 1), (64, 8, 9, 1), (7, 33, 8, 4), (64, 32, 32, 3)])
+@pytest.mark.parametrize(("padding", "flip"), [(4, True), (1, False), (0, True), (0, False)])
+def test_a_cpu_cuts_what_a_gpu_does_from_the_same_draws(shape, padding, flip):
+    pixels = torch.randint(256, shape, dtype=torch.uint8)
+    for given, share in ((pixels, WHOLE), (pixels.transpose(1, 2), WHOLE), (pixels, Share(1, 3))):
+        one, two = (torch.Generator().manual_seed(5) for _ in range(2))
+        assert torch.equal(augment(given, padding, flip, one, share), on_a_device(given, padding, flip, two, share))
+        assert torch.equal(one.get_state(), two.get_state())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("width", [1, 7, 32, 224])
+def test_a_cpu_normalises_to_the_bits_of_one_operation(channels, width):
+    """Whether it computes a few pixels at a time, or a vector of them, or all: every value, by many statistics."""
+    source = torch.Generator().manual_seed(width)
+    pixels = torch.arange(256, dtype=torch.uint8).repeat(width * channels * 3)
+    pixels = pixels[torch.randperm(pixels.numel(), generator=source)].view(12, 64, width, channels)
+    for _ in range(20):
+        mean = tuple(torch.rand(channels, generator=source).tolist())
+        std = tuple((torch.rand(channels, generator=source) / 2 + 1 / 255).tolist())
+        scale, shift = _scale_and_shift(mean, std, torch.device("cpu"))
+        wanted = torch.addcmul(shift, pixels.float(), scale).permute(0, 3, 1, 2)
+        found = normalise(pixels, mean, std)
+        assert torch.equal(found, wanted)
+        assert found.stride() == wanted.stride()
+
+
+def test_pixels_that_are_learned_keep_their_gradient():
+    pixels = torch.rand(2, 4, 4, 3).mul(255).requires_grad_()
+    normalise(pixels, (0.5,) * 3, (0.25,) * 3).sum().backward()
+    torch.testing.assert_close(pixels.grad, torch.full((2, 4, 4, 3), 1 / (255 * 0.25)))
+
+
+class Largest(TorchDispatchMode):
+    """The operation of the most elements that computes something."""
+
+    found = (0, "")
+    FREE = ("empty", "view", "permute", "split", "slice", "detach", "lift_fresh", "select", "unbind", "_unsafe_view")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if name not in self.FREE and isinstance(made, torch.Tensor):
+            self.found = max(self.found, (made.numel(), name))
+        return made
+
+
+@pytest.mark.parametrize("edge", [32, 224])
+def test_no_second_thread_is_waited_for(edge):
+    """torch shares an operation of 32,768 elements with another thread, which may not have a core."""
+    pixels = torch.randint(256, (100, edge, edge, 3), dtype=torch.uint8)
+    batches = Batches(pixels, torch.arange(100), torch.randperm(100), 50)
+    with Largest() as largest:
+        for images, _ in batches:
+            normalise(augment(images, 4, True, torch.Generator()), (0.5,) * 3, (0.25,) * 3)
+    assert 0 < largest.found[0] < 2**15, largest.found
+    with largest:
+        _ = pixels[:50] + 1
+    assert largest.found[0] > 2**15
 
 
 def test_subsets_are_balanced_fixed_and_nested():

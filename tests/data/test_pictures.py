@@ -123,7 +123,7 @@ def test_both_readers_of_folders_turn_pictures(tmp_path):
         Image.fromarray(square).save(tmp_path / f"{number}.png", exif=exif)
     (tmp_path / "labels.txt").write_text("0\n1\n")
     wanted = np.rot90(square, -1)
-    assert np.array_equal(read_image_folder(find_images(tmp_path), 4).train_pixels[0].numpy(), wanted)
+    assert np.array_equal(next(read_image_folder(find_images(tmp_path), 4).train.blocks())[0], wanted)
     assert np.array_equal(folder_trigger_set(str(tmp_path), 4, 3, 2).pixels[1].numpy(), wanted)
 
 

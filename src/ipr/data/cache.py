@@ -1,23 +1,28 @@
-"""Decode a data set once, into one file of uint8 pixels that later runs map into memory."""
+"""Decode a data set once, into one file of uint8 pixels that later runs map into memory.
+
+Neither while it is decoded nor afterwards need all of it fit into memory.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
+from ipr.data.census import Census, in_blocks, statistics_of, value_counts
 from ipr.data.content import content_digest
 from ipr.data.images import ImageData
-from ipr.data.sources import RawImages, Source, find_source
-from ipr.data.told import doubts, say, tell_of
-from ipr.digests import elements
+from ipr.data.sources import Decoding, RawImages, Source, find_source
+from ipr.data.stored import Written, read_stored, write_stored
+from ipr.data.told import Glance, say, tell_of
 from ipr.errors import InputError
-from ipr.files import aside_of
+from ipr.files import ASIDE
 from ipr.lease import Lease, saying
 
 
@@ -53,17 +58,19 @@ def load_images(
         return source, cached_at(cache_folder, name, source)
 
     source, path = located()
+
+    def unchanged() -> None:
+        if source.folder is not None and located()[1] != path:
+            remedy = "give the command again when nobody writes to it"
+            raise InputError("dataset.root", source.folder.root, "was changed while it was read", remedy)
+
     data, warnings = _found(path), []
     if data is None:
         try:
             with Lease(path.with_suffix(".lease"), saying(f"is decoding {name} into {path}")):
                 if (data := _found(path)) is None:  # nor by whom this process has waited for
-                    raw = source.read()
-                    if source.folder is not None and located()[1] != path:
-                        remedy = "give the command again when nobody writes to it"
-                        raise InputError("dataset.root", source.folder.root, "was changed while it was read", remedy)
-                    _write(raw, path)
-                    data, warnings = _read(path), [f"warning: {doubt}" for doubt in doubts(raw)]
+                    warnings = [f"warning: {doubt}" for doubt in _write(source.read(), path, unchanged)]
+                    data = _read(path)
         except (OSError, SafetensorError) as error:
             remedy = "choose a folder that you own, and that has room"
             raise InputError("paths.cache", cache_folder, f"cannot be written ({error})", remedy) from error
@@ -91,11 +98,7 @@ def fingerprint_of(data: ImageData | RawImages) -> str:
     """SHA-256 of a data set's content, as hexadecimal digits: class names, and shape and elements of all images and
     labels. Of a whole data set: one that was limited keeps the fingerprint of what it is a part of.
     """
-    digest = hashlib.sha256(json.dumps(data.classes).encode())
-    for tensor in _tensors(data).values():
-        digest.update(str(tuple(tensor.shape)).encode())
-        digest.update(elements(tensor))
-    return digest.hexdigest()
+    return _census(data).fingerprint
 
 
 def check_content(data: ImageData, path: Path) -> None:
@@ -108,14 +111,21 @@ def check_content(data: ImageData, path: Path) -> None:
     Raises:
         InputError: naming the file.
     """
-    mean, std = channel_statistics(data.train_pixels)
-    if fingerprint_of(data) != data.fingerprint or [*data.mean, *data.std] != mean + std:
+    found = _census(data)
+    if found.fingerprint != data.fingerprint or (list(data.mean), list(data.std)) != found.statistics:
         problem = "the cached images are not those of their fingerprint: they were changed"
         raise InputError("paths.cache", path, problem, "delete the file; it is made again from the data set")
 
 
-def _tensors(data: ImageData | RawImages) -> dict[str, Tensor]:
-    return {name: getattr(data, name) for name in ("train_pixels", "train_labels", "test_pixels", "test_labels")}
+def _census(data: ImageData | RawImages) -> Census:
+    found = Census(data.classes, data.train_pixels.shape[1:])
+    for pixels, labels, counted in (
+        (data.train_pixels, data.train_labels, True),
+        (data.test_pixels, data.test_labels, False),
+    ):
+        for _ in found.of(in_blocks(pixels), labels, counted=counted):
+            pass
+    return found
 
 
 def _found(path: Path) -> ImageData | None:
@@ -125,15 +135,57 @@ def _found(path: Path) -> ImageData | None:
         return None  # torn by a crash or a full disk: it is only a cache
 
 
-def _write(raw: RawImages, path: Path) -> None:
-    mean, std = channel_statistics(raw.train_pixels)
-    facts = {"classes": raw.classes, "mean": mean, "std": std, "fingerprint": fingerprint_of(raw)}
-    aside = aside_of(path)
-    try:
-        save_file({k: v.contiguous() for k, v in _tensors(raw).items()}, aside, {"facts": json.dumps(facts)})
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+def _write(images: Decoding, path: Path, unchanged: Callable[[], None]) -> list[str]:
+    """Decodes images into a file, and says what is to be doubted about them.
+
+    Args:
+        images: where they come from.
+        path: the file; this process has the lease of it.
+        unchanged: raises if the images are not those that the file is named after.
+    """
+    train, test, shape = images.train, images.test, images.shape
+    census, glance = Census(images.classes, shape), Glance()
+    for left in path.parent.glob(f".{path.name}.*"):
+        if ASIDE.fullmatch(left.name):  # by a process that was killed
+            left.unlink(missing_ok=True)
+
+    def labels(of: Tensor) -> Written:
+        return Written("I64", (of.numel(),), [of.numpy()])
+
+    tensors = {
+        "train_labels": labels(train.labels),
+        "test_labels": labels(test.labels),
+        "train_pixels": Written(
+            "U8",
+            (train.labels.numel(), *shape),
+            census.of(glance.at(train.blocks(), test=False), train.labels, counted=True),
+        ),
+        "test_pixels": Written(
+            "U8",
+            (test.labels.numel(), *shape),
+            census.of(glance.at(test.blocks(), test=True), test.labels, counted=False),
+        ),
+    }
+    _check_room(path.parent, sum(tensor.nbytes for tensor in tensors.values()))
+
+    def facts(mean: list[float], std: list[float]) -> str:
+        about = {"classes": images.classes, "mean": mean, "std": std, "fingerprint": census.fingerprint}
+        return json.dumps(about)
+
+    def known() -> str:
+        unchanged()
+        return facts(*census.statistics)
+
+    longest = [0.12345678901234567e-100] * shape[2]
+    write_stored(path, tensors, facts(longest, longest), known)
+    return list(glance.doubts(train.labels, test.labels, census.greys))
+
+
+def _check_room(folder: Path, size: int) -> None:
+    """Refuses to decode for hours what the disk has no room for."""
+    if size > (free := shutil.disk_usage(folder).free):
+        problem = f"has no room for the decoded images ({size / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free)"
+        raise InputError("paths.cache", folder, problem, "choose another folder, or a smaller dataset.image_size")
 
 
 def channel_statistics(pixels: Tensor) -> tuple[list[float], list[float]]:
@@ -141,23 +193,17 @@ def channel_statistics(pixels: Tensor) -> tuple[list[float], list[float]]:
 
     Exact: from the count of each of the 256 values.
     """
-    values = torch.arange(256, dtype=torch.float64) / 255
-    mean, std = [], []
-    for channel in range(pixels.shape[3]):
-        counts = torch.bincount(pixels[..., channel].flatten(), minlength=256).double()
-        share = counts / counts.sum()
-        centre = float(share @ values)
-        mean.append(centre)
-        std.append(max(float(share @ (values - centre) ** 2) ** 0.5, 1 / 255))
-    return mean, std
+    return statistics_of(torch.stack([value_counts(block) for block in in_blocks(pixels)]).sum(0))
 
 
 def _read(path: Path) -> ImageData:
-    with safe_open(path, framework="pt") as stored:
-        facts = json.loads(stored.metadata()["facts"])
-        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
+    tensors, about = read_stored(path)
+    facts = json.loads(about)
     return ImageData(
-        **tensors,
+        train_pixels=tensors["train_pixels"],
+        train_labels=tensors["train_labels"].clone(),
+        test_pixels=tensors["test_pixels"],
+        test_labels=tensors["test_labels"].clone(),
         classes=tuple(facts["classes"]),
         mean=tuple(facts["mean"]),
         std=tuple(facts["std"]),

@@ -7,13 +7,13 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 from ipr.data.folders import FIELD, PictureFile
 from ipr.errors import InputError
 from ipr.files import write_atomically
+from ipr.threads import in_order
 
 SETTLED_NS = 2 * 10**9
 """How long ago a file must have changed for its times to tell it from its next content: clocks of file systems tick in
@@ -41,9 +41,9 @@ def content_digest(root: Path, files: Sequence[PictureFile], kept: Path) -> str:
         if found["states"] == states:
             return str(found["content"])
     settled = time.time_ns() - max(file.state[2] for file in files) > SETTLED_NS
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        digests = pool.map(_digest, files)
-        lines = [[file.name, digest] for file, digest in zip(files, digests, strict=True)]
+    threads = os.cpu_count() or 1
+    digests = in_order(_digest, files, threads=threads, ahead=4 * threads)
+    lines = [[file.name, digest] for file, digest in zip(files, digests, strict=True)]
     content = hashlib.sha256(json.dumps(lines).encode()).hexdigest()
     if settled:
         with suppress(OSError):

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.lib.stride_tricks import as_strided
 from torch import Tensor
 
+from ipr.data.rows import chosen
 from ipr.data.share import WHOLE, Share
 from ipr.errors import InputError
 from ipr.randomness import generator
@@ -18,6 +21,8 @@ from ipr.randomness import generator
 @dataclass(frozen=True)
 class ImageData:
     """Decoded images and their labels, training and test apart.
+
+    Pixels may be mapped from a file, which nobody can write to, or be `Rows` of others: index before you compute.
 
     Attributes:
         train_pixels, test_pixels: uint8, shape (N, H, W, channels).
@@ -60,7 +65,8 @@ class ImageData:
         """The training images that are held out, to judge on; None where there are none."""
         if self.held_out is None:
             return None
-        return LabelledImages(self.train_pixels[self.held_out], self.train_labels[self.held_out], self.mean, self.std)
+        pixels = chosen(self.train_pixels, self.held_out)
+        return LabelledImages(pixels, self.train_labels[self.held_out], self.mean, self.std)
 
     def holding_out(self, share: float) -> ImageData:
         """The same images, of which a share of the training images is held out: of every class alike, and the same
@@ -87,18 +93,19 @@ class ImageData:
         data = self
         if train is not None:
             kept = balanced_subset(self.train_labels, train, "dataset.limit_train")
-            pixels, labels = self.train_pixels[kept], self.train_labels[kept]
+            pixels, labels = chosen(self.train_pixels, kept), self.train_labels[kept]
             data = replace(data, train_pixels=pixels, train_labels=labels, held_out=None)
         if test is not None:
             kept = balanced_subset(self.test_labels, test, "dataset.limit_test")
-            data = replace(data, test_pixels=self.test_pixels[kept], test_labels=self.test_labels[kept])
+            data = replace(data, test_pixels=chosen(self.test_pixels, kept), test_labels=self.test_labels[kept])
         return data
 
     def share(self, count: int) -> ImageData:
         """`count` training images of `limited`, repeated until there are as many as before: epochs stay as long."""
         few = self.limited(count, None)
         repeated = torch.arange(self.train_labels.numel()) % count
-        return replace(few, train_pixels=few.train_pixels[repeated], train_labels=few.train_labels[repeated])
+        pixels, labels = chosen(few.train_pixels, repeated), few.train_labels[repeated]
+        return replace(few, train_pixels=pixels, train_labels=labels)
 
     def part(self, which: str | None) -> ImageData:
         """One of the disjoint, class-balanced parts of the training images, e.g. the first of two for `1/2`; the same
@@ -110,7 +117,7 @@ class ImageData:
         if which is None:
             return self
         kept = part_of(self.train_labels, which)
-        pixels, labels = self.train_pixels[kept], self.train_labels[kept]
+        pixels, labels = chosen(self.train_pixels, kept), self.train_labels[kept]
         return replace(self, train_pixels=pixels, train_labels=labels, held_out=None)
 
 
@@ -144,8 +151,7 @@ def balanced_subset(labels: Tensor, limit: int, field: str) -> Tensor:
     for label in labels.unique():
         members = order[labels[order] == label]
         rank[members] = torch.arange(members.numel())
-    chosen = order[torch.argsort(rank[order], stable=True)][:limit]
-    return chosen.sort().values
+    return order[torch.argsort(rank[order], stable=True)][:limit].sort().values
 
 
 def read_part(which: str) -> tuple[int, int]:
@@ -184,17 +190,39 @@ def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
 
     The result keeps the pixels' order in memory (channels last), in which convolutions run faster.
     """
+    if pixels.device.type == "cpu" and not pixels.requires_grad:
+        return _normalised_by_one_thread(pixels, mean, std).permute(0, 3, 1, 2)
     scale, shift = _scale_and_shift(tuple(mean), tuple(std), pixels.device)
     return torch.addcmul(shift, pixels.float(), scale).permute(0, 3, 1, 2)
 
 
 @lru_cache(maxsize=64)
-def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Made once for a device: a copy to a GPU would wait for it at every step."""
+def _scale_and_shift(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, width: int = 1
+) -> tuple[Tensor, Tensor]:
+    """For a row of `width` pixels. Made once for a device: a copy to a GPU would wait for it at every step."""
     with torch.inference_mode(False):
         both = [1 / (255 * s) for s in std], [-m / s for m, s in zip(mean, std, strict=True)]
-        scale, shift = torch.tensor(both, dtype=torch.float32, device=device)
+        scale, shift = torch.tensor(both, dtype=torch.float32, device=device).repeat(1, width)
         return scale, shift
+
+
+ALONE = 2**15 - 1
+"""Of so many elements at most torch does an operation in the thread that asks for it (at::internal::GRAIN_SIZE)."""
+
+
+def _normalised_by_one_thread(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """The same numbers, in pieces so small that torch shares none of them with a second thread: one that other
+    processes keep from a core would be waited for longer than all of it takes.
+    """
+    count, height, width, channels = pixels.shape
+    scale, shift = _scale_and_shift(tuple(mean), tuple(std), pixels.device, width)
+    rows = pixels.reshape(count * height, width * channels)
+    found = torch.empty(rows.shape, dtype=torch.float32)
+    at_once = max(1, ALONE // max(1, width * channels))
+    for piece, place in zip(rows.split(at_once), found.split(at_once), strict=True):
+        torch.addcmul(shift, piece.float(), scale, out=place)
+    return found.view(pixels.shape)
 
 
 def augment(pixels: Tensor, crop_padding: int, flip: bool, source: torch.Generator, share: Share = WHOLE) -> Tensor:
@@ -218,10 +246,37 @@ def augment(pixels: Tensor, crop_padding: int, flip: bool, source: torch.Generat
         if crop_padding
         else torch.zeros(2, whole, 1, dtype=torch.int64, device=device),
     )
+    mirrored = share.of(torch.rand(whole, 1, generator=source, device=device)) < 0.5 if flip else None
+    if device.type == "cpu":
+        return _cut_by_one_thread(pixels, crop_padding, top, left, mirrored)
     rows = top + torch.arange(height, device=device)
     columns = left + torch.arange(width, device=device)
-    if flip:
-        mirrored = share.of(torch.rand(whole, 1, generator=source, device=device)) < 0.5
+    if mirrored is not None:
         columns = torch.where(mirrored, columns.flip(1), columns)
     padded = torch.nn.functional.pad(pixels, (0, 0) + (crop_padding,) * 4)
     return padded[torch.arange(count, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _cut_by_one_thread(pixels: Tensor, padding: int, top: Tensor, left: Tensor, mirrored: Tensor | None) -> Tensor:
+    """The same pixels by NumPy, which has no second thread to wait for: a crop is `height` runs of bytes.
+
+    Args:
+        pixels: (B, H, W, channels).
+        padding: black pixels on each side.
+        top: where the crops begin, (B, 1).
+        left: likewise.
+        mirrored: which are turned left to right, (B, 1); None for none.
+    """
+    count, height, width, channels = pixels.shape
+    high, wide = height + 2 * padding, width + 2 * padding
+    padded = np.zeros((count, high, wide, channels), np.uint8)
+    padded[:, padding : padding + height, padding : padding + width] = pixels.numpy()
+    # every run of `width` pixels, one for each pixel that it may begin with: they overlap, and none is copied
+    run = padded.reshape(-1)[: width * channels].view(f"V{width * channels}")
+    runs = as_strided(run, (count * high * wide - width + 1,), (channels,))
+    first = (np.arange(count)[:, None] * high + top.numpy()) * wide + left.numpy()
+    cut = runs[first + np.arange(height) * wide].view(np.uint8).reshape(count, height, width, channels)
+    if mirrored is not None:
+        whole_pixels, turned = cut.view(f"V{channels}")[..., 0], mirrored.numpy()[:, 0]
+        whole_pixels[turned] = whole_pixels[turned, :, ::-1]
+    return torch.from_numpy(cut)

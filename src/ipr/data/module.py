@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from ipr.data.images import ImageData, augment, normalise
+from ipr.data.prefetch import ahead, fits
+from ipr.data.rows import gathered, placed
 from ipr.data.share import WHOLE, Share
 from ipr.errors import InputError
 from ipr.randomness import generator
@@ -17,19 +19,36 @@ from ipr.randomness import generator
 class Batches:
     """Batches of uint8 pixels and labels in a given order, or a process's share of each; the last, smaller batch is
     left out (as the authors do).
+
+    Args:
+        pixels: (N, H, W, channels).
+        labels: (N,), on the pixels' device.
+        order: positions of the images, on the pixels' device.
+        batch_size: images of a batch, of all processes together.
+        share: which part of each is this process's.
+        device: where the batches are wanted; where it is not the pixels', they are copied ahead.
     """
 
-    def __init__(self, pixels: Tensor, labels: Tensor, order: Tensor, batch_size: int, share: Share = WHOLE) -> None:
+    def __init__(
+        self,
+        pixels: Tensor,
+        labels: Tensor,
+        order: Tensor,
+        batch_size: int,
+        share: Share = WHOLE,
+        device: torch.device | None = None,
+    ) -> None:
         self.pixels, self.labels, self.order, self.batch_size = pixels, labels, order, batch_size
-        self.share = share
+        self.share, self.device = share, device or pixels.device
 
     def __len__(self) -> int:
         return self.order.numel() // self.batch_size
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for chosen in self.order[: len(self) * self.batch_size].split(self.batch_size):
-            own = self.share.of(chosen)
-            yield self.pixels[own], self.labels[own]
+        own = map(self.share.of, self.order[: len(self) * self.batch_size].split(self.batch_size))
+        if self.device != self.pixels.device:
+            return ahead(self.pixels, self.labels, own, self.device)
+        return ((gathered(self.pixels, chosen), self.labels[chosen]) for chosen in own)
 
 
 class ImageDataModule(L.LightningDataModule):
@@ -70,12 +89,12 @@ class ImageDataModule(L.LightningDataModule):
         self.crop_padding, self.flip, self.seed, self.memory_format = crop_padding, flip, seed, memory_format
 
     def setup(self, stage: str) -> None:
-        """Puts the training images on the device, once: 154 MB for CIFAR-10; left where they are if they fill a GPU."""
+        """Puts the training images on the device, once, if they fit there: 154 MB for CIFAR-10."""
         assert self.trainer is not None
         device, pixels = self.trainer.strategy.root_device, self.data.train_pixels
-        if device.type == "cuda" and pixels.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+        if not fits(pixels, device):
             device = pixels.device
-        self.pixels, self.labels = pixels.to(device), self.data.train_labels.to(device)
+        self.pixels, self.labels = placed(pixels, device), self.data.train_labels.to(device)
         self.share = Share(self.trainer.global_rank, self.trainer.world_size)
 
     def train_dataloader(self) -> Batches:
@@ -85,7 +104,7 @@ class ImageDataModule(L.LightningDataModule):
         self.augmentation = generator(self.seed, f"augmentation of epoch {epoch}", device=device)
         drawn = torch.randperm(self.trained_on.numel(), generator=generator(self.seed, f"order of epoch {epoch}"))
         order = self.trained_on[drawn]
-        return Batches(self.pixels, self.labels, order.to(self.pixels.device), self.batch_size, self.share)
+        return Batches(self.pixels, self.labels, order.to(self.pixels.device), self.batch_size, self.share, device)
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """uint8 (B, H, W, channels) on the device to augmented, normalised (B, channels, H, W)."""

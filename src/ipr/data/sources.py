@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,12 @@ from ipr.data.pictures import READER, read_picture
 from ipr.errors import InputError
 from ipr.files import expanded
 from ipr.randomness import generator
+from ipr.threads import in_order
+
+BLOCK = 64
+"""So many decoded images are held at a time."""
+
+T = TypeVar("T")
 
 TORCHVISION = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "caltech101": "Caltech101"}
 
@@ -38,18 +44,48 @@ class RawImages:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Training or test images that are decoded as they are asked for.
+
+    Attributes:
+        labels: int64, (N,).
+        blocks: decodes them from the first to the last: uint8, (up to BLOCK, H, W, channels) at a time.
+    """
+
+    labels: Tensor
+    blocks: Callable[[], Iterator[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """A data set that is decoded block by block, so that it may be larger than the memory.
+
+    Attributes:
+        train: training images.
+        test: test images.
+        classes: their names, in the order of their labels.
+        shape: height, width and channels of an image.
+    """
+
+    train: Part
+    test: Part
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
 class Source:
     """Where a data set will be read from.
 
     Attributes:
         identity: with the content of `folder`, changes whenever what would be read changes; keeps the cached file
             honest.
-        read: decodes everything.
+        read: opens it to be decoded.
         folder: the files that are read, where somebody may change them.
     """
 
     identity: str
-    read: Callable[[], RawImages]
+    read: Callable[[], Decoding]
     folder: ImageFolder | None = None
 
 
@@ -67,11 +103,11 @@ def find_source(name: str, root: str | None, image_size: int, download: bool, da
         InputError: there is nothing to read; it names the folder looked at and how to get the data.
     """
     if name == "digits":
-        return Source(f"digits {image_size}", lambda: read_digits(image_size))
+        return Source(f"digits {image_size}", lambda: decoded(read_digits(image_size)))
     if name == "digits_parity":
-        return Source(f"digits by parity {image_size}", lambda: by_parity(read_digits(image_size)))
+        return Source(f"digits by parity {image_size}", lambda: decoded(by_parity(read_digits(image_size))))
     if name == "digits_rgb":
-        return Source(f"digits in three channels {image_size}", lambda: in_colour(read_digits(image_size)))
+        return Source(f"digits in three channels {image_size}", lambda: decoded(in_colour(read_digits(image_size))))
     looked = expanded(root, "dataset.root") if root is not None else data_folder / name
     folder = next((f for f in (looked, looked / name) if part_of_folder(f, "train")), None)
     if folder is None and name == "image_folder" and has_folders(looked):
@@ -135,29 +171,48 @@ def read_photographs(image_size: int) -> Tensor:
     return torch.cat(crops)
 
 
-def read_image_folder(found: ImageFolder, image_size: int) -> RawImages:
+def read_image_folder(found: ImageFolder, image_size: int) -> Decoding:
     """The images of a folder, in the parts that it has or split 80 / 20 by class.
 
-    Raises:
-        InputError: an image cannot be read.
+    An image that cannot be read is refused where it would be decoded: `InputError`.
     """
+    train, test = (found.train, found.test) if found.test is not None else _split(found.train, len(found.classes))
 
-    def decoded(files: Sequence[PictureFile], what: str) -> tuple[Tensor, Tensor]:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            images = pool.map(lambda file: _resized(read_picture(Path(file.path), FIELD), image_size), files)
-            pixels = np.stack(list(_progress(images, len(files), f"decoding {what}")))
-        return torch.from_numpy(pixels), torch.tensor([file.label for file in files])
+    def part(files: Sequence[PictureFile], what: str) -> Part:
+        def pixels(file: PictureFile) -> np.ndarray:
+            return _resized(read_picture(Path(file.path), FIELD), image_size)
 
-    if found.test is None:
-        return _split(*decoded(found.train, found.root.name), found.classes)
-    train, test = decoded(found.train, f"{found.root.name}/train"), decoded(found.test, f"{found.root.name}/test")
-    return RawImages(*train, *test, found.classes)
+        labels = torch.tensor([file.label for file in files])
+        return Part(labels, lambda: _progress(_blocks(pixels, files), len(files), f"decoding {what}"))
+
+    name, shape = found.root.name, (image_size, image_size, 3)
+    return Decoding(part(train, f"{name}/train"), part(test, f"{name}/test"), found.classes, shape)
 
 
-def _progress(images: Iterable[np.ndarray], total: int, what: str) -> Iterable[np.ndarray]:
+def decoded(images: RawImages) -> Decoding:
+    """Images that are in memory, as if they were decoded."""
+    _, *shape = images.train_pixels.shape
+
+    def part(pixels: Tensor, labels: Tensor) -> Part:
+        return Part(labels, lambda: (block.contiguous().numpy() for block in pixels.split(BLOCK)))
+
+    train, test = part(images.train_pixels, images.train_labels), part(images.test_pixels, images.test_labels)
+    return Decoding(train, test, images.classes, (shape[0], shape[1], shape[2]))
+
+
+def _blocks(pixels: Callable[[T], np.ndarray], items: Sequence[T]) -> Iterator[np.ndarray]:
+    """What is made of each item, by threads that are less than two blocks ahead."""
+    threads = os.cpu_count() or 1
+    images = in_order(pixels, items, threads=threads, ahead=min(BLOCK + threads, 2 * BLOCK))
+    while block := list(islice(images, BLOCK)):
+        yield np.stack(block)
+
+
+def _progress(blocks: Iterable[np.ndarray], images: int, what: str) -> Iterator[np.ndarray]:
     console = Console(stderr=True)
-    quiet = total < 1000 or not console.is_terminal
-    return track(images, description=escape(what), total=total, transient=True, console=console, disable=quiet)
+    quiet = images < 1000 or not console.is_terminal
+    total = -(-images // BLOCK)
+    yield from track(blocks, description=escape(what), total=total, transient=True, console=console, disable=quiet)
 
 
 def _resized(image: Image.Image, image_size: int) -> np.ndarray:
@@ -166,14 +221,18 @@ def _resized(image: Image.Image, image_size: int) -> np.ndarray:
     return np.asarray(image)
 
 
-def _split(pixels: Tensor, labels: Tensor, classes: tuple[str, ...]) -> RawImages:
+def _split(files: Sequence[PictureFile], classes: int) -> tuple[list[PictureFile], list[PictureFile]]:
     """Keeps a fixed fifth of each class (at least one image) for testing."""
+    labels = torch.tensor([file.label for file in files])
     order = torch.randperm(labels.numel(), generator=generator(0, "test split"))
     test = torch.zeros(labels.numel(), dtype=torch.bool)
-    for label in range(len(classes)):
+    for label in range(classes):
         members = order[labels[order] == label]
         test[members[: max(1, round(members.numel() / 5))]] = True
-    return RawImages(pixels[~test], labels[~test], pixels[test], labels[test], classes)
+    parts: tuple[list[PictureFile], list[PictureFile]] = [], []
+    for file, is_test in zip(files, test.tolist(), strict=True):
+        parts[is_test].append(file)
+    return parts
 
 
 def _torchvision_source(name: str, image_size: int, download: bool, folder: Path) -> Source | None:
@@ -196,12 +255,10 @@ def _torchvision_source(name: str, image_size: int, download: bool, folder: Path
                 "check the network, or point dataset.root at an image folder",
             ) from error
 
-    def read_cifar() -> RawImages:
+    def read_cifar() -> Decoding:
         train, test = opened(train=True), opened(train=False)
-        parts = [torch.from_numpy(_all_resized(part.data, image_size)) for part in (train, test)]
-        return RawImages(
-            parts[0], torch.tensor(train.targets), parts[1], torch.tensor(test.targets), tuple(train.classes)
-        )
+        shape = (image_size, image_size, train.data.shape[3])
+        return Decoding(_part(train, image_size), _part(test, image_size), tuple(train.classes), shape)
 
     if name == "caltech101":
         if download:
@@ -216,7 +273,11 @@ def _torchvision_source(name: str, image_size: int, download: bool, folder: Path
     return Source(f"torchvision {name} {image_size}", read_cifar)
 
 
-def _all_resized(images: np.ndarray, image_size: int) -> np.ndarray:
-    if images.shape[1:3] == (image_size, image_size):
-        return images
-    return np.stack([_resized(Image.fromarray(image), image_size) for image in images])
+def _part(images: Any, image_size: int) -> Part:
+    """One part of torchvision's: an array of pictures, and a list of labels."""
+    pictures, labels = images.data, torch.tensor(images.targets)
+    if pictures.shape[1:3] == (image_size, image_size):
+        return Part(labels, lambda: (pictures[i : i + BLOCK] for i in range(0, len(pictures), BLOCK)))
+    return Part(
+        labels, lambda: _blocks(lambda i: _resized(Image.fromarray(pictures[i]), image_size), range(len(labels)))
+    )

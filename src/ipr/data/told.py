@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
+import numpy as np
 from torch import Tensor
 
 from ipr.console import Console
 from ipr.data.folders import ImageFolder
 from ipr.data.images import ImageData
-from ipr.data.sources import RawImages
 
 FEW = 10
 """So many classes are told one by one."""
@@ -19,7 +20,7 @@ FEW = 10
 _TOLD: set[tuple[str, str]] = set()
 
 
-def tell_of(data: ImageData | RawImages, found: ImageFolder, content: str) -> None:
+def tell_of(data: ImageData, found: ImageFolder, content: str) -> None:
     """Says on stderr which classes there are, with how many images, and what was left out; once a process.
 
     Args:
@@ -41,7 +42,7 @@ def say(lines: Iterable[str]) -> None:
         console.print(shown, highlight=False, soft_wrap=True)
 
 
-def summary(data: ImageData | RawImages, found: ImageFolder) -> str:
+def summary(data: ImageData, found: ImageFolder) -> str:
     """One line: the classes, each with its numbers of training and test images."""
     parts = (data.train_labels, data.test_labels)
     train, test = (labels.bincount(minlength=len(data.classes)).tolist() for labels in parts)
@@ -56,20 +57,34 @@ def summary(data: ImageData | RawImages, found: ImageFolder) -> str:
     )
 
 
-def doubts(data: ImageData | RawImages) -> Iterator[str]:
-    """What is no error, and what hardly anybody means: images in both parts or in two classes, nothing to see."""
-    train, test = _digests(data.train_pixels), _digests(data.test_pixels)
-    if both := sum(map(set(train).__contains__, test)):
-        yield f"{both} of {len(test)} test images are training images, too"
-    label_of: dict[bytes, int] = {}
-    labels = [*data.train_labels.tolist(), *data.test_labels.tolist()]
-    pairs = zip([*train, *test], labels, strict=True)
-    if torn := sum(label_of.setdefault(image, label) != label for image, label in pairs):
-        yield f"images that are in another class, too: {torn}"
-    low, high = (int(pixel) for pixel in data.train_pixels.aminmax())
-    if high - low < 2:
-        yield f"all training images are of one grey, {low} of 255: there is nothing to see in them"
+class Glance:
+    """What is seen of images as they pass by, to doubt them by."""
 
+    def __init__(self) -> None:
+        self.seen: tuple[list[bytes], list[bytes]] = [], []
 
-def _digests(pixels: Tensor) -> list[bytes]:
-    return [hashlib.sha256(image).digest() for image in pixels.flatten(1).numpy()]
+    def at(self, blocks: Iterable[np.ndarray], *, test: bool) -> Iterator[np.ndarray]:
+        """Passes blocks of images on, and remembers SHA-256 of each: 32 bytes."""
+        for block in blocks:
+            self.seen[test].extend(hashlib.sha256(image).digest() for image in block)
+            yield block
+
+    def doubts(self, train_labels: Tensor, test_labels: Tensor, greys: tuple[int, int]) -> Iterator[str]:
+        """What is no error, and what hardly anybody means: images in both parts or in two classes, nothing to see.
+
+        Args:
+            train_labels: of the images that were seen, (N,).
+            test_labels: likewise.
+            greys: the lowest and highest value of a training pixel, of 255.
+        """
+        train, test = self.seen
+        known = set(train)
+        if both := sum(image in known for image in test):
+            yield f"{both} of {len(test)} test images are training images, too"
+        label_of: dict[bytes, int] = {}
+        labels = chain(train_labels.tolist(), test_labels.tolist())
+        pairs = zip(chain(train, test), labels, strict=True)
+        if torn := sum(label_of.setdefault(image, label) != label for image, label in pairs):
+            yield f"images that are in another class, too: {torn}"
+        if greys[1] - greys[0] < 2:
+            yield f"all training images are of one grey, {greys[0]} of 255: there is nothing to see in them"
