@@ -23,13 +23,14 @@ from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from ipr.cli.compose import EXIT_DEFECT, Job
-from ipr.cli.gpus import OnGpu, threads_each
-from ipr.cli.launching import Places, check_keys, elsewhere, places_here
+from ipr.cli.launching import check_keys, elsewhere, places_here
 from ipr.cli.outcomes import JobOutcome, descriptions, look_again, read_outcome
 from ipr.cli.processes import ended, tell_death
 from ipr.errors import InputError
 from ipr.files import expanded
+from ipr.gpus import OnGpu, threads_each
 from ipr.lease import Lease
+from ipr.places import Places
 from ipr.texts import printable
 
 LOOK_SECONDS = 0.5
@@ -47,6 +48,7 @@ SIGHT_SECONDS = 5.0
 LARGEST_ARRAY = 1000
 """Jobs of one array: Slurm's default MaxArraySize allows one more."""
 
+Overrides = Mapping[int, Sequence[str]]
 Calls = dict[int, tuple[Any, ...]]
 Jobs = dict[int, "submitit.Job[Any]"]
 
@@ -81,7 +83,7 @@ class Queue(Protocol):
 
 
 def run_in_queue(
-    launcher: Any, make_queue: Callable[[Any, Path], Queue], overrides: Sequence[Sequence[str]], first: int
+    launcher: Any, make_queue: Callable[[Any, Path, Overrides], Queue], overrides: Sequence[Sequence[str]], first: int
 ) -> list[JobReturn]:
     """Runs the jobs of a sweep with a submitit launcher, and waits for all of them, whatever becomes of one.
 
@@ -91,7 +93,7 @@ def run_in_queue(
 
     Args:
         launcher: Hydra's, set up.
-        make_queue: gives the queue for a launcher and a folder; may raise `InputError`.
+        make_queue: gives the queue for a launcher, a folder, and the jobs; may raise `InputError`.
         overrides: of each job.
         first: the number of the first job.
 
@@ -105,7 +107,7 @@ def run_in_queue(
     launcher.hydra_context = elsewhere(launcher.hydra_context)
     try:
         with Lease(folder / ".lease"):  # tells `ipr gc` that somebody waits for these jobs
-            queue = make_queue(launcher, folder)
+            queue = make_queue(launcher, folder, jobs)
             logs = follow(queue, launcher, jobs, folder, job)
     except (KeyboardInterrupt, InputError):  # nothing was sent, or it was cancelled
         shutil.rmtree(folder, ignore_errors=True)
@@ -116,7 +118,7 @@ def run_in_queue(
     return [ended(given, job.outcomes.get(number)) for number, given in jobs.items()]
 
 
-def follow(queue: Queue, launcher: Any, jobs: Mapping[int, Sequence[str]], folder: Path, job: Job) -> list[Path]:
+def follow(queue: Queue, launcher: Any, jobs: Overrides, folder: Path, job: Job) -> list[Path]:
     """Sends jobs as there is room, and says what becomes of each.
 
     Args:
@@ -191,7 +193,7 @@ def private_folder(base: Path) -> Path:
         raise InputError(field, base, f"cannot be written ({error.strerror})", "choose another folder") from error
 
 
-def calls(jobs: Mapping[int, Sequence[str]], folder: Path) -> Calls:
+def calls(jobs: Overrides, folder: Path) -> Calls:
     """What Hydra's submitit launcher is called with in each job: its output goes to the folder, wherever it runs."""
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     state = Singleton.get_state()
@@ -276,7 +278,7 @@ def listed_by_slurm() -> set[str] | None:
     return set(answer.stdout.split()) if answer.returncode == 0 else None
 
 
-def slurm_queue(launcher: Any, folder: Path) -> SlurmQueue:
+def slurm_queue(launcher: Any, folder: Path, jobs: Overrides) -> SlurmQueue:
     """Slurm's queue, as the launcher's parameters ask.
 
     Raises:
@@ -327,7 +329,7 @@ class LocalQueue:
             job.cancel()
 
 
-def local_queue(launcher: Any, folder: Path) -> LocalQueue:
+def local_queue(launcher: Any, folder: Path, jobs: Overrides) -> LocalQueue:
     """A queue of processes of this machine, as the launcher's parameters ask; a job takes the GPU with fewest others.
 
     Raises:
@@ -335,7 +337,9 @@ def local_queue(launcher: Any, folder: Path) -> LocalQueue:
     """
     params = launcher.params
     check_keys("submitit_local", params)
-    here = places_here(params["array_parallelism"], launcher.config, "hydra.launcher.array_parallelism")
+    asked, each = params["array_parallelism"], params["runs_per_gpu"]
+    key = "hydra.launcher.array_parallelism"
+    here = places_here(asked, launcher.config, key, each=each, jobs=jobs.values())
     executor = submitit.LocalExecutor(folder, max_num_timeout=params["max_num_timeout"])
     executor.update_parameters(
         timeout_min=params["timeout_min"],

@@ -1,4 +1,4 @@
-"""Which GPU of this machine a process of a sweep takes."""
+"""Which GPU of this machine a process takes that has others beside it."""
 
 from __future__ import annotations
 
