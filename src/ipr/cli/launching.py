@@ -47,6 +47,7 @@ class SlurmConfig(SlurmQueueConf):  # type: ignore[misc]
     """`hydra/launcher=slurm`."""
 
     _target_: str = "hydra_plugins.ipr_launchers.SlurmQueue"
+    runs_per_gpu: int = 1
 
 
 SCHEMAS = {"joblib": JoblibConfig, "submitit_local": SubmititLocalConfig, "slurm": SlurmConfig}
