@@ -29,11 +29,11 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 
 from ipr.cli.compose import as_texts, papers, register, reporting, shipped, typed
-from ipr.cli.gpus import choose, visible_gpus
 from ipr.cli.report import report_studies
 from ipr.cli.reproduce import UNCHANGING, check_passed, enter
 from ipr.console import Console
 from ipr.exhibits.timing import NORM_OF
+from ipr.gpus import choose, visible_gpus
 from ipr.runs.cells import CellConfig, run_cell
 from ipr.runs.request import check
 from ipr.runs.words import read_word

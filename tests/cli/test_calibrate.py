@@ -33,7 +33,7 @@ def sealed(name, facts):
 FEW = (
     "calibrate", "claim=owned/claim", "dataset.image_size=8", "dataset.limit_test=40", "optimizer.batch_size=64",
     "trainer.max_epochs=3", "trainer.accelerator=cpu", "networks=3", "wrong=12", "rate=0.5", "copies=1",
-    "rule.fidelity=0.2",
+    "rule.fidelity=0.2", "processes=1",
 )  # fmt: skip
 
 
@@ -183,6 +183,7 @@ def test_images_that_every_network_answers_so_are_not_claimed(ipr, owner, digits
     [
         (["networks=0"], ["networks=0", "independent=[FILE]"]),
         (["networks=-1"], ["networks=-1"]),
+        (["processes=0"], ["processes=0", "at least 1"]),
         (["wrong=0"], ["wrong=0"]),
         (["rate=0"], ["rate=0"]),
         (["rule=paper"], ["rule.name=paper", "rule=sound"]),

@@ -14,11 +14,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from ipr.cli.compose import register, shipped, with_sweep_folder
-from ipr.cli.gpus import choose, visible_gpus
-from ipr.cli.launching import SCHEMAS, places
+from ipr.cli.launching import SCHEMAS, most_devices
 from ipr.cli.outcomes import descriptions
 from ipr.cli.submitted import private_folder
 from ipr.errors import InputError
+from ipr.gpus import choose, visible_gpus
+from ipr.places import cores_here, runs_per_gpu
 from sweeps import SECONDS, command, commands_of, trained_at, until, weights
 
 LAUNCHERS = ("local", "joblib", "submitit_local", "slurm")
@@ -101,13 +102,10 @@ def test_visible_gpus_are_those_that_cuda_would_see(named, gpus):
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": named}) == gpus
 
 
-def test_as_many_places_as_gpus_or_else_cores():
-    assert places(None, ("0", "1"), 64, "k").count == 2
-    assert (places(None, (), 6, "k").count, places(None, (), 6, "k").threads) == (6, 1)
-    assert (places(8, ("0", "1", "2", "3"), 64, "k").count, places(8, ("0",), 64, "k").threads) == (8, 8)
-    assert places(8, (), 2, "k").threads == 1
-    with pytest.raises(InputError, match="k=0: must be at least 1"):
-        places(0, (), 2, "k")
+def test_the_job_that_takes_most_devices_says_how_many():
+    assert most_devices(1, [["a=1"], ["trainer.devices=2", "seed=4"], ["trainer.devices=${x}"]]) == 2
+    assert most_devices(4, [["trainer.devices=2"]]) == 4
+    assert most_devices(1, []) == 1
 
 
 def test_jobs_are_told_apart_by_what_they_do_not_share_and_secrets_are_not_told():
@@ -150,6 +148,8 @@ def test_every_launcher_composes_with_its_schema_and_not_with_that_of_its_packag
         (["hydra/launcher=joblib", "hydra.launcher.n_job=2"], ["hydra.launcher.n_job", "did you mean n_jobs"]),
         (["hydra/launcher=joblib", "++hydra.launcher.n_job=2"], ["hydra.launcher.n_job=2", "known: n_jobs"]),
         (["hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], ["hydra.launcher.n_jobs=0", "at least 1"]),
+        (["hydra/launcher=joblib", "hydra.launcher.runs_per_gpu=0"], ["runs_per_gpu=0", "at least 1"]),
+        (["hydra/launcher=submitit_local", "hydra.launcher.runs_per_gpu=-1"], ["runs_per_gpu=-1", "at least 1"]),
         (["hydra/launcher=submitit_local", "hydra.launcher.array_parallelism=0"], ["array_parallelism=0"]),
         (["hydra/launcher=submitit_local", "hydra.launcher.submitit_folder=/dev/null/x"], ["/dev/null/x", "written"]),
         (["hydra/launcher=local", "hydra.launcher.n_jobs=2"], ["hydra.launcher", "n_jobs"]),
@@ -186,7 +186,41 @@ def test_eight_jobs_at_a_time_on_four_gpus_are_two_on_each(at_home, launcher):
     assert len({fact["pid"] for fact in facts()}) == 8
 
 
-def test_one_process_for_each_gpu_by_default_and_each_keeps_its_own(at_home):
+CARDS = "81559, Disabled, Default\n81559, Disabled, Default\n"
+
+
+def with_cards(answer):
+    """A PATH with an nvidia-smi that says so."""
+    Path("bin").mkdir()
+    script = Path("bin/nvidia-smi")
+    script.write_text(f"#!/bin/sh\ncat <<END\n{answer}END\n")
+    script.chmod(0o755)
+    return f"{Path('bin').absolute()}{os.pathsep}{os.environ['PATH']}"
+
+
+def test_a_run_of_two_gpus_takes_a_pair(at_home):
+    asked = ["hydra/launcher=joblib", "trainer=ddp", "trainer.devices=2", "seed=0,1"]
+    done = sweep("time.sleep(1)", *asked, CUDA_VISIBLE_DEVICES="0,1,2,3,4", PATH=with_cards(CARDS))
+    assert done.returncode == 0, done.stderr
+    assert sorted(fact["CUDA_VISIBLE_DEVICES"] for fact in facts()) == ["0,1", "2,3"]
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="on one core there is one run")
+@pytest.mark.parametrize("given", [[], ["hydra.launcher.runs_per_gpu=4"]])
+def test_runs_share_a_large_gpu_as_far_as_there_are_cores_or_as_many_as_are_asked_for(at_home, given):
+    done = sweep(
+        "time.sleep(0.5)", "hydra/launcher=joblib", "seed=range(8)", *given,
+        CUDA_VISIBLE_DEVICES="5", PATH=with_cards(CARDS),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    processes = len({fact["pid"] for fact in facts()})
+    expected = 4 if given else runs_per_gpu(81559 / 1024, cores_here())
+    assert 1 < processes <= expected
+    assert {fact["CUDA_VISIBLE_DEVICES"] for fact in facts()} == {"5"}
+    assert {fact["OMP_NUM_THREADS"] for fact in facts()} == {str(max(1, cores_here() // expected))}
+
+
+def test_one_process_for_each_gpu_where_nobody_says_what_they_have_and_each_keeps_its_own(at_home):
     done = sweep("time.sleep(0.3)", "hydra/launcher=joblib", "seed=range(8)", CUDA_VISIBLE_DEVICES="1,3")
     assert done.returncode == 0, done.stderr
     assert len({fact["pid"] for fact in facts()}) == 2
@@ -219,7 +253,7 @@ def test_without_a_gpu_one_process_of_one_thread_for_each_core(at_home, accelera
 
 def test_a_process_that_dies_frees_its_gpu(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from ipr.cli.gpus import claim_gpu; gpus = ('0', '1')\n"
+        "import sys, time; from pathlib import Path; from ipr.gpus import claim_gpu; gpus = ('0', '1')\n"
         "first, again = claim_gpu(Path('.'), gpus).gpu, claim_gpu(Path('.'), gpus).gpu\n"
         "print(first + again, flush=True); time.sleep(100)"
     )

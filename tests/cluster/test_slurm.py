@@ -160,6 +160,45 @@ def test_a_killed_job_alone_leaves_its_log_and_the_exit_code_of_a_defect(slurm):
     assert {path.suffix for path in log.parent.iterdir()} == {".err", ".out"}
 
 
+def test_runs_share_a_job_and_a_bad_one_among_them_is_no_others_fault(ipr, slurm):
+    rest = [a for a in TINY if not a.startswith("optimizer.batch_size")]
+    asked = ["train", "-m", *rest, "scheme=uchida", "optimizer.batch_size=0,32", "seed=0,1", *ON_SLURM]
+    outcome = ipr(*asked, "hydra.launcher.runs_per_gpu=3")  # three in the first job, one in the second
+    assert outcome.code == 2, outcome.err
+    assert len(re.findall(r"batch_size=0: must be at least 1; give e.g. 64 \(job \d\)", outcome.err)) == 2
+    assert outcome.out.count(": done") == 2
+    assert len(list(Path().glob("runs/train/*/record.json"))) == 2
+    assert not list(Path().glob("runs/jobs/*"))
+    until(lambda: slurm.queue() == [])
+
+
+def test_a_run_of_a_shared_job_is_killed_and_the_others_go_back_to_the_queue_and_end(slurm):
+    asked = ["train", "-m", *LONG, "trainer.max_epochs=60", "scheme=uchida"]
+    with command(*asked, "seed=0,1,2", *ON_SLURM, "hydra.launcher.runs_per_gpu=3", "paths.runs=shared") as process:
+        job = array_of(process)
+        (folder,) = Path("shared/jobs").iterdir()
+        until(lambda: len(list(Path().glob("shared/train/*/checkpoints/last.ckpt"))) == 3)
+        assert slurm.queue() == [job]
+        (lease,) = [path for path in Path().glob("shared/train/*-s1-*/.lease/*") if path.name.isdigit()]
+        os.kill(json.loads(lease.read_text())["pid"], signal.SIGKILL)
+        until(lambda: (folder / "1.over").exists())
+        slurm.ask("scancel", "--signal=USR2", job)
+        until(lambda: job in slurm.queue("PENDING"))
+        assert not (folder / "0.over").exists()
+        until(lambda: process.poll() is not None or start_now(slurm, job))
+        out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 70, err
+    (line,) = err.splitlines()
+    assert line.startswith("ipr: error: job 1 (seed=1) died without a word")
+    assert sorted(path.name for path in folder.iterdir()) == ["run-1_log.err", "run-1_log.out"]
+    assert out.count(": done") == 2
+    with command(*asked, "seed=0,2", "paths.runs=undisturbed") as process:
+        process.communicate(timeout=SECONDS)
+    assert len(weights("shared")) == 2
+    assert weights("shared") == weights("undisturbed")
+    until(lambda: slurm.queue() == [])
+
+
 def test_one_training_over_two_tasks_ends_as_over_two_processes_of_one_machine(slurm):
     """Every task runs the job; the first leads, writes and reports, the other follows."""
     asked = ["train", "-m", *TINY, "scheme=passport_v1,passport_v3", "trainer=ddp", "trainer.devices=2"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -16,8 +17,9 @@ from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
 from hydra_plugins.hydra_submitit_launcher.config import LocalQueueConf, SlurmQueueConf
 from omegaconf import DictConfig
 
-from ipr.cli.gpus import visible_gpus
 from ipr.errors import InputError
+from ipr.gpus import visible_gpus
+from ipr.places import Places, cores_here, places, shared_memory
 
 
 @dataclass
@@ -26,6 +28,7 @@ class JoblibConfig(JobLibLauncherConf):  # type: ignore[misc]
 
     _target_: str = "hydra_plugins.ipr_launchers.Processes"
     n_jobs: int | None = None
+    runs_per_gpu: int | None = None
 
 
 @dataclass
@@ -34,6 +37,7 @@ class SubmititLocalConfig(LocalQueueConf):  # type: ignore[misc]
 
     _target_: str = "hydra_plugins.ipr_launchers.LocalQueue"
     array_parallelism: int | None = None
+    runs_per_gpu: int | None = None
     signal_delay_s: int = 120
     max_num_timeout: int = 5
 
@@ -43,6 +47,7 @@ class SlurmConfig(SlurmQueueConf):  # type: ignore[misc]
     """`hydra/launcher=slurm`."""
 
     _target_: str = "hydra_plugins.ipr_launchers.SlurmQueue"
+    runs_per_gpu: int = 1
 
 
 SCHEMAS = {"joblib": JoblibConfig, "submitit_local": SubmititLocalConfig, "slurm": SlurmConfig}
@@ -90,44 +95,34 @@ def elsewhere(context: HydraContext) -> HydraContext:
     return HydraContext(config_loader=SweepLoader(context.config_loader), callbacks=context.callbacks)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
-class Places:
-    """How many jobs run at a time on this machine, and on what.
-
-    Attributes:
-        count: processes.
-        threads: that each computes with.
-        gpus: that they share; empty for none.
-    """
-
-    count: int
-    threads: int
-    gpus: tuple[str, ...]
-
-
-def places(asked: int | None, gpus: tuple[str, ...], cores: int, key: str) -> Places:
-    """How many: as many as asked for, else one for each GPU, else one for each core.
+def places_here(
+    asked: int | None, config: DictConfig, key: str, *, each: int | None = None, jobs: Iterable[Sequence[str]] = ()
+) -> Places:
+    """`places` for this machine and the jobs of a sweep, which may want no GPU, or several each.
 
     Args:
-        asked: None for the default.
-        gpus: of this machine.
-        cores: of this machine.
+        asked: processes; None for the default.
+        config: what all jobs have in common.
         key: the configuration key that asks.
-
-    Raises:
-        InputError: fewer than one is asked for.
+        each: runs on each GPU; None for the default.
+        jobs: the overrides of each.
     """
-    if asked is not None and asked < 1:
-        raise InputError(key, asked, "must be at least 1", "leave it out for one for each GPU, or else each core")
-    count = asked or len(gpus) or cores
-    return Places(count, max(1, cores // count), gpus)
-
-
-def places_here(asked: int | None, config: DictConfig, key: str) -> Places:
-    """`places` for this machine and a configuration, which may want no GPU."""
     trainer = config.get("trainer") or {}
     gpus = () if trainer.get("accelerator") == "cpu" else tuple(visible_gpus(os.environ))
-    return places(asked, gpus, len(os.sched_getaffinity(0)), key)
+    devices = most_devices(trainer.get("devices") or 1, jobs)
+    memory = partial(shared_memory, os.environ)
+    return places(asked, gpus, cores_here(), key, each=each, devices=devices, memory=memory)
+
+
+def most_devices(common: int, jobs: Iterable[Sequence[str]]) -> int:
+    """`trainer.devices` of the job that takes most.
+
+    Args:
+        common: what they have in common.
+        jobs: the overrides of each.
+    """
+    given = [override.partition("=")[2] for job in jobs for override in job if override.startswith("trainer.devices=")]
+    return max([common, *(int(devices) for devices in given if devices.isdecimal())])
 
 
 def check_keys(name: str, given: Mapping[str, Any]) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 
 from ipr.cli.compose import AGAIN, EXIT_DEFECT
-from ipr.cli.gpus import OnGpu, threads_each
 from ipr.cli.launching import check_keys, elsewhere, places_here
 from ipr.cli.outcomes import JobOutcome, announce, count_of, descriptions, has_begun, read_outcome
 from ipr.errors import InputError
+from ipr.gpus import OnGpu, threads_each
 from ipr.texts import printable
 
 
@@ -63,7 +63,9 @@ def run_in_processes(launcher: Any, launch: Launch, overrides: Sequence[Sequence
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     check_keys("joblib", launcher.joblib)
-    here = places_here(launcher.joblib["n_jobs"], launcher.config, "hydra.launcher.n_jobs")
+    asked, config = launcher.joblib, launcher.config
+    here = places_here(asked["n_jobs"], config, "hydra.launcher.n_jobs", each=asked["runs_per_gpu"], jobs=overrides)
+    launcher.joblib = {key: value for key, value in asked.items() if key != "runs_per_gpu"}  # what joblib knows
     job = launcher.task_function
     launcher.task_function = Uninterrupted(OnGpu(job, job.place, here.gpus, os.getpid()), os.getpid())
     launcher.hydra_context = elsewhere(launcher.hydra_context)
@@ -99,7 +101,7 @@ def run_in_processes(launcher: Any, launch: Launch, overrides: Sequence[Sequence
         get_reusable_executor().shutdown(wait=True, kill_workers=True)
         raise
     finally:
-        launcher.task_function = job
+        launcher.task_function, launcher.joblib = job, asked  # a sweeper may launch again
     if any(read_outcome(job.place, number) is None and number not in job.codes for number in jobs):
         raise InputError("TMPDIR", job.place.parent, "cannot be written", f"make room; {AGAIN}")
     return [ended(overrides, read_outcome(job.place, number)) for number, overrides in jobs.items()]

@@ -14,22 +14,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import submitit
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
+from omegaconf import DictConfig
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from ipr.cli.compose import EXIT_DEFECT, Job
-from ipr.cli.gpus import OnGpu, threads_each
-from ipr.cli.launching import Places, check_keys, elsewhere, places_here
+from ipr.cli.launching import check_keys, elsewhere, most_devices, places_here
 from ipr.cli.outcomes import JobOutcome, descriptions, look_again, read_outcome
+from ipr.cli.packed import Pack, logs, over
 from ipr.cli.processes import ended, tell_death
 from ipr.errors import InputError
 from ipr.files import expanded
+from ipr.gpus import OnGpu, threads_each
 from ipr.lease import Lease
+from ipr.places import Places
 from ipr.texts import printable
 
 LOOK_SECONDS = 0.5
@@ -47,8 +50,48 @@ SIGHT_SECONDS = 5.0
 LARGEST_ARRAY = 1000
 """Jobs of one array: Slurm's default MaxArraySize allows one more."""
 
+Overrides = Mapping[int, Sequence[str]]
 Calls = dict[int, tuple[Any, ...]]
-Jobs = dict[int, "submitit.Job[Any]"]
+Jobs = dict[int, Any]
+"""submitit's, or a `Part` of one."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A job of the sweep that runs beside others in one of Slurm.
+
+    Attributes:
+        job: Slurm's.
+        folder: the sweep's.
+        number: the sweep's.
+    """
+
+    job: submitit.Job[Any]
+    folder: Path
+    number: int
+
+    @property
+    def job_id(self) -> str:
+        """Slurm's name for the job that it is in."""
+        return self.job.job_id
+
+    @property
+    def paths(self) -> PartPaths:
+        """Its files; the logs are those of Slurm's job where it did not begin."""
+        out, err = logs(self.folder, self.number)
+        whole = self.job.paths
+        returned = over(self.folder, self.number)
+        if not returned.exists():
+            returned = whole.result_pickle
+        return PartPaths(out, err, returned) if err.exists() else PartPaths(whole.stdout, whole.stderr, returned)
+
+
+class PartPaths(NamedTuple):
+    """As submitit's: what is printed, what is told, and what is there when it has ended."""
+
+    stdout: Path
+    stderr: Path
+    result_pickle: Path
 
 
 class Queue(Protocol):
@@ -81,7 +124,7 @@ class Queue(Protocol):
 
 
 def run_in_queue(
-    launcher: Any, make_queue: Callable[[Any, Path], Queue], overrides: Sequence[Sequence[str]], first: int
+    launcher: Any, make_queue: Callable[[Any, Path, Overrides], Queue], overrides: Sequence[Sequence[str]], first: int
 ) -> list[JobReturn]:
     """Runs the jobs of a sweep with a submitit launcher, and waits for all of them, whatever becomes of one.
 
@@ -91,7 +134,7 @@ def run_in_queue(
 
     Args:
         launcher: Hydra's, set up.
-        make_queue: gives the queue for a launcher and a folder; may raise `InputError`.
+        make_queue: gives the queue for a launcher, a folder, and the jobs; may raise `InputError`.
         overrides: of each job.
         first: the number of the first job.
 
@@ -105,7 +148,7 @@ def run_in_queue(
     launcher.hydra_context = elsewhere(launcher.hydra_context)
     try:
         with Lease(folder / ".lease"):  # tells `ipr gc` that somebody waits for these jobs
-            queue = make_queue(launcher, folder)
+            queue = make_queue(launcher, folder, jobs)
             logs = follow(queue, launcher, jobs, folder, job)
     except (KeyboardInterrupt, InputError):  # nothing was sent, or it was cancelled
         shutil.rmtree(folder, ignore_errors=True)
@@ -116,7 +159,7 @@ def run_in_queue(
     return [ended(given, job.outcomes.get(number)) for number, given in jobs.items()]
 
 
-def follow(queue: Queue, launcher: Any, jobs: Mapping[int, Sequence[str]], folder: Path, job: Job) -> list[Path]:
+def follow(queue: Queue, launcher: Any, jobs: Overrides, folder: Path, job: Job) -> list[Path]:
     """Sends jobs as there is room, and says what becomes of each.
 
     Args:
@@ -191,7 +234,7 @@ def private_folder(base: Path) -> Path:
         raise InputError(field, base, f"cannot be written ({error.strerror})", "choose another folder") from error
 
 
-def calls(jobs: Mapping[int, Sequence[str]], folder: Path) -> Calls:
+def calls(jobs: Overrides, folder: Path) -> Calls:
     """What Hydra's submitit launcher is called with in each job: its output goes to the folder, wherever it runs."""
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     state = Singleton.get_state()
@@ -224,9 +267,18 @@ def remove_but(folder: Path, logs: Sequence[Path]) -> None:
 
 @dataclass
 class SlurmQueue:
-    """Slurm's, in which every sweep is an array."""
+    """Slurm's, in which every sweep is an array.
+
+    Attributes:
+        folder: the sweep's.
+        packed: jobs of the sweep in one of Slurm.
+        threads: that each of these computes with; None for as many as Slurm's job is told.
+    """
 
     executor: submitit.AutoExecutor
+    folder: Path
+    packed: int = 1
+    threads: int | None = None
     room: int = sys.maxsize
     asked: float = 0.0
     patience: float = ASK_SECONDS[0]
@@ -234,17 +286,31 @@ class SlurmQueue:
     def submit(self, function: Callable[..., Any], calls: Calls) -> Jobs:
         """See `Queue`."""
         sent, numbers = Jobs(), list(calls)
-        for start in range(0, len(numbers), LARGEST_ARRAY):
-            part = numbers[start : start + LARGEST_ARRAY]
+        for start in range(0, len(numbers), LARGEST_ARRAY * self.packed):
+            part = numbers[start : start + LARGEST_ARRAY * self.packed]
             try:
                 with redirect_stderr(io.StringIO()):  # submitit prints what it raises
-                    jobs = self.executor.map_array(function, *zip(*(calls[number] for number in part), strict=True))
+                    jobs: list[Any]
+                    if self.packed == 1:
+                        jobs = self.executor.map_array(function, *zip(*(calls[number] for number in part), strict=True))
+                    else:
+                        jobs = self._packs(function, {number: calls[number] for number in part})
             except (FailedJobError, FailedSubmissionError) as error:
                 self.cancel(sent)
                 remedy = "see `sinfo` for partitions and limits"
                 raise InputError("hydra/launcher", "slurm", f"refused ({one(str(error))})", remedy) from error
             sent |= dict(zip(part, jobs, strict=True))
         return sent
+
+    def _packs(self, function: Callable[..., Any], calls: Calls) -> list[Part]:
+        """One job of Slurm for each `packed` of the sweep."""
+        numbers = list(calls)
+        packs = [
+            {number: calls[number] for number in numbers[first : first + self.packed]}
+            for first in range(0, len(numbers), self.packed)
+        ]
+        jobs = self.executor.map_array(Pack(function, self.folder, self.threads), packs)
+        return [Part(job, self.folder, number) for job, pack in zip(jobs, packs, strict=True) for number in pack]
 
     def name(self, jobs: Jobs) -> str:
         """See `Queue`."""
@@ -266,7 +332,7 @@ class SlurmQueue:
         """See `Queue`."""
         self.patience = ASK_SECONDS[0]
         if jobs:
-            subprocess.run(["scancel", *(job.job_id for job in jobs.values())], check=False)  # noqa: S603, S607
+            subprocess.run(["scancel", *{job.job_id for job in jobs.values()}], check=False)  # noqa: S603, S607
 
 
 def listed_by_slurm() -> set[str] | None:
@@ -276,7 +342,7 @@ def listed_by_slurm() -> set[str] | None:
     return set(answer.stdout.split()) if answer.returncode == 0 else None
 
 
-def slurm_queue(launcher: Any, folder: Path) -> SlurmQueue:
+def slurm_queue(launcher: Any, folder: Path, jobs: Overrides) -> SlurmQueue:
     """Slurm's queue, as the launcher's parameters ask.
 
     Raises:
@@ -287,13 +353,44 @@ def slurm_queue(launcher: Any, folder: Path) -> SlurmQueue:
         remedy = "start the sweep on a machine of a cluster, or choose joblib or submitit_local"
         raise InputError("hydra/launcher", "slurm", "needs sbatch and srun, which are not here", remedy)
     params = {name: value for name, value in launcher.params.items() if name != "submitit_folder"}
+    cores, packed = params["cpus_per_task"], packing(params, launcher.config, jobs)
     executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=params.pop("max_num_timeout"))
     shared = BaseQueueConf.__dataclass_fields__
     try:
         executor.update_parameters(**{name if name in shared else f"slurm_{name}": v for name, v in params.items()})
     except (ValueError, NameError, AssertionError, TypeError) as error:
         raise InputError("hydra/launcher", "slurm", one(str(error)), "see conf/hydra/launcher/slurm.yaml") from error
-    return SlurmQueue(executor)
+    return SlurmQueue(executor, folder, packed, None if "OMP_NUM_THREADS" in os.environ else cores)
+
+
+def packing(params: dict[str, Any], config: DictConfig, jobs: Overrides) -> int:
+    """How many jobs of a sweep run in one of Slurm; takes `runs_per_gpu` out of the launcher's parameters, and asks for
+    the cores and the memory of all.
+
+    Args:
+        params: what the launcher was given; changed.
+        config: what all jobs have in common.
+        jobs: those of the sweep.
+
+    Raises:
+        InputError: they cannot share a GPU.
+    """
+    each: int = params.pop("runs_per_gpu")
+    key = "hydra.launcher.runs_per_gpu"
+    if each < 1:
+        raise InputError(key, each, "must be at least 1", "give e.g. 4, or leave it out")
+    if each == 1:
+        return 1
+    trainer = config.get("trainer") or {}
+    several = most_devices(trainer.get("devices") or 1, jobs.values()) * (trainer.get("nodes") or 1)
+    if several * params["nodes"] * params["tasks_per_node"] > 1:
+        problem = "puts runs of one process each beside one another, and here a run, or a job, has several"
+        raise InputError(key, each, problem, "leave it out, or nodes, tasks_per_node and trainer.devices at 1")
+    packed = min(each * max(1, params["gpus_per_node"] or 0), len(jobs))
+    for name in ("cpus_per_task", "mem_gb"):
+        if params[name] is not None:
+            params[name] *= packed
+    return packed
 
 
 @dataclass
@@ -327,7 +424,7 @@ class LocalQueue:
             job.cancel()
 
 
-def local_queue(launcher: Any, folder: Path) -> LocalQueue:
+def local_queue(launcher: Any, folder: Path, jobs: Overrides) -> LocalQueue:
     """A queue of processes of this machine, as the launcher's parameters ask; a job takes the GPU with fewest others.
 
     Raises:
@@ -335,7 +432,9 @@ def local_queue(launcher: Any, folder: Path) -> LocalQueue:
     """
     params = launcher.params
     check_keys("submitit_local", params)
-    here = places_here(params["array_parallelism"], launcher.config, "hydra.launcher.array_parallelism")
+    asked, each = params["array_parallelism"], params["runs_per_gpu"]
+    key = "hydra.launcher.array_parallelism"
+    here = places_here(asked, launcher.config, key, each=each, jobs=jobs.values())
     executor = submitit.LocalExecutor(folder, max_num_timeout=params["max_num_timeout"])
     executor.update_parameters(
         timeout_min=params["timeout_min"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rich.progress import Progress
@@ -30,7 +31,7 @@ from ipr.runs.device import check_accelerator, device_for
 from ipr.runs.missed import missed
 from ipr.runs.ranges import check_numbers
 from ipr.runs.rehearsal import check_no_rehearsal
-from ipr.runs.train import train
+from ipr.runs.side_by_side import train_all
 from ipr.suspects.suspect import Suspect, open_suspect
 from ipr.verification.calibration import Calibration, FalseClaimRate, WrongClaims, false_claim_rate
 from ipr.verification.claims import load_claim
@@ -105,11 +106,10 @@ def calibrate(config: CalibrateConfig, ready: Callable[[], object] = lambda: Non
     ready()
     with Progress(transient=True, console=Console(stderr=True)) as bar:
         seeds = [derive_seed(config.seed, f"independent network {i}") % 2**31 for i in range(config.networks)]
-        files = [
-            train(plain_request(config, model, seed)).folder.weights
-            for seed in bar.track(seeds, description="training independent networks")
-        ]
-        own = [open_suspect(file, claim.architecture) for file in files]
+        requests = [plain_request(config, model, seed) for seed in seeds]
+        shown = bar.add_task("training independent networks", total=len(requests))
+        runs = train_all(requests, data, config.processes, partial(bar.advance, shown))
+        own = [open_suspect(run.folder.weights, claim.architecture) for run in runs]
         independent = [*own, *(one for one, _ in given)]
         _check_distinct([*independent, *marked])
         request = plain_request(config, model, config.seed)

@@ -371,6 +371,7 @@ class CalibrateConfig:
     suspect: str | None = None  # the network that carries the mark, a weights file
     independent: list[str] = field(default_factory=list)  # further networks that do not: weights files, or run folders
     networks: int = 20  # how many to train
+    processes: int | None = None  # how many of them at a time; by default as many as hydra/launcher=joblib would
     copies: int = 5  # of the marked network, for each way in which a thief changes it; 0 for none
     wrong: int = 3000  # wrong claims that could be dated, by signature, and as many by images, at the least
     rate: float = 0.001  # of wrong claims that may be verified, a fraction

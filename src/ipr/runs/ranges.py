@@ -103,6 +103,7 @@ RANGES = {
     "p_value": FRACTION,
     "passports": _count("50"),
     "per_step": _count("2"),
+    "processes": _count("1, or null for as many as there is room for"),
     "rate": _positive("10, or null for as fast as it answers"),
     "rates": Range(0, 1, "give e.g. [0.5,1]"),
     "retries": _count("4, or 0 for none", 0, 1000),

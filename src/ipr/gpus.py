@@ -1,4 +1,4 @@
-"""Which GPU of this machine a process of a sweep takes."""
+"""Which GPU of this machine a process takes that has others beside it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""What says with how many threads a process computes."""
 
 
 def visible_gpus(environment: Mapping[str, str]) -> list[str]:
@@ -101,9 +104,16 @@ class OnGpu:
 @contextmanager
 def threads_each(count: int) -> Iterator[None]:
     """Inside, processes that are started compute with so many threads, unless OMP_NUM_THREADS was set."""
-    names = [name for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if "OMP_NUM_THREADS" not in os.environ]
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, str(count)))
+    names = [name for name in THREADS if "OMP_NUM_THREADS" not in os.environ]
+    with variables(dict.fromkeys(names, str(count))):
+        yield
+
+
+@contextmanager
+def variables(own: Mapping[str, str]) -> Iterator[None]:
+    """Inside, processes that are started have these environment variables besides."""
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
     try:
         yield
     finally:
