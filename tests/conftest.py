@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpu.emulated import emulated
+from gpu.emulated import emulated, registered
 from ipr.cli import main
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData
 from served import mlserver_environment
+
+registered()  # before the first gradients
 
 
 @pytest.hookimpl(optionalhook=True)

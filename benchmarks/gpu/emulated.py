@@ -161,7 +161,7 @@ def _line() -> str:
         if path != __file__ and not path.startswith((torch_itself, "<")):
             return f"{Path(path).parent.name}/{Path(path).name}:{frame.f_lineno}"
         frame = frame.f_back
-    return "a thread of torch's"
+    return "gradients"  # torch computes them in a thread of its own
 
 
 class EmulatedTensor(Tensor):
@@ -201,6 +201,10 @@ class EmulatedTensor(Tensor):
     def tolist(self) -> Any:
         """As numbers, for which the host waits."""
         return self.cpu().tolist()
+
+    def untyped_storage(self) -> torch.UntypedStorage:
+        """Where `raw` lies: two tensors lie in the same place where they would on a GPU."""
+        return self.raw.untyped_storage()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Saved as a tensor of the CPU."""
@@ -356,6 +360,9 @@ _INSIDE: list[torch.device] = []
 def registered() -> tuple[torch.library.Library, ...]:
     """Tells torch of the device, once in a process: it cannot be made to forget. Nothing of the CPU's, or of a GPU's,
     changes by it.
+
+    Raises:
+        RuntimeError: gradients were computed before, for which torch started its threads, one for each device.
     """
     if NAME != UNNAMED:
         backend_registration.rename_privateuse1_backend(NAME)
@@ -372,6 +379,10 @@ def registered() -> tuple[torch.library.Library, ...]:
         kernels.impl(name, _autocast(_operation(name), None), "AutocastPrivateUse1")
     for name in FLOAT32:
         kernels.impl(name, _autocast(_operation(name), torch.float32), "AutocastPrivateUse1")
+    try:
+        torch.ones(1, device=NAME, requires_grad=True).sum().backward()
+    except RuntimeError as error:
+        raise RuntimeError("register the emulated device before the first gradients of a process") from error
     return kernels, others
 
 
@@ -446,8 +457,6 @@ def emulated() -> Iterator[torch.device]:
             mock.patch.object(MixedPrecision, "__init__", autocast_here),
         ):
             undo.enter_context(patch)
-        # gradients in this thread, not in one of torch's: what they wait for has a line
-        undo.enter_context(torch.autograd.set_multithreading_enabled(False))
         # a parameter that moves stays the same object, as on CUDA: torch then swaps what is in it
         future: Any = torch.__future__
         undo.callback(future.set_swap_module_params_on_conversion, future.get_swap_module_params_on_conversion())
