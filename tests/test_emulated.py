@@ -2,6 +2,7 @@
 
 import copy
 import io
+import pickle
 import threading
 
 import lightning as L
@@ -77,6 +78,8 @@ def test_copies_files_and_numbers_come_from_it_as_from_a_gpu(emu):
     loaded = torch.load(file, weights_only=True)
     assert all(type(one) is torch.Tensor and one.device.type == "cpu" for one in loaded.values())
     twin.load_state_dict(loaded)
+    again = pickle.loads(pickle.dumps(model))
+    assert all(isinstance(p, nn.Parameter) and p.device.type == "cpu" for p in again.parameters())
     t = torch.tensor([[1.0, -2.0], [3.0, 4.0]], device=emu)
     assert t.tolist() == [[1.0, -2.0], [3.0, 4.0]]
     assert (t[0, 1].item(), bool(t[0, 0] > 0), int(t[1, 1])) == (-2.0, True, 4)

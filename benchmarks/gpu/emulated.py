@@ -12,6 +12,8 @@ one of torch's operations here; a GPU may launch several for it.
 What is refused while gradients are computed is raised by the next operation afterwards: until then an error in Python
 would end the process, by the guard that torch has for such devices.
 
+A module does not move while a graph of gradients holds its parameters, as it may to and from a GPU.
+
 It tells nothing of time, memory, streams, captured graphs, several devices, TF32, or sums in another order.
 """
 
@@ -207,8 +209,11 @@ class EmulatedTensor(Tensor):
         return self.raw.untyped_storage()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Saved as a tensor of the CPU."""
-        return self.detach().cpu().__reduce_ex__(protocol)
+        """Saved as a tensor, or parameter, of the CPU."""
+        saved = self.detach().cpu()
+        if isinstance(self, torch.nn.Parameter):
+            saved = torch.nn.Parameter(saved, self.requires_grad)
+        return saved.__reduce_ex__(protocol)
 
 
 class EmulatedGenerator(torch.Generator):
@@ -361,8 +366,7 @@ def registered() -> tuple[torch.library.Library, ...]:
     """Tells torch of the device, once in a process: it cannot be made to forget. Nothing of the CPU's, or of a GPU's,
     changes by it.
 
-    Raises:
-        RuntimeError: gradients were computed before, for which torch started its threads, one for each device.
+    To be called before the first gradients: for them torch starts a thread for each device that there is.
     """
     if NAME != UNNAMED:
         backend_registration.rename_privateuse1_backend(NAME)
@@ -379,11 +383,16 @@ def registered() -> tuple[torch.library.Library, ...]:
         kernels.impl(name, _autocast(_operation(name), None), "AutocastPrivateUse1")
     for name in FLOAT32:
         kernels.impl(name, _autocast(_operation(name), torch.float32), "AutocastPrivateUse1")
+    return kernels, others
+
+
+@cache
+def _computes_gradients() -> None:
+    """Raises where `registered` was called too late."""
     try:
         torch.ones(1, device=NAME, requires_grad=True).sum().backward()
     except RuntimeError as error:
         raise RuntimeError("register the emulated device before the first gradients of a process") from error
-    return kernels, others
 
 
 def _operation(name: str) -> Any:
@@ -426,6 +435,9 @@ def emulated() -> Iterator[torch.device]:
 
     `trainer.accelerator=auto`, `gpu` and `cuda` are this device; `cpu` is the CPU. There is one such device, on which
     several processes cannot train.
+
+    Raises:
+        RuntimeError: gradients were computed before `registered` was called.
     """
     from lightning.fabric.accelerators import cuda as of_fabric
     from lightning.pytorch.accelerators import CUDAAccelerator
@@ -435,6 +447,7 @@ def emulated() -> Iterator[torch.device]:
     import ipr.runs.device
 
     registered()
+    _computes_gradients()
     device, precision = torch.device(NAME, 0), MixedPrecision.__init__
     there: dict[str, Any] = {"is_available": staticmethod(lambda: True), "auto_device_count": staticmethod(lambda: 1)}
     taken: dict[str, Any] = there | {

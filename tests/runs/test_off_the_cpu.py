@@ -1,4 +1,4 @@
-"""Off the CPU, on the emulated device: what trains, attacks, shows and judges comes to the CPU's bits; no step waits."""
+"""Off the CPU, on the emulated device: what trains, attacks, shows and judges gives the CPU's bits; no step waits."""
 
 from __future__ import annotations
 
@@ -125,6 +125,41 @@ def test_mixed_precision_does_not_wait_either(scheme, both, mid_epoch):
     _, there = both(train, f"scheme={scheme}", *few(scheme), "trainer.precision=bf16-mixed")
     assert mid_epoch.counts.copies == mid_epoch.counts.waits == 0, mid_epoch.counts
     assert all(one.dtype != torch.bfloat16 for one in load_file(there.folder.weights).values())
+
+
+def test_an_interrupted_training_goes_on_to_the_bits_of_one_that_was_left_alone(request_for, runs, monkeypatch, capsys):
+    """On the device; and the CPU goes on with what was begun there."""
+
+    class Interrupt(L.Callback):
+        def on_train_epoch_start(self, trainer, module):
+            if trainer.current_epoch == 1:
+                raise KeyboardInterrupt
+
+    def asked(folder, accelerator="gpu"):
+        more = ("scheme=passport_v3", *few("passport_v3"), "trainer.max_epochs=3", "dataset.flip=true")
+        given = [word for word in SMALL if not word.startswith("trainer.max_epochs")]
+        return request_for(*given, *more, f"paths.runs={runs}/{folder}", f"trainer.accelerator={accelerator}")
+
+    def interrupted(folder):
+        fit = training.fit
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                training, "fit", lambda *a, callbacks=(), **more: fit(*a, callbacks=[*callbacks, Interrupt()], **more)
+            )
+            with pytest.raises(KeyboardInterrupt):
+                train(asked(folder))
+
+    with emulated():
+        found = [train(asked("whole"))]
+        interrupted("broken")
+        capsys.readouterr()
+        found.append(train(asked("broken")))
+        assert "1 of 3 epochs are done" in " ".join(capsys.readouterr().err.split())
+        interrupted("moved")
+    found.append(train(asked("moved", "cpu")))
+    whole, *others = (load_file(run.folder.weights) for run in found)
+    for other in others:
+        assert all(torch.equal(whole[name], other[name]) for name in whole)
 
 
 LITTLE = {
