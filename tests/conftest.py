@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from gpu.emulated import emulated, registered
 from ipr.cli import main
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData
 from served import mlserver_environment
+
+registered()  # before the first gradients
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -50,6 +53,22 @@ def _steady(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(params=["cpu", "emulated", *(["cuda"] if torch.cuda.is_available() else [])])
+def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+    """Each device in turn, as this process's own: the CPU, one that is emulated, and a GPU where there is one."""
+    if request.param == "emulated":
+        with emulated() as device:
+            yield device
+    else:
+        yield torch.device(request.param)
+
+
+@pytest.fixture
+def accelerator(device: torch.device) -> str:
+    """What asks for the device: the value of `trainer.accelerator`."""
+    return "cpu" if device.type == "cpu" else "gpu"
 
 
 @pytest.fixture(scope="session")

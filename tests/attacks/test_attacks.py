@@ -1,5 +1,6 @@
 """What each attack does, against values worked out another way."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -38,9 +39,9 @@ def images_of(data):
     return LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
 
 
-def test_pruning_is_class_blind():
+def test_pruning_is_class_blind(device):
     """Against sorting all magnitudes together by hand: one threshold for all layers, and norms are left alone."""
-    network = small("alexnet", "bn")
+    network = small("alexnet", "bn").to(device)
     got = pruned(network, 0.6)
     weights = {n: m.weight for n, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
     everything = torch.cat([w.detach().abs().flatten() for w in weights.values()]).sort().values
@@ -97,22 +98,25 @@ def test_flipped_scales_judged_together_are_those_of_a_network_with_flipped_scal
 
 
 @pytest.mark.parametrize(("model", "norm"), [("alexnet", "bn"), ("resnet18", "gn")])
-def test_rival_claims_are_judged_as_alone(model, norm, victim_of, data):
+def test_rival_claims_are_judged_as_alone(model, norm, victim_of, data, device):
     victim = victim_of("passport_v2", model, norm)
+    victim.suspect.to(device)
     stranger = {n: torch.randn_like(maps) for n, maps in victim.claim.passport.items()}
     claims = [victim.claim, claim_of_signs(replace(victim.claim, passport=stranger), victim.suspect)]
     together = judge_claims(victim.suspect, claims, images_of(data))
     assert together == [judge_claims(victim.suspect, [claim], images_of(data))[0] for claim in claims]
 
 
-def test_what_fake2_trains_is_scales_and_shifts_alone(victim_of, data):
+def test_what_fake2_trains_is_scales_and_shifts_alone(victim_of, data, device):
     victim = victim_of("passport_v1", "alexnet", "bn")
+    victim.suspect.to(device)
     network = protect(victim.suspect, victim.claim.passport, example_of(data, victim.suspect), public_affine=True)
     search = ScaleSearch(network, constant_rate(0.1, 0.0), 10, start=victim.claim.signature)
     before = {k: v.clone() for k, v in network.state_dict().items()}
     search.train()
     search.on_train_epoch_start()
-    x, y = next(images_of(data).batches(16, torch.device("cpu")))
+    search.to(device)
+    x, y = next(images_of(data).batches(16, device))
     optimizer = torch.optim.SGD(search.trained(), 0.1)
     search.terms(x, y)["cross_entropy"].backward()
     optimizer.step()
@@ -132,13 +136,11 @@ def test_what_fake2_trains_is_scales_and_shifts_alone(victim_of, data):
     assert verdict.fidelity.accuracy == accuracy(victim.suspect, images_of(data))
 
 
-def test_fake3_follows_the_gradient_of_its_loss(victim_of, data):
-    """Its terms against the paper's formulas written out, gradients included."""
-    victim = victim_of("passport_v2")
+def passport_search(victim, data):
+    """What fake3 trains, and the signature that it is to spell."""
     claim = victim.claim
     network = protect(victim.suspect, claim.passport, example_of(data, victim.suspect), public_affine=True)
     bits = {n: -b for n, b in claim.signature.items()}
-    source = torch.Generator().manual_seed(0)
     search = PassportSearch(
         network,
         constant_rate(0.1, 0.0),
@@ -146,25 +148,47 @@ def test_fake3_follows_the_gradient_of_its_loss(victim_of, data):
         genuine=claim.passport,
         signature=bits,
         sign_loss_weight=0.1,
-        source=source,
+        source=torch.Generator().manual_seed(0),
     )
     search.on_train_epoch_start()
-    x, y = next(images_of(data).batches(16, torch.device("cpu")))
-    terms = search.terms(x, y)
+    return search, bits
+
+
+def test_fake3_follows_the_gradient_of_its_loss(victim_of, data, device):
+    """Its terms against the paper's formulas written out on the CPU, gradients included."""
+    victim = victim_of("passport_v2")
+    search, bits = passport_search(victim, data)
+    there = copy.deepcopy(search).to(device)
     forged = [maps.detach().clone().requires_grad_() for maps in search.forged]
     sign, closeness = torch.zeros(()), torch.zeros(())
-    for name, maps in zip(claim.passport, forged, strict=True):
-        conv = passport_layers(network)[name].conv
+    for name, maps in zip(victim.claim.passport, forged, strict=True):
+        conv = passport_layers(search.network)[name].conv
         gamma = nn.functional.conv2d(maps[:1], conv.weight, stride=conv.stride, padding=conv.padding).mean((0, 2, 3))
         sign = sign + torch.clamp(0.1 - gamma * bits[name], min=0).sum()
-        closeness = closeness + 1 / (maps - claim.passport[name]).square().mean()
-    torch.testing.assert_close(terms["sign_loss"], 0.1 * sign, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(terms["closeness"], closeness, rtol=1e-4, atol=1e-4)
+        closeness = closeness + 1 / (maps - victim.claim.passport[name]).square().mean()
+    x, y = next(images_of(data).batches(16, device))
+    terms = there.terms(x, y)
+    torch.testing.assert_close(terms["sign_loss"].cpu(), 0.1 * sign, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(terms["closeness"].cpu(), closeness, rtol=1e-4, atol=1e-4)
     (terms["sign_loss"] + terms["closeness"]).backward()
     (0.1 * sign + closeness).backward()
-    for ours, theirs in zip(search.forged, forged, strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-3)
-    assert not any(p.requires_grad for p in network.parameters())
+    for ours, theirs in zip(there.forged, forged, strict=True):
+        torch.testing.assert_close(ours.grad.cpu(), theirs.grad, rtol=1e-3, atol=1e-3)
+    assert not any(p.requires_grad for p in there.network.parameters())
+
+
+def test_fake3_forges_signs_in_full_precision_under_autocast(victim_of, data, device):
+    search, _ = passport_search(victim_of("passport_v1", "alexnet", "bn"), data)
+    search.to(device)
+    x, y = next(images_of(data).batches(16, device))
+    plain = search.terms(x, y)
+    with torch.autocast(device.type, torch.bfloat16):
+        lowered = search.terms(x, y)
+        affines = search.affines()
+    assert all(part.dtype == torch.float32 for pair in affines.values() for part in pair)
+    assert not torch.equal(lowered["cross_entropy"], plain["cross_entropy"])
+    for name in ("sign_loss", "closeness"):
+        assert torch.equal(lowered[name], plain[name])
 
 
 @pytest.mark.parametrize(

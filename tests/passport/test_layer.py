@@ -35,17 +35,18 @@ CONVOLUTIONS = [
 
 @pytest.mark.parametrize("options", CONVOLUTIONS, ids=str)
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
-def test_gamma_is_the_product_with_one_patch_mean(options):
+def test_gamma_is_the_product_with_one_patch_mean(options, device):
     """Fact 1: Avg(W * P) = <W, S>, values and gradients."""
     conv = nn.Conv2d(4, 8, **options).double()
     passport = torch.randn(2, 4, 9, 7, dtype=torch.float64)
     expected = torch.stack(naive_affine(conv, passport))
-    got = torch.cat(scale_and_shift(conv.weight, patch_mean(passport, conv)[None]))
-    torch.testing.assert_close(got, expected, rtol=0, atol=1e-9)
+    there = copy.deepcopy(conv).to(device)
+    got = torch.cat(scale_and_shift(there.weight, patch_mean(passport.to(device), there)[None]))
+    torch.testing.assert_close(got.cpu(), expected, rtol=0, atol=1e-9)
     weights = torch.randn_like(expected)
     (slow,) = torch.autograd.grad((expected * weights).sum(), conv.weight)
-    (fast,) = torch.autograd.grad((got * weights).sum(), conv.weight)
-    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-9)
+    (fast,) = torch.autograd.grad((got * weights.to(device)).sum(), there.weight)
+    torch.testing.assert_close(fast.cpu(), slow, rtol=0, atol=1e-9)
 
 
 def test_many_passports_at_once_are_each_alone():
@@ -60,7 +61,7 @@ def test_many_passports_at_once_are_each_alone():
 @pytest.mark.parametrize("name", ["alexnet", "resnet18", "resnet50"])
 @pytest.mark.parametrize("norm", ["bn", "gn"])
 @pytest.mark.parametrize("training", [True, False])
-def test_both_branches_equal_two_naive_passes(name, norm, training):
+def test_both_branches_equal_two_naive_passes(name, norm, training, device):
     """Fact 2: one trunk, the same losses and gradients as Algorithm 6 pass by pass, in float64 to 1e-9.
 
     Batch norm in training falls back to two passes, so its running statistics are compared too.
@@ -75,11 +76,13 @@ def test_both_branches_equal_two_naive_passes(name, norm, training):
         layer.patch_means = patch_mean(passport[key].double(), layer.conv)[None]
     x, y = torch.randn(4, 3, 16, 16, dtype=torch.float64), torch.tensor([0, 1, 2, 3])
     slow = cross_entropies(two_passes(naive, x), y)
-    fast = cross_entropies(list(fork(network, x[:1])(x, Branch.PUBLIC, Branch.PRIVATE)), y)
-    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-9)
+    network, there = network.to(device), x.to(device)
+    fast = cross_entropies(list(fork(network, there[:1])(there, Branch.PUBLIC, Branch.PRIVATE)), y.to(device))
+    torch.testing.assert_close(fast.cpu(), slow, rtol=0, atol=1e-9)
     slow.sum().backward()
     fast.sum().backward()
     expected = {k.replace("norm.", ""): p.grad for k, p in naive.named_parameters()}
+    network.to("cpu")
     for key, parameter in network.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[key], rtol=1e-9, atol=1e-9)
     if norm == "bn":
@@ -105,13 +108,13 @@ def test_the_trunk_runs_once(name):
 
 
 @pytest.mark.parametrize(("name", "norm"), [("alexnet", "bn"), ("alexnet", "gn"), ("resnet18", "gn")])
-def test_rival_passports_share_the_trunk_and_answer_as_alone(name, norm):
+def test_rival_passports_share_the_trunk_and_answer_as_alone(name, norm, device):
     network, _, _ = protected(name, norm)
-    network = network.double().eval()
+    network = network.double().eval().to(device)
     layers = passport_layers(network)
     means = {key: torch.randn(4, *layer.patch_means.shape[1:], dtype=torch.float64) for key, layer in layers.items()}
-    rivals = {key: scale_and_shift(layer.conv.weight.detach(), means[key]) for key, layer in layers.items()}
-    x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    rivals = {key: scale_and_shift(layer.conv.weight.detach(), means[key].to(device)) for key, layer in layers.items()}
+    x = torch.randn(2, 3, 16, 16, dtype=torch.float64).to(device)
     with presenting(network, rivals):
         together = fork(network, x[:1])(x, Branch.PUBLIC, Branch.PRIVATE)
     assert together.shape == (5, 2, 10)
@@ -122,17 +125,17 @@ def test_rival_passports_share_the_trunk_and_answer_as_alone(name, norm):
         torch.testing.assert_close(together[0], network(x), rtol=0, atol=1e-9)
 
 
-def test_a_skip_around_the_first_passport_layer_joins_trunk_and_tail():
+def test_a_skip_around_the_first_passport_layer_joins_trunk_and_tail(device):
     network, plain, passport = protected("resnet18", "gn", layers=["conv5_x.1.conv1"])
     network = network.double()
     naive = naive_protect(plain.double(), {k: v.double() for k, v in passport.items()})
     for key, layer in passport_layers(network).items():
         layer.patch_means = patch_mean(passport[key].double(), layer.conv)[None]
     x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
-    forked = fork(network, x[:1])
+    forked = fork(network.to(device), x[:1].to(device))
     assert forked.shares_trunk
-    both = forked(x, Branch.PUBLIC, Branch.PRIVATE)
-    torch.testing.assert_close(both, torch.stack(two_passes(naive, x)), rtol=0, atol=1e-9)
+    both = forked(x.to(device), Branch.PUBLIC, Branch.PRIVATE)
+    torch.testing.assert_close(both.cpu(), torch.stack(two_passes(naive, x)), rtol=0, atol=1e-9)
 
 
 class _ChangesInPlace(nn.Module):
@@ -158,11 +161,12 @@ class _DecidesByValue(_ChangesInPlace):
 
 
 @pytest.mark.parametrize("kind", [_ChangesInPlace, _DecidesByValue])
-def test_a_graph_that_cannot_be_split_takes_full_passes(kind):
+def test_a_graph_that_cannot_be_split_takes_full_passes(kind, device):
     torch.manual_seed(0)
     plain, x = kind(), torch.randn(2, 3, 8, 8)
     layers = find_layers(plain, x, ["conv2"])
-    network = protect(plain, random_passport(layers, torch.Generator()), x, public_affine=True)
+    network = protect(plain, random_passport(layers, torch.Generator()), x, public_affine=True).to(device)
+    x = x.to(device)
     forked = fork(network, x[:1])
     assert not forked.shares_trunk
     with answering_with(network, Branch.PUBLIC):
@@ -198,10 +202,10 @@ def test_other_branches_and_passports_last_only_inside():
     assert torch.equal(network(x), genuine)
 
 
-def test_the_passport_reaches_the_weights_of_its_convolution_only():
+def test_the_passport_reaches_the_weights_of_its_convolution_only(device):
     """gamma's gradient goes into W (Eq. 4), not into a parameter of its own."""
     network, _, _ = protected("alexnet", "bn", public_affine=False)
-    layer = passport_layers(network)["conv4"]
+    layer = passport_layers(network.to(device))["conv4"]
     gamma, _ = layer.passport_affine()
     gamma.sum().backward()
     touched = {name for name, p in network.named_parameters() if p.grad is not None}
@@ -222,9 +226,9 @@ def _works_with_its_own_weights(network, x):
 
 
 @pytest.mark.parametrize("through", ["deepcopy", "pickle", "to", "load_state_dict"])
-def test_the_tie_to_the_convolution_survives(through):
+def test_the_tie_to_the_convolution_survives(through, device):
     network, _, _ = protected("alexnet", "gn")
-    x = torch.randn(2, 3, 16, 16)
+    network, x = network.to(device), torch.randn(2, 3, 16, 16).to(device)
     expected = network(x)
     if through == "deepcopy":
         moved = copy.deepcopy(network)
@@ -234,18 +238,19 @@ def test_the_tie_to_the_convolution_survives(through):
         moved = copy.deepcopy(network).to(torch.float64).to(torch.float32)
     else:
         moved, _, _ = protected("alexnet", "gn")
-        moved.load_state_dict(network.state_dict())
+        moved.to(device).load_state_dict(network.state_dict())
+    moved = moved.to(device)  # a pickle of the emulated device is opened on the CPU
     torch.testing.assert_close(moved(x), expected)
     _works_with_its_own_weights(moved, x)
     torch.testing.assert_close(network(x), expected)  # the original is untouched
 
 
-def test_bfloat16_autocast_keeps_gamma_in_full_precision():
+def test_bfloat16_autocast_keeps_gamma_in_full_precision(device):
     network, _, _ = protected("alexnet", "gn")
-    exact = passport_layers(network)["conv3"].passport_affine()[0]
-    with torch.autocast("cpu", torch.bfloat16):
+    exact = passport_layers(network.to(device))["conv3"].passport_affine()[0]
+    with torch.autocast(device.type, torch.bfloat16):
         inside = passport_layers(network)["conv3"].passport_affine()[0]
-        assert network(torch.randn(2, 3, 16, 16)).isfinite().all()
+        assert network(torch.randn(2, 3, 16, 16).to(device)).isfinite().all()
     assert inside.dtype == torch.float32
     assert torch.equal(inside, exact)
 

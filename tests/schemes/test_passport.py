@@ -19,7 +19,8 @@ RECIPE = Recipe(0.01, 0.9, 1e-4, "step", 0.0, None)
 CONSTANTS = SignatureLoss(weight=0.1, gamma_0=0.1, gamma_regulariser=1e-5)
 
 
-def setting(kind, *, norm="gn", public_affine=True, **options):
+def setting(kind, *, norm="gn", public_affine=True, device="cpu", **options):
+    """A scheme on a device, and the algorithm in its literal form on the CPU."""
     network, plain, passport = protected("alexnet", norm, public_affine=public_affine)
     passport = {name: maps.double() for name, maps in passport.items()}
     network, naive = network.double(), naive_protect(plain.double(), passport)
@@ -32,7 +33,7 @@ def setting(kind, *, norm="gn", public_affine=True, **options):
     x, y = torch.randn(6, 3, 16, 16, dtype=torch.float64), torch.arange(6)
     if kind is not PassportV1:
         options["example"] = x[:1]
-    scheme = kind(network, RECIPE, 10, signature=signature, signature_loss=CONSTANTS, **options).train()
+    scheme = kind(network, RECIPE, 10, signature=signature, signature_loss=CONSTANTS, **options).train().to(device)
     return scheme, naive.train(), passport, signature, x, y
 
 
@@ -46,15 +47,16 @@ def naive_regulariser(naive, passport, signature):
 
 
 def assert_same_gradients(scheme, naive):
+    scheme.to("cpu")
     expected = {k.replace("norm.", ""): p.grad for k, p in naive.named_parameters()}
     for name, parameter in scheme.network.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("norm", ["bn", "gn"])
-def test_v1_is_algorithm_2(norm):
-    scheme, naive, passport, signature, x, y = setting(PassportV1, norm=norm)
-    loss = sum(scheme.terms(x, y).values())
+def test_v1_is_algorithm_2(norm, device):
+    scheme, naive, passport, signature, x, y = setting(PassportV1, norm=norm, device=device)
+    loss = sum(scheme.terms(x.to(device), y.to(device)).values())
     expected = functional.cross_entropy(two_passes(naive, x)[1], y) if norm == "gn" else _private(naive, x, y)
     expected = expected + naive_regulariser(naive, passport, signature)
     assert loss.item() == pytest.approx(expected.item(), abs=1e-9)
@@ -70,9 +72,9 @@ def _private(naive, x, y):
 
 
 @pytest.mark.parametrize("norm", ["bn", "gn"])
-def test_v2_joint_is_algorithm_6(norm):
-    scheme, naive, passport, signature, x, y = setting(PassportV2, norm=norm)
-    terms = scheme.terms(x, y)
+def test_v2_joint_is_algorithm_6(norm, device):
+    scheme, naive, passport, signature, x, y = setting(PassportV2, norm=norm, device=device)
+    terms = scheme.terms(x.to(device), y.to(device))
     public, private = (functional.cross_entropy(answer, y) for answer in two_passes(naive, x))
     assert terms["cross_entropy_public"].item() == pytest.approx(public.item(), abs=1e-9)
     assert terms["cross_entropy_private"].item() == pytest.approx(private.item(), abs=1e-9)
@@ -82,9 +84,9 @@ def test_v2_joint_is_algorithm_6(norm):
     assert_same_gradients(scheme, naive)
 
 
-def test_v2_alternate_trains_one_branch_a_step(monkeypatch):
-    scheme, *_, x, y = setting(PassportV2, alternation="alternate")
-    seen = []
+def test_v2_alternate_trains_one_branch_a_step(monkeypatch, device):
+    scheme, *_, x, y = setting(PassportV2, alternation="alternate", device=device)
+    x, y, seen = x.to(device), y.to(device), []
     for step in range(4):
         monkeypatch.setattr(type(scheme), "global_step", step)
         terms = scheme.terms(x, y)
@@ -93,7 +95,7 @@ def test_v2_alternate_trains_one_branch_a_step(monkeypatch):
         seen.append((sorted(terms), scheme.network.norm4.weight.grad is not None))
     public, private = ["cross_entropy_public"], ["cross_entropy_private", "gamma_penalty", "sign_loss"]
     assert seen == [(public, True), (private, False)] * 2
-    both, *_ = setting(PassportV2)
+    both, *_ = setting(PassportV2, device=device)
     joint = both.terms(x, y)
     assert terms["cross_entropy_private"].item() == pytest.approx(joint["cross_entropy_private"].item())
 
@@ -148,10 +150,10 @@ def test_constants_out_of_range_are_refused(field, value):
         SignatureLoss(**{field: value})
 
 
-def test_a_checkpoint_holds_no_secret(tmp_path, digits):
+def test_a_checkpoint_holds_no_secret(tmp_path, digits, accelerator):
     scheme, *_ = setting(PassportV3, triggers=triggers(digits))
     assert set(scheme.state_dict()) == {f"network.{name}" for name in scheme.network.state_dict()}
-    trainer = L.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
+    trainer = L.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator=accelerator)
     trainer.strategy.connect(scheme)
     trainer.save_checkpoint(tmp_path / "c.ckpt", weights_only=True)
     saved = torch.load(tmp_path / "c.ckpt", weights_only=True)
@@ -159,18 +161,18 @@ def test_a_checkpoint_holds_no_secret(tmp_path, digits):
 
 
 @pytest.mark.parametrize("alternation", ["joint", "alternate"])
-def test_a_relative_signature_aims_at_the_signs_of_the_public_scales(alternation):
-    scheme, _, _, signature, x, y = setting(PassportV2, alternation=alternation, relative=True)
+def test_a_relative_signature_aims_at_the_signs_of_the_public_scales(alternation, device):
+    scheme, _, _, signature, x, y = setting(PassportV2, alternation=alternation, relative=True, device=device)
     layers = passport_layers(scheme.network)
     for layer in layers.values():
         layer.weight.data[::3] *= -1
-    turned = {name: signature[name].clone() for name in layers}
+    turned = {name: signature[name].to(device, copy=True) for name in layers}
     for bits in turned.values():
         bits[::3] *= -1
     assert torch.equal(scheme.wanted_signs(), torch.cat(list(turned.values())).double())
     affines = {name: tuple(part.detach() for part in pair) for name, pair in scheme.passport_affines().items()}
     expected = sum(0.1 * torch.clamp(0.1 - affines[name][0][0] * bits, min=0).sum() for name, bits in turned.items())
     assert scheme.regulariser(affines)["sign_loss"].item() == pytest.approx(expected.item(), abs=1e-12)
-    sum(scheme.terms(x, y).values()).backward()  # no gradient goes through a sign
+    sum(scheme.terms(x.to(device), y.to(device)).values()).backward()  # no gradient goes through a sign
     plain, _, _, _, _, _ = setting(PassportV2, alternation=alternation)
     assert torch.equal(plain.wanted_signs(), plain.bits)

@@ -83,7 +83,7 @@ def used(model, norm):
 
 @pytest.mark.parametrize(("model", "norm"), MODELS)
 @pytest.mark.parametrize("held", ["as it is", "folded"])
-def test_all_bits_and_both_branches_are_back(model, norm, held):
+def test_all_bits_and_both_branches_are_back(model, norm, held, device):
     """The private branch answers on the aligned suspect what it answers on the reference."""
     reference, passport, x = used(model, norm)
     owners = protect(reference, passport, x[:1], public_affine=True).eval()
@@ -93,12 +93,14 @@ def test_all_bits_and_both_branches_are_back(model, norm, held):
     before = copy.deepcopy(suspect.state_dict())
     assert _agreeing(suspect, claim) < 0.75
 
-    found = align(suspect, reference, x[:1])
+    found = align(suspect.to(device), reference, x[:1].to(device))
+    assert {parameter.device.type for parameter in found.network.parameters()} == {device.type}
     assert (found.similar, found.ways) == (True, 2)
     assert "moved" in found.way
     assert min(found.similarity.values()) > 0.9999
-    assert all(torch.equal(tensor, before[name]) for name, tensor in suspect.state_dict().items())
+    assert all(torch.equal(tensor.cpu(), before[name]) for name, tensor in suspect.state_dict().items())
     assert _agreeing(found.network, claim) == 1
+    found.network.to("cpu")
     private = protect(found.network, passport, x[:1], public_affine=True).eval()
     with torch.no_grad(), answering_with(owners, Branch.PRIVATE), answering_with(private, Branch.PRIVATE):
         torch.testing.assert_close(private(x), owners(x), rtol=1e-3, atol=1e-3)

@@ -24,15 +24,15 @@ from references import protected, small, watermark
 
 
 @pytest.fixture
-def owned():
-    """A plain network with scales of its own, as V2 gives away, and a claim to it."""
+def owned(device):
+    """On each device: a plain network with scales of its own, as V2 gives away, and a claim to it."""
     network, _, passport = protected("alexnet", "gn")
     suspect = strip(network)
     for name, parameter in suspect.named_parameters():
         if "norm" in name:
             torch.nn.init.normal_(parameter, 1 if name.endswith("weight") else 0, 0.5)
     signature = {n: detect(layer.passport_affine()[0][0]) for n, layer in passport_layers(network).items()}
-    return suspect, PassportClaim(passport, signature, thresholds=Thresholds(0.5, 0.03))
+    return suspect.to(device), PassportClaim(passport, signature, thresholds=Thresholds(0.5, 0.03))
 
 
 def images_of(data):

@@ -23,11 +23,11 @@ def images():
 
 
 @pytest.fixture
-def owned():
-    """A protected network (V2) and the claim of an owner whose signature is what its signs spell."""
+def owned(device):
+    """A protected network (V2) on each device, and the claim of an owner whose signature is what its signs spell."""
     network, _, passport = protected("alexnet", "gn")
     signature = {n: detect(layer.passport_affine()[0][0]) for n, layer in passport_layers(network).items()}
-    return network, PassportClaim(passport, signature, thresholds=Thresholds(None, 0.03))
+    return network.to(device), PassportClaim(passport, signature, thresholds=Thresholds(None, 0.03))
 
 
 def test_f_is_definition_1():
@@ -60,6 +60,7 @@ def test_one_pass_judges_as_many_passes_would(owned, images):
     assert verdict.accuracy_without == accuracy(plain, images)
     assert verdict.fidelity.accuracy == alone(claim.passport)
     source = generator(5, "forged passports")
+    plain = plain.to("cpu")
     places = find_layers(plain, torch.zeros(1, 3, 16, 16), list(claim.passport))
     for got in verdict.accuracy_forged:
         forgery = random_passport(places, source)
@@ -79,7 +80,9 @@ def _energy(network, name, maps):
 
 def _affines(network, passport):
     return {
-        n: scale_and_shift(layer.conv.weight.detach(), patch_mean(passport[n], layer.conv)[None])
+        n: scale_and_shift(
+            layer.conv.weight.detach(), patch_mean(passport[n].to(layer.conv.weight.device), layer.conv)[None]
+        )
         for n, layer in passport_layers(network).items()
     }
 
@@ -124,12 +127,12 @@ def test_fidelity_alone_or_a_signature_alone_is_not_enough(owned, images):
     assert not verdict.consistent
 
 
-def test_trigger_accuracy_with_and_without_the_passport(owned, images):
+def test_trigger_accuracy_with_and_without_the_passport(owned, images, device):
     network, claim = owned
     plain = strip(network).eval()
     pixels = images.pixels[:20]
     with torch.no_grad():
-        said = plain((pixels.permute(0, 3, 1, 2) / 255 - 0.5) / 0.25).argmax(1)
+        said = plain((pixels.to(device).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25).argmax(1).cpu()
     said[:5] = (said[:5] + 1) % 10
     marked = PassportClaim(
         claim.passport, claim.signature, thresholds=claim.thresholds, trigger_pixels=pixels, trigger_labels=said
@@ -158,7 +161,7 @@ def test_the_same_seed_gives_the_same_verdict(owned, images):
     assert one.accuracy_forged != other.accuracy_forged
 
 
-def test_a_v1_network_is_judged_from_its_locked_weights(images):
+def test_a_v1_network_is_judged_from_its_locked_weights(images, device):
     locked, _, passport = protected("alexnet", "bn", public_affine=False)
     layers = passport_layers(locked)
     claim = PassportClaim(
@@ -166,8 +169,8 @@ def test_a_v1_network_is_judged_from_its_locked_weights(images):
     )
     suspect = small("alexnet", "bn")
     suspect.load_state_dict(locked.state_dict(), strict=False)
-    verdict = judge(suspect, claim, images, forged=1)
-    assert verdict.fidelity.accuracy == accuracy(locked, images)
+    verdict = judge(suspect.to(device), claim, images, forged=1)
+    assert verdict.fidelity.accuracy == accuracy(locked.to(device), images)
     assert verdict.reading.agreement == 1
 
 

@@ -143,13 +143,13 @@ def test_each_scheme_says_its_terms_by_name(data):
 
 
 @pytest.mark.parametrize("kind", ["uchida", "deepmarks", "deepsigns"])
-def test_bits_are_embedded_in_full_precision_under_autocast(kind, data):
+def test_bits_are_embedded_in_full_precision_under_autocast(kind, data, device):
     """Of what the network computed in bfloat16 for DeepSigns; the filters alone decide for the others."""
     network = small("alexnet", "bn")
-    scheme = embedding(watermark(kind, network, data), network, RECIPE, data)
-    x, y = torch.randn(8, 3, 16, 16), torch.arange(8)
+    scheme = embedding(watermark(kind, network, data), network, RECIPE, data).to(device)
+    x, y = torch.randn(8, 3, 16, 16).to(device), torch.arange(8, device=device)
     plain = scheme.terms(x, y)["watermark"]
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16):
         mixed = scheme.terms(x, y)["watermark"]
     assert mixed.dtype == torch.float32
     if kind == "deepsigns":

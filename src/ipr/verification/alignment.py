@@ -68,16 +68,16 @@ def align(suspect: nn.Module, reference: nn.Module, example: Tensor) -> Alignmen
     """Matches a suspect to a reference of the same architecture.
 
     Args:
-        suspect: a plain network; left as it was.
-        reference: the plain network that was committed to; left as it was.
+        suspect: a plain network, on whatever device; left as it was.
+        reference: the plain network that was committed to, on the same device or another; left as it was.
         example: an input for both, shape (1, C, H, W).
 
     Raises:
         InputError: they are of different shapes, or cannot be traced.
     """
     _check_same_shapes(suspect, reference)
-    found = symmetry(reference, example)
     network, target = copy.deepcopy(suspect).cpu().eval(), copy.deepcopy(reference).cpu().eval()
+    found = symmetry(target, example.cpu())
     network.requires_grad_(False)
     if not (_finite(network) and _finite(target)):
         return _left(suspect, {}, "its weights, or the reference's, are not finite")
