@@ -97,6 +97,34 @@ def ways(values: Values) -> str:
     return table(("network", "batch", "scheme", "setting", "ms a step", "to default", "kernels", "card computes"), rows)
 
 
+def _whole(captured: Values) -> bool:
+    """Whether every step was replayed, at both batch sizes."""
+    return len(captured) == 20 and all(isinstance(found, dict) for found in captured.values())
+
+
+TUNED = 1 + 265 / 519
+"""Table VI with its 40 fine-tunings of 100 epochs, by floating-point operations, as a multiple of its trainings."""
+
+
+def table_6(values: Values, captured: Values) -> str:
+    """How long Table VI would take on this card: 20 trainings of 200 epochs of 781 steps, and 40 fine-tunings."""
+    hours = {"one after the other, as in the loop": 0.0, "one after the other, steps replayed as graphs": 0.0}
+    full, operations = "packed, if the card then computes as fast as at batch 512", 0.0
+    hours[full] = 0.0
+    steps = 2 * 200 * (50000 // 64)  # CIFAR-10 and CIFAR-100
+    for what, graph in captured.items():
+        model, size, name = what.split(" ", 2)
+        if size == "64":
+            loop, replayed, packed = hours
+            hours[loop] += steps * statistics.median(values[what]["ms"]) / 3.6e6
+            hours[replayed] += steps * graph["replayed ms"] / 3.6e6
+            hours[packed] += steps * graph["GFLOP"] / captured[f"{model} 512 {name}"]["replayed TFLOP/s"] / 3.6e6
+            operations += steps * graph["GFLOP"] / 1e6
+    rows = [(way, f"{found:.1f}", f"{TUNED * found:.1f}") for way, found in hours.items()]
+    told = f"{operations:.0f} PFLOP of trainings, {TUNED * operations:.0f} with the fine-tunings; float32 with TF32:"
+    return told + "\n\n" + table(("how", "hours for the 20 trainings", "hours in all"), rows)
+
+
 def compiled(values: Values) -> str:
     """Compiled steps."""
     rows = [
@@ -131,6 +159,8 @@ def page(sections: Values) -> str:
             "*Bare* is gradients and SGD on one batch, without Lightning's loop, input and clipping; *replayed* is the "
             "same step as a CUDA graph: what the card needs for it."
         ]
+    if rest.get("steps") and _whole(rest.get("captured", {})):
+        parts += ["## What Table VI would take", table_6(rest["steps"], rest["captured"])]
     if rest.get("judging"):
         told = ", ".join(f"{seconds:.2f} s ({model})" for model, seconds in rest["judging"].items())
         parts += [f"Judging 50 forged passports on 10,000 images: {told}."]
