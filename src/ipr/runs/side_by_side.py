@@ -37,8 +37,8 @@ def train_all(
         told: is called whenever one of them is there.
 
     Raises:
-        InputError: a request cannot be; or the first that fails does. Those beside it end where they are, and the same
-            requests later go on from there.
+        InputError: a request cannot be; or the first that fails does. Those beside it are ended, and the same requests
+            later go on from their last checkpoints.
     """
     for request in requests:
         check(request)
