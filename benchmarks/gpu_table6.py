@@ -249,11 +249,11 @@ def main(asked: Asked, started: float) -> int:
     scale, needed = request.scale, needs(cells)
     datasets = {name: images.name for name, images in scale.datasets.items()}
     enter(request, cells)
+    check(config_of(asked, cells[0].name))
     write_plan(asked.runs, papers()[STUDY], scale.name, scale.what, asked.changes, datasets, cells)
     done = {cell.cell for cell in status_of(asked.runs, scale.name).cells if cell.state == "done"}
     chosen = [cell.name for cell in cells[: asked.cells]]
     work = Work(asked, [name for name in chosen if name not in done], needed, done)
-    check(config_of(asked, cells[0].name))
     with hearing() as heard:
         while (work.waiting or work.running) and not heard:
             if deadline - reserve - time.monotonic() < (0 if work.running else SHORTEST):
