@@ -196,7 +196,8 @@ def bits(setting: Setting, found: Found) -> None:
     """The same command twice, and killed after an epoch and gone on with: the same weights, bit by bit."""
     words = [
         "dataset=digits_rgb", "model.width=0.25", "passport=random", "logger=csv", "trainer.progress_bar=false",
-        "scheme=passport_v3", "verification.forged=0", f"trainer.accelerator={setting.accelerator}",
+        "scheme=passport_v3", "verification.forged=0", "trainer.checkpoint_seconds=0",
+        f"trainer.accelerator={setting.accelerator}",
         f"trainer.max_epochs={4 if setting.quick else 12}",
         *(["dataset.image_size=8", "dataset.limit_train=256"] if setting.quick else []),
     ]  # fmt: skip

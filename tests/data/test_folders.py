@@ -1,6 +1,7 @@
 import itertools
 import os
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -373,7 +374,9 @@ def test_a_folder_that_changes_while_it_is_read_is_refused(load, tmp_path, monke
     root, read = fill(tmp_path / "photos"), sources.read_picture
 
     def meanwhile(path, field):
-        picture(root / "train" / "cat" / "0.png")
+        another = tmp_path / f"{threading.get_ident()}.png"  # whole, as several are read at a time
+        picture(another)
+        another.replace(root / "train" / "cat" / "0.png")
         return read(path, field)
 
     monkeypatch.setattr(sources, "read_picture", meanwhile)

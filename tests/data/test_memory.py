@@ -9,6 +9,8 @@ import pytest
 
 import memory
 
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="what a process allocates is told and limited there")
+
 CHILD = """
 import resource, sys
 from pathlib import Path
@@ -32,7 +34,7 @@ for stage in memory.STAGES:
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit what a process allocates")
+@LINUX
 def test_images_larger_than_the_memory(tmp_path):
     """Half of the pixels' bytes is all that the process may allocate, its own libraries apart."""
     images = memory.pictures(tmp_path / "data", 8000)
@@ -47,3 +49,24 @@ def test_images_larger_than_the_memory(tmp_path):
     assert said == ["no room for all pixels", *memory.STAGES]
     (cached,) = (tmp_path / "data" / "cache").glob("*.safetensors")
     assert cached.stat().st_size > pixels
+
+
+@LINUX
+def test_the_benchmark_prints_its_table(monkeypatch, capsys):
+    monkeypatch.setattr(memory, "STAGES", memory.STAGES[:1])
+    monkeypatch.setattr(sys, "argv", ["memory.py", "--images", "20", "--size", "8"])
+    memory.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["0 MiB of pixels", ""]
+    assert lines[-1].startswith("| decoded | ")
+
+
+@LINUX
+def test_the_most_memory_is_seen_though_it_is_given_back():
+    with memory.peak() as most:
+        before = most()
+        taken = bytearray(2**26)
+        within = most()
+        del taken
+    assert before < 2**24
+    assert 2**26 <= within <= most()

@@ -218,7 +218,7 @@ def _normalised_by_one_thread(pixels: Tensor, mean: tuple[float, ...], std: tupl
     count, height, width, channels = pixels.shape
     scale, shift = _scale_and_shift(tuple(mean), tuple(std), pixels.device, width)
     rows = pixels.reshape(count * height, width * channels)
-    found = torch.empty(rows.shape, dtype=torch.float32)
+    found = torch.empty(rows.shape, dtype=torch.float32, device="cpu")
     at_once = max(1, ALONE // max(1, width * channels))
     for piece, place in zip(rows.split(at_once), found.split(at_once), strict=True):
         torch.addcmul(shift, piece.float(), scale, out=place)

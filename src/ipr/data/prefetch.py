@@ -68,8 +68,8 @@ class _Lane:
         if len(self.places) <= AHEAD:
             shape = (count, *self.pixels.shape[1:])
             place = (
-                torch.empty(shape, dtype=self.pixels.dtype, pin_memory=True),
-                torch.empty(count, dtype=self.labels.dtype, pin_memory=True),
+                torch.empty(shape, dtype=self.pixels.dtype, device="cpu", pin_memory=True),
+                torch.empty(count, dtype=self.labels.dtype, device="cpu", pin_memory=True),
             )
             return place, torch.cuda.Event()
         (pixels, labels), event = self.places.popleft()

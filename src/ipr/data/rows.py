@@ -73,7 +73,7 @@ def chosen(pixels: Tensor, order: Tensor) -> Tensor:
         order: positions, (M,), int64.
     """
     total, count = pixels.shape[0], order.numel()
-    if count == total and torch.equal(order, torch.arange(total)):
+    if count == total and torch.equal(order, torch.arange(total, device=order.device)):
         return pixels
     base = pixels
     if isinstance(pixels, Rows):
@@ -98,7 +98,9 @@ def gathered(pixels: Tensor, order: Tensor, out: Tensor | None = None) -> Tensor
         return gathered(pixels.pixels, pixels.order[order], out)
     if pixels.device.type != "cpu":
         return pixels[order]
-    found = out if out is not None else torch.empty((order.numel(), *pixels.shape[1:]), dtype=pixels.dtype)
+    found = (
+        out if out is not None else torch.empty((order.numel(), *pixels.shape[1:]), dtype=pixels.dtype, device="cpu")
+    )
     at = order.numpy()
     if at.size and not 0 <= at.min() <= at.max() < len(pixels):
         raise IndexError(f"there are {len(pixels)} rows, and others were asked for")
@@ -119,6 +121,6 @@ def placed(pixels: Tensor, device: torch.device, at_once: int = 2**26) -> Tensor
         return pixels.to(device)
     moved = torch.empty(pixels.shape, dtype=pixels.dtype, device=device)
     count = max(1, at_once // max(1, pixels.pixels[:1].nbytes))
-    for place, order in zip(moved.split(count), torch.arange(len(pixels)).split(count), strict=True):
+    for place, order in zip(moved.split(count), torch.arange(len(pixels), device="cpu").split(count), strict=True):
         place.copy_(gathered(pixels, order))
     return moved

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import lightning as L
 from torch import nn
 
+from ipr.clock import now
 from ipr.files import write_atomically
 
 TellEpoch = Callable[[Mapping[str, float]], None]
@@ -51,7 +51,7 @@ class MetricsFile(L.Callback):
         """Keeps the rows of the epochs that the checkpoint holds."""
         self.rows = [row for row in self.rows if int(row["epoch"]) < trainer.current_epoch]
         self._tell_rows()
-        self.started = time.perf_counter()
+        self.started = now(pl_module.device)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Notes the learning rate that the epoch begins with."""
@@ -60,14 +60,14 @@ class MetricsFile(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the epoch's means, and what the network comes to after it."""
         means = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-        seconds = round(time.perf_counter() - self.started, 3)
+        seconds = round(now(pl_module.device) - self.started, 3)
         row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "seconds": seconds}
         row |= means | {"learning_rate": self.rate}
         if self.validate is not None and all(map(math.isfinite, means.values())):  # else the training ends here
             network = pl_module.network
             assert isinstance(network, nn.Module)
             row |= self.validate(network)
-        self.started = time.perf_counter()
+        self.started = now(pl_module.device)
         self.rows.append({name: str(value) for name, value in row.items()})
         written = io.StringIO(newline="")
         writer = csv.DictWriter(written, list(dict.fromkeys(name for r in self.rows for name in r)), restval="")

@@ -124,11 +124,25 @@ class Scheme(L.LightningModule, ABC):
     def on_train_batch_end(self, outputs: STEP_OUTPUT, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Logs the epoch's means with its last batch: `train/loss`, `train/accuracy` and every term by its name."""
         if self.trainer.is_last_batch or self.trainer.should_stop:
-            means = {f"train/{name}": value for name, value in self.means.means().items()}
             together = self.share.processes > 1
-            accuracy = {name: means.pop(name) for name in ["train/accuracy"] if name in means}
+            means = {f"train/{name}": value for name, value in self.means.means().items()}
             self.log_dict(means, on_step=False, on_epoch=True, batch_size=1, sync_dist=together)
-            self.log_dict(accuracy, on_step=False, on_epoch=True, batch_size=1, sync_dist=together, prog_bar=True)
+            right, answers = self.means.answers()
+            if right is not None and answers:
+                if together:  # counts are added up, so that the fraction is that of one process to the last bit
+                    summed = self.trainer.strategy.reduce(right, reduce_op="sum")
+                    assert isinstance(summed, Tensor)
+                    right, answers = summed, answers * self.share.processes
+                accuracy = right / answers
+                self.log(
+                    "train/accuracy",
+                    accuracy,
+                    on_step=False,
+                    on_epoch=True,
+                    batch_size=1,
+                    sync_dist=together,
+                    prog_bar=True,
+                )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """SGD and the recipe's schedule, advanced at every step."""

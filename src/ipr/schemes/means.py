@@ -64,8 +64,12 @@ class EpochMeans:
         self.tally[names] += rows
         return loss
 
+    def answers(self) -> tuple[Tensor | None, int]:
+        """How many answers were right, a scalar on the device, and of how many; None where none was counted."""
+        return self._correct, self.tally["answers"]
+
     def means(self) -> dict[str, Tensor]:
-        """The means by name, `loss` and `accuracy` among them; of what was added since the epoch began."""
+        """The means by name, `loss` among them, of what was added since the epoch began."""
         totals: dict[str, Tensor] = {}
         rows: dict[str, int] = {}
         for names, sums in self._sums.items():
@@ -73,7 +77,4 @@ class EpochMeans:
                 for name, value in zip((*names, "loss"), sums.unbind(), strict=True):
                     totals[name] = totals[name] + value if name in totals else value
                     rows[name] = rows.get(name, 0) + self.tally[names]
-        found = {name: value / rows[name] for name, value in totals.items()}
-        if self._correct is not None and self.tally["answers"]:
-            found["accuracy"] = self._correct / self.tally["answers"]
-        return found
+        return {name: value / rows[name] for name, value in totals.items()}
