@@ -1,6 +1,6 @@
 """Ten minutes on a GPU: is everything right there, and how fast is it?
 
-    python benchmarks/gpu_check.py --out runs/gpu [--device cuda|cpu] [--quick] [--only exact,steps] [--seconds 520]
+    python benchmarks/gpu_check.py [--out runs/gpu] [--device cuda|cpu|emulated] [--quick] [--only exact,steps] [--seconds S]
 
 Needs no network and no data set. What must be right is tried side by side; then speed is measured, one section after
 the other. Each section is a process of its own, so that one that breaks the card's context breaks no other. A line says
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import traceback
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 SIDE_BY_SIDE = ("exact", "waits", "schemes", "watermarks", "attacks", "bits", "graphs", "processes")
+OTHERS = ("bits", "processes", "packed")
+"""Sections that start processes of their own, in which no device is emulated."""
+
 IN_TURN = ("card", "steps", "captured", "fast", "judging", "options", "packed", "compiled")
 
 
@@ -80,8 +83,12 @@ def end(section: Section, deadline: float) -> dict[str, Any]:
 def carry_out(name: str, out: Path, device: str, quick: bool) -> None:
     """Runs one section in this process and leaves what it found."""
     from gpu.checks import CHECKS
+    from gpu.emulated import NAME, emulated, registered
     from gpu.setting import Found, Setting
     from gpu.speed import MEASURES
+
+    if device == "emulated":
+        registered()
 
     def stop(*_: object) -> None:
         raise SystemExit("ended at its time; what there is of it stands here")
@@ -89,7 +96,8 @@ def carry_out(name: str, out: Path, device: str, quick: bool) -> None:
     found = Found()
     signal.signal(signal.SIGTERM, stop)
     try:
-        (CHECKS | MEASURES)[name](Setting(device, quick), found)
+        with emulated() if device == "emulated" else nullcontext():
+            (CHECKS | MEASURES)[name](Setting(NAME if device == "emulated" else device, quick), found)
     except BaseException as error:  # noqa: BLE001 (told as what was found)
         traceback.print_exc()
         found.problems.append(f"{type(error).__name__}: {str(error)[:400]}")
@@ -113,6 +121,10 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"{word} {name} {found['seconds']} s", *found["problems"], sep="\n  ", flush=True)
         (out / "gpu.json").write_text(json.dumps(report, indent=1))
 
+    for name in OTHERS if arguments.device == "emulated" else ():
+        if name in chosen:
+            chosen.remove(name)
+            tell(name, {"values": {}, "problems": [], "seconds": 0, "skipped": True})
     asked = [name for name in SIDE_BY_SIDE if name in chosen]
     for group in [asked] if not arguments.in_turn else [[name] for name in asked]:
         running = [start(name, out, arguments.device, arguments.quick) for name in group]
@@ -139,7 +151,7 @@ def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="where the numbers are kept")
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--device", choices=("cuda", "cpu", "emulated"), default="cuda")
     parser.add_argument("--quick", action="store_true", help="all as small as it can be: tries the check itself")
     parser.add_argument(
         "--only", default="", help=f"sections, separated by commas: {', '.join(SIDE_BY_SIDE + IN_TURN)}"

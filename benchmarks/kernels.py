@@ -14,7 +14,7 @@ from typing import Any
 import lightning as L
 
 import networks
-from gpu.emulated import Counts, counting, emulated, registered
+from gpu.emulated import NAME, Counts, counting, emulated, registered
 from gpu.setting import KINDS, Setting, noise, train_on
 
 BATCH, WARM, STEPS = 2, 3, 5
@@ -36,12 +36,11 @@ class Counting(L.Callback):
 
 
 def counted(model: str, kind: str) -> Counts:
-    """What `STEPS` steps send."""
+    """What `STEPS` steps send to the emulated device, inside of which this is called."""
     of, norm = KINDS[kind]
-    with emulated():
-        watching = Counting()
-        data = noise(BATCH * (WARM + STEPS + 2))
-        train_on(Setting("cuda", True), networks.scheme(of, model, norm, 0.0625), BATCH, watching, data)
+    watching = Counting()
+    data = noise(BATCH * (WARM + STEPS + 2))
+    train_on(Setting(NAME, True), networks.scheme(of, model, norm, 0.0625), BATCH, watching, data)
     return watching.counts
 
 
@@ -51,7 +50,8 @@ def main(models: tuple[str, ...]) -> None:
     print("| network | scheme | operations a step | copies | waits |\n|---|---|---|---|---|")
     for model in models:
         for kind in KINDS:
-            counts = counted(model, kind)
+            with emulated():
+                counts = counted(model, kind)
             cells = (counts.kernels / STEPS, counts.copies / STEPS, counts.waits / STEPS)
             print(f"| {model} | {kind} | " + " | ".join(f"{cell:g}" for cell in cells) + " |", flush=True)
 

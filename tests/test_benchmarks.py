@@ -327,6 +327,19 @@ def test_the_check_of_gpus_runs_on_a_cpu(tmp_path):
     assert "--only=speed: there is no such section" in wrong.stderr
 
 
+def test_the_check_of_gpus_runs_on_the_emulated_device(tmp_path):
+    """No step copies or waits; what starts processes of its own is skipped."""
+    words = [sys.executable, TOP / "benchmarks" / "gpu_check.py", "--device", "emulated", "--quick"]
+    words += ["--only", "waits,bits", "--out", tmp_path]
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=one_thread, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [["SKIP", "bits"], ["PASS", "waits"]]
+    found = json.loads((tmp_path / "gpu.json").read_text())["sections"]["waits"]["values"]
+    assert set(found.values()) == {"0 copies, 0 waits"}
+    assert len(found) == 5
+
+
 def test_what_was_seen_on_a_gpu_stands_on_its_page():
     """The page is what the numbers beside it make."""
     folder = TOP / "docs" / "results" / "gpu"

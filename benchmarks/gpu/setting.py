@@ -43,7 +43,7 @@ class Setting:
     """Where and how a section runs.
 
     Attributes:
-        device: `cuda` or `cpu`.
+        device: `cuda`, `cpu`, or the name of the emulated device.
         quick: whether all is as small as it can be: a try of the check itself.
     """
 
@@ -53,7 +53,7 @@ class Setting:
     @property
     def accelerator(self) -> str:
         """Lightning's word for the device."""
-        return "gpu" if self.device == "cuda" else "cpu"
+        return "cpu" if self.device == "cpu" else "gpu"
 
     @property
     def width(self) -> float:

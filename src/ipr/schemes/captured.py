@@ -127,7 +127,8 @@ class CapturedStep:
     def _graph_of(self, x: Tensor, y: Tensor) -> Work:
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, stream=self._aside):
+            # another thread may copy images ahead meanwhile (`ipr.data.prefetch`)
+            with torch.cuda.graph(graph, stream=self._aside, capture_error_mode="thread_local"):
                 self._step(x, y)
         except RuntimeError as error:
             problem = f"a step of this training cannot be recorded ({str(error).splitlines()[0]})"
