@@ -181,6 +181,8 @@ def attacks() -> list[tuple[str, ...]]:
             little_removal = "attack.rates=[0.5]" if removal == "prune" else "attack.epochs=1"
             asked = ("scheme=passport_v2", f"attack={removal}", little_removal, f"attack@rival={rival}")
             found.append((*asked, "rival.epochs=1", *little))
+    other = ("dataset@transfer=digits_parity", "transfer.image_size=8", "transfer.limit_train=64")
+    found.append(("scheme=trigger_set", "attack=finetune", "attack.epochs=1", *few("trigger_set"), *other))
     return found
 
 
