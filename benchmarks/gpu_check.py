@@ -1,6 +1,6 @@
 """Ten minutes on a GPU: is everything right there, and how fast is it?
 
-    python benchmarks/gpu_check.py [--out runs/gpu] [--device cuda|cpu|emulated] [--quick] [--only exact,...] [--seconds S]
+    python benchmarks/gpu_check.py [--out runs/gpu] [--device cuda|cpu|emulated] [--quick] [--only A,B] [--seconds S]
 
 Needs no network and no data set. What must be right is tried side by side; then speed is measured, one section after
 the other. Each section is a process of its own, so that one that breaks the card's context breaks no other. A line says

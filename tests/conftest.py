@@ -71,6 +71,20 @@ def accelerator(device: torch.device) -> str:
     return "cpu" if device.type == "cpu" else "gpu"
 
 
+@pytest.fixture
+def forks_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Grows whenever torch's generators are set aside; a fork that takes those of all GPUs, too, is an error."""
+    plain, forks = torch.random.fork_rng, []
+
+    def only_the_cpus(devices=None, *rest, **more):
+        assert devices == [], "it touches every GPU of the machine"
+        forks.append(None)
+        return plain(devices, *rest, **more)
+
+    monkeypatch.setattr(torch.random, "fork_rng", only_the_cpus)
+    return forks
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for cached data sets, shared by a test process."""

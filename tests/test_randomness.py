@@ -1,6 +1,9 @@
 import torch
 
+from ipr.models.architecture import network_of
 from ipr.randomness import drawing
+from ipr.runs.build import plain_network
+from ipr.runs.config import ModelConfig
 
 
 def test_draws_inside_follow_the_seed_and_leave_no_trace(monkeypatch):
@@ -16,4 +19,14 @@ def test_draws_inside_follow_the_seed_and_leave_no_trace(monkeypatch):
         torch.default_generator.manual_seed(5)
         assert torch.equal(torch.randn(3), drawn[0])
     assert torch.equal(drawn[0], drawn[1])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_networks_are_drawn_without_a_touch_of_gpus(data, forks_of_the_cpu):
+    before = torch.get_rng_state()
+    model = {"name": "alexnet", "norm": "bn", "width": 0.25}
+    one, two = (plain_network(ModelConfig(**model), data, 0).state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    network_of({"model": model, "channels_in": 3, "image_size": 16, "num_classes": 10})
+    assert len(forks_of_the_cpu) == 3
     assert torch.equal(torch.get_rng_state(), before)

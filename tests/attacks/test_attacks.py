@@ -191,6 +191,15 @@ def test_fake3_forges_signs_in_full_precision_under_autocast(victim_of, data, de
         assert torch.equal(lowered[name], plain[name])
 
 
+@pytest.mark.parametrize("attack", [Finetune("", start="retrain"), TrainScales("", share=[0.5], block=["bier"])])
+def test_what_an_attack_draws_touches_no_gpu(attack, victim_of, data, forks_of_the_cpu):
+    victim = victim_of("passport_v1", "alexnet", "bn")
+    before = torch.get_rng_state()
+    next(iter(attack.run(victim, data, lambda *_, **__: None, 0)))
+    assert forks_of_the_cpu
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize(
     ("start", "classes", "anew"), [("retrain", 10, True), ("fine_tune", 10, False), ("fine_tune", 7, True)]
 )

@@ -29,6 +29,9 @@ from ipr.runs.train import train
 
 DOUBLE = ("trainer.precision=64-true", "dataset.flip=true")
 TWO = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+WHERE = ("cpu", *(["gpu"] if torch.cuda.device_count() > 1 else []))
+"""Processes need a device each: there is one emulated device alone."""
+
 CLOCKS = ("train_seconds", "judge_seconds", "finished", "seconds", "share_of_training", "hardware")
 
 
@@ -76,6 +79,7 @@ def _same_weights(one, two):
         torch.testing.assert_close(two[name], one[name], rtol=1e-9, atol=1e-9, msg=name)
 
 
+@pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize(
     "asked",
     [
@@ -92,9 +96,10 @@ def _same_weights(one, two):
     ],
     ids=lambda asked: " ".join(asked),
 )
-def test_two_processes_train_as_one_does(request_for, together, asked):
-    one = train(request_for(*asked, *DOUBLE, "paths.runs=one"))
-    two = train(request_for(*asked, *DOUBLE, *TWO, "paths.runs=two"))
+def test_two_processes_train_as_one_does(request_for, together, asked, where):
+    there = f"trainer.accelerator={where}"
+    one = train(request_for(*asked, *DOUBLE, there, "paths.runs=one"))
+    two = train(request_for(*asked, *DOUBLE, *TWO[:2], there, "paths.runs=two"))
     assert two.folder.key == one.folder.key
     rows = [_rows(run.folder.metrics) for run in (one, two)]
     assert len(rows[0]) == one.record.epochs

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import lightning as L
@@ -27,7 +27,7 @@ SMALL = (
     "model.width=0.0625", "dataset.limit_train=64", "dataset.limit_test=20", "optimizer.batch_size=16",
     "trainer.max_epochs=1", "verification.forged=2",
 )  # fmt: skip
-LEARNED = ("model.width=0.25", "trainer.max_epochs=20", "scheme.epochs=1", "scheme.epsilon=0.1")
+LEARNED = ("model.width=0.25", "trainer.max_epochs=8", "scheme.epochs=1", "scheme.epsilon=0.1")
 """There is no frontier near the images of a network that has learned nothing."""
 
 CLOCKS = {"seconds", "finished", "train_seconds", "judge_seconds", "share_of_training", "hardware", "device"}
@@ -53,14 +53,23 @@ def both(request_for, runs) -> Callable:
     """What a function makes of a request on the CPU, and on the emulated device."""
 
     def made(function, *asked: str, command: str = "train"):
-        given = {word.split("=")[0] for word in asked}
-        words = [*(word for word in SMALL if word.split("=")[0] not in given), *asked]
-        here = function(request_for(*words, f"paths.runs={runs}/cpu", command=command))
-        with emulated():
-            there = f"paths.runs={runs}/emulated"
-            return here, function(request_for(*words, there, "trainer.accelerator=gpu", command=command))
+        config = request_for(*small(asked), f"paths.runs={runs}/cpu", command=command)
+        return function(config), there(function, config, runs)
 
     return made
+
+
+def there(function, config, runs):
+    """What a function makes of a request on the emulated device."""
+    trainer, paths = replace(config.trainer, accelerator="gpu"), replace(config.paths, runs=f"{runs}/emulated")
+    with emulated():
+        return function(replace(config, trainer=trainer, paths=paths))
+
+
+def small(asked: Sequence[str]) -> list[str]:
+    """A request at the smallest size that it does not name itself."""
+    given = {word.split("=")[0] for word in asked}
+    return [*(word for word in SMALL if word.split("=")[0] not in given), *asked]
 
 
 class MidEpoch(L.Callback):
@@ -111,34 +120,30 @@ def same(one: object, two: object) -> None:
 
 
 @pytest.mark.parametrize("asked", [("scheme=passport_v2",), ("scheme=uchida", "scheme.bits=8")], ids=str)
-def test_deterministic_mode_launches_no_kernel_more(asked, both, mid_epoch):
+def test_deterministic_mode_launches_no_kernel_more(asked, request_for, runs, mid_epoch):
     """By itself it would fill every fresh tensor."""
     found = []
     for setting in ("true", "false"):
-        both(train, *asked, f"trainer.deterministic={setting}", f"tags=[deterministic-{setting}]", "seed=1")
+        there(train, request_for(*small((*asked, f"trainer.deterministic={setting}"))), f"{runs}/{setting}")
         found.append(mid_epoch.counts.kernels)
     assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("scheme", ["passport_v1", "passport_v3", "deepsigns"])
-def test_mixed_precision_does_not_wait_either(scheme, both, mid_epoch):
-    _, there = both(train, f"scheme={scheme}", *few(scheme), "trainer.precision=bf16-mixed")
+def test_mixed_precision_does_not_wait_either(scheme, request_for, runs, mid_epoch):
+    run = there(train, request_for(*small((f"scheme={scheme}", *few(scheme), "trainer.precision=bf16-mixed"))), runs)
     assert mid_epoch.counts.copies == mid_epoch.counts.waits == 0, mid_epoch.counts
-    assert all(one.dtype != torch.bfloat16 for one in load_file(there.folder.weights).values())
+    assert all(one.dtype != torch.bfloat16 for one in load_file(run.folder.weights).values())
 
 
 def test_an_interrupted_training_goes_on_to_the_bits_of_one_that_was_left_alone(request_for, runs, monkeypatch, capsys):
     """On the device; and the CPU goes on with what was begun there."""
+    config = request_for(*small(("scheme=passport_v3", "trainer.max_epochs=3", "dataset.flip=true")))
 
     class Interrupt(L.Callback):
         def on_train_epoch_start(self, trainer, module):
             if trainer.current_epoch == 1:
                 raise KeyboardInterrupt
-
-    def asked(folder, accelerator="gpu"):
-        more = ("scheme=passport_v3", *few("passport_v3"), "trainer.max_epochs=3", "dataset.flip=true")
-        given = [word for word in SMALL if not word.startswith("trainer.max_epochs")]
-        return request_for(*given, *more, f"paths.runs={runs}/{folder}", f"trainer.accelerator={accelerator}")
 
     def interrupted(folder):
         fit = training.fit
@@ -147,16 +152,15 @@ def test_an_interrupted_training_goes_on_to_the_bits_of_one_that_was_left_alone(
                 training, "fit", lambda *a, callbacks=(), **more: fit(*a, callbacks=[*callbacks, Interrupt()], **more)
             )
             with pytest.raises(KeyboardInterrupt):
-                train(asked(folder))
+                there(train, config, runs / folder)
 
-    with emulated():
-        found = [train(asked("whole"))]
-        interrupted("broken")
-        capsys.readouterr()
-        found.append(train(asked("broken")))
-        assert "1 of 3 epochs are done" in " ".join(capsys.readouterr().err.split())
-        interrupted("moved")
-    found.append(train(asked("moved", "cpu")))
+    found = [there(train, config, runs / "whole")]
+    interrupted("broken")
+    capsys.readouterr()
+    found.append(there(train, config, runs / "broken"))
+    assert "1 of 3 epochs are done" in " ".join(capsys.readouterr().err.split())
+    interrupted("moved")
+    found.append(train(replace(config, paths=replace(config.paths, runs=f"{runs}/moved/emulated"))))
     whole, *others = (load_file(run.folder.weights) for run in found)
     for other in others:
         assert all(torch.equal(whole[name], other[name]) for name in whole)
@@ -181,6 +185,8 @@ def attacks() -> list[tuple[str, ...]]:
             little_removal = "attack.rates=[0.5]" if removal == "prune" else "attack.epochs=1"
             asked = ("scheme=passport_v2", f"attack={removal}", little_removal, f"attack@rival={rival}")
             found.append((*asked, "rival.epochs=1", *little))
+    other = ("dataset@transfer=digits_parity", "transfer.image_size=8", "transfer.limit_train=64")
+    found.append(("scheme=trigger_set", "attack=finetune", "attack.epochs=1", *few("trigger_set"), *other))
     return found
 
 
