@@ -14,6 +14,7 @@ from ipr.runs.build import open_images
 from ipr.runs.numerics import computing, layout
 from ipr.runs.request import check, key_of
 from ipr.runs.train import train
+from ipr.schemes.base import Scheme
 
 SCHEMES = ["baseline", "passport_v1", "passport_v2", "passport_v3"]
 
@@ -188,3 +189,15 @@ def test_no_step_waits_for_the_device(request_for, scheme, monkeypatch):
     with waits:
         torch.ones(2).sum().item()
     assert waits.count == counts[128] + 1
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_fused_optimiser_is_clipped_in_every_precision(precision, request_for, tmp_path, monkeypatch):
+    """As on a GPU: Lightning's own clipping refuses it under autocast, though nothing is scaled there."""
+    words = ["scheme=passport_v2", f"trainer.precision={precision}", "optimizer.clip_norm=0.01"]
+    loop = train(request_for(*words, f"paths.runs={tmp_path / 'loop'}"))
+    monkeypatch.setattr(Scheme, "fused", True)
+    fused = train(request_for(*words, f"paths.runs={tmp_path / 'fused'}"))
+    one, two = (load_file(run.folder.weights) for run in (loop, fused))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-4)

@@ -116,6 +116,25 @@ class Scheme(L.LightningModule, ABC):
         elif optimizer_closure is not None:
             optimizer_closure()
 
+    @property
+    def fused(self) -> bool:
+        """Whether SGD is one kernel for all parameters: on a GPU, but not with a scaler (16-mixed), which has to undo
+        its scaling before gradients are clipped; a fused optimiser undoes it afterwards.
+        """
+        return self.device.type == "cuda" and getattr(self.trainer.precision_plugin, "scaler", None) is None
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips by the norm of all that is trained; Lightning's own refuses fused optimisers, scaler or none."""
+        if gradient_clip_algorithm not in (None, "norm"):
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(self.trained(), gradient_clip_val)
+
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
         """Lightning's, unless the step that is captured has done it."""
         if not self.capture:
@@ -146,7 +165,7 @@ class Scheme(L.LightningModule, ABC):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """SGD and the recipe's schedule, advanced at every step."""
-        recipe, fused = self.recipe, self.device.type == "cuda"
+        recipe, fused = self.recipe, self.fused
         optimizer = torch.optim.SGD(
             self.trained(),
             recipe.lr,
