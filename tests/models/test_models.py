@@ -109,3 +109,10 @@ def test_what_torchvision_cannot_build_is_refused(change, message):
     wanted = {"norm": "bn", "width": 1, "channels_in": 3, "image_size": 32, "num_classes": 10}
     with pytest.raises(InputError, match=message):
         build_model(**{"name": "torchvision:resnet18"} | wanted | change)
+
+
+@pytest.mark.parametrize("name", ["torchvision:regnet_y_400mf"])
+def test_a_network_that_asks_for_numbers_while_it_is_built_is_built(name):
+    network = build_model(name, norm="bn", width=1.0, channels_in=3, image_size=32, num_classes=7)
+    assert network.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+    assert not any(parameter.is_meta for parameter in network.parameters())

@@ -51,6 +51,14 @@ def from_torchvision(
     return network
 
 
+def _without_memory(build: Callable[[], nn.Module]) -> nn.Module:
+    try:
+        return build()
+    except NotImplementedError:  # RegNets ask for numbers while they are built
+        with torch.device("cpu"):
+            return build().to("meta")
+
+
 def _try_out(name: str, norm: str, image_size: int, build: Callable[[], nn.Module]) -> None:
     """Builds the network and runs it once without memory or arithmetic, to see whether it can be trained on images.
 
@@ -60,7 +68,7 @@ def _try_out(name: str, norm: str, image_size: int, build: Callable[[], nn.Modul
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # GoogLeNet on how it is initialised
         try:
-            network = build()
+            network = _without_memory(build)
         except (TypeError, ValueError, ZeroDivisionError) as error:  # no norm of one's choice, or of other groups
             raise InputError("model.norm", norm, f"{name} cannot be built with it ({error})", "choose bn") from error
         try:
