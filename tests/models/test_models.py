@@ -113,6 +113,12 @@ def test_what_torchvision_cannot_build_is_refused(change, message):
 
 @pytest.mark.parametrize("name", ["torchvision:regnet_y_400mf"])
 def test_a_network_that_asks_for_numbers_while_it_is_built_is_built(name):
+    torch.manual_seed(1)
+    theirs = torchvision.models.get_model(name.partition(":")[2], num_classes=7).state_dict()
+    torch.manual_seed(1)
     network = build_model(name, norm="bn", width=1.0, channels_in=3, image_size=32, num_classes=7)
+    assert all(
+        torch.equal(tensor, theirs[key]) for key, tensor in network.state_dict().items()
+    )  # nothing was drawn before
     assert network.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
     assert not any(parameter.is_meta for parameter in network.parameters())

@@ -55,7 +55,7 @@ def _without_memory(build: Callable[[], nn.Module]) -> nn.Module:
     try:
         return build()
     except NotImplementedError:  # RegNets ask for numbers while they are built
-        with torch.device("cpu"):
+        with torch.device("cpu"), torch.random.fork_rng(devices=[]):
             return build().to("meta")
 
 
