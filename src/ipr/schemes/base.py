@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -88,9 +89,8 @@ class Scheme(L.LightningModule, ABC):
         if self._captured is None:
             optimizer, clip_norm = self.optimizers(use_pl_optimizer=False), self.trainer.gradient_clip_val
             assert isinstance(optimizer, torch.optim.Optimizer)
-            self._captured = CapturedStep(
-                self.loss, optimizer, self.trained(), clip_norm, self.global_step, self.means.tally
-            )
+            clip = None if clip_norm is None else partial(self.clip, self.trained(), float(clip_norm))
+            self._captured = CapturedStep(self.loss, optimizer, clip, self.global_step, self.means.tally)
         self._captured(x, y, self.kind_of_step())
         return None
 
@@ -102,6 +102,25 @@ class Scheme(L.LightningModule, ABC):
     def step_number(self) -> int | Tensor:
         """How many steps were taken; a scalar on the device where steps are captured, which a replayed one reads."""
         return self.global_step if self._captured is None else self._captured.number
+
+    def clip(self, parameters: Sequence[nn.Parameter], norm: float) -> None:
+        """Bounds the gradient's norm, captured or not: by default over all that is trained.
+
+        Args:
+            parameters: those of `trained`, with their gradients, which are scaled in place.
+            norm: the largest norm, above 0.
+        """
+        torch.nn.utils.clip_grad_norm_(parameters, norm)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Lightning's, by `clip`."""
+        if gradient_clip_val is not None:
+            self.clip([one for group in optimizer.param_groups for one in group["params"]], float(gradient_clip_val))
 
     def optimizer_step(
         self,
@@ -132,7 +151,8 @@ class Scheme(L.LightningModule, ABC):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """SGD and the recipe's schedule, advanced at every step."""
-        recipe, fused = self.recipe, self.device.type == "cuda"
+        # fused, it would divide by a loss's scale (16-mixed) itself, after gradients were clipped
+        recipe, fused = self.recipe, self.device.type == "cuda" and self.trainer.scaler is None
         optimizer = torch.optim.SGD(
             self.trained(),
             recipe.lr,
