@@ -165,5 +165,6 @@ def trained_together(
         yield list(searches)
         return
     for own, search in searches.items():
+        search.train()  # the search before has left the network in evaluation, of which Lightning warns
         fit(own, search, epochs=epochs, clip_norm=clip_norm)
         yield [own]
