@@ -25,6 +25,7 @@ import growth
 import options
 import options_accuracy
 import profile_step
+import searches
 import soak
 import table
 import wrong_passports
@@ -117,6 +118,13 @@ def test_a_step_of_v2_repeats_the_convolutions_behind_the_trunk_and_nothing_else
     kinds = ((Baseline, "gn"), (PassportV2, "gn"))
     plain, forked = (growth.operations(training_step(scheme(kind, name, norm, 1.0), x, y)) for kind, norm in kinds)
     assert forked / plain == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize(("attack", "count"), [("fake2_signature", 5), ("fake3", 4)])
+def test_searches_side_by_side_are_timed_beside_each_alone(attack, count):
+    (row,) = searches.rows_of(attack, "resnet18", "bn", 1, 0.1)
+    assert row.work.startswith(f"step of {attack}, {count} searches side by side")
+    assert len(row.measured) == len(row.control) == 1
 
 
 def test_an_exported_file_is_timed_beside_the_plain_network():

@@ -55,7 +55,7 @@ def test_every_attack_says_where_it_comes_from_and_what_its_attacker_has(name):
 def instance(name):
     attack = ATTACKS[name](name=name)
     for field, small in (
-        ("epochs", 1), ("passports", 3), ("rates", [0.0, 0.5]), ("dissimilarity", [0.5]), ("wrong", [0.0, 0.5]),
+        ("epochs", 1), ("passports", 3), ("rates", [0.0, 0.5]), ("dissimilarity", [0.1, 0.5]), ("wrong", [0.0, 0.5]),
         ("share", [0.5]), ("energies", [3.0]), ("noise", 1),
     ):  # fmt: skip
         if hasattr(attack, field):

@@ -118,7 +118,7 @@ def test_each_kind_of_step_is_recorded_once_after_it_has_run(monkeypatch):
         return ((weight - x.mean()) ** 2).sum()
 
     optimizer = torch.optim.SGD([weight], 0.1)
-    step = CapturedStep(loss, optimizer, [weight], None, 5, means.tally, graphs=True)
+    step = CapturedStep(loss, optimizer, None, 5, means.tally, graphs=True)
     batches = [(torch.full((4, 1, 1, 1), float(i)), torch.tensor([0, 1, 1, 0])) for i in range(WARM + 4)]
     last = (torch.full((3, 1, 1, 1), 9.0), torch.tensor([0, 1, 1]))
     for x, y in [*batches, last, *batches]:

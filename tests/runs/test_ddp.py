@@ -125,6 +125,16 @@ def test_an_attack_trains_so_too_on_its_own_images(request_for, together):
     assert metrics[1] == [{name: pytest.approx(value, rel=1e-3) for name, value in row.items()} for row in metrics[0]]
 
 
+def test_searches_side_by_side_do_too(request_for, together):
+    asked = ("scheme=passport_v1", "attack=fake3", "attack.dissimilarity=[0.1,0.5]", "attack.epochs=1", *DOUBLE)
+    one, two = (
+        attack(request_for(*asked, *more, command="attack")) for more in (["paths.runs=one"], [*TWO, "paths.runs=two"])
+    )
+    metrics = [_rows(run.folder.path / "metrics-fake3.csv") for run in (one, two)]
+    assert metrics[1] == [{name: pytest.approx(value, rel=1e-6) for name, value in row.items()} for row in metrics[0]]
+    assert [row.bits_agreeing for row in one.rows] == [row.bits_agreeing for row in two.rows]
+
+
 def test_a_training_that_fails_at_the_leader_leaves_the_others_ready(request_for, together):
     """Divergence, which all find, and what only the leader meets."""
     with pytest.raises(ValueError, match="diverged"):

@@ -16,6 +16,7 @@ from gpu.emulated import FILL, KERNEL, Counts, counting, emulated
 from ipr.attacks import ATTACKS
 from ipr.attacks.base import KEY_IMAGES
 from ipr.exhibits import EXHIBITS
+from ipr.runs import attack as attacking
 from ipr.runs import train as training
 from ipr.runs.attack import attack
 from ipr.runs.exhibit import exhibit
@@ -95,7 +96,8 @@ def mid_epoch(monkeypatch) -> MidEpoch:
     def watched(*args, callbacks=(), **more):
         fit(*args, callbacks=[*callbacks, watch], **more)
 
-    monkeypatch.setattr(training, "fit", watched)
+    for module in (training, attacking):
+        monkeypatch.setattr(module, "fit", watched)
     return watch
 
 
@@ -167,8 +169,8 @@ def test_an_interrupted_training_goes_on_to_the_bits_of_one_that_was_left_alone(
 
 
 LITTLE = {
-    "epochs": "1", "iterations": "3", "passports": "2", "rates": "[0.5]", "dissimilarity": "[0.5]", "wrong": "[0.5]",
-    "share": "[0.5]", "energies": "[3.0]", "noise": "1", "bits": "[8]", "images": "4",
+    "epochs": "1", "iterations": "3", "passports": "2", "rates": "[0.5]", "dissimilarity": "[0.1,0.5]",
+    "wrong": "[0.5]", "share": "[0.5]", "energies": "[3.0]", "noise": "1", "bits": "[8]", "images": "4",
 }  # fmt: skip
 
 
@@ -180,7 +182,7 @@ def attacks() -> list[tuple[str, ...]]:
         first = "passport_v2" if "passport_v2" in kind.schemes else kind.schemes[0]
         for scheme in (first, *(["passport_v1"] if name in ("fake2", "fake3", "finetune") else [])):
             found.append((f"scheme={scheme}", f"attack={name}", *little, *few(scheme)))
-    for rival, little in {"fake2": (), "fake2_signature": ("rival.dissimilarity=[0.5]",)}.items():
+    for rival, little in {"fake2": (), "fake2_signature": ("rival.dissimilarity=[0.1,0.5]",)}.items():
         for removal in ("prune", "finetune"):
             little_removal = "attack.rates=[0.5]" if removal == "prune" else "attack.epochs=1"
             asked = ("scheme=passport_v2", f"attack={removal}", little_removal, f"attack@rival={rival}")
@@ -196,6 +198,15 @@ def test_every_attack_comes_to_what_it_does_on_the_cpu(asked, both):
     assert len(here.rows) == len(there.rows) > 0
     for one, two in zip(here.rows, there.rows, strict=True):
         same(one, two)
+
+
+@pytest.mark.parametrize("name", ["fake2_signature", "fake3"])
+@pytest.mark.parametrize("scheme", ["passport_v1", "passport_v2"])
+def test_no_step_of_searches_side_by_side_copies_or_waits(name, scheme, both, mid_epoch):
+    both(attack, f"scheme={scheme}", f"attack={name}", "attack.epochs=1", "attack.dissimilarity=[0,0.3,1]",
+         command="attack")  # fmt: skip
+    assert mid_epoch.counts.kernels > 100
+    assert mid_epoch.counts.copies == mid_epoch.counts.waits == 0, mid_epoch.counts
 
 
 def exhibits() -> list[tuple[str, ...]]:

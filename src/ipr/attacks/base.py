@@ -38,11 +38,13 @@ class Victim:
         suspect: the plain network with the weights that were given away; an attack copies it and never changes it.
         claim: the owner's; None for a baseline. Each attack says what of it its attacker has.
         scheme: the name of the scheme that made it.
+        judged: the points that were judged before an interruption; an attack may leave them out.
     """
 
     suspect: nn.Module
     claim: Claim | None
     scheme: str
+    judged: frozenset[str] = frozenset()
 
     @property
     def passport_claim(self) -> PassportClaim:
@@ -72,12 +74,14 @@ class Attacked:
         freed: whether the suspect's own scales at the protected layers are what is left of the passport's, so that the
             signature is read from them too (V1, whose passport was folded in before it was trained on).
         iterations: steps of a forgery that has no epochs.
+        trainings: how many were trained side by side, one for each claim, which cost it its share.
     """
 
     suspect: nn.Module
     claims: Mapping[str, Claim | None]
     freed: bool = False
     iterations: int | None = None
+    trainings: int = 1
 
 
 class Fit(Protocol):

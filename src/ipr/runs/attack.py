@@ -75,7 +75,7 @@ class AttackRow(Outcome):
     Attributes:
         point: where on the attack's curve, e.g. `rate=0.6`; "" where it has one point.
         seconds: what it took to bring this point about, training included, judging not. Points that come of one
-            suspect share it.
+            suspect share it: each has all of it, or, of searches trained side by side, its part.
         iterations: steps of a forgery that has no epochs; None elsewhere.
         share_of_training: the same as a fraction of the victim's training.
     """
@@ -304,7 +304,7 @@ def _carry_out(
         if config.rival is not None:
             for forged in config.rival.run(victim, data, trains, config.attack_seed):
                 rivals |= {" ".join(filter(None, ["claim=rival", point])): c for point, c in forged.claims.items()}
-        attacked = config.attack.run(victim, own, trains, config.attack_seed)
+        attacked = config.attack.run(replace(victim, judged=frozenset(rows)), own, trains, config.attack_seed)
         while (one := clock.timed(attacked)) is not None:
             network = one.suspect.to(where, torch.float32)  # whatever the precision it was trained in, as its file is
             claims = dict(one.claims)
@@ -316,11 +316,16 @@ def _carry_out(
             freed = _freed_bits(network, victim.passport_claim, own) if one.freed else None
             judged = _judged(config, claim, network, wanted, images, before=before, same_task=own is data, freed=freed)
             lease.check()
-            for point, outcome in judged.items():
-                rows[point] = _row(config, data, run, folder, point, outcome, one.iterations, clock.seconds)
-                with naming(folder.path / "rows.jsonl"), (folder.path / "rows.jsonl").open("a") as file:
-                    file.write(json.dumps(asdict(rows[point])) + "\n")
-                tracker.point(asdict(rows[point]))
+            seconds = clock.seconds / one.trainings
+            made = {
+                point: _row(config, data, run, folder, point, outcome, one.iterations, seconds)
+                for point, outcome in judged.items()
+            }
+            with naming(folder.path / "rows.jsonl"), (folder.path / "rows.jsonl").open("a") as file:
+                file.write("".join(json.dumps(asdict(row)) + "\n" for row in made.values()))
+            rows |= made
+            for row in made.values():
+                tracker.point(asdict(row))
         (folder.path / "finished").touch()
         tracker.summary(asdict(nearest(list(rows.values()))))
         tracker.table("points", [asdict(row) for row in rows.values()])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -88,9 +89,8 @@ class Scheme(L.LightningModule, ABC):
         if self._captured is None:
             optimizer, clip_norm = self.optimizers(use_pl_optimizer=False), self.trainer.gradient_clip_val
             assert isinstance(optimizer, torch.optim.Optimizer)
-            self._captured = CapturedStep(
-                self.loss, optimizer, self.trained(), clip_norm, self.global_step, self.means.tally
-            )
+            clip = None if clip_norm is None else partial(self.clip, self.trained(), float(clip_norm))
+            self._captured = CapturedStep(self.loss, optimizer, clip, self.global_step, self.means.tally)
         self._captured(x, y, self.kind_of_step())
         return None
 
@@ -102,6 +102,27 @@ class Scheme(L.LightningModule, ABC):
     def step_number(self) -> int | Tensor:
         """How many steps were taken; a scalar on the device where steps are captured, which a replayed one reads."""
         return self.global_step if self._captured is None else self._captured.number
+
+    def clip(self, parameters: Sequence[nn.Parameter], norm: float) -> None:
+        """Bounds the gradient's norm, captured or not: by default over all that is trained.
+
+        Args:
+            parameters: those of `trained`, with their gradients, which are scaled in place.
+            norm: the largest norm, above 0.
+        """
+        torch.nn.utils.clip_grad_norm_(parameters, norm)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """By `clip` where the norm is bounded; Lightning's own refuses fused optimisers, scaler or none."""
+        if gradient_clip_algorithm not in (None, "norm"):
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val:
+            self.clip([one for group in optimizer.param_groups for one in group["params"]], float(gradient_clip_val))
 
     def optimizer_step(
         self,
@@ -121,19 +142,7 @@ class Scheme(L.LightningModule, ABC):
         """Whether SGD is one kernel for all parameters: on a GPU, but not with a scaler (16-mixed), which has to undo
         its scaling before gradients are clipped; a fused optimiser undoes it afterwards.
         """
-        return self.device.type == "cuda" and getattr(self.trainer.precision_plugin, "scaler", None) is None
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clips by the norm of all that is trained; Lightning's own refuses fused optimisers, scaler or none."""
-        if gradient_clip_algorithm not in (None, "norm"):
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        elif gradient_clip_val:
-            torch.nn.utils.clip_grad_norm_(self.trained(), gradient_clip_val)
+        return self.device.type == "cuda" and self.trainer.scaler is None
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
         """Lightning's, unless the step that is captured has done it."""

@@ -6,11 +6,11 @@ Small networks are trained faster than the host can start their operations one b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ipr.errors import InputError
 
@@ -39,8 +39,7 @@ class CapturedStep:
     Args:
         loss: the loss of images (B, channels, H, W) and labels (B,), with its gradient.
         optimizer: SGD; on a GPU its learning rate becomes a tensor there, which the schedule fills.
-        parameters: what is clipped.
-        clip_norm: the largest gradient norm; None for no clipping.
+        clip: bounds the gradients in place; None for no clipping.
         taken: how many steps were taken before.
         tally: what the steps count on the host (`EpochMeans.tally`).
         graphs: whether steps are recorded; by default where there are CUDA graphs.
@@ -53,15 +52,13 @@ class CapturedStep:
         self,
         loss: Callable[[Tensor, Tensor], Tensor],
         optimizer: torch.optim.Optimizer,
-        parameters: Sequence[nn.Parameter],
-        clip_norm: float | None,
+        clip: Callable[[], object] | None,
         taken: int,
         tally: Counter[Hashable],
         graphs: bool | None = None,
     ) -> None:
-        self.loss, self.optimizer, self.parameters, self.clip_norm = loss, optimizer, parameters, clip_norm
-        self.tally = tally
-        self.device = parameters[0].device
+        self.loss, self.optimizer, self.clip, self.tally = loss, optimizer, clip, tally
+        self.device = optimizer.param_groups[0]["params"][0].device
         self.number = torch.tensor(taken, device=self.device)
         self.graphs = self.device.type == "cuda" if graphs is None else graphs
         self._run: Counter[Hashable] = Counter()
@@ -103,8 +100,8 @@ class CapturedStep:
         loss = self.loss(x, y)
         with torch.autocast(x.device.type, enabled=False):  # gradients are of the types that the forward pass has
             loss.backward()
-        if self.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+        if self.clip is not None:
+            self.clip()
         self.optimizer.step()
         self.number.add_(1)
 

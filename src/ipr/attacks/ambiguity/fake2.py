@@ -7,24 +7,22 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from ipr.attacks.ambiguity.searches import Search, missing, point_of, protected_again, trained_together
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, flipped, fractions, require
 from ipr.data.images import ImageData
-from ipr.passport.layer import passport_layers, presenting
-from ipr.passport.surgery import protect
+from ipr.passport.layer import Affine
 from ipr.randomness import generator
-from ipr.schemes.base import Scheme
 from ipr.schemes.recipe import Recipe
 from ipr.signature import Signature, sign_loss
 from ipr.verification.verdict import claim_of_signs
 
 
-class ScaleSearch(Scheme):
-    """Trains the scales and shifts of the passport layers alone; the network, statistics included, stays frozen.
+class ScaleSearch(Search):
+    """Trains the scales and shifts of the passport layers themselves.
 
     Args:
-        network: a protected network.
+        network: see `Search`.
         recipe: see `Scheme`.
         num_classes: see `Scheme`.
         start: what the scales start with, (C,) of each layer: signs, in the authors' code; shifts start at 0.
@@ -43,17 +41,11 @@ class ScaleSearch(Scheme):
         sign_loss_weight: float = 0.1,
     ) -> None:
         super().__init__(network, recipe, num_classes)
-        network.requires_grad_(False)
-        names = list(passport_layers(network))
-        self.names, self.sign_loss_weight = names, sign_loss_weight
+        names, self.sign_loss_weight = self.names, sign_loss_weight
         self.gamma = nn.ParameterList(start[name].to(torch.float32, copy=True) for name in names)
         self.beta = nn.ParameterList(torch.zeros(start[name].numel()) for name in names)
         bits = torch.cat([signature[name] for name in names]) if signature is not None else None
         self.register_buffer("bits", bits, persistent=False)
-
-    def on_train_epoch_start(self) -> None:
-        """Keeps running statistics as they are."""
-        self.network.eval()
 
     def trained(self) -> list[nn.Parameter]:
         """Scales and shifts."""
@@ -63,16 +55,17 @@ class ScaleSearch(Scheme):
         """The scales that the network answers with, (C,) of each layer: those that are trained."""
         return list(self.gamma)
 
-    def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """L_c with the scales sought, and the sign loss where signs are to be held."""
-        affines = {n: (g[None], b[None]) for n, g, b in zip(self.names, self.effective(), self.beta, strict=True)}
-        with presenting(self.network, affines):
-            logits = self.network(x)
-        self.means.count(logits, y)
-        loss = {"cross_entropy": functional.cross_entropy(logits, y)}
-        if self.bits is not None:
-            loss["sign_loss"] = self.sign_loss_weight * sign_loss(torch.cat(list(self.gamma)), self.get_buffer("bits"))
-        return loss
+    def affines(self) -> dict[str, Affine]:
+        """See `Search.affines`: the scales sought."""
+        pairs = zip(self.names, self.effective(), self.beta, strict=True)
+        return {name: (gamma[None], beta[None]) for name, gamma, beta in pairs}
+
+    def regularisers(self, affines: Mapping[str, Affine]) -> dict[str, Tensor]:
+        """The sign loss where signs are to be held."""
+        if self.bits is None:
+            return {}
+        held = sign_loss(torch.cat(list(self.gamma)), self.get_buffer("bits"))
+        return {"sign_loss": self.sign_loss_weight * held}
 
     def scales(self) -> dict[str, Tensor]:
         """What was found, as a claim brings it: (2, C) per layer."""
@@ -111,27 +104,25 @@ class Fake2(Attack):
             name: torch.randint(0, 2, bits.shape, generator=source) * 2 - 1
             for name, bits in victim.passport_claim.signature.items()
         }
-        scales = self._search(victim, data, fit, "fake2", start, None)
-        forged = victim.passport_claim.forged(passport={}, scales=scales)
+        example = example_of(data, victim.suspect)
+        search = self._search(protected_again(victim, example), data, start, None)
+        fit("fake2", search, epochs=self.epochs, clip_norm=None)
+        forged = victim.passport_claim.forged(passport={}, scales=search.scales())
         yield Attacked(victim.suspect, {"": claim_of_signs(forged, victim.suspect)})
 
     def _search(
-        self, victim: Victim, data: ImageData, fit: Fit, name: str, start: Signature, signature: Signature | None
-    ) -> dict[str, Tensor]:
-        claim = victim.passport_claim
-        protected = protect(victim.suspect, claim.passport, example_of(data, victim.suspect), public_affine=True)
-        search = ScaleSearch(
-            protected, constant_rate(self.lr, self.weight_decay), len(data.classes), start=start, signature=signature
-        )
-        fit(name, search, epochs=self.epochs, clip_norm=None)
-        return search.scales()
+        self, network: nn.Module, data: ImageData, start: Signature, signature: Signature | None
+    ) -> ScaleSearch:
+        recipe = constant_rate(self.lr, self.weight_decay)
+        return ScaleSearch(network, recipe, len(data.classes), start=start, signature=signature)
 
 
 @dataclass
 class Fake2Signature(Fake2):
     """fake2 for a signature of the forger's choice, at a given dissimilarity to the owner's (Figure 15).
 
-    The scales start from the forged signs, and the sign loss holds them there.
+    The scales start from the forged signs, and the sign loss holds them there. All dissimilarities are trained side by
+    side (`SideBySide`).
     """
 
     section = "IV-D, Figure 15"
@@ -147,8 +138,18 @@ class Fake2Signature(Fake2):
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
-        for share in self.dissimilarity:
-            bits = flipped(victim.passport_claim.signature, share, generator(seed, f"{share} of the signature"))
-            scales = self._search(victim, data, fit, f"dissimilarity-{share:g}", bits, bits)
-            forged = victim.passport_claim.forged(passport={}, scales=scales, signature=bits, text_bytes=0)
-            yield Attacked(victim.suspect, {f"dissimilarity={share:g}": forged})
+        example, claim = example_of(data, victim.suspect), victim.passport_claim
+        network, bits, searches = protected_again(victim, example), {}, {}
+        for name, share in missing(self.dissimilarity, victim.judged).items():
+            bits[name] = flipped(claim.signature, share, generator(seed, f"{share} of the signature"))
+            searches[name] = self._search(network, data, bits[name], bits[name])
+        for names in trained_together(
+            searches, fit, self.name, example, judged=victim.judged, epochs=self.epochs, clip_norm=None
+        ):
+            forged = {
+                point_of(name): claim.forged(
+                    passport={}, scales=searches[name].scales(), signature=bits[name], text_bytes=0
+                )
+                for name in names
+            }
+            yield Attacked(victim.suspect, forged, trainings=len(names))

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ipr.attacks.ambiguity.searches import Search, missing, point_of, protected_again, trained_together
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, flipped, fractions, require
 from ipr.data.images import ImageData
-from ipr.passport.layer import Affine, passport_layers, patch_mean, presenting, scale_and_shift
-from ipr.passport.surgery import Passport, protect
+from ipr.passport.layer import Affine, patch_mean, scale_and_shift
+from ipr.passport.surgery import Passport
 from ipr.randomness import generator
-from ipr.schemes.base import Scheme
 from ipr.schemes.recipe import Recipe
 from ipr.signature import Signature, sign_loss
 
 
-class PassportSearch(Scheme):
-    """Trains a passport alone: keep the accuracy, spell a signature, get away from the genuine passport.
+class PassportSearch(Search):
+    """Trains a passport: keep the accuracy, spell a signature, get away from the genuine passport.
 
     Args:
-        network: a protected network, presented with the genuine passport; frozen.
+        network: see `Search`.
         recipe: see `Scheme`.
         num_classes: see `Scheme`.
         genuine: P.
@@ -44,8 +44,7 @@ class PassportSearch(Scheme):
         source: torch.Generator,
     ) -> None:
         super().__init__(network, recipe, num_classes)
-        network.requires_grad_(False)
-        self.names, self.sign_loss_weight = list(passport_layers(network)), sign_loss_weight
+        self.sign_loss_weight = sign_loss_weight
         self.forged = nn.ParameterList(
             genuine[name] + 0.001 * torch.randn(genuine[name].shape, generator=source) for name in self.names
         )
@@ -53,32 +52,23 @@ class PassportSearch(Scheme):
             self.register_buffer(f"genuine_{i}", genuine[name], persistent=False)
         self.register_buffer("bits", torch.cat([signature[name] for name in self.names]), persistent=False)
 
-    def on_train_epoch_start(self) -> None:
-        """Keeps running statistics as they are."""
-        self.network.eval()
-
     def trained(self) -> list[nn.Parameter]:
         """The passport."""
         return list(self.forged)
 
     def affines(self) -> dict[str, Affine]:
         """Eq. 4 for the forged passport."""
-        layers = passport_layers(self.network)
+        convolutions = [layer.conv for layer in self.layers.values()]
         return {
-            name: scale_and_shift(layers[name].conv.weight, patch_mean(maps, layers[name].conv).unsqueeze(0))
-            for name, maps in zip(self.names, self.forged, strict=True)
+            name: scale_and_shift(conv.weight, patch_mean(maps, conv).unsqueeze(0))
+            for name, conv, maps in zip(self.names, convolutions, self.forged, strict=True)
         }
 
-    def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """L_c, the sign loss, and the sum over layers of 1 / MSE(P', P), as in the authors' code."""
-        affines = self.affines()
-        with presenting(self.network, affines):
-            logits = self.network(x)
-        self.means.count(logits, y)
+    def regularisers(self, affines: Mapping[str, Affine]) -> dict[str, Tensor]:
+        """The sign loss, and the sum over layers of 1 / MSE(P', P), as in the authors' code."""
         gamma = torch.cat([affines[name][0][0] for name in self.names])
         distances = [functional.mse_loss(maps, self.get_buffer(f"genuine_{i}")) for i, maps in enumerate(self.forged)]
         return {
-            "cross_entropy": functional.cross_entropy(logits, y),
             "sign_loss": self.sign_loss_weight * sign_loss(gamma, self.get_buffer("bits")),
             "closeness": torch.stack([1 / distance for distance in distances]).sum(),
         }
@@ -92,7 +82,8 @@ class PassportSearch(Scheme):
 class Fake3(Attack):
     """A passport as far from the genuine one as the accuracy allows, for a signature that differs in a given share.
 
-    Constants are the authors' code's: SGD 0.01, weight decay 5e-4, gradients clipped to 2, 100 epochs there.
+    Constants are the authors' code's: SGD 0.01, weight decay 5e-4, gradients clipped to 2, 100 epochs there. All
+    dissimilarities are trained side by side (`SideBySide`).
     """
 
     kind = "ambiguity"
@@ -117,18 +108,24 @@ class Fake3(Attack):
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
-        claim = victim.passport_claim
-        for share in self.dissimilarity:
-            bits = flipped(claim.signature, share, generator(seed, f"{share} of the signature"))
-            search = PassportSearch(
-                protect(victim.suspect, claim.passport, example_of(data, victim.suspect), public_affine=True),
+        example, claim = example_of(data, victim.suspect), victim.passport_claim
+        network, bits, searches = protected_again(victim, example), {}, {}
+        for name, share in missing(self.dissimilarity, victim.judged).items():
+            bits[name] = flipped(claim.signature, share, generator(seed, f"{share} of the signature"))
+            searches[name] = PassportSearch(
+                network,
                 constant_rate(self.lr, self.weight_decay),
                 len(data.classes),
                 genuine=claim.passport,
-                signature=bits,
+                signature=bits[name],
                 sign_loss_weight=self.sign_loss_weight,
                 source=generator(seed, f"first step for {share}"),
             )
-            fit(f"dissimilarity-{share:g}", search, epochs=self.epochs, clip_norm=self.clip_norm)
-            forged = claim.forged(passport=search.passport(), signature=bits, text_bytes=0)
-            yield Attacked(victim.suspect, {f"dissimilarity={share:g}": forged})
+        for names in trained_together(
+            searches, fit, self.name, example, judged=victim.judged, epochs=self.epochs, clip_norm=self.clip_norm
+        ):
+            forged = {
+                point_of(name): claim.forged(passport=searches[name].passport(), signature=bits[name], text_bytes=0)
+                for name in names
+            }
+            yield Attacked(victim.suspect, forged, trainings=len(names))
