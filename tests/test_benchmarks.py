@@ -22,6 +22,8 @@ import false_claims
 import forgers
 import gpu_tables
 import growth
+import host_time
+import kernels
 import options
 import options_accuracy
 import profile_step
@@ -102,6 +104,27 @@ def test_growth_draws_its_points(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert shown.count("operations") == 2
     assert "pixels of an edge" in shown
+
+
+def test_the_host_is_timed_in_processes_of_their_own(capsys):
+    """Beside another tree: this one, as another commit would be."""
+    host_time.table(("another", TOP), 1, ["alexnet"], "HOST")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| alexnet |")]
+    assert len(lines) == 5
+    for line in lines:
+        cells = [float(cell.split()[0]) for cell in line.split("|")[3:8]]
+        assert all(cell > 0 for cell in cells)
+        assert cells[4] < 1  # a captured step leaves the host less to do than any other
+
+
+def test_operations_of_a_step_are_counted(capsys):
+    kernels.main(("alexnet",))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| alexnet |")]
+    found = {line.split("|")[2].strip(): [float(cell) for cell in line.split("|")[3:6]] for line in lines}
+    assert list(found) == ["baseline bn", "V1", "baseline gn", "V2", "V3"]
+    assert all(copies == waits == 0 for _, copies, waits in found.values())
+    assert found["V1"][0] < 1.5 * found["baseline bn"][0]
+    assert found["V2"][0] < 2 * found["baseline gn"][0]
 
 
 def test_a_profile_names_what_time_goes_to(capsys):
