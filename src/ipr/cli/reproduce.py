@@ -35,6 +35,7 @@ UNCHANGING = (
     "logger",
     "paths",
     "trainer.progress_bar",
+    "trainer.capture",
     "trainer.checkpoint_seconds",
     "trainer.accelerator",
     "trainer.devices",
