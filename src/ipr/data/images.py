@@ -249,12 +249,19 @@ def augment(pixels: Tensor, crop_padding: int, flip: bool, source: torch.Generat
     mirrored = share.of(torch.rand(whole, 1, generator=source, device=device)) < 0.5 if flip else None
     if device.type == "cpu":
         return _cut_by_one_thread(pixels, crop_padding, top, left, mirrored)
-    rows = top + torch.arange(height, device=device)
-    columns = left + torch.arange(width, device=device)
+    rows = top + _numbers(height, device)
+    columns = left + _numbers(width, device)
     if mirrored is not None:
         columns = torch.where(mirrored, columns.flip(1), columns)
     padded = torch.nn.functional.pad(pixels, (0, 0) + (crop_padding,) * 4)
-    return padded[torch.arange(count, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return padded[_numbers(count, device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+@lru_cache(maxsize=64)
+def _numbers(count: int, device: torch.device) -> Tensor:
+    """0 to count - 1, made once for a device."""
+    with torch.inference_mode(False):
+        return torch.arange(count, device=device)
 
 
 def _cut_by_one_thread(pixels: Tensor, padding: int, top: Tensor, left: Tensor, mirrored: Tensor | None) -> Tensor:
