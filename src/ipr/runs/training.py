@@ -202,6 +202,7 @@ def _quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", r"`broadcast_buffers` is deprecated")
         warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")  # resumed
         warnings.filterwarnings("ignore", r"`training_step` returned `None`")  # a captured step, which did all
+        warnings.filterwarnings("ignore", r"The dirpath has changed from")  # a store that was moved
         warnings.filterwarnings("ignore", r"GPU available but not used")  # asked for: trainer.accelerator=cpu
         warnings.filterwarnings("ignore", r"The `srun` command is available")  # on a machine that has Slurm
         yield
