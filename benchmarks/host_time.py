@@ -148,7 +148,7 @@ def table(before: tuple[str, Path] | None, rounds: int, models: list[str], size:
     ways = {"now": (HERE, "eager")} | ({"captured": (HERE, "captured")} if size == "HOST" else {})
     if before is not None:
         ways = {before[0]: (before[1], "eager"), **ways}
-    processes = {tree: begin(tree, size) for tree, _ in ways.values()}
+    processes = {tree: begin(tree, size) for tree in {tree for tree, _ in ways.values()}}
     first, *others = ways
     try:
         print(f"| network | scheme | {first}, ms | " + " | ".join(f"{way}, ms | ratio" for way in others) + " | n |")
@@ -165,7 +165,7 @@ def table(before: tuple[str, Path] | None, rounds: int, models: list[str], size:
     finally:
         for process in processes.values():
             process.kill()
-            process.wait()
+            process.communicate()
     print(f"\n{measure.facts()}")
 
 
