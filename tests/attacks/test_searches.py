@@ -15,6 +15,9 @@ from ipr.data.images import LabelledImages
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import random_passport
 from ipr.passport.surgery import find_layers
+from ipr.runs.failure import DivergedError
+from ipr.runs.guards import check_weights
+from references import protected
 
 SHARES = (0.0, 0.25, 1.0)
 BOUND = 0.01
@@ -115,3 +118,15 @@ def test_searches_over_networks_of_their_own_do_not_go_together(victim_of, data)
 def test_what_is_judged_or_named_twice_is_not_searched_for():
     found = missing([0.5, 0.1, 0.5, 0.1000000001, 1.0], {"dissimilarity=1"})
     assert list(found.items()) == [("dissimilarity-0.5", 0.5), ("dissimilarity-0.1", 0.1)]
+
+
+def test_a_search_whose_last_step_is_no_number_is_told():
+    """What it trains lies beside the network, which stays frozen."""
+    network, *_ = protected("alexnet", layers=["conv3"])
+    start = {"conv3": torch.ones(network.conv3.out_channels)}
+    search = ScaleSearch(network, constant_rate(0.01, 0.0), 10, start=start)
+    check_weights(search, 2)
+    with torch.no_grad():
+        search.beta[0][1] = float("nan")
+    with pytest.raises(DivergedError, match=r"beta\.0 is nan in epoch 1"):
+        check_weights(search, 2)

@@ -86,7 +86,7 @@ def fit(
         run(training, data, watching)
     else:
         lead(training, data, images or config.dataset, config.paths, watching)
-    check_weights(scheme.network, epochs)
+    check_weights(scheme, epochs)
     before(checkpoint).unlink(missing_ok=True)
 
 

@@ -38,11 +38,15 @@ class StopWhenDiverged(L.Callback):
 
 
 def check_weights(network: nn.Module, epochs: int) -> None:
-    """Sees that a trained network is one: its very last step is in no mean.
+    """Sees that what was trained is a number everywhere: the very last step is in no mean.
+
+    Args:
+        network: the network; or a scheme, where what was trained lies beside its network.
+        epochs: how many were trained.
 
     Raises:
         DivergedError: a weight is not finite.
     """
-    for name, tensor in network.state_dict().items():
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
         if not torch.isfinite(tensor).all():
-            raise DivergedError(epochs - 1, name, "nan" if tensor.isnan().any() else "inf")
+            raise DivergedError(epochs - 1, name.removeprefix("network."), "nan" if tensor.isnan().any() else "inf")

@@ -53,9 +53,8 @@ def check(config: TrainConfig) -> None:
     _check_batches(config.trainer)
     check_numerics(config.trainer)
     check_logger(config.logger)
-    for field, value, known in (("model.norm", config.model.norm, ("bn", "gn")),):
-        if value not in known:
-            raise InputError(field, value, "is unknown", f"choose among: {', '.join(known)}")
+    if config.model.norm not in ("bn", "gn"):
+        raise InputError("model.norm", config.model.norm, "is unknown", "choose among: bn, gn")
     check_accelerator("trainer.accelerator", config.trainer.accelerator)
     if config.trainer.compile:
         _check_compiler(training_device(config.trainer.accelerator))
