@@ -48,16 +48,22 @@ def anonymous() -> int:
 @contextmanager
 def peak() -> Iterator[Callable[[], int]]:
     """Inside, the most memory that is taken beyond what is taken at the beginning."""
-    before, most, ended = anonymous(), [0], threading.Event()
+    before, seen = anonymous(), [0]
+    reading, ended = threading.Lock(), threading.Event()
+
+    def most() -> int:
+        with reading:
+            seen[0] = max(seen[0], anonymous() - before)
+            return seen[0]
 
     def watch() -> None:
         while not ended.wait(0.005):
-            most[0] = max(most[0], anonymous() - before)
+            most()
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        yield lambda: max(most[0], anonymous() - before)
+        yield most
     finally:
         ended.set()
         watcher.join()
