@@ -29,10 +29,13 @@ from ipr.attacks.removal.flip_groups import with_flipped_groups
 from ipr.attacks.removal.permute import permuted
 from ipr.attacks.removal.prune import pruned
 from ipr.attacks.removal.rescale import rescaled
-from ipr.claim import Thresholds
-from ipr.cli.compose import configuration
+from ipr.claims.base import Thresholds
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData, LabelledImages, normalise
+from ipr.judging.alignment import align
+from ipr.judging.channel_order import match, turn
+from ipr.judging.claim_kinds import load_claim
+from ipr.judging.verdict import Verdict, judge_claims
 from ipr.models import build_model
 from ipr.models.channels import symmetry
 from ipr.passport.claim import PassportClaim
@@ -40,13 +43,10 @@ from ipr.passport.generate import random_passport
 from ipr.passport.layer import Branch
 from ipr.passport.surgery import find_layers, protect, strip
 from ipr.randomness import generator
-from ipr.runs.build import load_suspect, open_images
-from ipr.runs.train import train
+from ipr.requests.compose import configuration
 from ipr.signature import agreeing_bits, detect
-from ipr.verification.alignment import align
-from ipr.verification.channel_order import match, turn
-from ipr.verification.claims import load_claim
-from ipr.verification.verdict import Verdict, judge_claims
+from ipr.workflows.build import load_suspect, open_images
+from ipr.workflows.train import train
 
 SMALL = (
     "dataset=digits", "dataset.image_size=8", "model.width=0.25", "optimizer.batch_size=32", "trainer.max_epochs=4",

@@ -20,10 +20,12 @@ from contextlib import contextmanager
 import torch
 from hydra import compose, initialize_config_dir
 
-from ipr.cli.compose import register, reporting, shipped, typed
-from ipr.runs.logging import read_metrics
-from ipr.runs.record import versions
-from ipr.runs.train import train
+from ipr.cli.jobs import reporting
+from ipr.config.shipped import shipped
+from ipr.requests.compose import register, typed
+from ipr.store.record import versions
+from ipr.training.metrics import read_metrics
+from ipr.workflows.train import train
 
 SCHEMES = {"baseline bn": ["scheme=baseline"], "baseline gn": ["scheme=baseline", "model.norm=gn"]} | {
     scheme: [f"scheme={scheme}"] for scheme in ("passport_v1", "passport_v2", "passport_v3")

@@ -20,23 +20,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ipr.cli.compose import configuration
+from ipr.config.schema import CalibrateConfig, RuleConfig, TrainConfig
 from ipr.errors import InputError
 from ipr.files import write_atomically
+from ipr.judging.binomial import lower_limit, upper_limit
+from ipr.judging.calibration import RISK, Calibration, WrongClaims
+from ipr.judging.calibration_file import load_calibration
+from ipr.judging.claim_kinds import load_claim
+from ipr.judging.signing import judge_key
+from ipr.machine.device import device_for
 from ipr.reports.calibration import write_calibration
 from ipr.reports.terminal import percent
-from ipr.runs.build import open_images
-from ipr.runs.calibrate import calibrate
-from ipr.runs.config import CalibrateConfig, RuleConfig, TrainConfig
-from ipr.runs.device import device_for
-from ipr.runs.missed import UNCHANGED
-from ipr.runs.record import Record, hardware, versions
-from ipr.runs.train import train
-from ipr.signing import judge_key
-from ipr.verification.binomial import lower_limit, upper_limit
-from ipr.verification.calibration import RISK, Calibration, WrongClaims
-from ipr.verification.calibration_file import load_calibration
-from ipr.verification.claims import load_claim
+from ipr.requests.compose import configuration
+from ipr.store.record import Record, hardware, versions
+from ipr.workflows.build import open_images
+from ipr.workflows.calibrate import calibrate
+from ipr.workflows.missed_claims import UNCHANGED
+from ipr.workflows.train import train
 
 REQUEST = (
     "logger=csv", "trainer.progress_bar=false", "scheme=passport_v3", "scheme.signature=bound", "passport=random",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ipr.data.images import LabelledImages
+from ipr.judging.verdict import judge_claims
 from ipr.models.channels import symmetry
 from ipr.models.gauge import permute
 from ipr.passport.bound import NONCE_BYTES, Binding, bound_signature
@@ -20,7 +21,6 @@ from ipr.passport.layer import patch_mean
 from ipr.passport.lift import lift, public_scales
 from ipr.passport.surgery import ConvNorm, Passport
 from ipr.randomness import generator
-from ipr.verification.verdict import judge_claims
 
 UNSEEN = 30.0
 """The size of the part that no filter sees, beside the largest element of the lifted passport."""

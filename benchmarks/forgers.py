@@ -36,15 +36,22 @@ from ipr.attacks.ambiguity.ones import Ones
 from ipr.attacks.ambiguity.singular_vectors import SingularVectors
 from ipr.attacks.ambiguity.train_scales import TrainScales
 from ipr.attacks.base import Attack, Fit, Victim, constant_rate
-from ipr.claim import Claim, Thresholds
-from ipr.cli.compose import configuration
-from ipr.commitment import commit, save_commitment
+from ipr.claims.base import Claim, Thresholds
+from ipr.claims.commitment import commit, save_commitment
+from ipr.claims.origin import SIGNATURE, Origin
+from ipr.config.schema import CommitmentConfig, EndpointConfig, RuleConfig, TrainConfig, VerifyConfig
 from ipr.data.cache import cached_at
 from ipr.data.images import ImageData, LabelledImages, normalise
 from ipr.data.sources import find_source
 from ipr.errors import InputError
-from ipr.models.architecture import network_of
-from ipr.origin import SIGNATURE, Origin
+from ipr.judging.calibration import Calibration, WrongClaims, false_claim_rate
+from ipr.judging.calibration_file import calibration_facts, seal_calibration
+from ipr.judging.claim_kinds import load_claim
+from ipr.judging.fidelity import BATCH
+from ipr.judging.signing import judge_key
+from ipr.judging.verdict import Verdict, claim_of_signs, judge_claims
+from ipr.judging.wrong_claims import universal
+from ipr.models.claimed import network_of
 from ipr.passport.bound import NONCE_BYTES, Binding, bound_signature
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import random_passport, with_energy
@@ -52,22 +59,15 @@ from ipr.passport.layer import Branch
 from ipr.passport.lift import lift, public_scales
 from ipr.passport.surgery import ConvNorm, find_layers, protect, strip
 from ipr.randomness import derive_seed, generator, started_at
-from ipr.runs.build import load_suspect, open_images, save_weights
-from ipr.runs.config import CommitmentConfig, EndpointConfig, RuleConfig, TrainConfig, VerifyConfig
-from ipr.runs.fit import fit
-from ipr.runs.record import hardware, versions
-from ipr.runs.train import train
-from ipr.runs.verify import verify
+from ipr.requests.compose import configuration
 from ipr.schemes.base import Scheme
 from ipr.schemes.passport import PassportV2, SignatureLoss
 from ipr.signature import binomial_tail, draw_signature
-from ipr.signing import judge_key
-from ipr.verification.calibration import Calibration, WrongClaims, false_claim_rate
-from ipr.verification.calibration_file import calibration_facts, seal_calibration
-from ipr.verification.claims import load_claim
-from ipr.verification.fidelity import BATCH
-from ipr.verification.verdict import Verdict, claim_of_signs, judge_claims
-from ipr.verification.wrong_claims import universal
+from ipr.store.record import hardware, versions
+from ipr.training.fit import fit
+from ipr.workflows.build import load_suspect, open_images, save_weights
+from ipr.workflows.train import train
+from ipr.workflows.verify import verify
 
 RELEASED = "2026-03-01"
 IN_TIME = "2026-01-31"

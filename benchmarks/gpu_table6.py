@@ -28,20 +28,22 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from ipr.cli.compose import as_texts, papers, register, reporting, shipped, typed
+from ipr.cli.jobs import reporting
 from ipr.cli.report import report_studies
 from ipr.cli.reproduce import UNCHANGING, check_passed, enter
-from ipr.console import Console
+from ipr.config.shipped import papers, shipped
 from ipr.exhibits.timing import NORM_OF
-from ipr.gpus import choose, visible_gpus
-from ipr.runs.cells import CellConfig, run_cell
-from ipr.runs.request import check
-from ipr.runs.words import read_word
+from ipr.machine.gpus import choose, visible_gpus
+from ipr.requests.compose import as_texts, register, typed
+from ipr.store.cell_state import read_word
 from ipr.studies.config import ReproduceConfig
+from ipr.studies.found import read_planned, studies_folder, write_plan
 from ipr.studies.plan import Cell, plan, with_changes
 from ipr.studies.status import StudyStatus, statuses
-from ipr.studies.store import read_planned, studies_folder, write_plan
 from ipr.studies.study import load_study
+from ipr.terminal.console import Console
+from ipr.workflows.cell import CellConfig, run_cell
+from ipr.workflows.request import check
 
 STARTED = time.monotonic() - time.process_time()
 """When this process began, near enough: before its imports."""

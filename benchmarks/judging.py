@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 import measure
 from ipr.data.images import LabelledImages
+from ipr.judging.fidelity import accuracies
 from ipr.passport.fork import Forked, fork
 from ipr.passport.layer import Affine, Branch, passport_layers, presenting
 from ipr.passport.surgery import protect
-from ipr.verification.fidelity import accuracies
 from measure import Row, Work, ratios, take_turns
 from networks import passport_for, plain
 from reference_forms import SideBySideNorm, side_by_side

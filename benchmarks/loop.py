@@ -3,7 +3,7 @@
     python benchmarks/loop.py
 
 Both train ResNet-18 in scheme V2; a step lasts from the end of one batch to the end of the next. That none waits for
-the device is a test: tests/runs/test_options.py.
+the device is a test: tests/training/test_options.py.
 """
 
 from __future__ import annotations

@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ipr.errors import InputError
+from ipr.judging.claim_kinds import load_claim
 from ipr.models import build_model
 from ipr.passport.claim import PassportClaim
-from ipr.runs.attack import find_rows
-from ipr.verification.claims import load_claim
+from ipr.workflows.attack import find_rows
 
 
 def signed_scales(network: nn.Module, claim: PassportClaim) -> Tensor:

@@ -18,8 +18,8 @@ def marked_train(report: Path, arguments: list[str]) -> None:
     from ipr.cli import loading, main
 
     with loading():
-        from ipr.runs import train
         from ipr.schemes.base import Scheme
+        from ipr.workflows import train
 
     marks["imported"] = time.time()
     seconds = {"steps": 0.0}

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ipr.runs.record import hardware, versions
+from ipr.store.record import hardware, versions
 
 Work = Callable[[], object]
 

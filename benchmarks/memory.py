@@ -108,7 +108,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.stage:
         import ipr.data.cache
-        import ipr.runs.train  # noqa: F401 (what libraries take is not counted)
+        import ipr.workflows.train  # noqa: F401 (what libraries take is not counted)
 
         with peak() as most:
             work(asked.stage, asked.folder, asked.size)

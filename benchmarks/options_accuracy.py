@@ -12,9 +12,11 @@ import sys
 
 from hydra import compose, initialize_config_dir
 
-from ipr.cli.compose import register, reporting, shipped, typed
-from ipr.runs.record import versions
-from ipr.runs.train import train
+from ipr.cli.jobs import reporting
+from ipr.config.shipped import shipped
+from ipr.requests.compose import register, typed
+from ipr.store.record import versions
+from ipr.workflows.train import train
 
 OPTIONS = {
     "default": [],

@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from ipr.cli import main
-from ipr.runs import build
+from ipr.workflows import build
 
 
 def same_sign(capacities: dict[str, int], text: str | None, generator: Generator) -> dict[str, Tensor]:

@@ -31,9 +31,9 @@ import torch
 
 from ipr.cli import main as ipr
 from ipr.files import ASIDE
-from ipr.runs import attack  # noqa: F401 (here, so that no forked process has to import it)
-from ipr.runs.logging import read_metrics
-from ipr.runs.record import hardware, versions, without_times
+from ipr.store.record import hardware, versions, without_times
+from ipr.training.metrics import read_metrics
+from ipr.workflows import attack  # noqa: F401 (here, so that no forked process has to import it)
 
 SMALL = (
     "model.width=0.25", "dataset.image_size=8", "dataset.limit_train=640", "dataset.limit_test=100", "logger=csv",

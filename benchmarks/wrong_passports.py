@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from ipr.errors import InputError
+from ipr.judging.claim_kinds import load_claim
+from ipr.judging.verdict import forged_at_random
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import patch_mean
 from ipr.signature import agreeing_bits, detect
 from ipr.suspects.suspect import open_suspect
-from ipr.verification.claims import load_claim
-from ipr.verification.verdict import forged_at_random
 
 PASSPORTS = 200
 

@@ -20,8 +20,8 @@ import sys
 from pathlib import Path
 
 from ipr.attacks import ATTACKS
+from ipr.judging.forging import forging_cost
 from ipr.schemes import SCHEMES
-from ipr.verification.forging import forging_cost
 
 TOP = Path(__file__).parents[1]
 

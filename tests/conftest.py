@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 
 from gpu.emulated import emulated, registered
 from ipr.cli import main
+from ipr.config.schema import TrainConfig
+from ipr.config.shipped import shipped
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData
+from ipr.requests.compose import register, typed
 from served import mlserver_environment
 
 registered()  # before the first gradients
@@ -155,3 +159,23 @@ def ipr(monkeypatch, capfd, cache):
         return Outcome(int(stopped.value.code or 0), captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def request_for(cache, monkeypatch) -> Callable[..., TrainConfig]:
+    """What `ipr train ARGUMENTS`, or another command, would ask for, at a size of a second."""
+    monkeypatch.setenv("IPR_CACHE", str(cache))
+    small = [
+        "model.width=0.25", "dataset.image_size=8", "dataset.limit_train=128", "dataset.limit_test=40",
+        "optimizer.batch_size=32", "trainer.max_epochs=2", "trainer.progress_bar=false", "trainer.accelerator=cpu",
+        "verification.forged=3", "logger=csv", "passport=random",
+    ]  # fmt: skip
+
+    def composed(*arguments: str, command: str = "train") -> TrainConfig:
+        register(command)
+        given = {argument.split("=")[0] for argument in arguments}
+        overrides = [s for s in small if s.split("=")[0] not in given] + list(arguments)
+        with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
+            return typed(compose(command, overrides))
+
+    return composed

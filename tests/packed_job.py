@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from ipr.cli.outcomes import JobOutcome, leave_outcome
+from ipr.cli.launchers.outcomes import JobOutcome, leave_outcome
 
 
 def job(folder, number, what):

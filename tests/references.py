@@ -6,13 +6,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ipr.claim import Thresholds
+from ipr.claims.base import Thresholds
 from ipr.data.images import ImageData, normalise
+from ipr.judging.claim_kinds import KINDS
 from ipr.models import build_model
 from ipr.passport.generate import random_passport
 from ipr.passport.surgery import find_layers, protect
-from ipr.verification.claims import KINDS
-from ipr.watermarks.claim import WatermarkClaim
+from ipr.watermarks.base import WatermarkClaim
 from ipr.watermarks.deepmarks import DeepMarksClaim, code_book
 from ipr.watermarks.deepsigns import DeepSignsClaim
 from ipr.watermarks.uchida import UchidaClaim

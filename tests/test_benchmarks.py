@@ -31,13 +31,13 @@ import searches
 import soak
 import table
 import wrong_passports
-from ipr.claim import Thresholds
+from ipr.claims.base import Thresholds
+from ipr.judging.verdict import claim_of_signs
 from ipr.passport.claim import PassportClaim
-from ipr.runs.build import save_weights
-from ipr.runs.missed import changes
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport import PassportV2
-from ipr.verification.verdict import claim_of_signs
+from ipr.workflows.build import save_weights
+from ipr.workflows.missed_claims import changes
 from measure import Row, quartiles, ratios, take_turns
 from networks import batch, passport_for, plain, scheme, training_step
 from sweeps import until

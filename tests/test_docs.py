@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ipr.runs.config import EndpointConfig
+from ipr.config.schema import EndpointConfig
 
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text()

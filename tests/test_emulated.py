@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional
 
 from gpu.emulated import DOWNLOAD, FILL, KERNEL, UPLOAD, WAIT, counting, emulated
+from ipr.machine import device as devices
 from ipr.randomness import generator
-from ipr.runs import device as devices
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ networks.
 | own thresholds | row `thresholds of one's own`; and again with each limit by itself |
 | zero passport | row `a passport of zeros`; and with numbers next to nothing |
 | universal watermark, DeepSigns and Uchida, dated 2020 | two rows; and with the judge's own calibration |
-| grind; grind and flip groups | rows `grinding`; the cost in `verification/test_forging.py`; 157 and 165 bits below |
+| grind; grind and flip groups | rows `grinding`; the cost in `judging/test_forging.py`; 157 and 165 bits below |
 | batch norm: flip channel by channel | rows `turning channels over`, to bound, relative and drawn bits |
 | calibration by hand; rotated labels; the day of the release | rows, and everything is dated that day below |
 | free removal: flipped, half flipped, permuted, scaled | the owner's tests |
@@ -31,18 +31,18 @@ from ipr.attacks.base import freedom_of
 from ipr.attacks.removal.flip_groups import with_flipped_groups
 from ipr.attacks.removal.permute import permuted
 from ipr.attacks.removal.rescale import rescaled
-from ipr.claim import Thresholds, reading
-from ipr.commitment import commit, save_commitment
+from ipr.claims.base import Thresholds, reading
+from ipr.claims.commitment import commit, save_commitment
 from ipr.data.images import normalise
+from ipr.judging.claim_kinds import load_claim
+from ipr.judging.decision import Evidence, Provenance, decide
+from ipr.judging.fidelity import Accuracies
+from ipr.judging.redraw import GRANTED
+from ipr.judging.registration import IN_TIME as IN_TIME_STATUS
 from ipr.passport.bound import NONCE_BYTES, Binding, bound_signature
 from ipr.passport.lift import lift, public_scales
 from ipr.randomness import generator
-from ipr.runs.build import save_weights
-from ipr.verification.claims import load_claim
-from ipr.verification.decision import Evidence, Provenance, decide
-from ipr.verification.fidelity import Accuracies
-from ipr.verification.redraw import GRANTED
-from ipr.verification.registration import IN_TIME as IN_TIME_STATUS
+from ipr.workflows.build import save_weights
 from one_line import assert_one_line
 from stamp_authority import OPENSSL, Authority, issue, serving
 

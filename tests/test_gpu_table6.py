@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import gpu_table6
-from ipr.runs.checkpoints import epochs_in
-from ipr.runs.logging import read_metrics
+from ipr.training.checkpoints import epochs_in
+from ipr.training.metrics import read_metrics
 from sweeps import until
 
 TINY = (

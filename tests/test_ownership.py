@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from ipr.commitment import load_commitment
-from ipr.stamp import stamped
+from ipr.claims.commitment import load_commitment
+from ipr.claims.stamp import stamped
 from served import serving_onnx
 from stamp_authority import OPENSSL, Authority, issue, serving
 

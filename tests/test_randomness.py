@@ -1,9 +1,9 @@
 import torch
 
-from ipr.models.architecture import network_of
+from ipr.config.schema import ModelConfig
+from ipr.models.claimed import network_of
 from ipr.randomness import drawing
-from ipr.runs.build import plain_network
-from ipr.runs.config import ModelConfig
+from ipr.workflows.build import plain_network
 
 
 def test_draws_inside_follow_the_seed_and_leave_no_trace(monkeypatch):

@@ -10,11 +10,11 @@ import ipr
 
 SOURCE = Path(ipr.__file__).parent
 DECIDES = (
-    "verification/decision.py", "verification/calibration*.py", "runs/calibrate.py", "runs/verify.py", "cli/verify.py",
-    "reports/calibration.py", "reports/verdict*.py", "verification/dispute.py", "runs/missed.py",
+    "judging/decision.py", "judging/calibration*.py", "workflows/calibrate.py", "workflows/verify.py", "cli/verify.py",
+    "reports/calibration.py", "reports/verdict*.py", "judging/dispute.py", "workflows/missed_claims.py",
 )  # fmt: skip
 """Decisions, what counts them, and what writes them down."""
-READS_OLD_FILES = ("runs/record.py", "runs/attack.py")
+READS_OLD_FILES = ("store/record.py", "workflows/attack.py")
 """Where the word is the key of a record, or a row, of an earlier version."""
 
 

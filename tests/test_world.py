@@ -179,9 +179,9 @@ class WithDropout(nn.Module):
 
 @pytest.mark.parametrize("callers", [0, 1])
 def test_dropout_follows_from_the_seed_and_the_epoch(callers, data, tmp_path):
-    from ipr.runs.fit import fit
     from ipr.schemes.baseline import Baseline
     from ipr.schemes.recipe import Recipe
+    from ipr.training.fit import fit
 
     config = ipr.configuration("train", *TINY)
     recipe = Recipe(0.1, 0.9, 0.0, "constant", 0.0, None)

@@ -24,18 +24,18 @@ from gpu.emulated import NAME
 from gpu.setting import KINDS, Found, Meter, Setting, found_here, noise, request, train_on
 from ipr.attacks import ATTACKS
 from ipr.data.images import LabelledImages
+from ipr.judging.claim_kinds import load_claim
+from ipr.judging.verdict import judge
 from ipr.passport.layer import passport_layers
-from ipr.runs.attack import attack
-from ipr.runs.build import load_suspect, open_images
-from ipr.runs.place import LOOPBACK, Place
-from ipr.runs.ranks import Team
-from ipr.runs.train import train
 from ipr.schemes import SCHEMES
 from ipr.schemes.base import Scheme
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport import PassportV1
-from ipr.verification.claims import load_claim
-from ipr.verification.verdict import judge
+from ipr.training.distributed.place import LOOPBACK, Place
+from ipr.training.distributed.ranks import Team
+from ipr.workflows.attack import attack
+from ipr.workflows.build import load_suspect, open_images
+from ipr.workflows.train import train
 from kernels import counted
 
 

@@ -443,8 +443,8 @@ def emulated() -> Iterator[torch.device]:
     from lightning.pytorch.accelerators import CUDAAccelerator
     from lightning.pytorch.plugins.precision import MixedPrecision
 
+    import ipr.machine.device
     import ipr.randomness
-    import ipr.runs.device
 
     registered()
     _computes_gradients()
@@ -463,7 +463,7 @@ def emulated() -> Iterator[torch.device]:
 
     with ExitStack() as undo:
         for patch in (
-            mock.patch.object(ipr.runs.device, "gpu", mock.Mock(return_value=device)),
+            mock.patch.object(ipr.machine.device, "gpu", mock.Mock(return_value=device)),
             mock.patch.object(ipr.randomness, "Generator", _generator),
             mock.patch.multiple(of_fabric.CUDAAccelerator, **there),
             mock.patch.multiple(CUDAAccelerator, **taken),

@@ -19,14 +19,15 @@ from hydra import compose, initialize_config_dir
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from ipr.cli.compose import register, shipped, typed
+from ipr.config.schema import TrainerConfig
+from ipr.config.shipped import shipped
 from ipr.data.images import ImageData
-from ipr.runs.config import TrainerConfig
-from ipr.runs.ranks import Team
-from ipr.runs.training import Training, run
+from ipr.requests.compose import register, typed
 from ipr.schemes.base import Scheme
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport import PassportV1, PassportV2, PassportV3
+from ipr.training.distributed.ranks import Team
+from ipr.training.loop import Training, run
 
 KINDS: dict[str, tuple[type[Baseline | PassportV1 | PassportV2], str]] = {
     "baseline bn": (Baseline, "bn"),

@@ -15,12 +15,12 @@ import torch
 import networks
 from gpu.setting import KINDS, Found, Meter, Setting, found_here, noise, timed, train_on
 from growth import operations
-from ipr.claim import Thresholds
+from ipr.claims.base import Thresholds
 from ipr.data.images import LabelledImages
+from ipr.judging.verdict import judge
 from ipr.passport.claim import PassportClaim
-from ipr.runs.record import versions
 from ipr.schemes.passport import PassportV2
-from ipr.verification.verdict import judge
+from ipr.store.record import versions
 
 
 def card(setting: Setting, found: Found) -> None:

@@ -17,8 +17,8 @@ class OneByOne(BasicLauncher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the jobs."""
-        from ipr.cli.compose import Job
-        from ipr.cli.outcomes import announce, count_of, descriptions
+        from ipr.cli.jobs import Job
+        from ipr.cli.launchers.outcomes import announce, count_of, descriptions
 
         jobs = dict(enumerate(job_overrides, initial_job_idx))
         if isinstance(self.task_function, Job) and self.config is not None:
@@ -32,8 +32,8 @@ class Processes(JoblibLauncher):  # type: ignore[misc]
     """Several processes of this machine; goes on where one of them dies."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Runs the jobs; every one has an outcome then. See `ipr.cli.processes`."""
-        from ipr.cli.processes import run_in_processes
+        """Runs the jobs; every one has an outcome then. See `ipr.cli.launchers.processes`."""
+        from ipr.cli.launchers.processes import run_in_processes
 
         return run_in_processes(self, super().launch, job_overrides, initial_job_idx)
 
@@ -42,8 +42,8 @@ class LocalQueue(LocalLauncher):  # type: ignore[misc]
     """A process of its own for each job, on this machine, stopped and started again as Slurm would."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Runs the jobs; every one has an outcome then. See `ipr.cli.submitted`."""
-        from ipr.cli.submitted import local_queue, run_in_queue
+        """Runs the jobs; every one has an outcome then. See `ipr.cli.launchers.submitted`."""
+        from ipr.cli.launchers.submitted import local_queue, run_in_queue
 
         return run_in_queue(self, local_queue, job_overrides, initial_job_idx)
 
@@ -52,7 +52,7 @@ class SlurmQueue(SlurmLauncher):  # type: ignore[misc]
     """A job array of a Slurm cluster."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Runs the jobs; every one has an outcome then. See `ipr.cli.submitted`."""
-        from ipr.cli.submitted import run_in_queue, slurm_queue
+        """Runs the jobs; every one has an outcome then. See `ipr.cli.launchers.submitted`."""
+        from ipr.cli.launchers.submitted import run_in_queue, slurm_queue
 
         return run_in_queue(self, slurm_queue, job_overrides, initial_job_idx)

@@ -10,32 +10,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ipr.claim import Claim, Thresholds
-    from ipr.cli.compose import configuration
+    from ipr.claims.base import Claim, Thresholds
     from ipr.data.images import LabelledImages
     from ipr.errors import InputError
+    from ipr.judging.black_box import judge_black_box
+    from ipr.judging.claim_kinds import load_claim
+    from ipr.judging.verdict import Verdict, judge
     from ipr.passport.claim import PassportClaim
     from ipr.passport.fork import Forked, fork
     from ipr.passport.generate import image_passport, random_passport, shuffled_passport, with_energy
     from ipr.passport.layer import Branch, passport_layers
     from ipr.passport.surgery import find_layers, fold, protect, strip
     from ipr.passport.unlock import unlock
-    from ipr.runs.attack import attack
-    from ipr.runs.export import export
-    from ipr.runs.train import train
+    from ipr.requests.compose import configuration
     from ipr.signature import draw_signature, sign_loss
-    from ipr.suspects.black_box import BlackBox
-    from ipr.suspects.endpoint import Endpoint
-    from ipr.verification.black_box import judge_black_box
-    from ipr.verification.claims import load_claim
-    from ipr.verification.verdict import Verdict, judge
+    from ipr.suspects.served.black_box import BlackBox
+    from ipr.suspects.served.endpoint import Endpoint
+    from ipr.workflows.attack import attack
+    from ipr.workflows.export import export
+    from ipr.workflows.train import train
 
 _HOMES = {
     "InputError": "ipr.errors",
-    "Claim": "ipr.claim",
+    "Claim": "ipr.claims.base",
     "PassportClaim": "ipr.passport.claim",
-    "Thresholds": "ipr.claim",
-    "load_claim": "ipr.verification.claims",
+    "Thresholds": "ipr.claims.base",
+    "load_claim": "ipr.judging.claim_kinds",
     "image_passport": "ipr.passport.generate",
     "random_passport": "ipr.passport.generate",
     "shuffled_passport": "ipr.passport.generate",
@@ -52,15 +52,15 @@ _HOMES = {
     "draw_signature": "ipr.signature",
     "sign_loss": "ipr.signature",
     "LabelledImages": "ipr.data.images",
-    "BlackBox": "ipr.suspects.black_box",
-    "Endpoint": "ipr.suspects.endpoint",
-    "judge_black_box": "ipr.verification.black_box",
-    "Verdict": "ipr.verification.verdict",
-    "judge": "ipr.verification.verdict",
-    "configuration": "ipr.cli.compose",
-    "train": "ipr.runs.train",
-    "attack": "ipr.runs.attack",
-    "export": "ipr.runs.export",
+    "BlackBox": "ipr.suspects.served.black_box",
+    "Endpoint": "ipr.suspects.served.endpoint",
+    "judge_black_box": "ipr.judging.black_box",
+    "Verdict": "ipr.judging.verdict",
+    "judge": "ipr.judging.verdict",
+    "configuration": "ipr.requests.compose",
+    "train": "ipr.workflows.train",
+    "attack": "ipr.workflows.attack",
+    "export": "ipr.workflows.export",
 }
 
 __all__ = [

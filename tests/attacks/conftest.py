@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from ipr.attacks.base import PASSPORTS, Victim
-from ipr.claim import Thresholds
+from ipr.claims.base import Thresholds
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import passport_layers
 from ipr.signature import detect

@@ -23,15 +23,15 @@ from ipr.attacks.removal.prune import pruned
 from ipr.attacks.removal.rescale import Rescale
 from ipr.data.images import LabelledImages, normalise
 from ipr.errors import InputError
-from ipr.models.use import classifier_of, evaluating
+from ipr.judging.claim_kinds import load_claim
+from ipr.judging.fidelity import Fidelity, accuracy
+from ipr.judging.outcome import outcome_of
+from ipr.judging.verdict import claim_of_signs, judge_claims
+from ipr.models.inspection import classifier_of, evaluating
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import passport_layers
 from ipr.passport.surgery import find_layers, protect
 from ipr.signature import detect
-from ipr.verification.claims import load_claim
-from ipr.verification.fidelity import Fidelity, accuracy
-from ipr.verification.outcome import outcome_of
-from ipr.verification.verdict import claim_of_signs, judge_claims
 from references import small
 
 

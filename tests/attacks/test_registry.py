@@ -12,11 +12,11 @@ import torch
 import ipr.attacks
 from ipr.attacks import ATTACKS
 from ipr.attacks.base import EVERY, PASSPORTS, Attack
-from ipr.cli.compose import shipped
+from ipr.config.shipped import shipped
 from ipr.data.images import LabelledImages
 from ipr.errors import InputError
+from ipr.judging.verdict import judge_claims
 from ipr.passport.bound import Binding, bound_signature
-from ipr.verification.verdict import judge_claims
 
 VICTIMS = [
     (scheme, model, norm)

@@ -10,13 +10,13 @@ from ipr.attacks.ambiguity.fake2 import ScaleSearch
 from ipr.attacks.ambiguity.fake3 import PassportSearch
 from ipr.attacks.ambiguity.searches import SideBySide, missing, protected_again
 from ipr.attacks.base import Victim, constant_rate, example_of, flipped
-from ipr.claim import Thresholds
+from ipr.claims.base import Thresholds
 from ipr.data.images import LabelledImages
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import random_passport
 from ipr.passport.surgery import find_layers
-from ipr.runs.failure import DivergedError
-from ipr.runs.guards import check_weights
+from ipr.store.failure import DivergedError
+from ipr.training.guards import check_weights
 from references import protected
 
 SHARES = (0.0, 0.25, 1.0)

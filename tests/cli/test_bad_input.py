@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ipr.cli import COMMANDS
-from ipr.cli.compose import STORAGE, reporting
+from ipr.cli.jobs import STORAGE, reporting
 from one_line import assert_one_line
 
 

@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from scipy import stats
 
-from ipr.claim import Thresholds
-from ipr.commitment import commit, save_commitment
-from ipr.runs.missed import changes
-from ipr.signing import envelope_text, judge_key, keyid, make_key, public_key, read_envelope, seal, unseal
-from ipr.verification.calibration_file import KIND, seal_calibration
-from ipr.verification.claims import load_claim
-from ipr.verification.wrong_claims import WRONG
+from ipr.claims.base import Thresholds
+from ipr.claims.commitment import commit, save_commitment
+from ipr.judging.calibration_file import KIND, seal_calibration
+from ipr.judging.claim_kinds import load_claim
+from ipr.judging.signing import envelope_text, judge_key, keyid, make_key, public_key, read_envelope, seal, unseal
+from ipr.judging.wrong_claims import WRONG
 from ipr.watermarks.trigger_set import TriggerSetClaim
+from ipr.workflows.missed_claims import changes
 from one_line import assert_one_line
 
 JUDGE = "IPR_JUDGE_KEY"

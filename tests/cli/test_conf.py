@@ -9,10 +9,11 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from ipr.cli.compose import register, shipped, sweeps, typed
-from ipr.runs.config import EndpointConfig
-from ipr.runs.request import check, without_secrets
-from ipr.verification.rules import Rule
+from ipr.config.schema import EndpointConfig
+from ipr.config.shipped import shipped, sweeps
+from ipr.judging.rules import Rule
+from ipr.requests.compose import register, typed
+from ipr.workflows.request import check, without_secrets
 
 CONF = shipped("conf")
 OPTIONS = [

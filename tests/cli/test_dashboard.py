@@ -9,7 +9,7 @@ import pytest
 from wandb_workspaces.workspaces import Workspace
 from wandb_workspaces.workspaces.internal import View
 
-from ipr.runs.workspace import NAME
+from ipr.tracking.workspace import NAME
 from wandb_files import read_finished
 from wandb_server import closed_port, serving
 

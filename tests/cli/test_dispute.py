@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from ipr.commitment import commit, load_commitment, save_commitment
-from ipr.verification.claims import load_claim
+from ipr.claims.commitment import commit, load_commitment, save_commitment
+from ipr.judging.claim_kinds import load_claim
 from one_line import assert_one_line
 
 RELEASED = "commitment.released=2026-03-01"

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from ipr.cli import main
-from ipr.lease import Lease
-from ipr.runs.precious import irreplaceable
-from ipr.runs.record import find_records
-from ipr.studies.garbage import Item, find_garbage, remove
+from ipr.store.irreplaceable import irreplaceable
+from ipr.store.lease import Lease
+from ipr.store.record import find_records
+from ipr.studies.collection import Item, find_garbage, remove
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from ipr.lease import Lease
+from ipr.store.lease import Lease
 with Lease(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

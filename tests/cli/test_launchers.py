@@ -13,13 +13,15 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from ipr.cli.compose import register, shipped, with_sweep_folder
-from ipr.cli.launching import SCHEMAS, most_devices
-from ipr.cli.outcomes import descriptions
-from ipr.cli.submitted import private_folder
+from ipr.cli.jobs import with_sweep_folder
+from ipr.cli.launchers.outcomes import descriptions
+from ipr.cli.launchers.submitted import private_folder
+from ipr.config.shipped import shipped
 from ipr.errors import InputError
-from ipr.gpus import choose, visible_gpus
-from ipr.places import cores_here, runs_per_gpu
+from ipr.machine.gpus import choose, visible_gpus
+from ipr.machine.slots import cores_here, runs_per_gpu
+from ipr.requests.compose import register
+from ipr.requests.launchers import SCHEMAS, most_devices
 from sweeps import SECONDS, command, commands_of, trained_at, until, weights
 
 LAUNCHERS = ("local", "joblib", "submitit_local", "slurm")
@@ -27,7 +29,7 @@ LAUNCHERS = ("local", "joblib", "submitit_local", "slurm")
 SWEEP = """
 import json, os, signal, sys, time
 from pathlib import Path
-from ipr.cli.compose import invoke
+from ipr.cli.jobs import invoke
 
 def job(config):
     seed = config.seed
@@ -253,7 +255,7 @@ def test_without_a_gpu_one_process_of_one_thread_for_each_core(at_home, accelera
 
 def test_a_process_that_dies_frees_its_gpu(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from ipr.gpus import claim_gpu; gpus = ('0', '1')\n"
+        "import sys, time; from pathlib import Path; from ipr.machine.gpus import claim_gpu; gpus = ('0', '1')\n"
         "first, again = claim_gpu(Path('.'), gpus).gpu, claim_gpu(Path('.'), gpus).gpu\n"
         "print(first + again, flush=True); time.sleep(100)"
     )

@@ -10,8 +10,8 @@ import pytest
 from ipr import attack, configuration
 from ipr.cli import main
 from ipr.errors import InputError
-from ipr.runs.folders import Found, find_run
-from ipr.runs.store import folder_named, run_key, short_key
+from ipr.store.folder import folder_named, run_key, short_key
+from ipr.store.survey import Found, find_run
 from one_line import assert_one_line
 
 SWEEP = ("-m", "scheme=passport_v1,uchida", "seed=0,1", "scheme.signature=hush", "passport.key=hushed")

@@ -9,11 +9,11 @@ import yaml
 
 from ipr import configuration, train
 from ipr.errors import InputError
-from ipr.runs.folders import find_folders
-from ipr.runs.record import load_record
-from ipr.runs.request import check
-from ipr.runs.tags import joined, parted
+from ipr.store.record import load_record
+from ipr.store.survey import find_folders
+from ipr.store.tags import joined, parted
 from ipr.texts import LONGEST_NAME, check_name, file_name
+from ipr.workflows.request import check
 from one_line import assert_one_line
 
 BEYOND = ("../x", "/etc/x", "a/b", "..", ".", ".x", "-x", "a\\b", "a\0b", "a\nb", "x" * 300, "é" * 150, "")

@@ -16,10 +16,10 @@ from PIL import Image
 
 import ipr as package
 from ipr.cli import main
-from ipr.cli.compose import reporting
-from ipr.console import Console
+from ipr.cli.jobs import reporting
 from ipr.errors import InputError
 from ipr.files import expanded, naming, write_atomically
+from ipr.terminal.console import Console
 from one_line import assert_one_line
 
 ODD = "[red]runs[/] :bug: [x=1]"
@@ -145,7 +145,7 @@ def test_so_does_a_file_that_grows(tmp_path):
 
 
 def test_kept_answers_name_their_file(tmp_path, monkeypatch):
-    from ipr.suspects.kept_answers import KeptAnswers
+    from ipr.suspects.served.answer_cache import KeptAnswers
 
     kept = KeptAnswers(tmp_path, 3)
     monkeypatch.setattr(os, "fsync", no_room)

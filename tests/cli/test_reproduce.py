@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ipr.cli.compose import papers
 from ipr.cli.reproduce import settled, split
-from ipr.lease import Lease
-from ipr.runs.words import CellWord, lease_of, leave_word, read_word
+from ipr.config.shipped import papers
+from ipr.store.cell_state import CellWord, lease_of, leave_word, read_word
+from ipr.store.lease import Lease
 from ipr.studies.study import load_study
 
 TINY = [

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from ipr import configuration
-from ipr.cli.compose import as_texts, register
-from ipr.cli.texts import hiding
+from ipr.config.secrets import revealed
 from ipr.data.images import ImageData
 from ipr.errors import InputError
-from ipr.runs.request import key_of
-from ipr.runs.secrets import revealed
+from ipr.requests.compose import as_texts, register
+from ipr.requests.texts import hiding
 from ipr.studies.plan import Cell
+from ipr.workflows.request import key_of
 
 SECRET = "hush = a secret, née 1.10 'quoted' ${x}"
 

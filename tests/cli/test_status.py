@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ipr.lease import Lease
-from ipr.runs.words import CellWord, lease_of, leave_word, read_word
+from ipr.store.cell_state import CellWord, lease_of, leave_word, read_word
+from ipr.store.lease import Lease
 
 SMOKE = Path("runs/studies/smoke")
 STATES = ("done", "running", "stopped", "failed", "missing")

@@ -12,12 +12,12 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
 from ipr import configuration
-from ipr.cli.outcomes import announce, announced, count_of, descriptions
-from ipr.runs import fit as fitting
-from ipr.runs.attack import AttackRow
-from ipr.runs.checkpoints import epochs_in
-from ipr.runs.objective import choices, objective_of
-from ipr.runs.record import Record
+from ipr.cli.launchers.outcomes import announce, announced, count_of, descriptions
+from ipr.store.record import Record
+from ipr.training import fit as fitting
+from ipr.training.checkpoints import epochs_in
+from ipr.workflows.attack import AttackRow
+from ipr.workflows.objective import choices, objective_of
 from one_line import assert_one_line
 from sweeps import SECONDS
 
@@ -54,8 +54,8 @@ ConfigStore.instance().store(group="hydra/sweeper", name="climber", node=node)
 '''
 JOBS = """
 import sys
-from ipr.cli.compose import invoke
-from ipr.cli.outcomes import Done
+from ipr.cli.jobs import invoke
+from ipr.cli.launchers.outcomes import Done
 from ipr.errors import InputError
 
 def worth(config):

@@ -10,14 +10,14 @@ from omegaconf import OmegaConf
 
 from ipr import configuration
 from ipr.cli import COMMANDS
-from ipr.cli.compose import register, schema_of
-from ipr.cli.texts import TextArguments, quoted, split
+from ipr.config.schema import DatasetConfig, TrainConfig
 from ipr.data.images import ImageData
 from ipr.errors import InputError
-from ipr.runs.config import DatasetConfig, TrainConfig
-from ipr.runs.request import check, key_of
+from ipr.requests.compose import register, schema_of
+from ipr.requests.texts import TextArguments, quoted, split
 from ipr.studies.study import load_study
 from ipr.texts import types_at, without_none
+from ipr.workflows.request import check, key_of
 from one_line import assert_one_line
 
 RETYPED = (

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ipr.cli import COMMANDS, keys
+from ipr.cli import COMMANDS
 from ipr.cli.completion import SHELLS, candidates
-from ipr.cli.compose import in_section
-from ipr.cli.explain import help_text
-from ipr.cli.line import read_line
+from ipr.cli.help import help_text
 from ipr.errors import InputError
-from ipr.meant import closest
+from ipr.requests import keys
+from ipr.requests.compose import in_section
+from ipr.requests.line import read_line
+from ipr.terminal.spelling import closest
 from one_line import assert_one_line
 
 ALL = tuple(COMMANDS)
@@ -163,8 +164,8 @@ def test_keys_are_those_of_the_schema():
     from dataclasses import fields, is_dataclass
 
     from ipr.attacks import ATTACKS
+    from ipr.config.schema import SCHEME_CONFIGS, OptimizerConfig, TrainConfig
     from ipr.exhibits import EXHIBITS
-    from ipr.runs.config import SCHEME_CONFIGS, OptimizerConfig, TrainConfig
 
     found = {key.path for key in keys.keys_of("train", {"scheme": "uchida"})}
     assert {f"scheme.{f.name}" for f in fields(SCHEME_CONFIGS["uchida"])} == {

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ipr.judging.claim_kinds import load_claim
+from ipr.judging.signing import envelope_text, keyid, load_key, make_key, public_key, public_pem, seal
 from ipr.reports.signed_verdict import KIND, PREDICATE, STATEMENT, statement
-from ipr.signing import envelope_text, keyid, load_key, make_key, public_key, public_pem, seal
-from ipr.verification.claims import load_claim
 from one_line import assert_one_line
 
 CHECK = ("verdict", "check", "envelope=out/verdict.dsse.json", "key=judge.pub.pem")

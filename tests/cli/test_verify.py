@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from inference_server import serving
-from ipr.commitment import commit, save_commitment
+from ipr.claims.commitment import commit, save_commitment
 from ipr.data.images import LabelledImages
-from ipr.verification.claims import load_claim
+from ipr.judging.claim_kinds import load_claim
 from ipr.watermarks.key_images import answers as key_answers
 from one_line import assert_one_line
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from ipr.attacks.base import KEY_IMAGES, PASSPORTS
-from ipr.runs.record import load_record
+from ipr.judging.binomial import power_of_ten
+from ipr.judging.claim_kinds import load_claim
 from ipr.schemes import SCHEMES
-from ipr.verification.binomial import power_of_ten
-from ipr.verification.claims import load_claim
+from ipr.store.record import load_record
 
 WATERMARKS = [scheme for scheme in SCHEMES if scheme not in (*PASSPORTS, "baseline")]
 FEW = ("trigger_set.size=4", "scheme.epochs=1", "scheme.epsilon=0.1", "trainer.max_epochs=20")

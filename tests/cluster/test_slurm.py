@@ -13,8 +13,8 @@ from subprocess import CalledProcessError
 import pytest
 import yaml
 
-from ipr.runs.logging import read_metrics
-from ipr.runs.record import without_times
+from ipr.store.record import without_times
+from ipr.training.metrics import read_metrics
 from sweeps import SECONDS, command, commands_of, trained_at, until, weights
 
 TINY = [

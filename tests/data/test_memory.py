@@ -15,7 +15,7 @@ CHILD = """
 import resource, sys
 from pathlib import Path
 import torch
-import ipr.cli.train, ipr.runs.train
+import ipr.cli.train, ipr.workflows.train
 import memory
 from ipr.data import rows
 

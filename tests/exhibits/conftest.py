@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 from hydra import compose, initialize_config_dir
 
-from ipr.cli.compose import register, shipped, typed
+from ipr.config.shipped import shipped
 from ipr.exhibits.base import Case
-from ipr.runs.exhibit import ExhibitConfig
+from ipr.requests.compose import register, typed
+from ipr.workflows.exhibit import ExhibitConfig
 
 SMALL = (
     "model.width=0.25", "dataset.image_size=8", "dataset.limit_train=128", "dataset.limit_test=40",

@@ -4,14 +4,14 @@ import pytest
 import torch
 from scipy.stats import ks_2samp
 
-from ipr.claim import Thresholds
+from ipr.claims.base import Thresholds
 from ipr.errors import InputError
 from ipr.exhibits.distributions import Distributions
+from ipr.judging.claim_kinds import load_claim
 from ipr.passport.claim import PassportClaim
-from ipr.runs.build import load_suspect, open_images
-from ipr.runs.exhibit import exhibit
-from ipr.runs.train import train
-from ipr.verification.claims import load_claim
+from ipr.workflows.build import load_suspect, open_images
+from ipr.workflows.exhibit import exhibit
+from ipr.workflows.train import train
 from reference_forms import naive_affine
 from references import protected
 

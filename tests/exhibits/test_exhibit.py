@@ -9,8 +9,8 @@ import torch
 
 from ipr.errors import InputError
 from ipr.reports.exhibits import exhibit_pictures, pictures_of
-from ipr.runs.exhibit import exhibit, load_arrays, load_facts
-from ipr.runs.train import train
+from ipr.workflows.exhibit import exhibit, load_arrays, load_facts
+from ipr.workflows.train import train
 
 ABOUT = {
     "key", "exhibit", "scheme", "model", "norm", "width", "dataset", "train_images", "seed", "hardware", "versions",

@@ -4,11 +4,11 @@ import torch
 
 from ipr.data.images import normalise
 from ipr.exhibits.passport_kinds import as_images
-from ipr.models.use import evaluating
-from ipr.runs.build import load_suspect, open_images
-from ipr.runs.exhibit import exhibit
-from ipr.runs.train import train
-from ipr.verification.claims import load_claim
+from ipr.judging.claim_kinds import load_claim
+from ipr.models.inspection import evaluating
+from ipr.workflows.build import load_suspect, open_images
+from ipr.workflows.exhibit import exhibit
+from ipr.workflows.train import train
 from reference_forms import naive_affine
 
 ASKED = ("scheme=passport_v1", "trainer.max_epochs=1", "passport.images=5")

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import ipr.exhibits
-from ipr.claim import Thresholds
-from ipr.cli.compose import shipped
+from ipr.claims.base import Thresholds
+from ipr.config.shipped import shipped
 from ipr.errors import InputError
 from ipr.exhibits import EXHIBITS
 from ipr.exhibits.base import Exhibit
@@ -97,7 +97,7 @@ def test_the_contract(name, scheme, case_of, data):
     assert first.facts == again.facts
     assert all(torch.equal(array, again.arrays[k]) for k, array in first.arrays.items())
     about = {"key", "exhibit", "run", "scheme", "model", "norm", "width", "dataset", "seed", "attack", "epochs", "tags"}
-    assert not any(about & row.keys() for row in first.facts)  # what `ipr.runs.exhibit` adds to every row
+    assert not any(about & row.keys() for row in first.facts)  # what `ipr.workflows.exhibit` adds to every row
     for array in first.arrays.values():
         assert array.dtype in (torch.uint8, torch.float32)
         assert array.device.type == "cpu"

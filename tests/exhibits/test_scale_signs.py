@@ -1,15 +1,15 @@
 import pytest
 import torch
 
-from ipr.claim import Thresholds
+from ipr.claims.base import Thresholds
 from ipr.errors import InputError
 from ipr.exhibits.scale_signs import ScaleSigns, character, codes
+from ipr.judging.claim_kinds import load_claim
 from ipr.passport.claim import PassportClaim
-from ipr.runs.build import load_suspect, open_images
-from ipr.runs.exhibit import exhibit
-from ipr.runs.train import train
 from ipr.signature import draw_signature
-from ipr.verification.claims import load_claim
+from ipr.workflows.build import load_suspect, open_images
+from ipr.workflows.exhibit import exhibit
+from ipr.workflows.train import train
 from reference_forms import naive_affine
 from references import small
 

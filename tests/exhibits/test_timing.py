@@ -6,9 +6,9 @@ import torch
 
 from ipr.errors import InputError
 from ipr.exhibits.timing import inference, quartiles, take_turns, training
-from ipr.runs.exhibit import exhibit
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.recipe import Recipe
+from ipr.workflows.exhibit import exhibit
 from references import small
 
 

@@ -7,11 +7,11 @@ from scipy.stats import ks_2samp
 from ipr.attacks.ambiguity.forge_uchida import ForgeUchida
 from ipr.attacks.base import Victim
 from ipr.exhibits.distances import ks_distance, total_variation
-from ipr.runs.attack import attack
-from ipr.runs.build import load_suspect, open_images
-from ipr.runs.exhibit import AttackConfig, _as, exhibit
-from ipr.runs.train import train
-from ipr.verification.claims import load_claim
+from ipr.judging.claim_kinds import load_claim
+from ipr.workflows.attack import attack
+from ipr.workflows.build import load_suspect, open_images
+from ipr.workflows.exhibit import AttackConfig, _as, exhibit
+from ipr.workflows.train import train
 
 
 @pytest.mark.parametrize(("n", "m", "shift"), [(1, 1, 0.0), (50, 70, 0.0), (50, 70, 1.0), (400, 3, -9.0)])

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ipr.claim import Thresholds
+from ipr.claims.base import Thresholds
 from ipr.errors import InputError
+from ipr.judging.claim_kinds import load_claim
+from ipr.judging.verdict import claim_of_signs, forged_at_random
 from ipr.passport.bound import NONCE_BYTES, Binding, bound_signature, expanded, stretched
 from ipr.passport.claim import PassportClaim
 from ipr.signature import binomial_tail
-from ipr.verification.claims import load_claim
-from ipr.verification.verdict import claim_of_signs, forged_at_random
 
 NONCE = bytes(range(32))
 SLOW, RELATIVE, FAST = Binding(NONCE), Binding(NONCE, relative=True), Binding(NONCE, slow=False)

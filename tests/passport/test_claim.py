@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from ipr.claim import Thresholds
+from ipr.claims.base import Thresholds
 from ipr.errors import InputError
+from ipr.judging.claim_kinds import load_claim
 from ipr.passport.claim import PassportClaim
-from ipr.verification.claims import load_claim
 
 
 @pytest.fixture

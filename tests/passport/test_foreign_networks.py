@@ -10,7 +10,7 @@ from torch import nn
 
 import ipr
 from ipr.data.images import LabelledImages
-from ipr.verification.fidelity import accuracy
+from ipr.judging.fidelity import accuracy
 from ipr.watermarks.key_images import answers
 
 

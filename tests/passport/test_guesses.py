@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from ipr.data.images import LabelledImages
-from ipr.models.use import evaluating
+from ipr.models.inspection import evaluating
 from ipr.passport.generate import energies
 from ipr.passport.guesses import SIGNS, ones_passport, positive_passport, singular_passport, singular_patches
 from ipr.passport.layer import filters, patch_mean, presenting, scale_and_shift

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from ipr.claim import Thresholds
+from ipr.claims.base import Thresholds
 from ipr.passport.claim import PassportClaim
 from ipr.passport.guesses import lifted_passport
 from ipr.passport.layer import patch_mean

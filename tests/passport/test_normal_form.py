@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from ipr.claim import Thresholds
+from ipr.claims.base import Thresholds
 from ipr.data.images import LabelledImages
+from ipr.judging.verdict import judge_claims
 from ipr.passport.bound import Binding, bound_signature
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import filters, patch_mean
 from ipr.passport.normal_form import public_signs, relative_to
 from ipr.passport.surgery import find_layers, protect
 from ipr.signature import detect
-from ipr.verification.verdict import judge_claims
 
 EXAMPLE = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(5))
 KIND = Binding(bytes(32), slow=False)

@@ -8,7 +8,7 @@ from ipr.attacks import ATTACKS
 from ipr.reports.attacks import attack_markdown, cell
 from ipr.reports.figures import forgery_figure
 from ipr.reports.points import point_lines
-from ipr.runs.attack import AttackRow
+from ipr.workflows.attack import AttackRow
 
 EMPTY = {f.name: None for f in fields(AttackRow) if f.default.__class__.__name__ == "_MISSING_TYPE"}
 ROW = AttackRow(**{

@@ -14,10 +14,10 @@ from ipr.reports.statements import check
 from ipr.reports.study import table_of
 from ipr.reports.svg import svg_file
 from ipr.reports.units import written
-from ipr.runs.attack import AttackRow
 from ipr.studies.columns import COLUMNS
 from ipr.studies.facts import NAMES, as_columns
 from ipr.studies.study import FigureDrawing, Paper, Statement, TableDrawing
+from ipr.workflows.attack import AttackRow
 
 
 def frame(*rows):

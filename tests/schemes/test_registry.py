@@ -8,15 +8,16 @@ import torch
 from hydra.core.config_store import ConfigStore
 
 from ipr.attacks.base import KEY_IMAGES, PASSPORTS
-from ipr.cli.compose import register, shipped
+from ipr.config.shipped import shipped
 from ipr.data.images import LabelledImages
 from ipr.errors import InputError
+from ipr.judging.claim_kinds import KINDS, load_claim
+from ipr.judging.fidelity import accuracy
+from ipr.judging.verdict import judge, judge_claims
+from ipr.requests.compose import register
 from ipr.schemes import SCHEMES
 from ipr.schemes.recipe import Recipe
 from ipr.schemes.watermark import embedding
-from ipr.verification.claims import KINDS, load_claim
-from ipr.verification.fidelity import accuracy
-from ipr.verification.verdict import judge, judge_claims
 from references import memorise, small, watermark
 
 WATERMARKS = [scheme for scheme in SCHEMES if scheme not in (*PASSPORTS, "baseline")]
@@ -123,7 +124,7 @@ def test_a_watermark_is_judged_by_the_same_path(name, network, data):
 
 
 def test_passports_and_watermarks_are_not_judged_together(network, data):
-    from ipr.claim import Thresholds
+    from ipr.claims.base import Thresholds
     from ipr.passport.claim import PassportClaim
     from references import protected
 

@@ -11,7 +11,7 @@ from torch import distributed
 from torch.nn import functional
 
 from ipr.passport.layer import PassportBatchNorm2d
-from ipr.schemes.together import joint_statistics
+from ipr.schemes.gather import joint_statistics
 
 
 def _part(rank, port):

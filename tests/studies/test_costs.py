@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ipr.runs.words import CellWord
+from ipr.store.cell_state import CellWord
 from ipr.studies.costs import estimate, mean_costs, seconds_of
 
 

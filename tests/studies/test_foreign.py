@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ipr.config.schema import TrainConfig
 from ipr.errors import InputError
-from ipr.runs.config import TrainConfig
-from ipr.runs.folders import Found
-from ipr.runs.words import CellWord, leave_word
-from ipr.studies import reading
+from ipr.store import reading
+from ipr.store.cell_state import CellWord, leave_word
+from ipr.store.survey import Found
+from ipr.studies.found import read_planned, read_plans
 from ipr.studies.plan import plan
 from ipr.studies.scale import DataScale, ModelScale, Scale
 from ipr.studies.settable import ALONE, CHOICES, GROUPS
-from ipr.studies.store import read_planned, read_plans
 from ipr.studies.study import Study, Sweep, load_study
 
 STUDY = {

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from ipr.cli.compose import papers, shipped
+from ipr.config.shipped import papers, shipped
 from ipr.errors import InputError
 from ipr.studies.plan import WAVES, plan, with_changes
 from ipr.studies.scale import DataScale, ModelScale, Scale

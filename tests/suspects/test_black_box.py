@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ipr.errors import InputError
-from ipr.suspects.black_box import BlackBox
+from ipr.suspects.served.black_box import BlackBox
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from inference_server import FakeClock, answer, metadata, serving
+from ipr.config.schema import EndpointConfig
 from ipr.errors import InputError
-from ipr.runs.asking import open_black_box
-from ipr.runs.config import EndpointConfig
-from ipr.suspects.black_box import BlackBox
-from ipr.suspects.endpoint import TOKEN, Endpoint
+from ipr.suspects.served.black_box import BlackBox
+from ipr.suspects.served.endpoint import TOKEN, Endpoint
+from ipr.suspects.served.from_config import open_black_box
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference_server import FakeClock, answer, metadata, serving
-from ipr.cli.compose import telling
+from ipr.cli.jobs import telling
 from ipr.errors import InputError
-from ipr.suspects.black_box import BlackBox
-from ipr.suspects.endpoint import Endpoint
-from ipr.suspects.protocol import model_input, output_tensor
-from ipr.suspects.server import MAX_BYTES
+from ipr.suspects.served.black_box import BlackBox
+from ipr.suspects.served.endpoint import Endpoint
+from ipr.suspects.served.protocol import model_input, output_tensor
+from ipr.suspects.served.server import MAX_BYTES
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 OK = b"HTTP/1.1 200 OK\r\n"

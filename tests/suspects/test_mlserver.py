@@ -8,10 +8,10 @@ import onnxruntime
 import pytest
 import torch
 
-from ipr.cli.compose import telling
+from ipr.cli.jobs import telling
+from ipr.config.schema import EndpointConfig
 from ipr.data.images import normalise
-from ipr.runs.asking import open_black_box
-from ipr.runs.config import EndpointConfig
+from ipr.suspects.served.from_config import open_black_box
 from served import serving_onnx
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)

@@ -12,10 +12,10 @@ from torch import nn
 
 from ipr.digests import weights_digest
 from ipr.errors import InputError
+from ipr.judging.claim_kinds import load_claim
 from ipr.models import build_model
 from ipr.suspects.suspect import open_suspect
 from ipr.suspects.weights import read_weights
-from ipr.verification.claims import load_claim
 
 SIZES = {"channels_in": 1, "image_size": 8, "num_classes": 10}
 

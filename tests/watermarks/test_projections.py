@@ -12,7 +12,7 @@ from ipr.attacks import ATTACKS
 from ipr.attacks.ambiguity.projections import bits_as_values, by_gradient, least_change
 from ipr.attacks.base import Victim
 from ipr.errors import InputError
-from ipr.models.use import classifier_of, convolution_of
+from ipr.models.inspection import classifier_of, convolution_of
 from ipr.schemes.recipe import Recipe
 from ipr.schemes.watermark import DeepMarks, DeepSigns, Uchida, embedding
 from ipr.watermarks import deepmarks, deepsigns, uchida

@@ -1,4 +1,4 @@
-"""Attacks on protected networks: one file and one YAML each; `ipr.verification` judges what they bring about."""
+"""Attacks on protected networks: one file and one YAML each; `ipr.judging` judges what they bring about."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from ipr.claim import Claim
+from ipr.claims.base import Claim
 from ipr.data.images import ImageData, normalise
 from ipr.errors import InputError
 from ipr.models.channels import Symmetry, symmetry

@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
 
     It exits with 0 for success, 1 for `not verified`, 3 for `inconclusive`, 2 for what cannot be used.
     """
-    from ipr.outputs import speaking
+    from ipr.terminal.streams import speaking
 
     with speaking():
         _main(sys.argv[1:] if argv is None else argv)
@@ -77,8 +77,8 @@ def _main(words: list[str]) -> None:
         from ipr.cli.completion import complete
 
         sys.exit(complete(words))
-    from ipr.cli.line import read_line
     from ipr.errors import InputError
+    from ipr.requests.line import read_line
 
     try:
         line = read_line(words, tuple(COMMANDS))
@@ -94,13 +94,13 @@ def _main(words: list[str]) -> None:
         print(usage())
         sys.exit(0 if line.wants_help else 2)
     if line.wants_help:
-        from ipr.cli.explain import explain
+        from ipr.cli.help import explain
 
         sys.exit(explain(line.command, line.words))
     with loading():
         module = import_module(f"ipr.cli.{line.command}")
-    from ipr.cli.compose import run
-    from ipr.cli.own_hydra import own_hydra
+    from ipr.cli.jobs import run
+    from ipr.requests.own_hydra import own_hydra
 
     with own_hydra():  # whoever calls this from Python may have a Hydra of his own
         if line.command in ("reproduce", "claim", "verdict"):  # not one job, but many; not only keys and values

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from ipr.cli.outcomes import Done
+from ipr.cli.launchers.outcomes import Done
 from ipr.cli.train import TRIED, tell_failed
-from ipr.console import Console
-from ipr.runs.attack import AttackConfig, AttackRow
+from ipr.terminal.console import Console
+from ipr.workflows.attack import AttackConfig, AttackRow
 
 
 def execute(config: AttackConfig) -> Done:
     """Finds or makes the victim, attacks it, and prints what the judge found at every point."""
+    from ipr.judging.outcome import mark, nearest
     from ipr.reports.terminal import attack_table, percent
-    from ipr.runs.attack import attack
-    from ipr.runs.objective import check_objective, objective_of
-    from ipr.verification.outcome import mark, nearest
+    from ipr.workflows.attack import attack
+    from ipr.workflows.objective import check_objective, objective_of
 
     console = Console()
     check_objective(config.objective, AttackRow)

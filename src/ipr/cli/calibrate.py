@@ -7,16 +7,16 @@ from pathlib import Path
 from rich.markdown import Markdown
 
 from ipr.cli import loading
-from ipr.console import Console
-from ipr.runs.config import CalibrateConfig
+from ipr.config.schema import CalibrateConfig
+from ipr.terminal.console import Console
 
 
 def execute(config: CalibrateConfig) -> int:
     """Calibrates a claim, tells it, writes it down and seals it with the judge's key."""
     with loading():
+        from ipr.judging.signing import judge_key, keyid
         from ipr.reports.calibration import calibration_markdown, write_calibration
-        from ipr.runs.calibrate import calibrate
-        from ipr.signing import judge_key, keyid
+        from ipr.workflows.calibrate import calibrate
 
     place = Path(config.paths.judge)
     calibration = calibrate(config, ready=lambda: judge_key(place))  # not for a request that is refused

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ipr.console import Console
-from ipr.runs.cells import CellConfig, run_cell
+from ipr.terminal.console import Console
+from ipr.workflows.cell import CellConfig, run_cell
 
 
 def execute(config: CellConfig) -> int:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ipr.cli import loading
-from ipr.cli.compose import EXIT_INPUT
-from ipr.cli.compose import run as run_command
-from ipr.console import Console
+from ipr.cli.jobs import EXIT_INPUT
+from ipr.cli.jobs import run as run_command
+from ipr.config.schema import ClaimConfig
 from ipr.errors import InputError
-from ipr.meant import closest
-from ipr.runs.config import ClaimConfig
+from ipr.terminal.console import Console
+from ipr.terminal.spelling import closest
 from ipr.texts import printable
 
 
@@ -39,10 +39,10 @@ def execute(config: ClaimConfig) -> int:
 def show(config: ClaimConfig) -> int:
     """Prints what of a claim may be seen."""
     with loading():
-        from ipr.commitment import load_commitment
+        from ipr.claims.commitment import load_commitment
+        from ipr.claims.stamp import claimed, read_stamp
+        from ipr.judging.claim_kinds import load_claim
         from ipr.reports.terminal import claim_table
-        from ipr.stamp import claimed, read_stamp
-        from ipr.verification.claims import load_claim
 
     folder = Path(config.claim)
     claim, commitment = load_claim(folder), load_commitment(folder)
@@ -57,7 +57,7 @@ def show(config: ClaimConfig) -> int:
 def check(config: ClaimConfig) -> int:
     """Prints a line for everything that is looked at; what is wrong on stderr."""
     with loading():
-        from ipr.verification.examination import examine
+        from ipr.judging.examination import examine
 
     code = 0
     certificate = Path(config.authority_certificate) if config.authority_certificate else None
@@ -73,11 +73,11 @@ def check(config: ClaimConfig) -> int:
 def commit(config: ClaimConfig) -> int:
     """Commits to a claim and its public weights, or finds the commitment that is there, and prints the digest."""
     with loading():
+        from ipr.claims.commitment import commit_once
         from ipr.cli.train import tell_failed
-        from ipr.commitment import commit_once
-        from ipr.runs.record import failed_at
+        from ipr.judging.claim_kinds import load_claim
+        from ipr.store.record import failed_at
         from ipr.suspects.weights import read_weights
-        from ipr.verification.claims import load_claim
 
     folder = Path(config.claim)
     claim = load_claim(folder)
@@ -92,7 +92,7 @@ def commit(config: ClaimConfig) -> int:
 def stamp(config: ClaimConfig) -> int:
     """Has the commitment stamped, or finds the stamp that is there, and prints what it says."""
     with loading():
-        from ipr.runs.authority import stamp_once
+        from ipr.workflows.stamping import stamp_once
 
     certificate = Path(config.authority_certificate) if config.authority_certificate else None
     digest, found = stamp_once(Path(config.claim), config.authority, certificate)

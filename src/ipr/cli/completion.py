@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ipr.cli import COMMANDS
-from ipr.cli.keys import DECIDES, groups_of, keys_of, launchers
-from ipr.cli.line import VERBS
-from ipr.cli.shipped import papers
+from ipr.config.shipped import papers
 from ipr.errors import InputError
-from ipr.meant import choose_among
+from ipr.requests.keys import DECIDES, groups_of, keys_of, launchers
+from ipr.requests.line import VERBS
+from ipr.terminal.spelling import choose_among
 
 SWEPT = ("train", "attack", "exhibit", "reproduce")
 OPTIONS = ("--help", "--multirun", "-m", "--cfg", "--version")

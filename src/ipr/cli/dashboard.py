@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ipr.console import Console
-from ipr.runs.config import DashboardConfig
+from ipr.config.schema import DashboardConfig
+from ipr.terminal.console import Console
 
 
 def execute(config: DashboardConfig) -> int:
     """Saves the workspace on W&B or writes it to a file, and prints where it is."""
-    from ipr.runs.workspace import build_dashboard
+    from ipr.tracking.workspace import build_dashboard
 
     made = build_dashboard(config)
     lines = [f"saved: {made.url}"] if made.url else []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ipr.cli import loading
-from ipr.console import Console
-from ipr.runs.config import DisputeConfig
+from ipr.config.schema import DisputeConfig
+from ipr.terminal.console import Console
 
 CODES = {"stands": 0, "none": 1, "undecided": 3}
 """The exit code of each outcome; 2 is for what could not be judged."""
@@ -16,7 +16,7 @@ def execute(config: DisputeConfig) -> int:
     """Judges several claims to one suspect, tells which of them stands and why, and writes it down."""
     with loading():
         from ipr.reports.dispute import dispute_table, write_dispute
-        from ipr.runs.dispute import dispute
+        from ipr.workflows.dispute import dispute
 
     found = dispute(config)
     folder = write_dispute(found, Path(config.out) if config.out else None, Path(config.paths.runs))

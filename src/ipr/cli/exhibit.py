@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ipr.cli import loading
 from ipr.cli.train import tell_failed
-from ipr.console import Console
-from ipr.runs.exhibit import ExhibitConfig
+from ipr.terminal.console import Console
+from ipr.workflows.exhibit import ExhibitConfig
 
 
 def execute(config: ExhibitConfig) -> int:
@@ -14,7 +14,7 @@ def execute(config: ExhibitConfig) -> int:
         from ipr.files import write_atomically
         from ipr.reports.exhibits import exhibit_pictures
         from ipr.reports.svg import svg_file
-        from ipr.runs.exhibit import exhibit
+        from ipr.workflows.exhibit import exhibit
 
     run, console = exhibit(config), Console()
     if run.shown is not None:

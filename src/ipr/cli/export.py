@@ -6,16 +6,16 @@ from pathlib import Path
 
 from ipr.cli import loading
 from ipr.cli.train import tell_failed
-from ipr.console import Console
-from ipr.runs.config import ExportConfig
+from ipr.config.schema import ExportConfig
+from ipr.terminal.console import Console
 
 
 def execute(config: ExportConfig) -> int:
     """Writes what a run gives away and says where."""
     with loading():
-        from ipr.runs.export import export
-        from ipr.runs.folders import find_run
-        from ipr.runs.record import failed_at
+        from ipr.store.record import failed_at
+        from ipr.store.survey import find_run
+        from ipr.workflows.export import export
 
     out = None if config.out is None else Path(config.out)
     run = find_run(config.run, Path(config.paths.runs))

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ipr.cli.compose import sweeps
-from ipr.console import Console
+from ipr.config.shipped import sweeps
 from ipr.errors import InputError
-from ipr.meant import choose_among
+from ipr.studies.collection import CLASSES, Item, find_garbage, remove
 from ipr.studies.config import GcConfig
-from ipr.studies.garbage import CLASSES, Item, find_garbage, remove
-from ipr.studies.store import read_planned
+from ipr.studies.found import read_planned
+from ipr.terminal.console import Console
+from ipr.terminal.spelling import choose_among
 
 
 def execute(config: GcConfig) -> int:

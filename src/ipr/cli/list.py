@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ipr.cli.compose import print_table
-from ipr.console import Console
-from ipr.runs.folders import Found, find_folders
-from ipr.runs.summary import STATES, about, state_of
+from ipr.store.summary import STATES, about, state_of
+from ipr.store.survey import Found, find_folders
 from ipr.studies.config import ListConfig
 from ipr.studies.filter import check_values, chosen, matches
+from ipr.terminal.console import Console
+from ipr.terminal.table import print_table
 
 
 def execute(config: ListConfig) -> int:

@@ -8,11 +8,11 @@ from rich.markdown import Markdown
 from rich.table import Table
 
 from ipr.cli import loading
-from ipr.cli.compose import papers
-from ipr.console import Console
+from ipr.config.shipped import papers
 from ipr.errors import InputError
 from ipr.studies.config import ReportConfig
 from ipr.studies.filter import chosen
+from ipr.terminal.console import Console
 from ipr.texts import file_name
 
 
@@ -59,7 +59,7 @@ def report_studies(runs_folder: str, asked: str, scale: str | None, out: str | N
     with loading():
         from ipr.reports.files import write_sections
         from ipr.reports.study import section_of
-        from ipr.studies.store import read_plans
+        from ipr.studies.found import read_plans
 
     runs = Path(runs_folder)
     names = [] if asked == "all" else [Path(name).stem for name in asked.split(",")]

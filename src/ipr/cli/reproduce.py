@@ -12,19 +12,21 @@ from hydra.core.config_store import ConfigStore
 from rich.table import Table
 
 from ipr.cli import loading
-from ipr.cli.compose import as_texts, invoke, papers, register, reporting, schema_of, shipped, typed
-from ipr.cli.outcomes import look_again
-from ipr.console import Console
+from ipr.cli.jobs import invoke, reporting
+from ipr.cli.launchers.outcomes import look_again
+from ipr.config.shipped import papers, shipped
 from ipr.errors import InputError
 from ipr.files import expanded
-from ipr.lease import held
-from ipr.meant import choose_among
-from ipr.runs.words import CellWord, lease_of, leave_word, read_word, words_folder
+from ipr.requests.compose import as_texts, register, schema_of, typed
+from ipr.store.cell_state import CellWord, lease_of, leave_word, read_word, words_folder
+from ipr.store.lease import held
 from ipr.studies.config import ReproduceConfig
+from ipr.studies.found import studies_folder, write_plan
 from ipr.studies.plan import WAVES, Cell, plan, with_changes
 from ipr.studies.settable import check_open
-from ipr.studies.store import studies_folder, write_plan
 from ipr.studies.study import Study, load_study
+from ipr.terminal.console import Console
+from ipr.terminal.spelling import choose_among
 from ipr.texts import refuse_retyped, types_at
 
 OWN = ("study", "scale", "images", "download", "dry")
@@ -205,8 +207,8 @@ def try_out(cells: Sequence[Cell], passed: Sequence[str]) -> None:
         InputError: what every job would fail of.
     """
     with loading():
-        from ipr.runs.build import open_images
-        from ipr.runs.request import check
+        from ipr.workflows.build import open_images
+        from ipr.workflows.request import check
 
     tried = {(cell.choices["dataset"], cell.choices.get("dataset@transfer")): cell for cell in cells}
     for cell in tried.values():

@@ -12,17 +12,17 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from ipr.cli.compose import papers, shipped, sweeps
-from ipr.console import Console
+from ipr.config.shipped import papers, shipped, sweeps
 from ipr.errors import InputError
 from ipr.files import write_atomically
-from ipr.meant import choose_among
-from ipr.runs.folders import find_folders
+from ipr.store.survey import find_folders
 from ipr.studies.config import StatusConfig
+from ipr.studies.found import Planned, planned_now, read_planned
 from ipr.studies.scale import Scale
 from ipr.studies.status import STATES, STOPPED, CellStatus, StudyStatus, SweepStatus, statuses, sweep_statuses, together
-from ipr.studies.store import Planned, planned_now, read_planned
 from ipr.studies.study import load_as, load_study
+from ipr.terminal.console import Console
+from ipr.terminal.spelling import choose_among
 
 SCHEMA_VERSION = 1
 

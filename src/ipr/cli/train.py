@@ -8,9 +8,9 @@ from functools import cache
 from hydra.core.hydra_config import HydraConfig
 
 from ipr.cli import loading
-from ipr.cli.outcomes import Done
-from ipr.console import Console
-from ipr.runs.config import PassportSchemeConfig, TrainConfig, WatermarkSchemeConfig
+from ipr.cli.launchers.outcomes import Done
+from ipr.config.schema import PassportSchemeConfig, TrainConfig, WatermarkSchemeConfig
+from ipr.terminal.console import Console
 
 KEYLESS = "secrets follow from the seed: fit for research only; set passport.key for a release"
 
@@ -24,10 +24,10 @@ def execute(config: TrainConfig) -> Done:
     """
     with loading():
         from ipr.reports.terminal import check_lines, percent, run_table
-        from ipr.runs.objective import check_objective, objective_of
-        from ipr.runs.record import Record
-        from ipr.runs.request import is_keyless
-        from ipr.runs.train import train
+        from ipr.store.record import Record
+        from ipr.workflows.objective import check_objective, objective_of
+        from ipr.workflows.request import is_keyless
+        from ipr.workflows.train import train
 
     check_objective(config.objective, Record)
     run = train(config)
@@ -63,7 +63,7 @@ def tell_failed(key: str, names: Sequence[str]) -> None:
 
     Args:
         key: of the run.
-        names: the checks that failed (`runs.embedding`); nothing is said where there is none.
+        names: the checks that failed (`workflows.embedding_checks`); nothing is said where there is none.
     """
     if names:
         what = f"the embedding of {key} failed ({', '.join(names)}); the `ipr train` that made it says what to change"

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ipr.cli import loading
-from ipr.cli.compose import run as run_command
+from ipr.cli.jobs import run as run_command
+from ipr.config.schema import VerdictConfig
 from ipr.errors import InputError
-from ipr.meant import closest
-from ipr.runs.config import VerdictConfig
+from ipr.terminal.spelling import closest
 from ipr.texts import printable
 
 
@@ -41,8 +41,8 @@ def check(config: VerdictConfig) -> int:
         if getattr(config, name) is None:
             raise InputError(name, "null", "must be given", f"add {name}=FILE")
     with loading():
+        from ipr.judging.signing import keyid, public_key
         from ipr.reports.signed_verdict import open_verdict
-        from ipr.signing import keyid, public_key
         from ipr.suspects.weights import read_file
 
     judge = public_key(Path(str(config.key)))
@@ -70,7 +70,7 @@ def key(config: VerdictConfig) -> int:
     """Finds a judge's key, or makes one, and writes its public half beside it, to hand out."""
     with loading():
         from ipr.files import expanded, write_new
-        from ipr.signing import judge_key, keyid, public_pem
+        from ipr.judging.signing import judge_key, keyid, public_pem
 
     path = expanded(config.key or config.paths.judge, "paths.judge" if config.key is None else "key")
     public = judge_key(path, "paths.judge" if config.key is None else "key").public_key()

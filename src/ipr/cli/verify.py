@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ipr.cli import loading
-from ipr.console import Console
-from ipr.runs.config import VerifyConfig
+from ipr.config.schema import VerifyConfig
+from ipr.terminal.console import Console
 
 EXIT_CODES = {"verified": 0, "not verified": 1, "inconclusive": 3}
 """2 stays for what could not be judged."""
@@ -15,11 +15,11 @@ EXIT_CODES = {"verified": 0, "not verified": 1, "inconclusive": 3}
 def execute(config: VerifyConfig) -> int:
     """Judges a claim on a suspect, tells it and writes it down; 0 if it is verified, 1 if not, 3 if inconclusive."""
     with loading():
+        from ipr.judging.signing import keyid, load_key
         from ipr.reports.signed_verdict import sign_verdict
         from ipr.reports.terminal import decision_table, finding_table, reasons
         from ipr.reports.verdict_page import write_verdict
-        from ipr.runs.verify import verify
-        from ipr.signing import keyid, load_key
+        from ipr.workflows.verify import verify
 
     key = None if config.sign is None else load_key(Path(config.sign), "sign")  # before anything is asked
     judgement = verify(config)

@@ -18,12 +18,12 @@ from torch import Tensor
 from ipr.data.census import Census, in_blocks, statistics_of, value_counts
 from ipr.data.content import content_digest
 from ipr.data.images import ImageData
+from ipr.data.notice import Glance, say, tell_of
 from ipr.data.sources import Decoding, RawImages, Source, find_source
 from ipr.data.stored import Written, read_stored, write_stored
-from ipr.data.told import Glance, say, tell_of
 from ipr.errors import InputError
 from ipr.files import ASIDE
-from ipr.lease import Lease, saying
+from ipr.store.lease import Lease, saying
 
 
 def load_images(

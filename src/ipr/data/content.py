@@ -13,7 +13,7 @@ from pathlib import Path
 from ipr.data.folders import FIELD, PictureFile
 from ipr.errors import InputError
 from ipr.files import write_atomically
-from ipr.threads import in_order
+from ipr.machine.threads import in_order
 
 SETTLED_NS = 2 * 10**9
 """How long ago a file must have changed for its times to tell it from its next content: clocks of file systems tick in

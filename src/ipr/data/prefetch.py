@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ipr.data.rows import gathered
-from ipr.threads import in_order
+from ipr.machine.threads import in_order
 
 AHEAD = 3
 """So many batches are on their way while one is trained on."""

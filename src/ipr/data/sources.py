@@ -16,13 +16,13 @@ from rich.markup import escape
 from rich.progress import track
 from torch import Tensor
 
-from ipr.console import Console
 from ipr.data.folders import FIELD, ImageFolder, PictureFile, find_images, has_folders, part_of_folder
 from ipr.data.pictures import READER, read_picture
 from ipr.errors import InputError
 from ipr.files import expanded
+from ipr.machine.threads import in_order
 from ipr.randomness import generator
-from ipr.threads import in_order
+from ipr.terminal.console import Console
 
 BLOCK = 64
 """So many decoded images are held at a time."""

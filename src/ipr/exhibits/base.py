@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Protocol
 import lightning as L
 from torch import Tensor, nn
 
-from ipr.claim import Claim
+from ipr.claims.base import Claim
 from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.passport.claim import PassportClaim

@@ -14,11 +14,11 @@ from ipr.attacks.base import PASSPORTS, example_of
 from ipr.data.images import ImageData, LabelledImages
 from ipr.exhibits.base import Case, Exhibit, Fact, Shown, require
 from ipr.exhibits.distributions import chosen_layer
+from ipr.judging.fidelity import accuracy
 from ipr.passport.layer import PassportLayer
 from ipr.passport.surgery import ConvNorm, find_layers
 from ipr.schemes.passport import PassportScheme
 from ipr.signature import agreeing_bits, detect
-from ipr.verification.fidelity import accuracy
 
 
 def affine_at(norm: nn.Module) -> tuple[Tensor, Tensor]:

@@ -12,9 +12,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ipr.clock import now
 from ipr.data.images import normalise
 from ipr.exhibits.base import Case, Exhibit, Fact, Shown, require
+from ipr.machine.clock import now
 from ipr.passport.layer import Branch
 from ipr.passport.surgery import fold, strip
 from ipr.randomness import derive_seed

@@ -12,7 +12,7 @@ from ipr.attacks.ambiguity.projections import by_gradient
 from ipr.attacks.base import Victim
 from ipr.exhibits.base import Case, Exhibit, Fact, Shown, require
 from ipr.exhibits.distances import ks_distance
-from ipr.models.use import convolution_of
+from ipr.models.inspection import convolution_of
 from ipr.randomness import generator
 from ipr.signature import agreeing_bits, detect
 from ipr.watermarks.projection import mean_filter

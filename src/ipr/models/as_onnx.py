@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ipr.models.use import evaluating
+from ipr.models.inspection import evaluating
 
 INPUT, OUTPUT = "input", "logits"
 """What the file calls them."""

@@ -23,7 +23,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 
 from ipr.errors import InputError
-from ipr.models.use import evaluating
+from ipr.models.inspection import evaluating
 
 
 @dataclass(frozen=True)

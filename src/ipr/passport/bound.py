@@ -3,7 +3,7 @@
 Whoever finds another passport that keeps a network's accuracy would have to claim the bits that this passport hashes
 to, and its scales spell these by chance alone. A forger may try nonces, owners' names and passports until many bits
 agree. Each try costs about a second and 128 MiB, as everything is hashed first and the nonce last, through scrypt:
-no work is shared between two tries (`verification/forging.py` counts how many it takes).
+no work is shared between two tries (`judging/forging.py` counts how many it takes).
 
 A claim tells the kind of its signature by what stands before the nonce in its `binding`:
 

@@ -9,10 +9,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ipr.claim import Claim, Thresholds
+from ipr.claims.base import Claim, Thresholds
+from ipr.claims.origin import Origin
 from ipr.data.trigger_sets import check_trigger_set
 from ipr.errors import InputError
-from ipr.origin import Origin
 from ipr.passport.bound import Binding, bound_signature
 from ipr.passport.layer import Affine, patch_mean, scale_and_shift
 from ipr.passport.normal_form import public_signs, relative_to

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ipr.models.use import answer_of, evaluating
+from ipr.models.inspection import answer_of, evaluating
 from ipr.passport.layer import Affine, Branch, PassportLayer, answering_with, passport_layers, presenting
 from ipr.world import own_world
 

@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 
 from ipr.data.images import ImageData, normalise
 from ipr.errors import InputError
-from ipr.models.use import evaluating
+from ipr.models.inspection import evaluating
 from ipr.passport.layer import patch_mean
 from ipr.passport.surgery import ConvNorm, Passport
 from ipr.world import own_world

@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ipr.data.images import LabelledImages
-from ipr.models.use import evaluating
+from ipr.models.inspection import evaluating
 from ipr.passport.fork import fork
 from ipr.passport.layer import Affine, Branch, filters, patch_mean, presenting, scale_and_shift
 from ipr.passport.lift import lift, passport_of

@@ -18,7 +18,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ipr.errors import InputError
-from ipr.models.use import answer_of, evaluating
+from ipr.models.inspection import answer_of, evaluating
 from ipr.passport.layer import (
     Branch,
     PassportBatchNorm2d,

@@ -8,11 +8,11 @@ from statistics import fmean
 
 from ipr.attacks import ATTACKS
 from ipr.attacks.base import EVERY
+from ipr.judging.outcome import mark, nearest
 from ipr.reports.markdown import cut_short
 from ipr.reports.summary import mean_and_spread
-from ipr.runs.attack import AttackRow
-from ipr.runs.record import cut_of
-from ipr.verification.outcome import mark, nearest
+from ipr.store.record import cut_of
+from ipr.workflows.attack import AttackRow
 
 LINES: dict[str, dict[str, Callable[[str], bool]]] = {
     "prune": {"prune, 60 %": lambda point: point == "rate=0.6", "prune, any rate": lambda point: True},

@@ -8,11 +8,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ipr.files import write_atomically
+from ipr.judging.binomial import power_of_ten
+from ipr.judging.calibration import Calibration, FalseClaimRate, MissedClaims
+from ipr.judging.calibration_file import calibration_facts, seal_calibration
 from ipr.reports.documents import content_name, keep, stable, versions
 from ipr.reports.terminal import percent
-from ipr.verification.binomial import power_of_ten
-from ipr.verification.calibration import Calibration, FalseClaimRate, MissedClaims
-from ipr.verification.calibration_file import calibration_facts, seal_calibration
 
 HEADER = (
     "wrong claim",

@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ipr.files import write_atomically
+from ipr.judging.dispute import Standing, told
+from ipr.judging.judgement import Judgement
 from ipr.reports.documents import content_name, keep, stable, versions
-from ipr.runs.dispute import Dispute
-from ipr.verification.dispute import Standing, told
-from ipr.verification.judgement import Judgement
+from ipr.workflows.dispute import Dispute
 
 SCHEMA_VERSION = 1
 

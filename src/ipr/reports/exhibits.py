@@ -1,4 +1,4 @@
-"""Figures of exhibits: small multiples, drawn from what `ipr.runs.exhibit` keeps."""
+"""Figures of exhibits: small multiples, drawn from what `ipr.workflows.exhibit` keeps."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ipr.exhibits.base import Fact
 from ipr.reports.figures import COLOURS
-from ipr.runs.exhibit import arrays_path, facts_path, load_arrays, load_facts
-from ipr.runs.store import RunFolder
+from ipr.store.folder import RunFolder
+from ipr.workflows.exhibit import arrays_path, facts_path, load_arrays, load_facts
 
 Arrays = Mapping[str, Tensor]
 

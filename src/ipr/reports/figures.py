@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ipr.reports.summary import rows as table_rows
-from ipr.runs.attack import AttackRow
 from ipr.schemes import SCHEMES
+from ipr.workflows.attack import AttackRow
 
 COLOURS = {"genuine passport": "#0072b2", "no passport": "#999999", "forged passports": "#d55e00"}
 """Told apart by every kind of colour vision (Okabe and Ito)."""

@@ -15,8 +15,8 @@ from ipr.reports.points import point_lines
 from ipr.reports.results import provenance_of
 from ipr.reports.section import Line, Picture, Section, TableView, Value
 from ipr.reports.summary import rows, tables
-from ipr.runs.attack import AttackRow
-from ipr.runs.record import cut_of
+from ipr.store.record import cut_of
+from ipr.workflows.attack import AttackRow
 
 
 def trainings_section(frame: pd.DataFrame, notes: Sequence[str] = ()) -> Section:

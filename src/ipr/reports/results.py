@@ -9,15 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from ipr.runs.attack import AttackRow, load_rows
-from ipr.runs.embedding import embedding_failed
-from ipr.runs.exhibit import facts_path, load_facts
-from ipr.runs.record import Record, load_record
-from ipr.runs.store import RunFolder
+from ipr.judging.outcome import mark
+from ipr.store.folder import RunFolder
+from ipr.store.record import Record, load_record
 from ipr.studies.columns import COLUMNS, LABELS
 from ipr.studies.facts import as_columns
-from ipr.studies.store import Plan, PlannedCell
-from ipr.verification.outcome import mark
+from ipr.studies.found import Plan, PlannedCell
+from ipr.workflows.attack import AttackRow, load_rows
+from ipr.workflows.embedding_checks import embedding_failed
+from ipr.workflows.exhibit import facts_path, load_facts
 
 OPTIONAL = ("hardware", "versions", "commit")
 

@@ -1,4 +1,4 @@
-"""A verdict that its judge signed: an in-toto statement about suspect and claim, in an envelope (`ipr.signing`).
+"""A verdict that its judge signed: an in-toto statement about suspect and claim, in an envelope (`judging.signing`).
 
 The statement (https://github.com/in-toto/attestation, Statement v1) names what it is about by digests, and carries
 `verdict.json`, all of it, as its predicate. Nothing is said twice but these digests, and they must agree.
@@ -13,10 +13,10 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from ipr.claim_folder import strict_json
+from ipr.claims.folder import strict_json
 from ipr.errors import InputError
 from ipr.files import write_new
-from ipr.signing import envelope_text, read_envelope, seal, unseal
+from ipr.judging.signing import envelope_text, read_envelope, seal, unseal
 
 KIND = "application/vnd.in-toto+json"
 """The media type of a statement."""

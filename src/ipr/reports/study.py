@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ipr.lease import held
 from ipr.reports.drawing import bars, curves
 from ipr.reports.exhibits import pictures_of
 from ipr.reports.paper import paper_text
@@ -18,10 +17,11 @@ from ipr.reports.section import FILTERS, CellState, Line, Picture, Section, Tabl
 from ipr.reports.selection import chosen, grouped, with_energy
 from ipr.reports.statements import check
 from ipr.reports.units import label, written
-from ipr.runs.store import RunFolder
-from ipr.runs.words import lease_of
+from ipr.store.cell_state import lease_of
+from ipr.store.folder import RunFolder
+from ipr.store.lease import held
 from ipr.studies.columns import LABELS
-from ipr.studies.store import Plan, PlannedCell, studies_folder
+from ipr.studies.found import Plan, PlannedCell, studies_folder
 from ipr.studies.study import FigureDrawing, Paper, TableDrawing
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from ipr.runs.record import Record, cut_of
 from ipr.schemes import SCHEMES
+from ipr.store.record import Record, cut_of
 
 SETTING = [
     *("dataset", "train_images", "test_images", "model", "width"),

@@ -8,16 +8,16 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from ipr.claim import Claim
+from ipr.claims.base import Claim
+from ipr.judging.binomial import power_of_ten
+from ipr.judging.decision import INCONCLUSIVE, VERIFIED, Decision
+from ipr.judging.judgement import Judgement
+from ipr.judging.redraw import is_keyless
+from ipr.judging.verdict import Verdict
 from ipr.passport.claim import PassportClaim
-from ipr.runs.attack import AttackRow
-from ipr.runs.embedding import Check, failed
-from ipr.runs.record import Record
-from ipr.verification.binomial import power_of_ten
-from ipr.verification.decision import INCONCLUSIVE, VERIFIED, Decision
-from ipr.verification.judgement import Judgement
-from ipr.verification.redraw import is_keyless
-from ipr.verification.verdict import Verdict
+from ipr.store.record import Record
+from ipr.workflows.attack import AttackRow
+from ipr.workflows.embedding_checks import Check, failed
 
 CONSISTENT = "consistent with the claim"
 """What a run says of itself at its end; who it belongs to is decided by `ipr verify`."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ipr.claim import Claim
+from ipr.claims.base import Claim
+from ipr.judging.calibration import Calibration
+from ipr.judging.decision import Provenance, choices_of, corrected_log10
+from ipr.judging.fidelity import Accuracies
+from ipr.judging.judgement import CommitmentFacts, Judgement
+from ipr.judging.registration import Moment
 from ipr.passport.claim import PassportClaim
-from ipr.verification.calibration import Calibration
-from ipr.verification.decision import Provenance, choices_of, corrected_log10
-from ipr.verification.fidelity import Accuracies
-from ipr.verification.judgement import CommitmentFacts, Judgement
-from ipr.verification.registration import Moment
 
 SCHEMA_VERSION = 2
 

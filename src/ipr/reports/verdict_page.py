@@ -10,12 +10,12 @@ from typing import Any
 from markupsafe import Markup
 
 from ipr.files import write_atomically
+from ipr.judging.binomial import power_of_ten
+from ipr.judging.judgement import Judgement
 from ipr.reports.documents import content_name, keep, stable, versions
 from ipr.reports.page import asset, template
 from ipr.reports.terminal import percent
 from ipr.reports.verdict import verdict_facts
-from ipr.verification.binomial import power_of_ten
-from ipr.verification.judgement import Judgement
 
 
 def verdict_html(facts: Mapping[str, Any]) -> str:

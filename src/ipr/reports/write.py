@@ -15,12 +15,12 @@ from ipr.reports.formats import csv_cell
 from ipr.reports.markdown import markdown
 from ipr.reports.records import attacks_section, trainings_section
 from ipr.reports.summary import records_frame, setting_of
-from ipr.runs.attack import AttackRow, find_rows
-from ipr.runs.embedding import embedding_failed
-from ipr.runs.failure import Failure, find_failures
-from ipr.runs.record import Record, find_records
-from ipr.runs.tags import parted
+from ipr.store.failure import Failure, find_failures
+from ipr.store.record import Record, find_records
+from ipr.store.tags import parted
 from ipr.studies.filter import matches
+from ipr.workflows.attack import AttackRow, find_rows
+from ipr.workflows.embedding_checks import embedding_failed
 
 
 @dataclass(frozen=True)

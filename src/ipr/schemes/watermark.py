@@ -11,14 +11,14 @@ from torch.nn import functional
 from ipr.data.images import ImageData
 from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
-from ipr.models.use import convolution_of, logits_and_features
+from ipr.models.inspection import convolution_of, logits_and_features
 from ipr.schemes.base import Scheme
 from ipr.schemes.baseline import Baseline
+from ipr.schemes.gather import gather
 from ipr.schemes.recipe import Recipe
-from ipr.schemes.together import gather
 from ipr.schemes.triggers import TriggerSamples
 from ipr.watermarks import deepmarks, deepsigns, uchida
-from ipr.watermarks.claim import WatermarkClaim
+from ipr.watermarks.base import WatermarkClaim
 from ipr.watermarks.deepmarks import DeepMarksClaim
 from ipr.watermarks.deepsigns import DeepSignsClaim
 from ipr.watermarks.key_images import KeyImageClaim

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ipr.runs.config import MISSING, PathsConfig
+from ipr.config.schema import MISSING, PathsConfig
 from ipr.studies.scale import Scale
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ipr.runs.folders import Found
-from ipr.runs.words import CellWord
+from ipr.store.cell_state import CellWord
+from ipr.store.survey import Found
 from ipr.studies.plan import wave_of
 
 Costs = Mapping[tuple[Any, ...], float]

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from ipr.config.schema import SCHEME_CONFIGS
 from ipr.errors import InputError
-from ipr.meant import choose_among
-from ipr.runs.config import SCHEME_CONFIGS
 from ipr.studies.config import FilterConfig
+from ipr.terminal.spelling import choose_among
 
 
 def chosen(where: FilterConfig) -> dict[str, list[str]]:

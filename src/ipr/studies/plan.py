@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
+from ipr.config.schema import HIDDEN
+from ipr.config.secrets import revealed
 from ipr.errors import InputError
-from ipr.runs.config import HIDDEN
-from ipr.runs.secrets import revealed
-from ipr.runs.store import secret_digest
+from ipr.store.folder import secret_digest
 from ipr.studies.scale import DataScale, Scale
 from ipr.studies.settable import check_choices, check_set
 from ipr.studies.study import Study, Sweep

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
+from ipr.config import schema as schema
 from ipr.errors import InputError
-from ipr.runs import config as schema
 
 GROUPS: Mapping[str, type[Any]] = {
     "model": schema.ModelConfig,

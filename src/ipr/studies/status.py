@@ -9,12 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ipr.lease import held
-from ipr.runs.folders import Found
-from ipr.runs.words import lease_of
+from ipr.store.cell_state import lease_of
+from ipr.store.lease import held
+from ipr.store.survey import Found
 from ipr.studies.costs import Costs, estimate, mean_costs, seconds_of
+from ipr.studies.found import Planned, PlannedCell, studies_folder
 from ipr.studies.plan import wave_of
-from ipr.studies.store import Planned, PlannedCell, studies_folder
 
 STATES = ("done", "running", "stopped", "failed", "missing")
 """Of a cell. Stopped: its process ended without a word; like a failed one, the same command goes on with it."""

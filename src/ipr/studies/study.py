@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ipr.errors import InputError
+from ipr.store.reading import read_as
 from ipr.studies.columns import COLUMNS
-from ipr.studies.reading import read_as
 from ipr.studies.settable import check_choices, check_set
 
 KINDS = ("curves", "bars", "exhibit")

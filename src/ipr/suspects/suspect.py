@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ipr.console import Console
 from ipr.digests import weights_digest
 from ipr.errors import InputError
-from ipr.models.architecture import without_memory
+from ipr.models.claimed import without_memory
 from ipr.suspects.checks import Refusal, check_finite, shown
 from ipr.suspects.matching import NORMS, by_graph, by_names, common_prefix, under
 from ipr.suspects.weights import read_file
+from ipr.terminal.console import Console
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from ipr.claim import Reading, Thresholds, reading
+from ipr.claims.base import Reading, Thresholds, reading
 from ipr.data.images import ImageData
 from ipr.errors import InputError
-from ipr.models.use import convolution_of
+from ipr.models.inspection import convolution_of
 from ipr.randomness import generator
 from ipr.signature import agreeing_bits, detect
-from ipr.watermarks.claim import WatermarkClaim
+from ipr.watermarks.base import WatermarkClaim
 from ipr.watermarks.projection import check_bits, check_finite, check_shape, mean_filter, projected, secret_projection
 
 

@@ -10,13 +10,13 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from ipr.claim import Reading, Thresholds, reading
+from ipr.claims.base import Reading, Thresholds, reading
 from ipr.data.images import ImageData, LabelledImages
 from ipr.data.trigger_sets import check_trigger_set
 from ipr.errors import InputError
-from ipr.models.use import classifier_of, evaluating, logits_and_features
+from ipr.models.inspection import classifier_of, evaluating, logits_and_features
 from ipr.signature import agreeing_bits, detect
-from ipr.watermarks.claim import WatermarkClaim
+from ipr.watermarks.base import WatermarkClaim
 from ipr.watermarks.projection import check_bits, check_count, check_finite, check_shape, secret_projection
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from ipr.data.images import ImageData, normalise
 from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
-from ipr.models.use import frozen
+from ipr.models.inspection import frozen
 from ipr.watermarks.key_images import KeyImageClaim
 
 EPSILON = 0.03

@@ -9,12 +9,12 @@ from typing import Self
 import torch
 from torch import Generator, Tensor, nn
 
-from ipr.claim import Reading, reading
+from ipr.claims.base import Reading, reading
 from ipr.data.images import ImageData, LabelledImages
 from ipr.data.trigger_sets import TriggerSet, check_trigger_set
 from ipr.errors import InputError
-from ipr.models.use import device_of, evaluating, logits_of
-from ipr.watermarks.claim import WatermarkClaim
+from ipr.models.inspection import device_of, evaluating, logits_of
+from ipr.watermarks.base import WatermarkClaim
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ipr.errors import InputError
-from ipr.models.use import convolution_of
+from ipr.models.inspection import convolution_of
 
 
 def mean_filter(convolution: nn.Conv2d) -> Tensor:

@@ -9,12 +9,12 @@ from typing import Any, Self
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from ipr.claim import Reading, Thresholds, reading
+from ipr.claims.base import Reading, Thresholds, reading
 from ipr.data.images import ImageData
 from ipr.errors import InputError
-from ipr.models.use import convolution_of
+from ipr.models.inspection import convolution_of
 from ipr.signature import agreeing_bits, check_text_bytes, decode_text, detect, draw_signature
-from ipr.watermarks.claim import WatermarkClaim
+from ipr.watermarks.base import WatermarkClaim
 from ipr.watermarks.projection import (
     check_bits,
     check_count,

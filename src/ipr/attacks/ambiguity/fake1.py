@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of, require
 from ipr.data.images import ImageData
-from ipr.verification.verdict import forged_at_random
+from ipr.judging.verdict import forged_at_random
 
 
 @dataclass

@@ -10,8 +10,8 @@ import torch
 
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, flipped, fractions
 from ipr.data.images import ImageData
+from ipr.judging.verdict import claim_of_signs
 from ipr.randomness import generator
-from ipr.verification.verdict import claim_of_signs
 
 
 @dataclass

@@ -11,7 +11,7 @@ from torch.nn import functional
 from ipr.attacks.ambiguity.projections import ForgeProjection, Forgery
 from ipr.attacks.base import Victim
 from ipr.data.images import ImageData
-from ipr.models.use import convolution_of
+from ipr.models.inspection import convolution_of
 from ipr.watermarks.deepmarks import DeepMarksClaim, code_book, embedding_loss, fingerprint, order_of
 from ipr.watermarks.projection import mean_filter, secret_projection
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ipr.attacks.base import KEY_IMAGES, Attack, Attacked, Fit, Victim, require
-from ipr.console import Console
 from ipr.data.images import ImageData, normalise
 from ipr.data.trigger_sets import TriggerSet, abstract_trigger_set
-from ipr.models.use import frozen
+from ipr.models.inspection import frozen
 from ipr.randomness import generator
+from ipr.terminal.console import Console
 from ipr.watermarks.key_images import KeyImageClaim
 
 

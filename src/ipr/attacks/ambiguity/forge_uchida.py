@@ -9,7 +9,7 @@ import torch
 from ipr.attacks.ambiguity.projections import ForgeProjection, Forgery, bits_as_values
 from ipr.attacks.base import Victim
 from ipr.data.images import ImageData
-from ipr.models.use import convolution_of
+from ipr.models.inspection import convolution_of
 from ipr.watermarks.projection import mean_filter, secret_projection
 from ipr.watermarks.uchida import UchidaClaim, embedding_loss
 

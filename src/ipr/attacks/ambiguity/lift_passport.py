@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of
 from ipr.data.images import ImageData
+from ipr.judging.verdict import claim_of_signs
 from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.guesses import lifted_passport
 from ipr.passport.lift import public_scales
 from ipr.passport.surgery import find_layers
 from ipr.randomness import generator
-from ipr.verification.verdict import claim_of_signs
 
 
 @dataclass

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of, require
 from ipr.data.images import ImageData
+from ipr.judging.verdict import claim_of_signs
 from ipr.passport.generate import with_energy
 from ipr.passport.guesses import SIGNS, ones_passport, positive_passport
 from ipr.passport.surgery import find_layers
 from ipr.randomness import generator
-from ipr.verification.verdict import claim_of_signs
 
 
 @dataclass

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, require
-from ipr.claim import Claim
+from ipr.claims.base import Claim
 from ipr.data.images import ImageData
 from ipr.randomness import generator
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from ipr.attacks.ambiguity.ones import above_0
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of, require
 from ipr.data.images import ImageData, LabelledImages
+from ipr.judging.verdict import claim_of_signs
 from ipr.passport.guesses import singular_passport
 from ipr.passport.surgery import find_layers
 from ipr.randomness import generator
-from ipr.verification.verdict import claim_of_signs
 
 
 @dataclass

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from ipr.attacks.base import EVERY, Attack, Attacked, Fit, Victim, constant_rate, example_of, require
-from ipr.claim import Claim
+from ipr.claims.base import Claim
 from ipr.data.images import ImageData
-from ipr.models.use import classifier_of
+from ipr.models.inspection import classifier_of
 from ipr.passport.claim import PassportClaim
 from ipr.randomness import derive_seed, drawing
 from ipr.schemes.baseline import Baseline

@@ -18,7 +18,7 @@ from ipr.randomness import generator
 from ipr.schemes.passport import PassportV1, PassportV2, SignatureLoss
 from ipr.schemes.watermark import embedding
 from ipr.signature import draw_signature
-from ipr.watermarks.claim import WatermarkClaim
+from ipr.watermarks.base import WatermarkClaim
 
 
 @dataclass

@@ -14,7 +14,7 @@ from ipr.attacks.base import READ_FROM_WEIGHTS, Attack, Attacked, Fit, Victim, e
 from ipr.data.images import ImageData, normalise
 from ipr.models.channels import BATCH_NORMS, Symmetry
 from ipr.models.gauge import before_norms, restate, scale
-from ipr.models.use import evaluating
+from ipr.models.inspection import evaluating
 from ipr.randomness import generator
 
 IMAGES = 64

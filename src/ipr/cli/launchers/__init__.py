@@ -1,0 +1,1 @@
+"""Where the jobs of a sweep run: in processes of this machine, or in a queue."""

@@ -1,0 +1,1 @@
+"""What can be asked for: schema, ranges, secrets that are named, and what of them names a run."""

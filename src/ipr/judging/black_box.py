@@ -1,0 +1,104 @@
+"""Reading a trigger set from a suspect that only answers."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ipr.claims.base import Claim, Reading, reading
+from ipr.data.images import LabelledImages
+from ipr.errors import InputError
+from ipr.passport.claim import PassportClaim
+from ipr.randomness import generator
+from ipr.suspects.served.black_box import BlackBox
+from ipr.watermarks.key_images import KeyImageClaim
+from ipr.world import own_world
+
+
+@dataclass(frozen=True)
+class BlackBoxFinding:
+    """What a suspect says to a claim without being opened.
+
+    Attributes:
+        reading: the trigger images that get their label. A trigger image that a claim repeats counts once: it is one
+            piece of evidence.
+        accuracy: fraction of the ordinary images that get theirs; None where none was asked.
+        queries: different images whose answers it rests on, also those whose answers were kept from before: what was
+            asked in several goes gives the same finding as what was asked in one.
+    """
+
+    reading: Reading
+    accuracy: float | None
+    queries: int
+
+
+@own_world()
+def judge_black_box(suspect: BlackBox, claim: Claim, images: LabelledImages, *, seed: int = 0) -> BlackBoxFinding:
+    """Asks a suspect for a claim's trigger images and for ordinary ones among them.
+
+    A suspect may guess that it is being judged and answer otherwise than it does to its customers. So the trigger
+    images do not come as a block: all images are sent in an order that nobody can draw who does not have them.
+    An image that looks like no photograph still tells a suspect what it is, and a server that turns those away is not
+    found by this.
+
+    Args:
+        suspect: what is asked.
+        claim: of a passport with a trigger set, or of key images.
+        images: ordinary images with labels, none if it holds none; `mean` and `std` normalise the trigger images too.
+        seed: draws the order, with the trigger images as its key.
+
+    Raises:
+        InputError: the claim has no trigger images, or they do not fit the suspect; or the suspect cannot be asked.
+    """
+    pixels, labels, choices = _triggers(claim, suspect.classes)
+    pixels, labels = distinct(pixels, labels)
+    if images.labels.numel() and images.pixels.shape[1:] != pixels.shape[1:]:
+        raise InputError(
+            "claim",
+            f"trigger images of {tuple(pixels.shape[1:])}",
+            f"are not like the data's, {tuple(images.pixels.shape[1:])}",
+            "give the data set that the claim was made for",
+        )
+    asked = torch.cat([pixels, images.pixels]) if images.labels.numel() else pixels
+    secret = hashlib.sha256(pixels.numpy().tobytes()).hexdigest()
+    order = torch.randperm(len(asked), generator=generator(seed, "order of the questions", secret))
+    answers = torch.empty(len(asked), dtype=torch.int64)
+    answers[order] = suspect.answers(asked[order], images.mean, images.std)
+    agreeing = int((answers[: len(labels)] == labels).sum())
+    correct = answers[len(labels) :] == images.labels
+    return BlackBoxFinding(
+        reading=reading({"trigger set": agreeing}, {"trigger set": len(labels)}, choices=choices, images=True),
+        accuracy=float(correct.double().mean()) if correct.numel() else None,
+        queries=len({image.tobytes() for image in asked.numpy()}),
+    )
+
+
+def _triggers(claim: Claim, classes: int) -> tuple[Tensor, Tensor, int]:
+    """Trigger images, their labels, and among how many answers an unrelated suspect guesses."""
+    if isinstance(claim, KeyImageClaim):
+        pixels, labels, choices = claim.pixels, claim.labels, claim.choices
+    elif isinstance(claim, PassportClaim) and claim.trigger_pixels is not None and claim.trigger_labels is not None:
+        pixels, labels = claim.trigger_pixels, claim.trigger_labels
+        choices = claim.architecture.get("num_classes", classes)
+    else:
+        raise InputError(
+            "claim", claim.kind, "holds no trigger images to ask a black box for", "give the suspect's weights file"
+        )
+    named = claim.architecture.get("num_classes", classes)
+    if named != classes or choices > classes or not bool(((labels >= 0) & (labels < classes)).all()):
+        raise InputError(
+            "claim",
+            f"{named} classes, {choices} choices, labels {int(labels.min())} to {int(labels.max())}",
+            f"do not fit a suspect of {classes} classes",
+            "ask a suspect of the claim's classes",
+        )
+    return pixels, labels, choices
+
+
+def distinct(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Each image with its label once, sorted."""
+    rows = torch.cat([pixels.flatten(1).long(), labels[:, None]], 1).unique(dim=0)
+    return rows[:, :-1].to(torch.uint8).reshape(-1, *pixels.shape[1:]), rows[:, -1]

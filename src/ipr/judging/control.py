@@ -1,0 +1,189 @@
+"""The control of a verdict: what forgers reach who train nothing, beside what the claim reaches.
+
+Random passports (fake1) say how hard it is to guess blindly, and no forger does that. So those are tried as well that
+the weights suggest: `passport/guesses.py` says why each works. All are presented in one pass with the claim.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from ipr.data.images import LabelledImages, balanced_subset
+from ipr.judging.decision import Condition, Decision, decide, from_weights
+from ipr.judging.fidelity import largest_class
+from ipr.judging.rules import SOUND, Rule
+from ipr.judging.verdict import Verdict, claim_of_signs, forged_at_random, judge_claims
+from ipr.passport.claim import PassportClaim
+from ipr.passport.generate import energies, random_passport, with_energy
+from ipr.passport.guesses import SIGNS, lifted_passport, ones_passport, positive_passport, singular_passport
+from ipr.passport.lift import public_scales
+from ipr.passport.surgery import Passport, find_layers
+from ipr.randomness import generator
+
+IMAGES = 60
+"""With so many of the images that are judged on a forger chooses among guesses."""
+
+POSITIVE = 3
+"""How many passports that are not negative are tried."""
+
+SAYS = {
+    "random": "random",
+    "ones": "ones",
+    "positive_noise": "positive noise",
+    "singular_vectors": "singular vectors",
+    "lifted": "lifted",
+}
+"""The kinds of forgeries, and what each is called where they are told."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """What the forgeries of one kind came to.
+
+    Attributes:
+        kind: a name in `SAYS`.
+        tried: how many were judged.
+        best, mean: the best accuracy with any of them presented, and the mean; fractions.
+        consistent: how many of them are consistent with the suspect under the rule, dates apart.
+        shared: the largest share of the claim's own bits that any of them spells, a fraction.
+    """
+
+    kind: str
+    tried: int
+    best: float
+    mean: float
+    consistent: int
+    shared: float
+
+
+def forgeries(
+    suspect: nn.Module, claim: PassportClaim, images: LabelledImages, *, random: int = 50, seed: int = 0
+) -> dict[str, list[PassportClaim]]:
+    """Claims of forgers who hold the suspect's weights and `IMAGES` images, and train nothing; kind -> claims.
+
+    Each claims the signature that its passport spells. `ones`, `positive_noise` and `random` have the energies |S| of
+    the claimed passport; `singular_vectors` chooses among their mean, a third of it and ten thirds. That errs on the
+    forger's side, and so do the images, which are judged on afterwards.
+
+    Args:
+        suspect: a plain network; left as it was.
+        claim: the claim that they rival; its signature and passport are used for nothing else.
+        images: what is judged on.
+        random: how many random passports.
+        seed: draws.
+
+    Raises:
+        InputError: the claim brings scales, which have no energy, or names layers that the suspect lacks.
+    """
+    example = next(images.batches(1, next(suspect.parameters()).device))[0]
+    blind = forged_at_random(suspect, claim, example, random, seed)
+    places, genuine = find_layers(suspect, example, claim.layers), energies(claim.passport, suspect)
+    source = generator(seed, "control")
+    few = _few(images)
+    start = with_energy(random_passport(places, source), suspect, 1.0)  # so that no mean patch is 0 where a shift is
+    mean = float(torch.stack(list(genuine.values())).mean())
+    guesses: dict[str, list[Passport]] = {
+        "ones": [with_energy(ones_passport(places, signs), suspect, genuine) for signs in SIGNS],
+        "positive_noise": [with_energy(positive_passport(places, source), suspect, genuine) for _ in range(POSITIVE)],
+        "singular_vectors": [singular_passport(suspect, places, few, [mean / 3, mean, 10 * mean / 3], source)],
+        "lifted": [lifted_passport(public_scales(suspect, places), suspect, places, start)],
+    }
+    claimed = {
+        kind: [claim_of_signs(claim.forged(passport=passport), suspect) for passport in passports]
+        for kind, passports in guesses.items()
+    }
+    return {"random": blind, **claimed}
+
+
+def control(
+    suspect: nn.Module,
+    claim: PassportClaim,
+    images: LabelledImages,
+    *,
+    rule: Rule = SOUND,
+    random: int = 50,
+    seed: int = 0,
+    progress: Iterable[None] | None = None,
+) -> tuple[Verdict, tuple[Control, ...]]:
+    """The verdict on a claim, and what forgeries come to beside it, from one pass through the trunk.
+
+    Args:
+        suspect: a plain network; left as it was.
+        claim: with a passport.
+        images: what is judged on.
+        rule: under which forgeries are consistent or not.
+        random: see `forgeries`.
+        seed: draws.
+        progress: see `judge_claims`.
+
+    Raises:
+        InputError: see `forgeries` and `judge_claims`.
+    """
+    forged = forgeries(suspect, claim, images, random=random, seed=seed)
+    rivals = [one for claims in forged.values() for one in claims]
+    verdict, *others = judge_claims(suspect, [claim, *rivals], images, progress=progress)
+    blind = [other.fidelity.accuracy for other in others[: len(forged["random"])]]
+    return replace(verdict, accuracy_forged=tuple(blind)), told(claim, forged, others, largest_class(images), rule)
+
+
+def told(
+    claim: PassportClaim,
+    forged: Mapping[str, Sequence[PassportClaim]],
+    verdicts: Sequence[Verdict],
+    chance: float,
+    rule: Rule,
+) -> tuple[Control, ...]:
+    """One row for each kind of forgery of which there is any.
+
+    Args:
+        claim: the claim that they rival.
+        forged: kind -> claims.
+        verdicts: on all of them, in their order.
+        chance: see `Accuracies`.
+        rule: see `control`.
+    """
+    found, rows = iter(verdicts), []
+    for kind, claims in forged.items():
+        own = [next(found) for _ in claims]
+        if not own:
+            continue
+        reached = [verdict.fidelity.accuracy for verdict in own]
+        rows.append(
+            Control(
+                kind=kind,
+                tried=len(own),
+                best=max(reached),
+                mean=statistics.fmean(reached),
+                consistent=sum(_consistent(*both, chance, rule) for both in zip(own, claims, strict=True)),
+                shared=max(1 - claim.dissimilarity(one) for one in claims),
+            )
+        )
+    return tuple(rows)
+
+
+def with_control(decision: Decision, rows: Sequence[Control]) -> Decision:
+    """A decision that tells of the control: whether what was measured could have been had without owning anything."""
+    if not rows:
+        return decision
+    best = max(rows, key=lambda row: (row.consistent > 0, row.best))
+    told = ", ".join(f"{SAYS[row.kind]} {100 * row.best:.2f} %" for row in rows)
+    says = f"forgers who train nothing reach with these weights: {told}"
+    forged = sum(row.consistent for row in rows)
+    if forged:
+        says += f"; {forged} of these claims are consistent, so that being consistent proves nothing here"
+    condition = Condition("control", False, not forged, best.best, None, says)
+    return replace(decision, conditions=(*decision.conditions, condition))
+
+
+def _consistent(verdict: Verdict, claim: PassportClaim, chance: float, rule: Rule) -> bool:
+    return decide(from_weights(verdict, claim, chance), claim.thresholds, rule=rule).consistent
+
+
+def _few(images: LabelledImages) -> LabelledImages:
+    kept = balanced_subset(images.labels, min(IMAGES, images.labels.numel()), "control")
+    return LabelledImages(images.pixels[kept], images.labels[kept], images.mean, images.std)

@@ -1,0 +1,122 @@
+"""The fidelity evaluation process F (Definition 1.II)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from ipr.data.images import LabelledImages
+from ipr.models.inspection import device_of, evaluating, logits_of
+from ipr.passport.fork import Forked
+from ipr.passport.layer import Branch
+
+BATCH = 256
+"""Images of one pass."""
+
+ROUNDING = 1e-12
+"""What a comparison of two accuracies forgives: the rounding of a float, nothing more."""
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Whether an accuracy is the owner's: |M - M_t| <= epsilon_f. All three are fractions in [0, 1]."""
+
+    accuracy: float
+    target: float
+    threshold: float
+
+    @property
+    def holds(self) -> bool:
+        """The outcome of F; the comparison forgives the rounding of a float, nothing more."""
+        return abs(self.accuracy - self.target) <= self.threshold + ROUNDING
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """What a judge decides fidelity from; all are fractions in [0, 1].
+
+    Attributes:
+        claimed: with what is claimed presented; a watermark presents nothing, so that it is `given`.
+        given: of the suspect as it is given away.
+        target: M_t, which the claim declares; None where it declares none.
+        chance: of an answer that is always the same: the largest class's share of the images judged on.
+        control: the best of the random passports tried beside the claim; None where none was tried.
+    """
+
+    claimed: float
+    given: float
+    target: float | None
+    chance: float
+    control: float | None = None
+
+    @property
+    def floor(self) -> float:
+        """What is well above chance: a quarter of the way from chance to 1."""
+        return self.chance + (1 - self.chance) / 4
+
+    @property
+    def above_chance(self) -> bool:
+        """Whether what is claimed reaches the floor; never where all images are of one class: any answer then may."""
+        return self.claimed >= self.floor and self.claimed > self.chance
+
+
+def largest_class(images: LabelledImages) -> float:
+    """The accuracy of an answer that is always the same, a fraction."""
+    return int(images.labels.bincount().max()) / images.labels.numel()
+
+
+def as_published(seen: Accuracies, epsilon: float) -> bool:
+    """Definition 1.II: |M - M_t| <= epsilon_f; False where the claim declares no M_t."""
+    return seen.target is not None and Fidelity(seen.claimed, seen.target, epsilon).holds
+
+
+def as_given_away(seen: Accuracies, epsilon: float) -> bool:
+    """Whether the suspect works with what is claimed, whatever the claimant says of it.
+
+    One-sided: a network that is better with a passport is no forgery. It must lose no more than epsilon_f of what the
+    suspect reaches as it is given away (V2, V3). A passport that opens a locked network (V1) must lose no more than
+    that of the declared target: what the suspect reaches without it says nothing then. And it must do so well above
+    chance and above every random passport.
+
+    Args:
+        seen: what was measured.
+        epsilon: epsilon_f, a fraction.
+    """
+    if seen.target is None or not seen.above_chance:
+        return False
+    if seen.control is not None and seen.claimed <= seen.control:
+        return False
+    slack = epsilon + ROUNDING
+    opened = seen.claimed > seen.given + slack
+    return seen.claimed >= seen.given - slack and not (opened and seen.claimed < seen.target - slack)
+
+
+def accuracy(network: nn.Module, images: LabelledImages, batch_size: int = BATCH) -> float:
+    """The fraction of images that a plain network classifies as labelled."""
+    device = device_of(network)
+    with evaluating(network):
+        correct = sum((logits_of(network, x).argmax(1) == y).sum() for x, y in images.batches(batch_size, device))
+    return int(correct) / images.labels.numel()
+
+
+def accuracies(
+    forked: Forked,
+    images: LabelledImages,
+    *branches: Branch,
+    batch_size: int = BATCH,
+    progress: Iterable[None] | None = None,
+) -> list[float]:
+    """The same for every branch and every passport presented to a protected network, in one trunk pass."""
+    network = forked.network
+    device = device_of(network)
+    correct: Tensor | int = 0
+    ticks = iter(progress or ())
+    with evaluating(network):
+        for x, y in images.batches(batch_size, device):
+            answers = forked(x, *branches).argmax(-1)
+            correct = correct + (answers == y).sum(1)
+            next(ticks, None)
+    assert isinstance(correct, Tensor)
+    return [count / images.labels.numel() for count in correct.tolist()]

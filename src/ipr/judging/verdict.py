@@ -1,0 +1,258 @@
+"""`judge(suspect, claim)`: every number that this project reports about ownership comes from here."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from ipr.claims.base import Claim, Reading
+from ipr.data.images import LabelledImages
+from ipr.errors import InputError
+from ipr.judging.fidelity import Fidelity, accuracies, accuracy
+from ipr.judging.signature_reading import read_signature
+from ipr.judging.structure import check_scales, check_signal
+from ipr.models.inspection import device_of
+from ipr.passport.claim import PassportClaim
+from ipr.passport.fork import fork
+from ipr.passport.generate import energies, random_passport, with_energy
+from ipr.passport.layer import Branch, presenting
+from ipr.passport.surgery import ConvNorm, find_layers, protect
+from ipr.randomness import generator
+from ipr.signature import detect
+from ipr.watermarks.base import WatermarkClaim
+from ipr.world import own_world
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge measures. It decides nothing: whether a claim is verified says `decision.py`, under a named rule.
+
+    Attributes:
+        fidelity: F with the claimed passport presented; a watermark leaves the network as it is.
+        accuracy_without: accuracy with no passport: the network as it was given away. Fraction, as all accuracies.
+        accuracy_forged: accuracy with each of K forged passports.
+        reading: V, the signature, or the trigger set, read with what is claimed.
+        trigger_accuracy: fraction of the trigger images that get their assigned label with no passport (black box);
+            None where the claim has no trigger set.
+        trigger_accuracy_passport: the same with the claimed passport.
+        p_value_threshold: what the claim declared.
+        passported: whether the claim presents a passport, or scales; a watermark presents nothing.
+    """
+
+    fidelity: Fidelity
+    accuracy_without: float
+    accuracy_forged: tuple[float, ...]
+    reading: Reading
+    trigger_accuracy: float | None
+    trigger_accuracy_passport: float | None
+    p_value_threshold: float
+    passported: bool = True
+
+    @property
+    def mark_read(self) -> bool:
+        """Whether the claimed mark is read: guessing explains it with p at most `p_value_threshold`."""
+        return self.reading.p_value <= self.p_value_threshold
+
+    @property
+    def consistent(self) -> bool:
+        """Whether the suspect is consistent with the claim: fidelity holds and the mark is read (Definition 1).
+
+        A forger's suspect may be as consistent with the forger's claim.
+        """
+        return self.fidelity.holds and self.mark_read
+
+    @property
+    def forged_passing(self) -> int:
+        """How many of the forged passports keep fidelity."""
+        return sum(Fidelity(a, self.fidelity.target, self.fidelity.threshold).holds for a in self.accuracy_forged)
+
+    @property
+    def forged_mean(self) -> float:
+        """Mean accuracy with a forged passport; nan where none was tried."""
+        return statistics.fmean(self.accuracy_forged) if self.accuracy_forged else float("nan")
+
+    @property
+    def forged_std(self) -> float:
+        """Sample standard deviation of it; nan below two."""
+        return statistics.stdev(self.accuracy_forged) if len(self.accuracy_forged) > 1 else float("nan")
+
+
+@own_world()
+def judge(
+    suspect: nn.Module,
+    claim: Claim,
+    images: LabelledImages,
+    *,
+    forged: int = 50,
+    seed: int = 0,
+    progress: Iterable[None] | None = None,
+) -> Verdict:
+    """Judges a claim on a suspect, which needs to be no more than a plain network with public weights.
+
+    The passport layers are put in from the claim alone. Beside it, K random passports are tried (`forged_at_random`).
+
+    Args:
+        suspect: a plain network; left as it was.
+        claim: of any kind.
+        images: what fidelity is measured on.
+        forged: K, the number of forged passports; none are tried beside a watermark, whose claim changes no accuracy.
+        seed: draws them.
+        progress: advanced once per batch of `fidelity.BATCH` images.
+
+    Raises:
+        InputError: the claim's passport does not fit the suspect.
+    """
+    example = next(images.batches(1, device_of(suspect)))[0]
+    rivals = forged_at_random(suspect, claim, example, forged, seed) if isinstance(claim, PassportClaim) else []
+    verdict, *others = judge_claims(suspect, [claim, *rivals], images, progress=progress)
+    return replace(verdict, accuracy_forged=tuple(other.fidelity.accuracy for other in others))
+
+
+@own_world()
+def judge_claims(
+    suspect: nn.Module, claims: Sequence[Claim], images: LabelledImages, *, progress: Iterable[None] | None = None
+) -> list[Verdict]:
+    """Judges rival claims to one suspect: passports for the same layers in one pass through what lies before them.
+
+    Args:
+        suspect: a plain network; left as it was.
+        claims: one or more, all passports or all watermarks.
+        images: what fidelity is measured on.
+        progress: advanced once per batch of `fidelity.BATCH` images.
+
+    Raises:
+        InputError: a claim does not fit the suspect.
+    """
+    passports = [claim for claim in claims if isinstance(claim, PassportClaim)]
+    watermarks = [claim for claim in claims if isinstance(claim, WatermarkClaim)]
+    if len(passports) == len(claims):
+        return _judge_passports(suspect, passports, images, progress)
+    if len(watermarks) == len(claims):
+        return _judge_watermarks(suspect, watermarks, images)
+    raise InputError("claims", len(claims), "passports and watermarks are not judged together", "judge them apart")
+
+
+def _judge_watermarks(suspect: nn.Module, claims: Sequence[WatermarkClaim], images: LabelledImages) -> list[Verdict]:
+    found = accuracy(suspect, images)
+    verdicts = []
+    for claim in claims:
+        reading, limits = claim.read(suspect, images.mean, images.std), claim.thresholds
+        target = found if limits.target_accuracy is None else limits.target_accuracy
+        verdicts.append(
+            Verdict(
+                fidelity=Fidelity(found, target, limits.fidelity),
+                accuracy_without=found,
+                accuracy_forged=(),
+                reading=reading,
+                trigger_accuracy=reading.agreement if reading.images else None,
+                trigger_accuracy_passport=None,
+                p_value_threshold=limits.p_value,
+                passported=False,
+            )
+        )
+    return verdicts
+
+
+def _judge_passports(
+    suspect: nn.Module, claims: Sequence[PassportClaim], images: LabelledImages, progress: Iterable[None] | None
+) -> list[Verdict]:
+    example = next(images.batches(1, device_of(suspect)))[0]
+    places = find_layers(suspect, example, claims[0].layers)
+    for claim in claims:
+        check_fit(places, claim)
+    blank = {place.conv: torch.zeros((2, *place.input_shape)) for place in places}
+    protected = protect(suspect, blank, example, public_affine=True)
+    forked = fork(protected, example)
+    affines = [claim.affines(protected) for claim in claims]
+    for claim, affine in zip(claims, affines, strict=True):
+        check_signal(protected, claim)
+        check_scales(affine)
+    together = {
+        name: (torch.cat([a[name][0] for a in affines]), torch.cat([a[name][1] for a in affines])) for name in blank
+    }
+    with presenting(protected, together):
+        without, *found = accuracies(forked, images, Branch.PUBLIC, Branch.PRIVATE, progress=progress)
+    verdicts = []
+    for claim, affine, reached in zip(claims, affines, found, strict=True):
+        triggers: tuple[float | None, float | None] = (None, None)
+        if claim.trigger_pixels is not None and claim.trigger_labels is not None:
+            marked = LabelledImages(claim.trigger_pixels, claim.trigger_labels, images.mean, images.std)
+            with presenting(protected, affine):
+                public, private = accuracies(forked, marked, Branch.PUBLIC, Branch.PRIVATE)
+            triggers = public, private
+        limits = claim.thresholds
+        target = reached if limits.target_accuracy is None else limits.target_accuracy
+        verdicts.append(
+            Verdict(
+                fidelity=Fidelity(reached, target, limits.fidelity),
+                accuracy_without=without,
+                accuracy_forged=(),
+                reading=read_signature(
+                    claim.signed_scales(protected, places, affine), claim.signature, claim.text_bytes
+                ),
+                trigger_accuracy=triggers[0],
+                trigger_accuracy_passport=triggers[1],
+                p_value_threshold=limits.p_value,
+            )
+        )
+    return verdicts
+
+
+def check_fit(places: Sequence[ConvNorm], claim: PassportClaim) -> None:
+    """Refuses a claim whose passport or scales have other shapes than the layers.
+
+    Raises:
+        InputError: naming the layer.
+    """
+    if {place.conv for place in places} != {*claim.layers}:
+        raise InputError("claim", ", ".join(claim.layers), "names other layers than the suspect's", "name convolutions")
+    for place in places:
+        scaled = bool(claim.scales)
+        wanted = (2, place.channels) if scaled else (2, *place.input_shape)
+        got = tuple((claim.scales if scaled else claim.passport)[place.conv].shape)
+        bits = claim.signature[place.conv].numel()
+        if got != wanted or bits != place.channels:
+            raise InputError(
+                "claim",
+                f"{place.conv}: {got}, {bits} bits",
+                f"its shape must be {wanted} with {place.channels} bits",
+                "generate it for this network and image size",
+            )
+
+
+def forged_at_random(
+    suspect: nn.Module, claim: PassportClaim, example: Tensor, count: int, seed: int
+) -> list[PassportClaim]:
+    """Claims of forgers who know the architecture alone (Section IV-D, fake1): random passports.
+
+    Each is given the energy |S| of the claimed passport at every layer, and claims as its signature whatever signs its
+    passport spells: a forger knows the first not and would be refused the second, so this errs on the forger's side.
+
+    Args:
+        suspect: a plain network.
+        claim: the claim it rivals; its layers, energies and thresholds are used, its signature is not.
+        example: an input for the suspect.
+        count: K.
+        seed: draws the passports.
+    """
+    if count and not claim.passport:
+        raise InputError("forged", count, "the claim brings no passport to take |S| from", "give forged=0")
+    places = find_layers(suspect, example, claim.layers)
+    genuine, source = energies(claim.passport, suspect), generator(seed, "forged passports")
+    forgeries = []
+    for _ in range(count):
+        passport = with_energy(random_passport(places, source), suspect, genuine)
+        forgeries.append(claim_of_signs(claim.forged(passport=passport), suspect))
+    return forgeries
+
+
+def claim_of_signs(claim: PassportClaim, suspect: nn.Module) -> PassportClaim:
+    """The same claim with the signature that its own scales spell, no text and no trigger set; -1 where one is 0."""
+    with torch.no_grad():
+        signs = {name: detect(gamma[0]).cpu() for name, (gamma, _) in claim.affines(suspect).items()}
+    signature = {name: torch.where(bits == 0, -1, bits).to(torch.int8) for name, bits in signs.items()}
+    return claim.forged(signature=signature, text_bytes=0, trigger_pixels=None, trigger_labels=None)

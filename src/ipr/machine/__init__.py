@@ -1,0 +1,1 @@
+"""This machine: devices, room for runs, clocks, threads."""

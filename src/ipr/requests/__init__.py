@@ -1,0 +1,1 @@
+"""From what is typed to a typed request: Hydra, help, and what was meant where something cannot be read."""

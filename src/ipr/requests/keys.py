@@ -1,0 +1,314 @@
+"""What each command can be asked for, read from the source of its dataclasses: nothing is imported, torch least of all.
+
+A key is described by the comment behind its field, else by the lines of comment above it, else by its entry under
+`Attributes:`. Help, completion and "did you mean" all stand on this.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+import ipr
+from ipr.config.shipped import shipped, sweeps
+from ipr.terminal.spelling import closest
+
+PACKAGE = Path(ipr.__file__).parent
+
+SCHEMAS = {
+    "train": "config/schema.py:TrainConfig",
+    "attack": "workflows/attack.py:AttackConfig",
+    "exhibit": "workflows/exhibit.py:ExhibitConfig",
+    "reproduce": "studies/config.py:ReproduceConfig",
+    "export": "config/schema.py:ExportConfig",
+    "unlock": "config/schema.py:UnlockConfig",
+    "claim": "config/schema.py:ClaimConfig",
+    "calibrate": "config/schema.py:CalibrateConfig",
+    "verify": "config/schema.py:VerifyConfig",
+    "verdict": "config/schema.py:VerdictConfig",
+    "dispute": "config/schema.py:DisputeConfig",
+    "list": "studies/config.py:ListConfig",
+    "status": "studies/config.py:StatusConfig",
+    "report": "studies/config.py:ReportConfig",
+    "dashboard": "config/schema.py:DashboardConfig",
+    "gc": "studies/config.py:GcConfig",
+}
+"""Command -> file and dataclass of its configuration."""
+
+WHERE = "where"
+"""The section whose keys are written without it (`as_text`): `scheme` is a group of other commands."""
+
+REGISTRIES = {"attack": "attacks/__init__.py:ATTACKS", "exhibit": "exhibits/__init__.py:EXHIBITS"}
+"""Group -> the dictionary that names the dataclass of each choice."""
+
+OTHER_WORDS = {
+    "epoch": "trainer.max_epochs",
+    "epochs": "trainer.max_epochs",
+    "num_epochs": "trainer.max_epochs",
+    "lr": "optimizer.lr",
+    "learning_rate": "optimizer.lr",
+    "batch": "optimizer.batch_size",
+    "gpus": "trainer.devices",
+    "gpu": "trainer.accelerator",
+    "device": "trainer.accelerator",
+    "key": "passport.key",
+    "data": "dataset",
+    "arch": "model",
+    "architecture": "model",
+    "network": "model",
+    "text": "scheme.signature",
+    "output": "out",
+    "random_seed": "seed",
+    "tag": "tags",
+}
+"""What people type who know other tools -> the key here."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a dataclass: its name, annotation and description, and the file it stands in."""
+
+    name: str
+    kind: str
+    what: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key that a command takes.
+
+    Attributes:
+        path: e.g. `trainer.max_epochs`.
+        kind: its type, as annotated.
+        what: one line.
+    """
+
+    path: str
+    kind: str
+    what: str
+
+    @property
+    def values(self) -> list[str]:
+        """The values that it can take, where the line names them (`a | b`), or its type does."""
+        if self.kind.startswith("bool"):
+            return ["true", "false"]
+        named = re.search(r"\w[\w-]*(?: \| \w[\w-]*)+", self.what)
+        return named[0].split(" | ") if named else []
+
+
+@cache
+def _tree(file: str) -> tuple[ast.Module, list[str]]:
+    text = (PACKAGE / file).read_text(encoding="utf-8")
+    return ast.parse(text), text.splitlines()
+
+
+@cache
+def _find(file: str, name: str) -> tuple[str, ast.ClassDef] | None:
+    """A class by the name it has in a file, defined or imported there."""
+    tree, _ = _tree(file)
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return file, node
+        if isinstance(node, ast.ImportFrom) and name in (alias.name for alias in node.names):
+            module = (node.module or "").removeprefix("ipr.").replace(".", "/")
+            return _find(f"{module}.py", name) if (node.module or "").startswith("ipr.") else None
+    return None
+
+
+@cache
+def fields_of(file: str, name: str) -> dict[str, Field]:
+    """The fields of a dataclass, those of its bases first; {} where there is no such class of ours."""
+    found = _find(file, name)
+    if found is None:
+        return {}
+    file, node = found
+    fields: dict[str, Field] = {}
+    for base in node.bases:
+        if isinstance(base, ast.Name):
+            fields |= fields_of(file, base.id)
+    _, lines = _tree(file)
+    listed = _attributes(ast.get_docstring(node) or "")
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            kind = ast.unparse(item.annotation)
+            if not kind.startswith("ClassVar"):
+                field, end = item.target.id, item.end_lineno or item.lineno
+                what = _comment(lines, item.lineno, end) or listed.get(field, "")
+                what = what or (fields[field].what if field in fields else "")
+                fields[field] = Field(field, kind, what, file)
+    return fields
+
+
+def _comment(lines: Sequence[str], first: int, last: int) -> str:
+    """The comment of a field between two lines, counted from 1: behind it, else above it."""
+    behind = [line.partition("  # ")[2].strip() for line in lines[first - 1 : last]]
+    if any(behind):
+        return " ".join(filter(None, behind))
+    above: list[str] = []
+    while (line := lines[first - 2 - len(above)].strip()).startswith("# "):
+        above.insert(0, line.removeprefix("# "))
+    return " ".join(above)
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    section = docstring.partition("Attributes:\n")[2].partition("\n\n")[0]
+    for names, what in re.findall(r"^    (\w[\w, ]*): (.+(?:\n        .+)*)", section, re.MULTILINE):
+        found |= dict.fromkeys(names.split(", "), " ".join(what.split()))
+    return found
+
+
+@cache
+def _registry(group: str) -> dict[str, tuple[str, str]]:
+    """Choice of a group -> file and class, for groups whose choices have fields of their own."""
+    if group == "scheme":
+        from ipr.config.schema import SCHEME_CONFIGS
+
+        return {name: ("config/schema.py", kind.__name__) for name, kind in SCHEME_CONFIGS.items()}
+    if group not in REGISTRIES:
+        return {}
+    file, _, wanted = REGISTRIES[group].partition(":")
+    found: dict[str, tuple[str, str]] = {}
+    for node in _tree(file)[0].body:
+        named = isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == wanted
+        table = node.value if named and isinstance(node, ast.AnnAssign) else None
+        for key, value in zip(table.keys, table.values, strict=True) if isinstance(table, ast.Dict) else ():
+            if isinstance(key, ast.Constant) and isinstance(value, ast.Name):
+                found[str(key.value)] = (file, value.id)
+    return found
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group that a command takes.
+
+    Attributes:
+        name: as typed: `model`, `dataset@transfer`.
+        field: the section of the configuration that it fills.
+        default: its choice where nothing is said; "" for none.
+        choices: all of them.
+    """
+
+    name: str
+    field: str
+    default: str
+    choices: tuple[str, ...]
+
+
+@cache
+def groups_of(command: str) -> dict[str, Group]:
+    """The groups of a command by the name that is typed, in the order of its defaults."""
+    conf = shipped("conf")
+    written = yaml.safe_load((conf / f"{command}.yaml").read_text(encoding="utf-8"))
+    groups = {}
+    for entry in written["defaults"]:
+        if not isinstance(entry, dict):
+            continue
+        ((name, default),) = entry.items()
+        if name.startswith("override "):
+            continue
+        folder, _, field = name.partition("@")
+        found = sweeps() if name == "study" else conf.glob(f"{folder}/*.yaml")
+        choices = tuple(sorted(path.stem for path in found))
+        groups[name] = Group(name, field or folder, default or "", choices)
+    return groups
+
+
+def launchers() -> tuple[str, ...]:
+    """The choices of `hydra/launcher`."""
+    return tuple(sorted(path.stem for path in shipped("conf").glob("hydra/launcher/*.yaml")))
+
+
+def keys_of(command: str, chosen: Mapping[str, str] | None = None) -> list[Key]:
+    """The keys of a command.
+
+    Args:
+        command: one of `SCHEMAS`.
+        chosen: group as typed -> choice. Of groups whose choices have fields of their own those of the choice are
+            given; of one that is not named those of all choices.
+    """
+    file, _, name = SCHEMAS[command].partition(":")
+    by_field = {group.field: group for group in groups_of(command).values()}
+    keys: dict[str, Key] = {}
+
+    def enter(fields: Mapping[str, Field], prefix: str) -> None:
+        for field in fields.values():
+            path = f"{prefix}{field.name}"
+            kind = field.kind.removesuffix(" | None")
+            inner = fields_of(field.file, kind) if re.fullmatch(r"[A-Z]\w+", kind) else {}
+            group = by_field.get(field.name) if not prefix else None
+            registry = _registry(group.name.partition("@")[0]) if group else {}
+            if group and registry:
+                choice = (chosen or {}).get(group.name)
+                own = [registry[choice]] if choice in registry else [] if choice else [*registry.values()]
+                for place in own:
+                    enter(fields_of(*place), f"{path}.")
+                if not own:
+                    enter(inner, f"{path}.")
+            elif inner:
+                enter(inner, "" if path == WHERE else f"{path}.")
+            else:
+                keys.setdefault(path, Key(path, field.kind, field.what))
+
+    enter(fields_of(file, name), "")
+    return [*keys.values()]
+
+
+def sections_of(command: str) -> dict[str, str]:
+    """The sections of a command's configuration and what each is."""
+    file, _, name = SCHEMAS[command].partition(":")
+    return {field.name: field.what for field in fields_of(file, name).values() if field.name != WHERE}
+
+
+def meant(command: str, key: str) -> str | None:
+    """The key or group of a command that somebody meant who typed another."""
+    typed = key.lstrip("+~-").replace("-", "_")
+    groups, paths = groups_of(command), [one.path for one in keys_of(command)]
+    takes = {*groups, *paths}
+    if typed in takes:
+        return typed
+    first, _, last = typed.rpartition(".")
+    if last in ("launcher", "sweeper"):
+        return f"hydra/{last}"
+    for section in (first, closest(first, sections_of(command))):
+        if section and (same := [path for path in paths if path.rpartition(".")[0] == section]):
+            near = closest(f"{section}.{last}", same)  # the section is right, or nearly
+            return near or next((path for path in same if path.endswith(f"_{last}")), None)
+    if other := OTHER_WORDS.get(last.lower()):
+        for path in (other, other.rpartition(".")[2]):  # ipr verify has accelerator, ipr train trainer.accelerator
+            if path in takes:
+                return path
+    ends: dict[str, str] = {}
+    for path in paths:  # of several the first: what is asked for most stands first in the schema
+        if not path.endswith(".name"):
+            ends.setdefault(path.rpartition(".")[2], path)
+    if last in ends:
+        return ends[last]
+    return closest(last, groups) or ends.get(closest(last, ends) or "")
+
+
+DECIDES = ("scheme.name", "attack.name", "exhibit.name", "rival.name")
+"""Keys that the choice of a group sets, and nothing else may."""
+
+
+def choice_meant(command: str, word: str) -> str | None:
+    """`group=choice` for a bare word that is the choice of a group: `passport_v2` for `scheme=passport_v2`."""
+    paths = {key.path for key in keys_of(command)}
+    groups = [*groups_of(command).values(), *(group for group in groups_of("train").values() if group.name in paths)]
+    for group in groups:
+        if word in group.choices and word != "default":
+            return f"{group.name}={word}"
+    return None
+
+
+def undescribed() -> Iterator[str]:
+    """Keys that no line describes: `COMMAND: KEY`."""
+    for command in SCHEMAS:
+        yield from (f"{command}: {key.path}" for key in keys_of(command) if not key.what)

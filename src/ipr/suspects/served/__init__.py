@@ -1,0 +1,1 @@
+"""Suspects that only answer: asked in batches, within a budget, over a network."""

@@ -1,0 +1,335 @@
+"""A run on Weights & Biases beside the run's own folder. Whatever becomes of W&B, the run goes on.
+
+Nothing else in `ipr` knows W&B but `workspace.py`; other loggers are in `loggers.py`. docs/wandb.md says what is
+logged under which name.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import netrc
+import os
+import ssl
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ipr.config.schema import LoggerConfig
+from ipr.store.tags import joined
+from ipr.terminal.console import Console
+from ipr.tracking.loggers import WORDS, LoggerTracker, check_logger, open_logger
+
+ANSWER_SECONDS = 5.0  # a server that has not answered by then is taken for away
+START_SECONDS = 15.0  # to start a run on a server that answers
+FINISH_SECONDS = 10.0  # to send the rest when a run ends; `wandb sync` sends what is left
+LONGEST_TAG = 64  # W&B refuses longer ones
+NAMING = (
+    "run_id", "run_name", "run_notes", "run_group", "run_job_type", "run_tags", "resume", "resume_from", "fork_from",
+    "sweep_id",
+)  # fmt: skip
+"""Settings that WANDB_RUN_ID, WANDB_NAME, WANDB_RESUME and others make for all runs of a process, which are several."""
+
+
+class Tracker:
+    """What a run tells W&B; tells nobody where W&B is not asked for, absent, or has failed.
+
+    No method raises what W&B raises: the first failure is said on stderr and ends the telling, not the run. Truth
+    values are told as 0 and 1, which W&B can plot and average.
+
+    Args:
+        run: a W&B run, or None.
+        sync: what uploads it later, to be told to the user.
+    """
+
+    def __init__(self, run: Any = None, sync: str = "") -> None:
+        self.run, self.sync = run, sync
+        self._axes: set[str] = set()
+        self._points = 0
+
+    def epoch(self, values: Mapping[str, float], training: str = "") -> None:
+        """Adds an epoch to the curves, which W&B draws over `epoch`.
+
+        Args:
+            values: `epoch` and its means under their names in metrics.csv (`train/loss`).
+            training: tells one of several trainings from the others (`dissimilarity-0.1/train/loss`).
+        """
+        start = f"{training}/" if training else ""
+        step = {"epoch": values["epoch"]}
+        named = {start + name: value for name, value in values.items() if name != "epoch"}
+        means = {name: value for name, value in named.items() if name.startswith(f"{start}train/")}
+        others = {name: value for name, value in named.items() if name not in means}
+        self._draw_over("epoch", [f"{start}{curve}" for curve in ("train/*", "validation/*", "learning_rate")])
+        for curves in filter(None, (means, others)):  # what is no mean of the training has a row of its own
+            self._attempt(partial(_log, values=step | curves))
+
+    def point(self, values: Mapping[str, Any]) -> None:
+        """Adds a judged point of an attack, which W&B draws over `point_index`.
+
+        Args:
+            values: a row's fields; the settings that its `point` names are told as numbers too (`point/rate`).
+        """
+        settings = [setting.partition("=")[::2] for setting in str(values["point"]).split()]
+        numbers = {f"point/{name}": number for name, text in settings if (number := _number(text)) is not None}
+        shown = _plain(values) | numbers
+        self._draw_over("point_index", [name for name, value in shown.items() if isinstance(value, int | float)])
+        self._points += 1
+        self._attempt(lambda run: run.log({"point_index": self._points - 1} | shown))
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        """Sets the summary: what tables, bars and filters of W&B show."""
+        self._attempt(lambda run: run.summary.update(_plain(values)))
+
+    def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Adds rows, all with the same fields, as a table."""
+
+        def add(run: Any) -> None:
+            import wandb
+
+            columns: list[str | int] = list(rows[0])
+            data: list[Iterable[Any]] = [[plain[str(column)] for column in columns] for plain in map(_plain, rows)]
+            with _staged_in(Path(str(run.dir)).parent):
+                run.log({name: wandb.Table(columns=columns, data=data, allow_mixed_types=True)})
+
+        if rows:
+            self._attempt(add)
+
+    def finish(self, exit_code: int) -> None:
+        """Ends the run; what a server does not take in time stays in the folder."""
+        if self.run is None:
+            return
+        run, self.run = self.run, None
+        try:
+            with redirect_stderr(io.StringIO()):
+                run.finish(exit_code=exit_code)
+        except TimeoutError:
+            _say(f"not all of this run was taken within {FINISH_SECONDS:g} seconds; to upload it later: {self.sync}")
+        except Exception as error:  # noqa: BLE001 (whatever W&B raises must not undo a run)
+            self._lost(error)
+
+    def _draw_over(self, axis: str, metrics: Sequence[str]) -> None:
+        for metric in metrics:
+            if metric not in self._axes:
+                self._axes.add(metric)
+                self._attempt(partial(_define, metric=metric, axis=axis))
+
+    def _attempt(self, act: Callable[[Any], object]) -> None:
+        if self.run is None:
+            return
+        try:
+            act(self.run)
+        except Exception as error:  # noqa: BLE001 (whatever W&B raises must not stop a training)
+            self.run = None
+            self._lost(error)
+
+    def _lost(self, error: Exception) -> None:
+        _say(f"logging failed ({_told(error)}) and stops here; the run itself goes on and is recorded in its folder")
+        with suppress(Exception), redirect_stderr(io.StringIO()):  # a service that died must not fail the next run too
+            load_wandb().teardown(exit_code=1)
+
+
+@contextmanager
+def tracking(
+    config: LoggerConfig,
+    folder: Path,
+    *,
+    key: str,
+    group: str,
+    job_type: str,
+    tags: Sequence[str],
+    facts: Mapping[str, Any],
+) -> Iterator[Tracker | LoggerTracker]:
+    """Tells W&B, or a logger of Lightning's, of a run for its duration, where that is asked for.
+
+    Offline by default: no account, no prompt, no network. Online, a server that refuses, is silent or knows no login
+    makes this run an offline one, in `ANSWER_SECONDS`. Console output and code are not captured, and `facts` must hold
+    no secret. The W&B run is finished in any case, so that the jobs of a sweep do not share one.
+
+    Args:
+        config: which logger.
+        folder: the run folder.
+        key: the run's name.
+        group: the key of the victim, under which a training and the attacks on it gather.
+        job_type: `train`, `attack`, ...
+        tags: what a user filters by.
+        facts: the configuration to show.
+
+    Raises:
+        InputError: see `check_logger`.
+    """
+    check_logger(config)
+    mode = WORDS.get(config.mode, config.mode)
+    asked = {
+        "name": key,
+        "group": group,
+        "job_type": job_type,
+        "tags": list(dict.fromkeys(tag[:LONGEST_TAG] for tag in tags)),
+        "project": config.project,
+        "entity": config.entity,
+        "config": dict(facts),
+        "dir": folder.resolve(),  # its service keeps the working directory of the first run of a process
+    }
+    tracker: Tracker | LoggerTracker = Tracker()
+    if config.name == "wandb" and mode != "disabled":
+        tracker = _open(mode, folder, asked)
+    elif config.name not in ("csv", "wandb") and mode != "disabled":
+        about = {"group": group, "job_type": job_type, "tags": joined(tags)}
+        tracker = LoggerTracker(partial(open_logger, config, folder, key, about), facts, partial(_say, who=config.name))
+    exit_code = 1
+    try:
+        yield tracker
+        exit_code = 0
+    finally:
+        tracker.finish(exit_code)
+
+
+def load_wandb() -> Any:
+    """The package `wandb`, which takes half a second to import. It sends no crash reports.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # without a network they hold a process up for 20 seconds
+    import wandb
+
+    return wandb
+
+
+def has_login(wandb: Any) -> bool:
+    """Whether there is a key, right or wrong, where wandb looks for one; nothing is sent and nobody is asked.
+
+    (`wandb.login` asks the server, for 10 seconds where it is silent.)
+    """
+    settings = wandb.setup().settings
+    if settings.api_key or settings.identity_token_file:
+        return True
+    named = os.environ.get("NETRC")
+    host = urllib.parse.urlsplit(str(settings.base_url)).hostname or ""
+    for path in [Path(named)] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]:
+        with suppress(OSError, netrc.NetrcParseError):
+            if netrc.netrc(path).authenticators(host) is not None:
+                return True
+    return False
+
+
+def absence(wandb: Any) -> str | None:
+    """Why nothing can be sent to W&B: no login, or a server that does not answer within `ANSWER_SECONDS`; else None."""
+    if not has_login(wandb):
+        return "there is no login (`wandb login` makes one)"
+    url = str(wandb.setup().settings.base_url).rstrip("/")
+    if not url.startswith(("http://", "https://")):
+        return f"{url} is not an address"
+    request = urllib.request.Request(  # noqa: S310 (http or https, as just seen)
+        f"{url}/graphql", b'{"query": "{__typename}"}', {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS):  # noqa: S310
+            return None
+    except urllib.error.HTTPError as error:  # it answers; below 500 it is for wandb to judge
+        return f"{url} answers with error {error.code}" if error.code >= 500 else None
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLError):  # it answers; wandb may know its certificate
+            return None
+        return f"{url} cannot be reached ({_told(reason)})"
+
+
+def _open(mode: str, folder: Path, asked: Mapping[str, Any]) -> Tracker:
+    try:
+        wandb = load_wandb()
+    except ImportError as error:
+        _say(f"this run is not logged, as wandb cannot be imported ({_told(error)}); `pip install wandb` brings it")
+        return Tracker()
+    settings = wandb.Settings(
+        console="off",
+        reinit="create_new",  # a run that the caller has open stays his
+        save_code=False,
+        disable_git=True,
+        silent=True,
+        x_disable_meta=True,
+        init_timeout=START_SECONDS,
+        finish_timeout=FINISH_SECONDS,
+        finish_timeout_raises=True,
+    )
+    why = None
+    try:
+        if mode == "online" and (why := absence(wandb)) is None:
+            try:
+                run = _start(wandb, asked, settings, "online")
+                _say(str(run.url))
+                return Tracker(run, _sync(folder, run))
+            except Exception as error:  # noqa: BLE001 (offline is left)
+                why = f"it refused the run ({_told(error)})"
+        run = _start(wandb, asked, settings, "offline")
+    except Exception as error:  # noqa: BLE001 (whatever W&B raises must not stop a training)
+        _say(f"this run is not logged, because wandb failed ({_told(error)}); the run itself goes on")
+        return Tracker()
+    if why is not None:
+        _say(f"this run is logged offline, because {why}; to upload it later: {_sync(folder, run)}")
+    return Tracker(run, _sync(folder, run))
+
+
+def _start(wandb: Any, asked: Mapping[str, Any], settings: Any, mode: str) -> Any:
+    with redirect_stderr(io.StringIO()), _nameless(wandb.setup().settings):  # what matters of it is said in one line
+        return wandb.init(**asked, mode=mode, settings=settings)
+
+
+@contextmanager
+def _nameless(session: Any) -> Iterator[None]:
+    """Inside, W&B's variables name no run: a process has several, and each is one of its own."""
+    kept = {name: getattr(session, name) for name in NAMING}
+    try:
+        for name in NAMING:
+            setattr(session, name, None)
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(session, name, value)
+
+
+def _sync(folder: Path, run: Any) -> str:
+    inside = Path(str(run.dir)).parent  # .../wandb/offline-run-.../files
+    return f"wandb sync {folder / inside.parent.name / inside.name}"
+
+
+@contextmanager
+def _staged_in(folder: Path) -> Iterator[None]:
+    before = os.environ.get("WANDB_DATA_DIR")
+    os.environ["WANDB_DATA_DIR"] = before or str(folder)  # else tables are copied to the home folder, and stay there
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["WANDB_DATA_DIR"]
+
+
+def _log(run: Any, values: Mapping[str, float]) -> None:
+    run.log(dict(values))
+
+
+def _define(run: Any, metric: str, axis: str) -> None:
+    run.define_metric(metric, step_metric=axis)
+
+
+def _say(text: str, who: str = "W&B") -> None:
+    Console(stderr=True).print(f"{who}: {text}", highlight=False, soft_wrap=True)
+
+
+def _told(error: object) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: int(value) if isinstance(value, bool) else value for name, value in values.items()}
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""One training with Lightning: its loop, checkpoints, metrics and guards."""

@@ -1,0 +1,208 @@
+"""One training with Lightning, in a process on its own or as one of several, each on its share of every batch."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from ipr.config.schema import TrainerConfig
+from ipr.data.images import ImageData
+from ipr.data.module import ImageDataModule
+from ipr.errors import InputError
+from ipr.randomness import derive_seed
+from ipr.schemes.base import Scheme
+from ipr.schemes.gather import joint_statistics
+from ipr.training.checkpoints import CheckpointFiles, WriteHeld
+from ipr.training.distributed.ranks import Assembled, Team
+from ipr.training.guards import StopWhenDiverged
+from ipr.training.numerics import MEMORY_FORMATS, computing, layout
+from ipr.training.signals import KeepSigterm
+from ipr.workflows.request import accelerator_of
+
+
+@dataclass(frozen=True)
+class Training:
+    """What every process must know that takes part in a training; see `runs.fit.fit`.
+
+    Attributes:
+        resumed: the checkpoint to go on from; None to begin.
+    """
+
+    scheme: Scheme
+    trainer: TrainerConfig
+    batch_size: int
+    crop_padding: int
+    flip: bool
+    epochs: int
+    clip_norm: float | None
+    seed: int
+    checkpoint: Path
+    resumed: Path | None
+
+
+def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], team: Team | None = None) -> None:
+    """Trains, alone or as one of several processes.
+
+    Args:
+        training: what, and how.
+        data: on what.
+        callbacks: what watches.
+        team: the processes that train together, with this one; None for alone.
+
+    Raises:
+        DivergedError: the loss is no number any more.
+    """
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    scheme, asked = training.scheme, training.trainer
+    saving = ModelCheckpoint(
+        training.checkpoint.parent, training.checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    files = CheckpointFiles(asked.checkpoint_seconds)
+    with _quiet():
+        trainer = L.Trainer(
+            accelerator=asked.accelerator if team is None else accelerator_of(asked),
+            devices=asked.devices,
+            num_nodes=asked.nodes,
+            strategy="auto" if team is None else Together(scheme, team),
+            precision=asked.precision,  # type: ignore[arg-type]
+            max_epochs=training.epochs,
+            limit_train_batches=_limit(asked.limit_train_batches),
+            logger=False,
+            # without an environment it would take itself for one of several in a Slurm job
+            plugins=[
+                LightningEnvironment() if team is None else Assembled(team.place, asked.devices),
+                files,
+            ],
+            # several processes compute the means of an epoch together, when the first of these asks for them
+            callbacks=[
+                SeedEpoch(training.seed),
+                *callbacks,
+                StopWhenDiverged(),
+                saving,
+                WriteHeld(files),
+                KeepSigterm(signal.getsignal(signal.SIGTERM)),
+            ],
+            use_distributed_sampler=False,
+            enable_progress_bar=asked.progress_bar,
+            enable_model_summary=False,
+            profiler=Unprofiled(),
+            deterministic=asked.deterministic,
+            benchmark=asked.autotune,
+            gradient_clip_val=training.clip_norm,
+            reload_dataloaders_every_n_epochs=1,
+            num_sanity_val_steps=0,
+        )
+    memory_format = MEMORY_FORMATS[layout(asked.memory_format, scheme.network, trainer.strategy.root_device)]
+    scheme.network.to(memory_format=memory_format)
+    scheme.capture = asked.capture
+    if asked.compile:
+        scheme.compile_network()
+    batches = ImageDataModule(
+        data,
+        batch_size=training.batch_size,
+        crop_padding=training.crop_padding,
+        flip=training.flip,
+        seed=training.seed,
+        memory_format=memory_format,
+    )
+    statistics = nullcontext() if team is None else joint_statistics(scheme.network)
+    try:
+        with _quiet(), computing(asked), statistics:
+            trainer.fit(scheme, datamodule=batches, ckpt_path=training.resumed, weights_only=True)
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):  # torch, of a batch or a group without a variance
+            raise InputError(
+                "optimizer.batch_size",
+                training.batch_size,
+                f"a norm of this network cannot take the statistics of so little ({error})",
+                "give larger batches or images, or a wider network",
+            ) from error
+        raise
+    except SystemExit as stopped:
+        if isinstance(stopped, SIGTERMException) or isinstance(stopped.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stopped  # how Lightning ends when it is interrupted
+        raise  # how a job ends that goes back to its queue
+
+
+def _limit(batches: float | None) -> int | float:
+    """As Lightning takes it: a fraction is a float, and 1.0 is all of them."""
+    return 1.0 if batches is None else int(batches) if batches >= 1 else batches
+
+
+class SeedEpoch(L.Callback):
+    """Lets what a network draws by itself (dropout) depend on (seed, epoch) alone, as the order of the images does.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Seeds torch's own generators, those of GPUs included."""
+        torch.manual_seed(derive_seed(self.seed, f"network in epoch {trainer.current_epoch}"))
+
+
+class Unprofiled(PassThroughProfiler):
+    """Times nothing, and makes nothing to time with: Lightning asks some fifty times a step."""
+
+    _nothing = nullcontext()
+
+    def profile(self, action_name: str) -> nullcontext[None]:  # type: ignore[override]
+        """Does nothing."""
+        return self._nothing
+
+
+class Together(DDPStrategy):
+    """Lightning's DDP, among processes that are there.
+
+    Args:
+        scheme: what is trained.
+        team: the processes.
+    """
+
+    def __init__(self, scheme: Scheme, team: Team) -> None:
+        self._team = team
+        # buffers are the same everywhere: constants, or statistics over the batches of all
+        super().__init__(find_unused_parameters=not scheme.moves_all, broadcast_buffers=False)
+
+    def broadcast(self, obj: Any, src: int = 0) -> Any:
+        """Hands an object of the leader's to all, sealed: Lightning's own would unpickle what anybody says."""
+        if src != 0:
+            raise ValueError("only the first process tells the others something")
+        return self._team.tell(obj)
+
+    def _configure_launcher(self) -> None:
+        self._launcher = None  # Lightning's would change how many threads this process computes with
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Inside, Lightning does not say what is known here."""
+    with warnings.catch_warnings():
+        # Lightning 2.6 on torch 2.14: https://github.com/Lightning-AI/pytorch-lightning, utilities/_pytree.py
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        # torch 2.14 has another name for it, which torch 2.11 does not know
+        warnings.filterwarnings("ignore", r"`broadcast_buffers` is deprecated")
+        warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")  # resumed
+        warnings.filterwarnings("ignore", r"`training_step` returned `None`")  # a captured step, which did all
+        warnings.filterwarnings("ignore", r"The dirpath has changed from")  # a store that was moved
+        warnings.filterwarnings("ignore", r"GPU available but not used")  # asked for: trainer.accelerator=cpu
+        warnings.filterwarnings("ignore", r"The `srun` command is available")  # on a machine that has Slurm
+        yield

@@ -1,0 +1,248 @@
+"""Did a training embed what it was to embed? Three checks at the end of every one, decided as verdicts are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ipr.claims.base import Claim, Reading, Thresholds, reading
+from ipr.judging.binomial import power_of_ten
+from ipr.judging.decision import Evidence, choices_of, decide
+from ipr.judging.fidelity import Accuracies, as_given_away
+from ipr.judging.rules import SOUND, Rule
+from ipr.passport.claim import PassportClaim
+from ipr.store.record import Record, cut_of
+from ipr.watermarks.key_images import KeyImageClaim
+
+EMBEDDED, LEARNED, KEPT_OUT, TRIGGERS = "embedded", "learned", "forgers kept out", "triggers learned"
+"""What is checked; `learned` of a baseline, in which nothing is embedded."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One of the three.
+
+    Attributes:
+        name: one of the names above.
+        holds: None where it was not tried, or does not apply.
+        status: `yes`, `FAILED`, or why there is no answer.
+        says: what was measured, in words; no secret.
+        remedy: what to change, in a few words; "" where it holds or nothing is to be mended.
+    """
+
+    name: str
+    holds: bool | None
+    status: str
+    says: str
+    remedy: str = ""
+
+
+def failed(checks: Sequence[Check]) -> list[str]:
+    """The names of the checks that failed."""
+    return [check.name for check in checks if check.holds is False]
+
+
+def embedding_failed(record: Record) -> str:
+    """A line about a run whose embedding failed, from its record alone; "" for every other."""
+    if record.consistent is not False:
+        return ""
+    told = f"accuracy {_percent(record.accuracy_without)}"
+    if record.accuracy_genuine is not None:
+        told = f"accuracy {_percent(record.accuracy_genuine)} with the passport, {_percent(record.accuracy_without)}"
+        told += " without it"
+    if record.forged and record.accuracy_forged_max is not None:
+        told += f", {_percent(record.accuracy_forged_max)} with the best of {record.forged} random ones"
+    if record.bits_total is not None:
+        told += f", {record.bits_agreeing} of {record.bits_total} bits"
+    if record.trigger_accuracy is not None:
+        told += f", {_percent(record.trigger_accuracy)} of the trigger images"
+    return f"the embedding failed: train/{record.key} ({told})"
+
+
+def trigger_reading(record: Record, claim: Claim | None) -> Reading | None:
+    """The trigger images that were answered as assigned, with the chance of a guess; None where there are none."""
+    labels = (
+        claim.labels
+        if isinstance(claim, KeyImageClaim)
+        else claim.trigger_labels
+        if isinstance(claim, PassportClaim)
+        else None
+    )
+    if claim is None or labels is None or record.trigger_accuracy is None:
+        return None
+    total = labels.numel()
+    agreeing = {"trigger set": round(record.trigger_accuracy * total)}
+    return reading(agreeing, {"trigger set": total}, choices=choices_of(claim), images=True)
+
+
+def embedding_of(
+    record: Record, *, chance: float, triggers: Reading | None = None, baseline: float | None = None
+) -> tuple[Check, Check, Check]:
+    """The three checks of a finished training.
+
+    They are those of `ipr verify` by its sound rule, with the run's own thresholds and dates apart: the conditions of
+    `Decision.consistent`, so that a run fails here exactly where its claim would fail there on the same images.
+
+    Args:
+        record: of the run; `consistent` is not looked at.
+        chance: see `Accuracies`, of the images that it was judged on.
+        triggers: see `trigger_reading`.
+        baseline: the accuracy of the plain network of the same setting and seed; None where it is not known.
+    """
+    claimed = record.accuracy_without if record.accuracy_genuine is None else record.accuracy_genuine
+    seen = Accuracies(claimed, record.accuracy_without, claimed, chance, record.accuracy_forged_max)
+    if record.scheme == "baseline":
+        return _learned(record, seen), _no_passport("nothing is embedded"), _no_triggers()
+    assert record.fidelity_threshold is not None
+    assert record.p_value_threshold is not None
+    limits = Thresholds(claimed, record.fidelity_threshold, record.p_value_threshold)
+    below_one = math.nextafter(1.0, 0.0)
+    rule = Rule(p_value=min(limits.p_value, below_one), fidelity=min(limits.fidelity, below_one))
+    passported = record.accuracy_genuine is not None
+    evidence = Evidence(seen, _bits(record), triggers, True if passported else None)
+    found = {one.name: one.holds for one in decide(evidence, limits, rule=rule).conditions}
+    embedded = _embedded(record, evidence, found, limits, baseline)
+    if embedded.holds and not decide(evidence, limits, rule=SOUND).consistent:
+        note = f"; ipr verify asks for more unless told otherwise (rule.fidelity={SOUND.fidelity:g}, rule.p_value)"
+        embedded = Check(embedded.name, True, embedded.status, embedded.says + note)
+    other = "no passport is presented; what else forgers do shows ipr attack"
+    forgers = _forgers(record, seen, limits) if passported else _no_passport(other)
+    return embedded, forgers, _triggers(record, triggers, found)
+
+
+def _bits(record: Record) -> Reading | None:
+    if record.bits_total is None or record.bits_agreeing is None:
+        return None
+    return reading({"bits": record.bits_agreeing}, {"bits": record.bits_total}, correlation=record.correlation)
+
+
+def _embedded(
+    record: Record, evidence: Evidence, found: dict[str, bool | None], limits: Thresholds, baseline: float | None
+) -> Check:
+    seen, bits, images = evidence.accuracies, evidence.signature, evidence.trigger_set
+    assert seen is not None
+    says, remedies = [], []
+    if bits is not None:
+        agreeing, total = sum(bits.agreeing.values()), sum(bits.total.values())
+        says.append(f"{agreeing} of {total} bits read (chance of a guess {power_of_ten(bits.p_value_log10)})")
+        mark = found["signature"]
+        if not mark and seen.above_chance:
+            few = reading({"bits": total}, {"bits": total}).p_value > limits.p_value
+            remedies.append(_longer_signature(record) if few else _stronger_mark(record))
+    else:
+        mark = found["trigger set"]
+        assert images is not None
+        says.append(f"{_count(images)} trigger images read")
+    says.append(_accuracies(seen, passported=record.accuracy_genuine is not None, baseline=baseline))
+    if not found["fidelity"]:
+        remedies.insert(0, _more_accuracy(record, seen, limits))
+    elif not mark and images is not None and bits is None:
+        remedies.append("the trigger images have to be learned")
+    holds = bool(found["fidelity"] and mark)
+    return Check(EMBEDDED, holds, _status(holds), ", ".join(says), "; ".join(remedies))
+
+
+def _learned(record: Record, seen: Accuracies) -> Check:
+    holds = as_given_away(seen, 0.0)
+    says = f"nothing is embedded; {_accuracies(seen, passported=False, baseline=None)}"
+    return Check(LEARNED, holds, _status(holds), says, "" if holds else _train_more(record, seen))
+
+
+def _accuracies(seen: Accuracies, *, passported: bool, baseline: float | None) -> str:
+    told = f"accuracy {_percent(seen.claimed)}"
+    told += f" with the passport, {_percent(seen.given)} without it" if passported else ""
+    told += f", {_percent(seen.chance)} by chance"
+    return told + (f", {_percent(baseline)} of the baseline" if baseline is not None else "")
+
+
+def _forgers(record: Record, seen: Accuracies, limits: Thresholds) -> Check:
+    """Whether a random passport keeps fidelity: by Definition 1, or as a judge sees it who has no control."""
+    if not record.forged or record.accuracy_forged_max is None:
+        return Check(KEPT_OUT, None, "not tried", "no forged passport was drawn; verification.forged=50 draws some")
+    best = record.accuracy_forged_max
+    passing = record.forged_passing or 0
+    as_good = as_given_away(Accuracies(best, seen.given, seen.target, seen.chance), limits.fidelity)
+    holds = passing == 0 and not as_good
+    says = f"the best of {record.forged} random passports reaches {_percent(best)}; {passing} keep fidelity"
+    if holds:
+        return Check(KEPT_OUT, True, _status(True), says)
+    unlearned = not seen.above_chance
+    return Check(KEPT_OUT, False, _status(False), says, _train_more(record, seen) if unlearned else _heavier(record))
+
+
+def _triggers(record: Record, images: Reading | None, found: dict[str, bool | None]) -> Check:
+    if images is None:
+        return _no_triggers()
+    holds, total = bool(found["trigger set"]), sum(images.total.values())
+    says = f"{_count(images)} trigger images are answered as assigned "
+    says += f"(chance of a guess {power_of_ten(images.p_value_log10)})"
+    remedy = ""
+    if not holds:
+        few = sum(images.agreeing.values()) == total
+        epochs = "scheme.epochs" if record.scheme == "frontier_stitching" else "trainer.max_epochs"
+        remedy = f"more epochs ({epochs}), or a higher trigger_set.per_step"
+        remedy = "a larger trigger_set.size: all of so few can be guessed" if few else remedy
+    return Check(TRIGGERS, holds, _status(holds), says, remedy)
+
+
+def _no_passport(why: str) -> Check:
+    return Check(KEPT_OUT, None, "does not apply", why)
+
+
+def _no_triggers() -> Check:
+    return Check(TRIGGERS, None, "none", "the scheme embeds no trigger images")
+
+
+def _more_accuracy(record: Record, seen: Accuracies, limits: Thresholds) -> str:
+    if not seen.above_chance:
+        return _train_more(record, seen)
+    if seen.control is not None and seen.claimed <= seen.control:
+        return _heavier(record)
+    lost = f"the passport costs {_percent(seen.given - seen.claimed)}, at most {_percent(limits.fidelity)}: more epochs"
+    return lost + (f", or {_GROUP_NORM}" if _shares_statistics(record) else "")
+
+
+def _train_more(record: Record, seen: Accuracies) -> str:
+    if seen.chance >= 1:
+        return "the images judged on are of one class, so that they tell nothing: more of them (dataset.limit_test)"
+    if cut := cut_of(record.tags):
+        return f"it has hardly learned, from few batches ({cut}): whole epochs (trainer.limit_train_batches=null)"
+    more = f"it has hardly learned: more epochs (trainer.max_epochs={record.epochs} now), or another optimizer.lr"
+    return more + (f", or {_GROUP_NORM}" if _shares_statistics(record) and seen.given >= seen.floor else "")
+
+
+_GROUP_NORM = "model.norm=gn (in batch norm both branches share the statistics of one)"
+
+
+def _shares_statistics(record: Record) -> bool:
+    return record.norm == "bn" and record.scheme in ("passport_v2", "passport_v3")
+
+
+def _heavier(record: Record) -> str:
+    if record.energy is None or record.energy < 3:
+        return "scales that weigh more: passport.energy=3; more epochs"
+    return "scales that weigh more: a higher passport.energy, or more scheme.layers; more epochs"
+
+
+def _stronger_mark(record: Record) -> str:
+    weight = "scheme.weight" if record.accuracy_genuine is None else "scheme.sign_loss_weight"
+    return f"more epochs (trainer.max_epochs={record.epochs} now), or a higher {weight}"
+
+
+def _longer_signature(record: Record) -> str:
+    size = {"deepmarks": "scheme.order", "uchida": "scheme.bits", "deepsigns": "scheme.bits"}
+    more = size.get(record.scheme, "model.width, or more scheme.layers")
+    return f"all of so few bits can be guessed: a higher {more}"
+
+
+def _count(images: Reading) -> str:
+    return f"{sum(images.agreeing.values())} of {sum(images.total.values())}"
+
+
+def _status(holds: bool) -> str:
+    return "yes" if holds else "FAILED"
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f} %"

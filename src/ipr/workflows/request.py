@@ -1,0 +1,240 @@
+"""What a request must satisfy, what identifies it, and how it may be shown."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from ipr.claims.base import Thresholds, check_owner
+from ipr.config.ranges import check_numbers
+from ipr.config.rounding import named_format, rounding_of
+from ipr.config.schema import (
+    BOUND,
+    HIDDEN,
+    KeyImagesConfig,
+    PassportSchemeConfig,
+    PassportV1Config,
+    PassportV3Config,
+    SchemeConfig,
+    TrainConfig,
+    TrainerConfig,
+    TriggerSetConfig,
+    WatermarkSchemeConfig,
+)
+from ipr.data.images import ImageData
+from ipr.data.share import check_divisible
+from ipr.data.trigger_sets import folder_trigger_set
+from ipr.errors import InputError
+from ipr.machine.device import check_accelerator, device_for, training_device
+from ipr.store.folder import RunFolder, folder_named, run_key, secret_digest
+from ipr.store.tags import check_tags
+from ipr.texts import refuse_retyped
+from ipr.tracking.loggers import check_logger
+from ipr.training.numerics import check_numerics
+
+Asked = TypeVar("Asked", bound=TrainConfig)
+
+
+def check(config: TrainConfig) -> None:
+    """Numbers in their ranges, and what no single field can tell.
+
+    Raises:
+        InputError: naming the field that does not fit.
+    """
+    refuse_retyped(TrainConfig, asdict(config), "")  # what was built in Python no schema has seen
+    check_numbers(config)
+    _check_processes(config)
+    _check_batches(config.trainer)
+    check_numerics(config.trainer)
+    check_logger(config.logger)
+    if config.model.norm not in ("bn", "gn"):
+        raise InputError("model.norm", config.model.norm, "is unknown", "choose among: bn, gn")
+    check_accelerator("trainer.accelerator", config.trainer.accelerator)
+    if config.trainer.compile:
+        _check_compiler(training_device(config.trainer.accelerator))
+    Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
+    check_owner(config.owner)
+    check_tags(config.tags)
+
+
+def _check_compiler(device: torch.device) -> None:
+    """torch.compile writes C++ for the CPU; for a GPU Triton builds its launchers from C."""
+    if device.type == "cuda":
+        kind, usual = "C", os.environ.get("CC") or ("gcc" if shutil.which("gcc") else "clang")
+    else:
+        kind, usual = "C++", os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(usual) is None:
+        told = "gcc or clang" if (kind, usual) == ("C", "clang") else usual
+        remedy = f"install one, name one in {'CC' if kind == 'C' else 'CXX'}, or choose false"
+        raise InputError("trainer.compile", True, f"needs a {kind} compiler, and there is no {told}", remedy)
+
+
+def _check_batches(trainer: TrainerConfig) -> None:
+    limit, tried = trainer.limit_train_batches, trainer.fast_dev_run
+    if limit is not None and limit > 1 and limit != int(limit):
+        remedy = "give a whole number, e.g. 10, or a fraction below 1, e.g. 0.1"
+        raise InputError(
+            "trainer.limit_train_batches", limit, "is no number of batches and no fraction of them", remedy
+        )
+    if not isinstance(tried, int) or tried < 0:
+        raise InputError("trainer.fast_dev_run", tried, "is no number of batches", "give true, or a number, e.g. 2")
+
+
+def check_limit(trainer: TrainerConfig, batches: int) -> None:
+    """Refuses a fraction of an epoch's batches that leaves none.
+
+    Args:
+        trainer: with `limit_train_batches`.
+        batches: of a whole epoch.
+
+    Raises:
+        InputError: saying so.
+    """
+    limit = trainer.limit_train_batches
+    if limit is not None and limit < 1 and int(batches * limit) < 1:
+        remedy = "give a larger fraction, or a whole number, e.g. 1"
+        raise InputError("trainer.limit_train_batches", limit, f"is none of the {batches} batches of an epoch", remedy)
+
+
+def with_limit(config: Asked) -> Asked:
+    """The same request, and a tag that tells that its epochs are cut short (`limited-10`), where they are.
+
+    The tag stays with whatever comes of it, so that no table takes it for a whole training (`runs.record.cut_of`).
+    """
+    limit = config.trainer.limit_train_batches
+    tag = None if limit is None else f"limited-{limit:g}"
+    return config if tag is None or tag in config.tags else replace(config, tags=[*config.tags, tag])
+
+
+def _check_processes(config: TrainConfig) -> None:
+    trainer, processes = config.trainer, processes_of(config.trainer)
+    if processes == 1:
+        return
+    check_divisible("optimizer.batch_size", config.optimizer.batch_size, processes)
+    if has_triggers(config.scheme) or isinstance(config.scheme, KeyImagesConfig):
+        check_divisible("trigger_set.per_step", config.trigger_set.per_step, processes)
+    if trainer.accelerator == "mps":
+        raise InputError("trainer.devices", trainer.devices, "there is one GPU of this kind", "choose 1")
+    if accelerator_of(trainer) == "cuda" and trainer.devices > torch.cuda.device_count():
+        raise InputError(
+            "trainer.devices",
+            trainer.devices,
+            f"this process sees {torch.cuda.device_count()} GPUs",
+            f"choose at most {torch.cuda.device_count()} on each machine, or trainer.accelerator=cpu",
+        )
+
+
+def processes_of(trainer: TrainerConfig) -> int:
+    """How many processes train together."""
+    return trainer.devices * trainer.nodes
+
+
+def accelerator_of(trainer: TrainerConfig) -> str:
+    """What several processes train on: `cuda`, or `cpu` where there is no such GPU or none is asked for."""
+    return device_for(trainer.accelerator).type
+
+
+def has_triggers(scheme: SchemeConfig) -> bool:
+    """Whether a scheme embeds a trigger set."""
+    return isinstance(scheme, PassportV3Config) or (isinstance(scheme, PassportV1Config) and scheme.embed_trigger_set)
+
+
+def is_bound(scheme: SchemeConfig) -> bool:
+    """Whether the signature is to follow from the passport; to a watermark the word is a text like any other."""
+    return isinstance(scheme, PassportSchemeConfig) and scheme.signature == BOUND
+
+
+def is_keyless(config: TrainConfig) -> bool:
+    """Whether a run has no `passport.key`: its secrets follow from its seed, which anybody can try."""
+    return not config.passport.key
+
+
+def has_text(scheme: SchemeConfig) -> bool:
+    """Whether a text is given, to be written into the weights."""
+    return getattr(scheme, "signature", None) is not None and not is_bound(scheme)
+
+
+def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
+    """Everything that determines the result, and nothing else; secrets by a one-way stand-in, images by their content.
+
+    Raises:
+        InputError: a folder of trigger images cannot be used.
+    """
+    dataset = asdict(config.dataset)
+    for location in ("root", "download"):
+        del dataset[location]
+    for name, usual in (("part", None), ("validation", 0.0)):
+        if dataset[name] == usual:
+            del dataset[name]  # runs that were made before there were these are found
+    identity: dict[str, Any] = {
+        "dataset": dataset | {"fingerprint": data.fingerprint},
+        "model": {"name": config.model.name, "norm": config.model.norm, "width": config.model.width},
+        "scheme": asdict(config.scheme),
+        "optimizer": asdict(config.optimizer),
+        "trainer": {
+            "max_epochs": config.trainer.max_epochs,
+            "precision": config.trainer.precision,
+            "memory_format": named_format(config.trainer.memory_format),
+            "compile": config.trainer.compile,
+        }
+        | rounding_of(config.trainer),
+        "seed": config.seed,
+    }
+    if config.trainer.limit_train_batches is not None:
+        identity["trainer"]["limit_train_batches"] = config.trainer.limit_train_batches
+    del identity["scheme"]["norm"], identity["optimizer"]["name"]
+    if "signature" in identity["scheme"] and not is_bound(config.scheme):
+        identity["scheme"]["signature"] = secret_digest(identity["scheme"]["signature"])
+    if config.owner and isinstance(config.scheme, PassportSchemeConfig | WatermarkSchemeConfig):
+        identity["owner"] = config.owner  # a baseline has no claim to bear the name
+    if isinstance(config.scheme, PassportSchemeConfig):
+        identity["passport"] = asdict(config.passport) | {"key": secret_digest(config.passport.key)}
+        if has_triggers(config.scheme):
+            identity["trigger_set"] = _identity_of_triggers(config.trigger_set, data)
+    if isinstance(config.scheme, WatermarkSchemeConfig):
+        identity["key"] = secret_digest(config.passport.key)
+        if isinstance(config.scheme, KeyImagesConfig):
+            asked = config.trigger_set
+            own = config.scheme.name == "trigger_set"  # the others make their own images
+            made = {"size": asked.size, "per_step": asked.per_step}
+            identity["trigger_set"] = _identity_of_triggers(asked, data) if own else made
+    return identity
+
+
+def _identity_of_triggers(asked: TriggerSetConfig, data: ImageData) -> dict[str, Any]:
+    """A folder by what is read from it, wherever it lies; it is not asked how many images it has."""
+    if asked.name != "folder":
+        return asdict(asked) | {"root": None}
+    read = folder_trigger_set(asked.root, data.image_size, data.channels, len(data.classes))
+    return {"name": asked.name, "content": read.content, "per_step": asked.per_step}
+
+
+def key_of(config: TrainConfig, data: ImageData) -> str:
+    """The name of the run folder that a request belongs to.
+
+    Raises:
+        InputError: see `identity_of`.
+    """
+    prefix = f"{config.scheme.name}-{config.model.name}-{config.model.norm}-{config.dataset.name}"
+    return run_key(prefix, identity_of(config, data), width=config.model.width, seed=config.seed)
+
+
+def folder_of(config: TrainConfig, data: ImageData) -> RunFolder:
+    """The folder of the run that a request belongs to."""
+    return folder_named(Path(config.paths.runs) / "train", key_of(config, data))
+
+
+def without_secrets(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as plain values, fit to be shown: what is set and `HIDDEN` reads `<hidden>`."""
+    shown = asdict(config)
+    for group, name in HIDDEN:
+        public = name == "signature" and is_bound(config.scheme)
+        if shown[group].get(name) is not None and not public:
+            shown[group][name] = "<hidden>"
+    return shown

@@ -1,0 +1,522 @@
+"""Claims from somebody whom nobody trusts: each gets one line and exit code 2, and stays as it was.
+
+Every case is a good claim, changed in one place, and goes through the real command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import stat
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save, save_file
+
+from ipr.errors import InputError
+from ipr.judging.claim_kinds import load_claim
+from ipr.models.claimed import network_of
+from ipr.requests.compose import configuration
+from ipr.workflows.build import open_images
+from ipr.workflows.draw_claim import make_claim
+
+SMALL = (
+    "model.width=0.25", "dataset.image_size=8", "dataset.limit_train=96", "dataset.limit_test=40", "passport=random",
+    "trigger_set.size=6", "optimizer.batch_size=32", "trainer.max_epochs=1", "owner=Ada",
+)  # fmt: skip
+KINDS = {
+    "bound": ("scheme=passport_v3", "scheme.signature=bound"),
+    "text": ("scheme=passport_v1", "scheme.signature=mine"),
+    "uchida": ("scheme=uchida", "scheme.bits=64", "scheme.signature=mine"),
+    "deepmarks": ("scheme=deepmarks", "scheme.order=3"),
+    "deepsigns": ("scheme=deepsigns", "scheme.images=4", "scheme.bits=8"),
+    "trigger_set": ("scheme=trigger_set",),
+}
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory, cache):
+    """A claim of each kind, as `ipr train` would make it."""
+    place = tmp_path_factory.mktemp("claims")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IPR_CACHE", str(cache))
+        for name, asked in KINDS.items():
+            config = configuration("train", *SMALL, *asked)
+            make_claim(config, open_images(config.dataset, config.paths), lambda: None).save(place / name)
+    return place
+
+
+def snapshot(place: Path) -> dict[str, tuple]:
+    """Everything that lies below a place, without following or opening what is no file; of a file the first MiB."""
+    found = {}
+    for path in place.rglob("*"):
+        about, content = path.lstat(), b""
+        if stat.S_ISREG(about.st_mode):
+            with path.open("rb") as file:
+                content = file.read(2**20)
+        link = os.readlink(path) if path.is_symlink() else ""
+        found[str(path.relative_to(place))] = (about.st_mode, about.st_size, about.st_mtime_ns, link, content)
+    return found
+
+
+def facts(change):
+    """Changes claim.json: by a function of its values, which may return others."""
+
+    def damage(folder: Path) -> None:
+        path = folder / "claim.json"
+        values = json.loads(path.read_text())
+        changed = change(values)
+        path.write_text(changed if isinstance(changed, str) else json.dumps(values if changed is None else changed))
+
+    return damage
+
+
+def at(*keys, value):
+    """Changes one value of claim.json."""
+
+    def change(values):
+        for key in keys[:-1]:
+            values = values[key]
+        values[keys[-1]] = value
+
+    return facts(change)
+
+
+def tensors(change):
+    """Changes secrets.safetensors by a function of its tensors."""
+
+    def damage(folder: Path) -> None:
+        path = folder / "secrets.safetensors"
+        values = load_file(path)
+        change(values)
+        path.write_bytes(save({name: tensor.contiguous() for name, tensor in values.items()}))
+
+    return damage
+
+
+def put(name, make):
+    """Puts another tensor under a name, made of the one that was there."""
+    return tensors(lambda t: t.update({name: make(t.get(name))}))
+
+
+def header(change):
+    """Changes the header of secrets.safetensors, and leaves the elements."""
+
+    def damage(folder: Path) -> None:
+        path = folder / "secrets.safetensors"
+        content = path.read_bytes()
+        (length,) = struct.unpack("<Q", content[:8])
+        written = change(content[8 : 8 + length])
+        path.write_bytes(struct.pack("<Q", len(written)) + written + content[8 + length :])
+
+    return damage
+
+
+def shape_of(name, shape):
+    def change(content):
+        parsed = json.loads(content)
+        parsed[name]["shape"] = shape
+        return json.dumps(parsed).encode()
+
+    return header(change)
+
+
+def moved(name, make):
+    """Puts something else in the place of a file; the file lies beside the claim then."""
+
+    def damage(folder: Path) -> None:
+        (folder / name).rename(folder.parent / f"away-{name}")
+        make(folder / name, folder.parent / f"away-{name}")
+
+    return damage
+
+
+def archive(kind):
+    def damage(folder: Path) -> None:
+        away = folder.rename(folder.with_name("away"))
+        if kind == "zip":
+            with zipfile.ZipFile(folder, "w") as file:
+                file.write(away / "claim.json", "../claim.json")
+        elif kind == "tar":
+            with tarfile.open(folder, "w") as file:
+                file.add(away / "claim.json", "claim.json")
+        elif kind == "link":
+            folder.symlink_to(away)
+        elif kind == "loop":
+            folder.symlink_to(folder)
+        else:
+            folder.write_text("a claim")
+
+    return damage
+
+
+def written(name, content):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def added(path, content):
+    return lambda folder: path_of(folder, path).write_bytes(content)
+
+
+def path_of(folder, path):
+    (folder / path).touch(0o600)
+    return folder / path
+
+
+def sparse(size):
+    """A file of the size that takes no room."""
+    return lambda folder: os.truncate(folder / "secrets.safetensors", size)
+
+
+def own_dtype(dtype):
+    return lambda t: t.to(dtype)
+
+
+def infinite(tensor):
+    tensor = tensor.clone()
+    tensor.view(-1)[3] = float("inf")
+    return tensor
+
+
+def half_of(which):
+    """A passport without P_gamma (0) or P_beta (1)."""
+    return lambda p: p * (torch.arange(2) != which)[:, None, None, None]
+
+
+def row(make):
+    """Puts another first row into a projection, made of all rows."""
+    return lambda x: torch.cat([make(x)[None], x[1:]])
+
+
+NESTED = "[" * 100_000 + "]" * 100_000
+PASSPORT, BITS = "passport/conv4", "signature/conv4"
+
+CASES = {
+    # the folder
+    "a file": ("bound", archive("file"), "is no folder"),
+    "a zip archive": ("bound", archive("zip"), "is no folder"),
+    "a tar archive": ("bound", archive("tar"), "is no folder"),
+    "a link to a claim": ("bound", archive("link"), "is a link"),
+    "a link to itself": ("bound", archive("loop"), "is a link"),
+    "nothing": ("bound", shutil.rmtree, "cannot be read"),
+    "an empty folder": ("bound", lambda f: [p.unlink() for p in f.iterdir()], "claim.json"),
+    "claim.json is a link": ("bound", moved("claim.json", Path.symlink_to), "claim.json is a link"),
+    "secrets are a link": ("bound", moved("secrets.safetensors", Path.symlink_to), "secrets.safetensors is a link"),
+    "claim.json is a pipe": ("bound", moved("claim.json", lambda p, _: os.mkfifo(p)), "claim.json is no regular file"),
+    "secrets are a pipe": ("bound", moved("secrets.safetensors", lambda p, _: os.mkfifo(p)), "is no regular file"),
+    "claim.json is a folder": ("bound", moved("claim.json", lambda p, _: p.mkdir()), "claim.json is no regular file"),
+    "a folder in it": ("bound", lambda f: (f / "more").mkdir(), "more is no regular file"),
+    "a foreign file": ("bound", added("run.sh", b"#!/bin/sh"), "'run.sh', which is no part"),
+    "a foreign link": ("bound", lambda f: (f / "passwd").symlink_to("/etc/passwd"), "passwd is a link"),
+    "readable by others": ("bound", lambda f: (f / "claim.json").chmod(0o644), "chmod 600 claim.json"),
+    "open to others": ("bound", lambda f: f.chmod(0o755), "chmod 700"),
+    # claim.json
+    "empty": ("bound", written("claim.json", b""), "is damaged (claim.json"),
+    "not UTF-8": ("bound", written("claim.json", b"\xff\xfe\x00"), "is damaged (claim.json"),
+    "larger than 1 MiB": ("bound", facts(lambda v: json.dumps(v) + " " * 2**20), "larger than 1048576 bytes"),
+    "nested beyond the stack": ("bound", written("claim.json", NESTED.encode()), "nested too deep"),
+    "nested deep": ("bound", at("architecture", "x", value=json.loads("[" * 50 + "]" * 50)), "nested too deep"),
+    "a list": ("bound", facts(lambda v: [v]), "is no mapping"),
+    "NaN": ("bound", at("thresholds", "fidelity", value=float("nan")), "is not finite"),
+    "infinity": ("bound", at("thresholds", "p_value", value=float("inf")), "is not finite"),
+    "a float beyond floats": ("bound", facts(lambda v: json.dumps(v).replace("0.03", "1e999")), "is not finite"),
+    "an integer of 5000 digits": ("bound", facts(lambda v: json.dumps(v).replace("0.03", "9" * 5000)), "is damaged"),
+    "a key twice": ("bound", facts(lambda v: json.dumps(v).replace('"owner"', '"kind": "x", "owner"')), "given twice"),
+    "half a surrogate pair": ("bound", at("owner", value="\ud800"), "cannot be seen"),
+    "a newer version": ("bound", at("schema_version", value=5), "schema version 5, not 2 to 4"),
+    "an older version": ("bound", at("schema_version", value=3), "schema_version is not what it should be"),
+    "a version that is true": ("bound", at("schema_version", value=True), "no schema version"),
+    "no version": ("bound", facts(lambda v: v.pop("schema_version") and None), "no schema version"),
+    "an unknown kind": ("bound", at("kind", value="os.system"), "missing or wrong: 'os.system'"),
+    "a kind that is a mapping": ("bound", at("kind", value={}), "missing or wrong"),
+    "another kind": ("bound", at("kind", value="uchida"), "missing or wrong"),
+    "an unknown fact": ("bound", at("command", value="rm"), "'command', which belongs to no such claim"),
+    "a name that steers a terminal": ("bound", at("owner", value="\x1b[2J"), "cannot be seen"),
+    "thresholds that are no mapping": ("bound", at("thresholds", value=[0.1]), "missing or wrong"),
+    "a threshold too many": ("bound", at("thresholds", "secret", value=1), "thresholds is not what it should be"),
+    "a threshold that is true": ("bound", at("thresholds", "p_value", value=True), "is not a fraction"),
+    "a threshold above 1": ("bound", at("thresholds", "fidelity", value=7), "is not a fraction"),
+    "layers that are a text": ("bound", at("layers", value="conv4"), "missing or wrong"),
+    "layers that are a number": ("bound", at("layers", value=3), "missing or wrong"),
+    "a layer twice": ("bound", at("layers", value=["conv3", "conv4", "conv5", "conv5"]), "layers is not what"),
+    "a layer outside": ("bound", at("layers", value=["../conv3", "conv4", "conv5"]), "missing or wrong"),
+    "no layer": ("text", at("layers", value=[]), "in 0 bits"),
+    "a length that is a text": ("text", at("text_bytes", value="4"), "text_bytes"),
+    "a length below 0": ("text", at("text_bytes", value=-1), "text_bytes"),
+    "a length beyond the bits": ("uchida", at("text_bytes", value=10**30), "text_bytes"),
+    "an owner of 1000 letters": ("bound", at("owner", value="a" * 1000), "is not one line"),
+    "an owner who is another": ("bound", at("owner", value="Eve"), "does not follow"),
+    "a nonce of the forger's": ("bound", at("binding", value="scrypt-17-relative:" + "00" * 32), "does not follow"),
+    "a fast hash for a slow one": ("bound", at("binding", value="00" * 32), "does not follow"),
+    "a slow hash of his own": ("bound", at("binding", value="scrypt-1:" + "00" * 32), "hexadecimal"),
+    "a nonce that is none": ("bound", at("binding", value="xyz"), "hexadecimal"),
+    "a binding to a free signature": ("text", at("binding", value="00" * 32), "does not follow"),
+    "an architecture that is a text": ("bound", at("architecture", value="alexnet"), "missing or wrong"),
+    "an unknown network": ("bound", at("architecture", "model", "name", value="vgg"), "is not a model"),
+    "a network that is no text": ("bound", at("architecture", "model", "name", value=[1]), "is no text"),
+    "an unknown norm": ("bound", at("architecture", "model", "norm", value={}), "is no text"),
+    "a width of 10^9": ("bound", at("architecture", "model", "width", value=1e9), "architecture.model.width"),
+    "a width below 0": ("bound", at("architecture", "model", "width", value=-1), "architecture.model.width"),
+    "a width that is a text": ("bound", at("architecture", "model", "width", value="1"), "architecture.model.width"),
+    "images of 10^9 pixels": ("text", at("architecture", "image_size", value=10**9), "architecture.image_size"),
+    "classes that are a fraction": ("text", at("architecture", "num_classes", value=2.5), "architecture.num_classes"),
+    "a network beyond memory": ("text", facts(lambda v: (v["architecture"].update(image_size=512, num_classes=10**5),
+                                v["architecture"]["model"].update(width=16))[0]), "parameters, more than"),
+    "a network of other sizes": ("text", at("architecture", "model", "width", value=0.5), "its shape must be"),
+    "another network": ("text", at("architecture", "model", "name", value="resnet18"), "no convolution"),
+    "no network": ("text", facts(lambda v: v["architecture"].pop("model") and None), "does not name 'model'"),
+    # secrets.safetensors
+    "cut": ("bound", lambda f: os.truncate(f / "secrets.safetensors", 9000), "is damaged (secrets.safetensors"),
+    "cut in its header": ("bound", lambda f: os.truncate(f / "secrets.safetensors", 20), "is damaged"),
+    "no byte of it": ("bound", lambda f: os.truncate(f / "secrets.safetensors", 0), "is damaged"),
+    "bytes behind it": ("bound", sparse(50_000), "is damaged (secrets.safetensors"),
+    "larger than 1 GiB": ("bound", sparse(2**30 + 1), "more than 1073741824"),
+    "a pickle": ("bound", written("secrets.safetensors", b"\x80\x04\x95\x0b\x00\x00\x00cos\nsystem\n"), "is damaged"),
+    "a tensor of 10^12 elements": ("bound", shape_of(PASSPORT, [2, 10**6, 10**3, 500]), "is damaged"),
+    "a tensor of 2^64 elements": ("bound", shape_of(PASSPORT, [2**32, 2**32, 1, 1]), "is damaged"),
+    "a shape below 0": ("bound", shape_of(PASSPORT, [2, -96, 2, 2]), "is damaged"),
+    "a header that is none": ("bound", header(lambda h: b"x" * len(h)), "is damaged"),
+    "an unknown type": ("bound", header(lambda h: h.replace(b'"I8"', b'"X8"')), "is damaged"),
+    "int8 for a passport": ("text", put(PASSPORT, own_dtype(torch.int8)), "is no passport"),
+    "complex numbers": ("text", put(PASSPORT, own_dtype(torch.complex64)), "complex64"),
+    "floats for bits": ("text", put(BITS, own_dtype(torch.float32)), "signature of conv4"),
+    "bits that are 0": ("text", put(BITS, torch.zeros_like), "signature of conv4"),
+    "bits that are 2": ("text", put(BITS, lambda b: b * 2), "signature of conv4"),
+    "bits that are -128": ("text", put(BITS, lambda b: torch.full_like(b, -128)), "signature of conv4"),
+    "other bits than bound ones": ("bound", put(BITS, torch.neg), "does not follow"),
+    "NaN in a passport": ("text", put(PASSPORT, lambda p: p * float("nan")), "are not finite"),
+    "infinity in a passport": ("text", put(PASSPORT, infinite), "are not finite"),
+    "infinity in a projection": ("uchida", put("projection", infinite), "are not finite"),
+    "a passport of one half": ("text", put(PASSPORT, lambda p: p[:1]), "is no passport"),
+    "a passport without elements": ("text", put(PASSPORT, lambda p: p[:0]), "is empty"),
+    "a passport for other images": ("text", put(PASSPORT, lambda p: p.repeat(1, 1, 2, 2)), "its shape must be"),
+    "more bits than channels": ("text", put(BITS, lambda b: b.repeat(2)), "its shape must be"),
+    "a passport too few": ("text", tensors(lambda t: t.pop(PASSPORT)), "missing or wrong"),
+    "a tensor's name that steers a terminal": ("text", put("\x1b[2J", lambda _: torch.ones(3)), "has no name"),
+    "a foreign tensor": ("text", put("conv1.weight", lambda _: torch.ones(3)), "'conv1.weight', which belongs"),
+    "labels without images": ("bound", tensors(lambda t: t.pop("trigger_set/pixels")), "images or labels, not both"),
+    "a label below 0": ("bound", put("trigger_set/labels", lambda t: t - 11), "below 0"),
+    "a label beyond the classes": ("bound", put("trigger_set/labels", lambda t: t + 10), "beyond its 10 classes"),
+    "a label too few": ("bound", put("trigger_set/labels", lambda t: t[1:]), "one label for each"),
+    "no trigger image": ("trigger_set", put("pixels", lambda p: p[:0]), "is empty"),
+    "images that are floats": ("trigger_set", put("pixels", own_dtype(torch.float32)), "are not bytes"),
+    "images of another size": ("trigger_set", put("pixels", lambda p: p[:, :4]), "images of shape"),
+    "a chance that suits the claimant": ("trigger_set", at("choices", value=10**9), "counts 1000000000 answers"),
+    "a chance that is a text": ("trigger_set", at("choices", value="10"), "choices is no int"),
+    "a layer that is a list": ("uchida", at("layer", value=["conv4"]), "layer is no str"),
+    "a layer of no network": ("uchida", at("layer", value="conv9"), "is no convolution"),
+    "a projection of another layer": ("uchida", put("projection", lambda x: x[:, 1:]), "mean filter"),
+    "bits without end": ("uchida", tensors(lambda t: t.update(bits=t["bits"].repeat(2**12),
+                           projection=torch.ones(2**18, 1))), "holds 262144 bits and labels"),
+    "a basis of another size": ("deepmarks", put("basis", lambda b: b[1:]), "basis of shape"),
+    # where it was drawn from
+    "an origin that is a text": ("bound", at("origin", value="drawn"), "origin is no mapping"),
+    "no origin": ("bound", facts(lambda v: v.pop("origin") and None), "schema_version is not what it should be"),
+    "an origin of nothing": ("bound", at("origin", value=None), "'origin', which belongs to no such claim"),
+    "an origin with more": ("bound", at("origin", "more", value=1), "origin is not what it should be"),
+    "an origin with less": ("bound", facts(lambda v: v["origin"].pop("keyless") and None), "missing or wrong"),
+    "seeds in a list": ("text", at("origin", "seeds", value=[1, 2]), "does not name up to 8 seeds"),
+    "seeds without end": ("text", at("origin", "seeds", value=dict.fromkeys(map(str, range(9)), 1)), "up to 8 seeds"),
+    "a seed below 0": ("text", at("origin", "seeds", "signature", value=-1), "no whole number of 63 bits"),
+    "a seed of 64 bits": ("text", at("origin", "seeds", "signature", value=2**63), "no whole number of 63 bits"),
+    "a seed that is true": ("text", at("origin", "seeds", "signature", value=True), "no whole number of 63 bits"),
+    "a seed that is a float": ("text", at("origin", "seeds", "signature", value=1.0), "no whole number of 63 bits"),
+    "a key that is a number": ("text", at("origin", "keyless", value=0), "whether there was a key"),
+    "images that are a number": ("text", at("origin", "data", value=5), "does not name the images"),
+    "images below 0": ("text", at("origin", "train_images", value=-1), "does not name the images"),
+    # what says nothing, or one thing many times
+    "a passport of zeros": ("text", put(PASSPORT, torch.zeros_like), "P_gamma of conv4: has a mean patch of 0"),
+    "half a passport": ("text", put(PASSPORT, half_of(1)), "P_beta of conv4: has a mean patch of 0"),
+    "the other half": ("text", put(PASSPORT, half_of(0)), "P_gamma of conv4: has a mean patch of 0"),
+    "a passport below floats": ("text", put(PASSPORT, lambda p: p * 1e-42), "has a mean patch of 0"),
+    "a passport beyond floats": ("text", put(PASSPORT, lambda p: p.double() * 1e60), "scales of conv4: are not finite"),
+    "a passport beyond doubles": ("text", put(PASSPORT, lambda p: p.double() * 1e300), "has a mean patch of 0"),
+    "a signature of ones": ("text", tensors(lambda t: t.update({n: torch.ones_like(b) for n, b in t.items()
+                             if n.startswith("signature/")})), "are all equal"),
+    "a watermark of ones": ("uchida", put("bits", torch.ones_like), "are all equal"),
+    "a row of zeros": ("uchida", put("projection", row(lambda x: x[1] * 0)), "has a row of 0"),
+    "a row below floats": ("uchida", put("projection", row(lambda x: x[1] * 1e-42)), "has a row of 0"),
+    "rows that are equal": ("uchida", put("projection", row(lambda x: x[1])), "equal up to sign"),
+    "rows that are opposite": ("uchida", put("projection", row(lambda x: -3 * x[1])), "equal up to sign"),
+    "rows that are all but equal": ("uchida", put("projection", row(lambda x: x[1] + 0.01 * x[2])), "equal up to sign"),
+    "equal rows beyond floats": ("uchida", put("projection", row(lambda x: x[1] * 1e37)), "equal up to sign"),
+    "rows of one sign": ("deepsigns", put("projection", row(lambda x: -x[1].abs())), "has a row of one sign"),
+    "equal rows of activations": ("deepsigns", put("projection", row(lambda x: x[1])), "equal up to sign"),
+    "equal rows of a fingerprint": ("deepmarks", put("projection", row(lambda x: x[1])), "equal up to sign"),
+    "more rows than can be compared": ("uchida", tensors(lambda t: t.update(bits=t["bits"].repeat(200),
+                                        projection=torch.randn(12800, 2))), "has more than 8192"),
+    "a basis of one vector": ("deepmarks", put("basis", lambda b: b[:, :1].repeat(1, len(b))), "is not orthonormal"),
+    "a basis of zeros": ("deepmarks", put("basis", torch.zeros_like), "is not orthonormal"),
+    "a class that counts twice": ("deepsigns", put("chosen", lambda c: c[:1].repeat(4)), "names a class twice"),
+    "an image that stands for two": ("deepsigns", put("pixels", lambda p: p[:1].repeat(16, 1, 1, 1)), "two classes"),
+    "labels of one class": ("trigger_set", tensors(lambda t: t.update(labels=torch.full((24,), 3),
+                             pixels=t["pixels"].repeat(4, 1, 1, 1))), "are all of one class"),
+    "labels of one class in V3": ("bound", tensors(lambda t: t.update({"trigger_set/labels": torch.full((24,), 3),
+                  "trigger_set/pixels": t["trigger_set/pixels"].repeat(4, 1, 1, 1)})), "are all of one class"),
+    "a class without images": ("deepsigns", put("chosen", lambda c: (c + 1) % 10), "has no key image"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_refused_in_one_line_and_stays_as_it_is(case, good, tmp_path, ipr):
+    kind, damage, words = CASES[case]
+    folder = tmp_path / "claims" / "claim"
+    shutil.copytree(good / kind, folder)
+    damage(folder)
+    before = snapshot(folder.parent)
+    outcome = ipr("claim", "check", f"claim={folder}")
+    assert outcome.code == 2
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("ipr: error: ")
+    assert words in line
+    assert len(line) < 600
+    assert line.isprintable()
+    assert "Traceback" not in outcome.out
+    assert snapshot(folder.parent) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"claims"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_they_are_made_of_is_good(kind, good, ipr):
+    outcome = ipr("claim", "check", f"claim={good / kind}")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert all(line.startswith("ok: ") for line in outcome.out.splitlines())
+
+
+def test_a_judge_refuses_them_too(good, tmp_path, ipr):
+    """`ipr verify` reads a claim by the same function; here one for another network than the suspect's."""
+    network = network_of(
+        load_claim(good / "text").architecture | {"model": {"name": "alexnet", "norm": "bn", "width": 1}}
+    )
+    save_file(network.state_dict(), "suspect")
+    outcome = ipr("verify", "suspect=suspect", f"claim={good / 'text'}", "dataset.image_size=8")
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
+    for case in ("claim.json is a pipe", "a tensor of 10^12 elements", "a width of 10^9", "a foreign tensor"):
+        kind, damage, words = CASES[case]
+        folder = shutil.copytree(good / kind, tmp_path / str(list(CASES).index(case)))
+        damage(folder)
+        outcome = ipr("verify", "suspect=suspect", f"claim={folder}", "dataset.image_size=8")
+        assert outcome.code == 2
+        (line,) = outcome.err.splitlines()
+        assert words in line
+
+
+def test_no_claim_takes_the_memory_that_it_says_it_needs(good, tmp_path):
+    """In a process of its own, which may not take 3 GiB of addresses more than it has when torch is loaded."""
+    folders = []
+    for case in (
+        "a tensor of 10^12 elements",
+        "a tensor of 2^64 elements",
+        "larger than 1 GiB",
+        "a network beyond memory",
+    ):
+        folders.append(tmp_path / case / "claim")
+        shutil.copytree(good / CASES[case][0], folders[-1])
+        CASES[case][1](folders[-1])
+    program = """
+import resource, sys
+from pathlib import Path
+from ipr.errors import InputError
+from ipr.judging.examination import examine
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 3 * 2**30,) * 2)
+for folder in sys.argv[1:]:
+    try:
+        assert any(isinstance(found, InputError) for _, found in examine(Path(folder))), folder
+    except InputError as error:
+        pass
+    print("refused")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, folders)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["refused"] * len(folders)), done.stderr
+
+
+def places_in(value, at=()):
+    """Every place in a JSON value, as the keys that lead to it."""
+    yield at
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, below in inner:
+        yield from places_in(below, (*at, key))
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["conv4", "bound"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def loads_or_is_refused(folder: Path) -> None:
+    try:
+        claim = load_claim(folder)
+    except InputError:
+        return
+    assert len(claim.fingerprint()) == 64
+    again = folder.with_name("again")
+    shutil.rmtree(again, ignore_errors=True)
+    claim.save(again)
+    assert load_claim(again).fingerprint() == claim.fingerprint()
+
+
+@pytest.fixture
+def copies(good, tmp_path):
+    """Gives a fresh copy of a good claim, and takes the last one away."""
+
+    def copied(kind: str) -> Path:
+        shutil.rmtree(tmp_path / "fuzzed", ignore_errors=True)
+        return Path(shutil.copytree(good / kind, tmp_path / "fuzzed" / "claim"))
+
+    return copied
+
+
+FUZZED = settings(
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@FUZZED
+@given(kind=st.sampled_from(list(KINDS)), where=st.integers(0, 10**6), value=ANY_JSON, gone=st.booleans())
+def test_any_value_anywhere_in_the_facts_is_read_or_refused(copies, kind, where, value, gone):
+    folder = copies(kind)
+    values = json.loads((folder / "claim.json").read_text())
+    places = list(places_in(values))[1:]
+    *keys, last = places[where % len(places)]
+    inner = values
+    for key in keys:
+        inner = inner[key]
+    if gone:
+        del inner[last]
+    else:
+        inner[last] = value
+    (folder / "claim.json").write_text(json.dumps(values))
+    loads_or_is_refused(folder)
+
+
+@FUZZED
+@given(
+    kind=st.sampled_from(list(KINDS)),
+    name=st.sampled_from(["claim.json", "secrets.safetensors"]),
+    seed=st.integers(0, 2**32),
+    flips=st.integers(1, 8),
+    cut=st.none() | st.integers(1, 500),
+    near=st.booleans(),
+)
+def test_any_bytes_changed_or_cut_are_read_or_refused(copies, kind, name, seed, flips, cut, near):
+    path = copies(kind) / name
+    content, source = bytearray(path.read_bytes()), random.Random(seed)
+    for _ in range(flips):
+        content[source.randrange(min(400, len(content)) if near else len(content))] = source.randrange(256)
+    path.write_bytes(content[: -cut if cut else None])
+    loads_or_is_refused(path.parent)
