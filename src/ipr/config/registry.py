@@ -34,7 +34,7 @@ Named = TypeVar("Named", bound=type)
 
 
 def register(name: str) -> Any:
-    """Marks a class (or a function that builds a model) as the choice `name` of the group in whose package it stands."""
+    """Marks a class, or a function that builds a model, as the choice `name` of the group of its package."""
 
     def mark(chosen: Named) -> Named:
         assert name.isidentifier(), f"{name} is no name"
