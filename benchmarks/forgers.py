@@ -61,7 +61,8 @@ from ipr.passport.surgery import ConvNorm, find_layers, protect, strip
 from ipr.randomness import derive_seed, generator, started_at
 from ipr.requests.compose import configuration
 from ipr.schemes.base import Scheme
-from ipr.schemes.passport import PassportV2, SignatureLoss
+from ipr.schemes.passport import SignatureLoss
+from ipr.schemes.passport_v2 import PassportV2
 from ipr.signature import binomial_tail, draw_signature
 from ipr.store.record import hardware, versions
 from ipr.training.fit import fit

@@ -24,7 +24,8 @@ from ipr.passport.fork import fork
 from ipr.passport.layer import passport_layers
 from ipr.passport.surgery import protect
 from ipr.schemes.baseline import Baseline
-from ipr.schemes.passport import PassportV1, PassportV2
+from ipr.schemes.passport_v1 import PassportV1
+from ipr.schemes.passport_v2 import PassportV2
 from judging import judging
 from measure import Work, take_turns
 from networks import batch, passport_for, plain, scheme, training_step

@@ -21,7 +21,7 @@ from torch import Tensor
 import measure
 from ipr.data.images import ImageData, augment, normalise
 from ipr.data.module import Batches, ImageDataModule
-from ipr.schemes.passport import PassportV2
+from ipr.schemes.passport_v2 import PassportV2
 from measure import Row
 from networks import scheme
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ipr.config.recipe import Recipe
 from ipr.data.images import ImageData
 from ipr.data.trigger_sets import abstract_trigger_set
 from ipr.models import build_model
@@ -14,8 +15,10 @@ from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.surgery import find_layers, protect
 from ipr.schemes.base import Scheme
 from ipr.schemes.baseline import Baseline
-from ipr.schemes.passport import PassportV1, PassportV2, PassportV3, SignatureLoss
-from ipr.schemes.recipe import Recipe
+from ipr.schemes.passport import SignatureLoss
+from ipr.schemes.passport_v1 import PassportV1
+from ipr.schemes.passport_v2 import PassportV2
+from ipr.schemes.passport_v3 import PassportV3
 from ipr.schemes.triggers import TriggerSamples
 from ipr.signature import draw_signature
 

@@ -15,7 +15,7 @@ from torch import Tensor
 import measure
 from ipr.schemes.base import Scheme
 from ipr.schemes.baseline import Baseline
-from ipr.schemes.passport import PassportV2
+from ipr.schemes.passport_v2 import PassportV2
 from measure import ratios, spread, take_turns
 from networks import batch, scheme, stepping
 

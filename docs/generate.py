@@ -20,8 +20,8 @@ import sys
 from pathlib import Path
 
 from ipr.attacks import ATTACKS
+from ipr.attacks.base import SCHEMES
 from ipr.judging.forging import forging_cost
-from ipr.schemes import SCHEMES
 
 TOP = Path(__file__).parents[1]
 

@@ -7,15 +7,16 @@ from torch import nn
 from torch.nn import functional
 
 from ipr.claims.base import Thresholds
+from ipr.config.registry import load
 from ipr.data.images import ImageData, normalise
 from ipr.judging.claim_kinds import KINDS
 from ipr.models import build_model
 from ipr.passport.generate import random_passport
 from ipr.passport.surgery import find_layers, protect
+from ipr.schemes.deepmarks import DeepMarksClaim, code_book
+from ipr.schemes.deepsigns import DeepSignsClaim
+from ipr.schemes.uchida import UchidaClaim
 from ipr.watermarks.base import WatermarkClaim
-from ipr.watermarks.deepmarks import DeepMarksClaim, code_book
-from ipr.watermarks.deepsigns import DeepSignsClaim
-from ipr.watermarks.uchida import UchidaClaim
 
 
 def small(name: str = "alexnet", norm: str = "gn", image_size: int = 16) -> nn.Module:
@@ -61,3 +62,9 @@ def watermark(scheme: str, network: nn.Module, data: ImageData, seed: int = 0) -
         return DeepSignsClaim.drawn(network, data, source, classes=3, bits=16, images=4, **owner)
     keys = kind.keys(network, data, 2 if scheme == "frontier_stitching" else 6, source)
     return kind(pixels=keys.pixels, labels=keys.labels, choices=kind.choices_among(len(data.classes)), **owner)
+
+
+def embedding(claim, network, recipe, data, *, per_step=2, seed=0, **constants):
+    """What embeds a claim, with the authors' constants but those that are given."""
+    kind = load("scheme", claim.kind)
+    return kind.embedding(claim, network, recipe, data, kind.Config(**constants), per_step=per_step, seed=seed)

@@ -35,7 +35,7 @@ from ipr.claims.base import Thresholds
 from ipr.judging.verdict import claim_of_signs
 from ipr.passport.claim import PassportClaim
 from ipr.schemes.baseline import Baseline
-from ipr.schemes.passport import PassportV2
+from ipr.schemes.passport_v2 import PassportV2
 from ipr.workflows.build import save_weights
 from ipr.workflows.missed_claims import changes
 from measure import Row, quartiles, ratios, take_turns

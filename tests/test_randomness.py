@@ -3,7 +3,7 @@ import torch
 from ipr.config.schema import ModelConfig
 from ipr.models.claimed import network_of
 from ipr.randomness import drawing
-from ipr.workflows.build import plain_network
+from ipr.schemes.start import plain_network
 
 
 def test_draws_inside_follow_the_seed_and_leave_no_trace(monkeypatch):

@@ -179,8 +179,8 @@ class WithDropout(nn.Module):
 
 @pytest.mark.parametrize("callers", [0, 1])
 def test_dropout_follows_from_the_seed_and_the_epoch(callers, data, tmp_path):
+    from ipr.config.recipe import Recipe
     from ipr.schemes.baseline import Baseline
-    from ipr.schemes.recipe import Recipe
     from ipr.training.fit import fit
 
     config = ipr.configuration("train", *TINY)

@@ -23,14 +23,14 @@ import networks
 from gpu.emulated import NAME
 from gpu.setting import KINDS, Found, Meter, Setting, found_here, noise, request, train_on
 from ipr.attacks import ATTACKS
+from ipr.attacks.base import SCHEMES
 from ipr.data.images import LabelledImages
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.verdict import judge
 from ipr.passport.layer import passport_layers
-from ipr.schemes import SCHEMES
 from ipr.schemes.base import Scheme
 from ipr.schemes.baseline import Baseline
-from ipr.schemes.passport import PassportV1
+from ipr.schemes.passport_v1 import PassportV1
 from ipr.training.distributed.place import LOOPBACK, Place
 from ipr.training.distributed.ranks import Team
 from ipr.workflows.attack import attack

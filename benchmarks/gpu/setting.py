@@ -25,7 +25,9 @@ from ipr.data.images import ImageData
 from ipr.requests.compose import register, typed
 from ipr.schemes.base import Scheme
 from ipr.schemes.baseline import Baseline
-from ipr.schemes.passport import PassportV1, PassportV2, PassportV3
+from ipr.schemes.passport_v1 import PassportV1
+from ipr.schemes.passport_v2 import PassportV2
+from ipr.schemes.passport_v3 import PassportV3
 from ipr.training.distributed.ranks import Team
 from ipr.training.loop import Training, run
 

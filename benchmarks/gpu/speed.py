@@ -19,7 +19,7 @@ from ipr.claims.base import Thresholds
 from ipr.data.images import LabelledImages
 from ipr.judging.verdict import judge
 from ipr.passport.claim import PassportClaim
-from ipr.schemes.passport import PassportV2
+from ipr.schemes.passport_v2 import PassportV2
 from ipr.store.record import versions
 
 

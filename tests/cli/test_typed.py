@@ -164,14 +164,16 @@ def test_keys_are_those_of_the_schema():
     from dataclasses import fields, is_dataclass
 
     from ipr.attacks import ATTACKS
-    from ipr.config.schema import SCHEME_CONFIGS, OptimizerConfig, TrainConfig
+    from ipr.config.recipe import Recipe
+    from ipr.config.registry import load
+    from ipr.config.schema import TrainConfig
     from ipr.exhibits import EXHIBITS
 
     found = {key.path for key in keys.keys_of("train", {"scheme": "uchida"})}
-    assert {f"scheme.{f.name}" for f in fields(SCHEME_CONFIGS["uchida"])} == {
+    assert {f"scheme.{f.name}" for f in fields(load("scheme", "uchida").Config)} == {
         p for p in found if p.startswith("scheme.")
     }
-    assert {f"optimizer.{f.name}" for f in fields(OptimizerConfig)} <= found
+    assert {f"optimizer.{f.name}" for f in fields(Recipe)} <= found
     assert {f.name for f in fields(TrainConfig)} == {path.partition(".")[0] for path in found}
     for command, registry in (("attack", ATTACKS), ("exhibit", EXHIBITS)):
         for name, kind in registry.items():

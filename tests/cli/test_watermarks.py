@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ipr.attacks.base import KEY_IMAGES, PASSPORTS
+from ipr.attacks.base import KEY_IMAGES, PASSPORTS, SCHEMES
 from ipr.judging.binomial import power_of_ten
 from ipr.judging.claim_kinds import load_claim
-from ipr.schemes import SCHEMES
 from ipr.store.record import load_record
 
 WATERMARKS = [scheme for scheme in SCHEMES if scheme not in (*PASSPORTS, "baseline")]

@@ -4,7 +4,8 @@ import torch
 from ipr.errors import InputError
 from ipr.exhibits.convergence import Watch, final_from, mean_change, quarter
 from ipr.judging.claim_kinds import load_claim
-from ipr.workflows.build import load_suspect, open_images, plain_network
+from ipr.schemes.start import plain_network
+from ipr.workflows.build import load_suspect, open_images
 from ipr.workflows.exhibit import exhibit
 from ipr.workflows.train import train
 from reference_forms import naive_affine

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 import ipr.exhibits
+from ipr.attacks.base import SCHEMES
 from ipr.claims.base import Thresholds
 from ipr.config.shipped import shipped
 from ipr.errors import InputError
 from ipr.exhibits import EXHIBITS
 from ipr.exhibits.base import Exhibit
 from ipr.passport.claim import PassportClaim
-from ipr.schemes import SCHEMES
 from references import protected, small, watermark
 
 

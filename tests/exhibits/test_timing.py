@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from ipr.config.recipe import Recipe
 from ipr.errors import InputError
 from ipr.exhibits.timing import inference, quartiles, take_turns, training
 from ipr.schemes.baseline import Baseline
-from ipr.schemes.recipe import Recipe
 from ipr.workflows.exhibit import exhibit
 from references import small
 

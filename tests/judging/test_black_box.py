@@ -13,8 +13,8 @@ from ipr.errors import InputError
 from ipr.judging.black_box import judge_black_box
 from ipr.judging.fidelity import accuracy
 from ipr.passport.claim import PassportClaim
+from ipr.schemes.trigger_set import TriggerSetClaim
 from ipr.suspects.served.black_box import BlackBox
-from ipr.watermarks.trigger_set import TriggerSetClaim
 from references import small, watermark
 
 MEAN, STD = (0.5,) * 3, (0.25,) * 3

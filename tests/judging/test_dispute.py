@@ -9,7 +9,7 @@ import torch
 from ipr.errors import InputError
 from ipr.judging.dispute import Party, same_signature, settle, told
 from ipr.judging.registration import read_registration
-from ipr.watermarks.deepmarks import code_book
+from ipr.schemes.deepmarks import code_book
 
 VERIFIED, NOT, INCONCLUSIVE = "verified", "not verified", "inconclusive"
 

@@ -17,7 +17,7 @@ from ipr.judging.claim_kinds import load_claim
 from ipr.judging.redraw import Redrawn, is_keyless, redraw
 from ipr.randomness import derive_seed
 from ipr.requests.compose import configuration
-from ipr.workflows.build import plain_network
+from ipr.schemes.start import plain_network
 from ipr.workflows.draw_claim import make_claim
 from references import memorise
 

@@ -5,18 +5,21 @@ import pytest
 import torch
 from torch.nn import functional
 
+from ipr.config.recipe import Recipe
 from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
 from ipr.passport.layer import passport_layers, patch_mean
-from ipr.schemes.passport import PassportV1, PassportV2, PassportV3, SignatureLoss
-from ipr.schemes.recipe import Recipe
+from ipr.schemes.passport import SignatureLoss
+from ipr.schemes.passport_v1 import PassportV1
+from ipr.schemes.passport_v2 import PassportV2
+from ipr.schemes.passport_v3 import PassportV3
 from ipr.schemes.triggers import TriggerSamples
 from ipr.signature import draw_signature
 from reference_forms import naive_affine, naive_protect, two_passes
 from references import protected
 
 RECIPE = Recipe(0.01, 0.9, 1e-4, "step", 0.0, None)
-CONSTANTS = SignatureLoss(weight=0.1, gamma_0=0.1, gamma_regulariser=1e-5)
+CONSTANTS = SignatureLoss(sign_loss_weight=0.1, gamma_0=0.1, gamma_regulariser=1e-5)
 
 
 def setting(kind, *, norm="gn", public_affine=True, device="cpu", **options):
@@ -143,11 +146,10 @@ def test_v3_needs_a_trigger_set():
         scheme.on_fit_start()
 
 
-@pytest.mark.parametrize(("field", "value"), [("weight", -1), ("gamma_0", 0), ("gamma_regulariser", -1)])
+@pytest.mark.parametrize(("field", "value"), [("sign_loss_weight", -1), ("gamma_0", 0), ("gamma_regulariser", -1)])
 def test_constants_out_of_range_are_refused(field, value):
-    name = "sign_loss_weight" if field == "weight" else field
-    with pytest.raises(InputError, match=f"scheme.{name}={value}"):
-        SignatureLoss(**{field: value})
+    with pytest.raises(InputError, match=f"scheme.{field}={value}"):
+        SignatureLoss(**{field: value}).check()
 
 
 def test_a_checkpoint_holds_no_secret(tmp_path, digits, accelerator):

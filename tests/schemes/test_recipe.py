@@ -1,7 +1,7 @@
 import pytest
 
+from ipr.config.recipe import Recipe
 from ipr.errors import InputError
-from ipr.schemes.recipe import Recipe
 
 GOOD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4, "schedule": "step", "warmup": 0.0, "clip_norm": None}
 
@@ -33,4 +33,4 @@ def test_warm_up_climbs_and_cosine_falls():
 )  # fmt: skip
 def test_values_out_of_range_are_refused(field, value):
     with pytest.raises(InputError, match=f"optimizer.{field}={value}"):
-        Recipe(**GOOD | {field: value})
+        Recipe(**GOOD | {field: value}).check()

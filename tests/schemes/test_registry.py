@@ -7,7 +7,9 @@ import pytest
 import torch
 from hydra.core.config_store import ConfigStore
 
-from ipr.attacks.base import KEY_IMAGES, PASSPORTS
+from ipr.attacks.base import KEY_IMAGES, PASSPORTS, SCHEMES
+from ipr.config.recipe import Recipe
+from ipr.config.registry import entries
 from ipr.config.shipped import shipped
 from ipr.data.images import LabelledImages
 from ipr.errors import InputError
@@ -15,10 +17,7 @@ from ipr.judging.claim_kinds import KINDS, load_claim
 from ipr.judging.fidelity import accuracy
 from ipr.judging.verdict import judge, judge_claims
 from ipr.requests.compose import register
-from ipr.schemes import SCHEMES
-from ipr.schemes.recipe import Recipe
-from ipr.schemes.watermark import embedding
-from references import memorise, small, watermark
+from references import embedding, memorise, small, watermark
 
 WATERMARKS = [scheme for scheme in SCHEMES if scheme not in (*PASSPORTS, "baseline")]
 
@@ -27,7 +26,7 @@ def test_every_scheme_has_its_yaml_its_schema_and_its_kind_of_claim():
     register()
     assert {path.stem for path in shipped("conf").glob("scheme/*.yaml")} == SCHEMES.keys()
     schemas = {name.removesuffix(".yaml") for name in ConfigStore.instance().list("schema/scheme")}
-    assert schemas == SCHEMES.keys()
+    assert schemas == SCHEMES.keys() == entries("scheme").keys()
     assert KINDS.keys() == {*WATERMARKS, "passport"}
     assert {name for name, kind in KINDS.items() if "choices" in kind.__dataclass_fields__} == {*KEY_IMAGES}
 

@@ -9,16 +9,16 @@ from torch.nn import functional
 
 from ipr.attacks.ambiguity.forge_trigger_set import forged_trigger_set
 from ipr.attacks.base import KEY_IMAGES
+from ipr.config.recipe import Recipe
 from ipr.data.images import normalise
 from ipr.data.sources import read_digits, read_photographs
 from ipr.data.trigger_sets import TriggerSet, abstract_trigger_set
 from ipr.errors import InputError
-from ipr.schemes.recipe import Recipe
-from ipr.schemes.watermark import KeyImages, embedding
-from ipr.watermarks.frontier_stitching import fast_gradient_sign, frontier_keys
-from ipr.watermarks.guo_potkonjak import AMPLITUDE, message_pattern
-from ipr.watermarks.zhang import drawn_images, with_content, with_noise
-from references import memorise, small, watermark
+from ipr.schemes.frontier_stitching import fast_gradient_sign, frontier_keys
+from ipr.schemes.guo_potkonjak import AMPLITUDE, message_pattern
+from ipr.schemes.key_images import KeyImages
+from ipr.schemes.zhang import drawn_images, with_content, with_noise
+from references import embedding, memorise, small, watermark
 
 
 @pytest.mark.parametrize("scheme", KEY_IMAGES)

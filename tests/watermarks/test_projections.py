@@ -11,13 +11,15 @@ from torch import nn
 from ipr.attacks import ATTACKS
 from ipr.attacks.ambiguity.projections import bits_as_values, by_gradient, least_change
 from ipr.attacks.base import Victim
+from ipr.config.recipe import Recipe
 from ipr.errors import InputError
 from ipr.models.inspection import classifier_of, convolution_of
-from ipr.schemes.recipe import Recipe
-from ipr.schemes.watermark import DeepMarks, DeepSigns, Uchida, embedding
-from ipr.watermarks import deepmarks, deepsigns, uchida
+from ipr.schemes import deepmarks, deepsigns, uchida
+from ipr.schemes.deepmarks import DeepMarks
+from ipr.schemes.deepsigns import DeepSigns
+from ipr.schemes.uchida import Uchida
 from ipr.watermarks.projection import mean_filter
-from references import small, watermark
+from references import embedding, small, watermark
 
 MEAN, STD = (0.5,) * 3, (0.25,) * 3
 RECIPE = Recipe(0.1, 0.9, 0.0, "constant", 0.0, None)

@@ -20,7 +20,8 @@ from ipr.models.as_onnx import onnx_bytes
 from ipr.models.claimed import network_of
 from ipr.passport.layer import passport_layers
 from ipr.passport.surgery import protect
-from ipr.workflows.build import load_suspect, open_images, plain_network
+from ipr.schemes.start import plain_network
+from ipr.workflows.build import load_suspect, open_images
 from ipr.workflows.export import export
 from ipr.workflows.train import train
 from ipr.workflows.unlock import unlock_file

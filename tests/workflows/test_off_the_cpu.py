@@ -14,9 +14,8 @@ from safetensors.torch import load_file
 
 from gpu.emulated import FILL, KERNEL, Counts, counting, emulated
 from ipr.attacks import ATTACKS
-from ipr.attacks.base import KEY_IMAGES
+from ipr.attacks.base import KEY_IMAGES, SCHEMES
 from ipr.exhibits import EXHIBITS
-from ipr.schemes import SCHEMES
 from ipr.workflows import attack as attacking
 from ipr.workflows import train as training
 from ipr.workflows.attack import attack

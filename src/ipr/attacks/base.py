@@ -11,15 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from ipr.claims.base import Claim
+from ipr.config.recipe import Recipe
+from ipr.config.registry import load_all
 from ipr.data.images import ImageData, normalise
 from ipr.errors import InputError
 from ipr.models.channels import Symmetry, symmetry
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import Branch
 from ipr.passport.surgery import protect, strip
-from ipr.schemes import SCHEMES
-from ipr.schemes.base import Scheme
-from ipr.schemes.recipe import Recipe
+from ipr.schemes.base import About, Scheme
+
+SCHEMES: dict[str, About] = {name: scheme.about for name, scheme in load_all("scheme").items()}
+"""What every scheme says of itself."""
 
 PASSPORTS = tuple(name for name, about in SCHEMES.items() if about.family == "passport")
 KEY_IMAGES = tuple(name for name, about in SCHEMES.items() if about.family == "key images")

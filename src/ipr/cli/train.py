@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from ipr.cli import loading
 from ipr.cli.launchers.outcomes import Done
-from ipr.config.schema import PassportSchemeConfig, TrainConfig, WatermarkSchemeConfig
+from ipr.config.schema import TrainConfig
 from ipr.terminal.console import Console
 
 KEYLESS = "secrets follow from the seed: fit for research only; set passport.key for a release"
@@ -26,12 +26,12 @@ def execute(config: TrainConfig) -> Done:
         from ipr.reports.terminal import check_lines, percent, run_table
         from ipr.store.record import Record
         from ipr.workflows.objective import check_objective, objective_of
-        from ipr.workflows.request import is_keyless
+        from ipr.workflows.request import is_keyless, scheme_of
         from ipr.workflows.train import train
 
     check_objective(config.objective, Record)
     run = train(config)
-    if is_keyless(config) and isinstance(config.scheme, PassportSchemeConfig | WatermarkSchemeConfig):
+    if is_keyless(config) and scheme_of(config).claim_kind is not None:
         warn(KEYLESS, HydraConfig.get().sweep.dir)  # only now: where there is an error, it is the one line that is told
     console = Console()
     if config.trainer.fast_dev_run:

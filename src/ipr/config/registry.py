@@ -28,13 +28,21 @@ from ipr.terminal.spelling import choose_among
 GROUPS = {"scheme": "schemes", "attack": "attacks", "exhibit": "exhibits", "model": "models", "dataset": "data"}
 """Group -> the package of ours that holds its files; entry points of others are in `ipr.schemes`, `ipr.attacks`, ..."""
 
-DECORATED = re.compile(r'^@register\("(\w+)"\)\n(?:@.*\n)*(?:class|def) (\w+)', re.MULTILINE)
+DECORATED = re.compile(r'^@register\("(\w+)"(?:, order=(\d+))?\)\n(?:@.*\n)*(?:class|def) (\w+)', re.MULTILINE)
+
+LAST = 1000
+"""The order of what says none, and of all that other packages bring."""
 
 Named = TypeVar("Named", bound=type)
 
 
-def register(name: str) -> Any:
-    """Marks a class, or a function that builds a model, as the choice `name` of the group of its package."""
+def register(name: str, order: int = LAST) -> Any:
+    """Marks a class, or a function that builds a model, as the choice `name` of the group of its package.
+
+    Args:
+        name: what it is chosen by.
+        order: where it stands in lists and tables; those of equal order by their names.
+    """
 
     def mark(chosen: Named) -> Named:
         assert name.isidentifier(), f"{name} is no name"
@@ -90,17 +98,18 @@ class Entry:
 
 @cache
 def entries(group: str) -> dict[str, Entry]:
-    """The choices of a group by name: ours as their files are sorted, then those of other packages.
+    """The choices of a group by name: ours in their order, then those of other packages.
 
     A name of another package that is taken, and one that names no class, is left out and said on stderr.
     """
     folder = Path(ipr.__file__).parent / GROUPS[group]
-    found: dict[str, Entry] = {}
-    for path in sorted(folder.rglob("*.py")):
+    ours: list[tuple[int, str, Entry]] = []
+    for path in folder.rglob("*.py"):
         module = ".".join(("ipr", GROUPS[group], *path.relative_to(folder).with_suffix("").parts))
-        for name, attribute in DECORATED.findall(path.read_text(encoding="utf-8")):
-            assert name not in found, f"{name} is registered twice"
-            found[name] = Entry(group, name, module, attribute)
+        for name, order, attribute in DECORATED.findall(path.read_text(encoding="utf-8")):
+            ours.append((int(order or LAST), name, Entry(group, name, module, attribute)))
+    found = {name: one for _, name, one in sorted(ours, key=lambda each: each[:2])}
+    assert len(found) == len(ours), f"a {group} is registered twice"
     for point in sorted(entry_points(group=f"ipr.{group}s"), key=lambda one: one.name):
         problem = _refused(point, found)
         if problem:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-MISSING: Any = "???"  # OmegaConf's mark for a value that a configuration must give
+from ipr.config.recipe import MISSING as MISSING
+from ipr.config.recipe import Recipe
 
 HIDDEN = (("scheme", "signature"), ("passport", "key"))
 """Fields that are hidden: the key, which is secret, and as a courtesy a text, which is not: weights can tell it."""
@@ -35,110 +36,6 @@ class SchemeConfig:
 
     name: str = MISSING  # which scheme: set by scheme=NAME
     norm: str = MISSING  # the norm that the paper pairs with it: bn | gn
-
-
-@dataclass
-class PassportSchemeConfig(SchemeConfig):
-    """Fields of every passport scheme."""
-
-    layers: list[str] = MISSING  # convolutions to protect, or modules that hold them
-    signature: str | None = None  # text to write, no secret; null for random bits; bound (docs/claims.md)
-    sign_loss_weight: float = 0.1  # how much the signs of the scales count in the loss (Eq. 6)
-    gamma_0: float = 0.1  # the magnitude asked of each scale (Eq. 6)
-    gamma_regulariser: float = 1e-5  # weight of the sum of gamma^2
-
-
-@dataclass
-class PassportV1Config(PassportSchemeConfig):
-    """V1: passport distributed with the network."""
-
-    embed_trigger_set: bool = False  # also train on trigger images
-
-
-@dataclass
-class PassportV2Config(PassportSchemeConfig):
-    """V2: private passport."""
-
-    alternation: str = "joint"  # joint | alternate
-
-
-@dataclass
-class PassportV3Config(PassportV2Config):
-    """V3: private passport and trigger set."""
-
-
-@dataclass
-class WatermarkSchemeConfig(SchemeConfig):
-    """A watermark that passports compete with: its secrets are drawn from the seed and passport.key."""
-
-
-@dataclass
-class UchidaConfig(WatermarkSchemeConfig):
-    """Uchida et al. 2017: bits in a projection of a mean filter."""
-
-    layer: str = MISSING  # a convolution, or a module whose first one is taken
-    bits: int = 256  # T
-    signature: str | None = None  # text to write, no secret; null for random bits
-    weight: float = 0.01  # lambda
-
-
-@dataclass
-class DeepMarksConfig(WatermarkSchemeConfig):
-    """DeepMarks: an anti-collusion code word as a fingerprint vector."""
-
-    layer: str = MISSING  # as in uchida
-    order: int = 11  # of the code's projective plane, a prime; order^2 + order + 1 bits
-    weight: float = 0.1  # gamma
-
-
-@dataclass
-class DeepSignsConfig(WatermarkSchemeConfig):
-    """DeepSigns: bits in projected mean activations."""
-
-    classes: int = 4  # S, classes that carry bits
-    bits: int = 32  # T, bits of each
-    images: int = 32  # key images of each
-    centre_weight: float = 0.001  # lambda_1
-    weight: float = 0.3  # lambda_2
-
-
-@dataclass
-class KeyImagesConfig(WatermarkSchemeConfig):
-    """Key images (trigger_set.size and trigger_set.per_step say how many): Adi, Zhang, Le Merrer, Guo."""
-
-
-@dataclass
-class FrontierStitchingConfig(KeyImagesConfig):
-    """Frontier stitching: a trained plain network is tuned to its own adversaries."""
-
-    epsilon: float = 0.03  # of the pixels' range
-    epochs: int = 10  # of the tuning; trainer.max_epochs is the plain network's
-    lr: float = 0.01  # of the tuning
-
-
-@dataclass
-class GuoPotkonjakConfig(KeyImagesConfig):
-    """Guo and Potkonjak 2018: a message's pattern on training images."""
-
-    signature: str | None = None  # the message, no secret; null for a random pattern
-
-
-SCHEME_CONFIGS: dict[str, type[SchemeConfig]] = {
-    "baseline": SchemeConfig,
-    "passport_v1": PassportV1Config,
-    "passport_v2": PassportV2Config,
-    "passport_v3": PassportV3Config,
-    "uchida": UchidaConfig,
-    "deepmarks": DeepMarksConfig,
-    "deepsigns": DeepSignsConfig,
-    "trigger_set": KeyImagesConfig,
-    "zhang_content": KeyImagesConfig,
-    "zhang_noise": KeyImagesConfig,
-    "zhang_unrelated": KeyImagesConfig,
-    "frontier_stitching": FrontierStitchingConfig,
-    "guo_potkonjak": GuoPotkonjakConfig,
-}
-"""What can be embedded -> what of it can be set."""
 
 
 @dataclass
@@ -175,20 +72,6 @@ class DatasetConfig:
     validation: float = 0.0  # of the training images, a fraction that is held out: curves by epoch (docs/curves.md)
     crop_padding: int = 4  # pixels; 0 for no random crop
     flip: bool = True  # mirror images at random
-
-
-@dataclass
-class OptimizerConfig:
-    """How it is trained: `optimizer=default|published`."""
-
-    name: str = MISSING  # set by optimizer=NAME
-    lr: float = MISSING  # learning rate, the highest of the schedule
-    momentum: float = MISSING  # of SGD
-    weight_decay: float = MISSING  # of SGD
-    schedule: str = MISSING  # how the rate changes: cosine | step | constant
-    warmup: float = MISSING  # share of the training in which the rate rises, a fraction
-    clip_norm: float | None = MISSING  # largest norm of a gradient; null for no clipping
-    batch_size: int = MISSING  # images of a step, over all processes
 
 
 @dataclass
@@ -250,7 +133,7 @@ class TrainConfig:
     scheme: SchemeConfig = MISSING  # what is embedded
     passport: PassportConfig = MISSING  # the passport
     trigger_set: TriggerSetConfig = MISSING  # the trigger images
-    optimizer: OptimizerConfig = MISSING  # the recipe
+    optimizer: Recipe = MISSING  # the recipe
     trainer: TrainerConfig = MISSING  # how long, and on what
     logger: LoggerConfig = MISSING  # where metrics go
     paths: PathsConfig = MISSING  # folders
@@ -363,7 +246,7 @@ class CalibrateConfig:
 
     claim: str = MISSING  # a claim folder
     dataset: DatasetConfig = MISSING  # the images
-    optimizer: OptimizerConfig = MISSING  # how the independent networks are trained
+    optimizer: Recipe = MISSING  # how the independent networks are trained
     trainer: TrainerConfig = MISSING  # how long, and on what
     logger: LoggerConfig = MISSING  # where their metrics go
     paths: PathsConfig = MISSING  # folders

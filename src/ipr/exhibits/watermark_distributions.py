@@ -14,9 +14,9 @@ from ipr.exhibits.base import Case, Exhibit, Fact, Shown, require
 from ipr.exhibits.distances import ks_distance
 from ipr.models.inspection import convolution_of
 from ipr.randomness import generator
+from ipr.schemes.uchida import UchidaClaim
 from ipr.signature import agreeing_bits, detect
 from ipr.watermarks.projection import mean_filter
-from ipr.watermarks.uchida import UchidaClaim
 
 
 def features(projection: Tensor, w: Tensor) -> Tensor:

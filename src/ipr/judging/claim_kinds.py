@@ -17,14 +17,14 @@ from ipr.errors import InputError
 from ipr.judging.structure import check_structure
 from ipr.models.claimed import check_architecture
 from ipr.passport.claim import PassportClaim
-from ipr.watermarks.deepmarks import DeepMarksClaim
-from ipr.watermarks.deepsigns import DeepSignsClaim
-from ipr.watermarks.frontier_stitching import FrontierStitchingClaim
-from ipr.watermarks.guo_potkonjak import GuoPotkonjakClaim
+from ipr.schemes.deepmarks import DeepMarksClaim
+from ipr.schemes.deepsigns import DeepSignsClaim
+from ipr.schemes.frontier_stitching import FrontierStitchingClaim
+from ipr.schemes.guo_potkonjak import GuoPotkonjakClaim
+from ipr.schemes.trigger_set import TriggerSetClaim
+from ipr.schemes.uchida import UchidaClaim
+from ipr.schemes.zhang import ZhangContentClaim, ZhangNoiseClaim, ZhangUnrelatedClaim
 from ipr.watermarks.key_images import KeyImageClaim
-from ipr.watermarks.trigger_set import TriggerSetClaim
-from ipr.watermarks.uchida import UchidaClaim
-from ipr.watermarks.zhang import ZhangContentClaim, ZhangNoiseClaim, ZhangUnrelatedClaim
 from ipr.world import own_world
 
 KINDS: dict[str, type[Claim]] = {

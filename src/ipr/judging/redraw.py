@@ -31,16 +31,16 @@ from ipr.models.claimed import without_memory
 from ipr.passport.bound import Binding
 from ipr.passport.claim import PassportClaim
 from ipr.randomness import derive_bytes, derive_seed, started_at
+from ipr.schemes.deepmarks import DeepMarksClaim
+from ipr.schemes.deepsigns import DeepSignsClaim
+from ipr.schemes.frontier_stitching import FrontierStitchingClaim
+from ipr.schemes.guo_potkonjak import GuoPotkonjakClaim
+from ipr.schemes.trigger_set import TriggerSetClaim
+from ipr.schemes.uchida import UchidaClaim
+from ipr.schemes.zhang import ZhangContentClaim, ZhangNoiseClaim
 from ipr.signature import draw_signature
 from ipr.watermarks.base import WatermarkClaim
-from ipr.watermarks.deepmarks import DeepMarksClaim
-from ipr.watermarks.deepsigns import DeepSignsClaim
-from ipr.watermarks.frontier_stitching import FrontierStitchingClaim
-from ipr.watermarks.guo_potkonjak import GuoPotkonjakClaim
 from ipr.watermarks.key_images import KeyImageClaim
-from ipr.watermarks.trigger_set import TriggerSetClaim
-from ipr.watermarks.uchida import UchidaClaim
-from ipr.watermarks.zhang import ZhangContentClaim, ZhangNoiseClaim
 
 OF_TRAINING_IMAGES = (DeepSignsClaim, ZhangContentClaim, ZhangNoiseClaim, GuoPotkonjakClaim)
 """Their keys are training images, so they can be drawn again from the same training set only."""

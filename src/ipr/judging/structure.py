@@ -19,11 +19,11 @@ from ipr.judging.black_box import distinct
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import energies
 from ipr.passport.layer import Affine
-from ipr.watermarks.deepmarks import DeepMarksClaim
-from ipr.watermarks.deepsigns import DeepSignsClaim
-from ipr.watermarks.trigger_set import TriggerSetClaim
-from ipr.watermarks.uchida import UchidaClaim
-from ipr.watermarks.zhang import ZhangUnrelatedClaim
+from ipr.schemes.deepmarks import DeepMarksClaim
+from ipr.schemes.deepsigns import DeepSignsClaim
+from ipr.schemes.trigger_set import TriggerSetClaim
+from ipr.schemes.uchida import UchidaClaim
+from ipr.schemes.zhang import ZhangUnrelatedClaim
 
 NOISE = 1e-6
 """A mean patch is noise where it is so small beside that of the passport's absolute values: it cancels to rounding."""

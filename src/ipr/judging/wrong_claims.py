@@ -21,12 +21,12 @@ from ipr.passport.guesses import SIGNS, lifted_passport, ones_passport, positive
 from ipr.passport.lift import public_scales
 from ipr.passport.surgery import ConvNorm, Passport, find_layers
 from ipr.randomness import derive_seed, generator
+from ipr.schemes.deepmarks import DeepMarksClaim
+from ipr.schemes.deepsigns import DeepSignsClaim
+from ipr.schemes.trigger_set import TriggerSetClaim
+from ipr.schemes.uchida import UchidaClaim
 from ipr.watermarks.base import WatermarkClaim
-from ipr.watermarks.deepmarks import DeepMarksClaim
-from ipr.watermarks.deepsigns import DeepSignsClaim
 from ipr.watermarks.key_images import KeyImageClaim
-from ipr.watermarks.trigger_set import TriggerSetClaim
-from ipr.watermarks.uchida import UchidaClaim
 
 IMAGES = 60
 """So many training images a forger chooses among guesses with."""

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ipr.attacks.base import SCHEMES
 from ipr.reports.summary import rows as table_rows
-from ipr.schemes import SCHEMES
 from ipr.workflows.attack import AttackRow
 
 COLOURS = {"genuine passport": "#0072b2", "no passport": "#999999", "forged passports": "#d55e00"}

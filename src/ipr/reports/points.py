@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ipr.attacks import ATTACKS
+from ipr.attacks.base import SCHEMES
 from ipr.judging.outcome import mark
 from ipr.reports.summary import mean_and_spread, place_of
-from ipr.schemes import SCHEMES
 from ipr.workflows.attack import AttackRow
 
 HEADER = ("attack", "scheme", "point", "n", "accuracy", "points lost", "least; most lost", "mark read", "succeeded")

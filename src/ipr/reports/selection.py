@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ipr.schemes import SCHEMES
+from ipr.attacks.base import SCHEMES
 
 ORDER: Mapping[str, Sequence[str]] = {
     "scheme": tuple(SCHEMES),

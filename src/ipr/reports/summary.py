@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ipr.schemes import SCHEMES
+from ipr.attacks.base import SCHEMES
 from ipr.store.record import Record, cut_of
 
 SETTING = [

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ipr.config import schema as schema
 from ipr.config.ranges import check_numbers
+from ipr.config.registry import load_all
 from ipr.config.secrets import with_secrets
 from ipr.config.shipped import papers, shipped, sweeps
 from ipr.errors import InputError
@@ -48,8 +49,9 @@ def register(command: str = "train") -> None:
     store.store(name="export_schema", node=schema.ExportConfig)
     store.store(name="unlock_schema", node=schema.UnlockConfig)
     store.store(name="dashboard_schema", node=schema.DashboardConfig)
-    for name, node in schema.SCHEME_CONFIGS.items():
-        store.store(group="schema/scheme", name=name, node=node)
+    if command in ("train", "attack", "exhibit", "cell"):  # of the others none has a scheme
+        for name, scheme in load_all("scheme").items():
+            store.store(group="schema/scheme", name=name, node=scheme.Config)
     enter_launchers()
     if command in OF_STUDIES:
         from ipr.studies.config import GcConfig, ListConfig, ReportConfig, ReproduceConfig, StatusConfig

@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 
 import ipr
+from ipr.config.registry import entries
 from ipr.config.shipped import shipped, sweeps
 from ipr.terminal.spelling import closest
 
@@ -123,6 +124,18 @@ def _find(file: str, name: str) -> tuple[str, ast.ClassDef] | None:
 
 
 @cache
+def _config_of(file: str, name: str) -> tuple[str, str] | None:
+    """Where the dataclass stands that a class, or a base of it, names as its `Config`."""
+    if (found := _find(file, name)) is None:
+        return None
+    file, node = found
+    for item in node.body:
+        if isinstance(item, ast.Assign) and ast.unparse(item.targets[0]) == "Config":
+            return file, ast.unparse(item.value)
+    return next(filter(None, (_config_of(file, ast.unparse(base)) for base in node.bases)), None)
+
+
+@cache
 def fields_of(file: str, name: str) -> dict[str, Field]:
     """The fields of a dataclass, those of its bases first; {} where there is no such class of ours."""
     found = _find(file, name)
@@ -169,9 +182,10 @@ def _attributes(docstring: str) -> dict[str, str]:
 def _registry(group: str) -> dict[str, tuple[str, str]]:
     """Choice of a group -> file and class, for groups whose choices have fields of their own."""
     if group == "scheme":
-        from ipr.config.schema import SCHEME_CONFIGS
-
-        return {name: ("config/schema.py", kind.__name__) for name, kind in SCHEME_CONFIGS.items()}
+        homes = {
+            name: (one.file.relative_to(PACKAGE).as_posix(), one.attribute) for name, one in entries(group).items()
+        }
+        return {name: _config_of(*home) or ("config/schema.py", "SchemeConfig") for name, home in homes.items()}
     if group not in REGISTRIES:
         return {}
     file, _, wanted = REGISTRIES[group].partition(":")

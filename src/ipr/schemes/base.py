@@ -1,11 +1,16 @@
-"""What every scheme shares: the optimiser, the loop's bookkeeping, and a sum of named loss terms."""
+"""What a scheme is: what it says of itself, how its claim is drawn, how it is built, and a sum of named loss terms.
+
+A scheme is one file with one class (or several that are variants of each other) and one YAML file of its name in
+`conf/scheme/`. docs/extending.md writes one.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import lightning as L
 import torch
@@ -13,10 +18,34 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor, nn
 
+from ipr.claims.base import Claim, Thresholds
+from ipr.config.recipe import Recipe
+from ipr.config.schema import SchemeConfig, TrainConfig
+from ipr.data.images import ImageData
 from ipr.data.share import WHOLE, Share
 from ipr.schemes.captured import CapturedStep
 from ipr.schemes.means import EpochMeans
-from ipr.schemes.recipe import Recipe
+from ipr.schemes.start import architecture_of, plain_network
+
+Trained = Callable[[], nn.Module]
+"""Finds or trains the plain network of a run's architecture, data and seed; called only where it is needed."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a scheme says of itself: for documents, and for attacks and exhibits to choose by.
+
+    Attributes:
+        family: `none`, `passport`, `projection` (bits in weights or activations) or `key images`.
+        source: who published it, and where the paper speaks of it.
+        embeds: what training adds.
+        reads: what a judge reads.
+    """
+
+    family: Literal["none", "passport", "projection", "key images"]
+    source: str
+    embeds: str
+    reads: str
 
 
 class Scheme(L.LightningModule, ABC):
@@ -28,11 +57,20 @@ class Scheme(L.LightningModule, ABC):
         num_classes: number of classes.
 
     Attributes:
+        Config: the dataclass of what can be set of it, `scheme.FIELD=...`.
+        about: what it says of itself.
+        claim_kind: the class of its claims; None where nothing is embedded.
+        tunes: whether its training begins with a trained plain network, `Trained`, and goes on for epochs of its own.
         share: which part of every batch this process takes.
         capture: whether a step is recorded once and replayed (`CapturedStep`); in one process, without a scaler of
             the loss. Hooks of callbacks around backward pass and optimiser are not called then.
         moves_all: whether every step has a gradient for everything that is trained.
     """
+
+    Config: ClassVar[type[SchemeConfig]] = SchemeConfig
+    about: ClassVar[About]
+    claim_kind: ClassVar[type[Claim] | None] = None
+    tunes: ClassVar[bool] = False
 
     share: Share = WHOLE
     capture: bool = False
@@ -40,9 +78,55 @@ class Scheme(L.LightningModule, ABC):
 
     def __init__(self, network: nn.Module, recipe: Recipe, num_classes: int) -> None:
         super().__init__()
+        recipe.check()
         self.network, self.recipe, self.num_classes = network, recipe, num_classes
         self.means = EpochMeans()
         self._captured: CapturedStep | None = None
+
+    @classmethod
+    def appends_images(cls, scheme: SchemeConfig) -> bool:
+        """Whether trigger or key images (`trigger_set.per_step`) are appended to every batch."""
+        return False
+
+    @classmethod
+    def purposes(cls, config: TrainConfig) -> dict[str, str]:
+        """What its random secrets are drawn for, as a claim's origin names it -> what their seed is derived for."""
+        return {}
+
+    @classmethod
+    def identity(cls, config: TrainConfig, data: ImageData) -> dict[str, Any]:
+        """What determines a run of it besides `scheme.*`, model, data set, recipe and seed; of secrets, a digest.
+
+        Raises:
+            InputError: trigger images that are asked for cannot be used.
+        """
+        return {}
+
+    @classmethod
+    def draw_claim(cls, config: TrainConfig, data: ImageData, trained: Trained) -> Claim | None:
+        """The secrets of a new run; None where nothing is embedded.
+
+        Raises:
+            InputError: a setting does not fit the network or the images.
+        """
+        return None
+
+    @classmethod
+    def build(cls, config: TrainConfig, data: ImageData, claim: Claim | None, trained: Trained) -> Scheme:
+        """What trains a run, with its network at the start.
+
+        Args:
+            config: the request.
+            data: its images.
+            claim: its secrets.
+            trained: see `Trained`.
+        """
+        return cls(plain_network(config.model, data, config.seed), config.optimizer, len(data.classes))
+
+    @classmethod
+    def epochs(cls, config: TrainConfig) -> int:
+        """How many epochs `build` is trained for."""
+        return config.trainer.max_epochs
 
     @abstractmethod
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -192,3 +276,9 @@ class Scheme(L.LightningModule, ABC):
         for state in checkpoint.get("optimizer_states", []):
             for group in state["param_groups"]:
                 group["lr"] = float(group["lr"])
+
+
+def claim_parts(config: TrainConfig, data: ImageData) -> dict[str, Any]:
+    """What a new claim says besides its secrets: owner, thresholds, and what builds the plain network."""
+    limits = Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
+    return {"owner": config.owner, "thresholds": limits, "architecture": architecture_of(config.model, data)}

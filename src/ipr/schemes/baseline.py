@@ -5,11 +5,15 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from ipr.schemes.base import Scheme
+from ipr.config.registry import register
+from ipr.schemes.base import About, Scheme
 
 
+@register("baseline", order=0)
 class Baseline(Scheme):
     """Cross-entropy alone."""
+
+    about = About("none", "-", "nothing", "accuracy alone")
 
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """L_c."""

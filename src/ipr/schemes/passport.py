@@ -1,46 +1,64 @@
-"""The three passport schemes (Section III-D): V1 (Algorithm 2), V2 and V3 (Algorithm 6)."""
+"""What the passport schemes V1, V2 and V3 share (Section III-D): the signature's loss, and how their claim is drawn."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from ipr.claims.base import Claim
+from ipr.claims.origin import NONCE, SIGNATURE, TRIGGER_SET
+from ipr.config.recipe import Recipe
+from ipr.config.schema import BOUND, MISSING, SchemeConfig, TrainConfig
+from ipr.data.images import ImageData
+from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
-from ipr.passport.fork import fork
-from ipr.passport.layer import Affine, Branch, answering_with, passport_layers, presenting
+from ipr.passport.bound import Binding, bound_signature
+from ipr.passport.claim import PassportClaim
+from ipr.passport.generate import draw_passport, with_energy
+from ipr.passport.layer import Affine, passport_layers
 from ipr.passport.normal_form import sign
-from ipr.schemes.base import Scheme
-from ipr.schemes.recipe import Recipe
-from ipr.schemes.triggers import TriggerSamples
-from ipr.signature import Signature, sign_loss
+from ipr.passport.surgery import find_layers, protect
+from ipr.randomness import derive_bytes, generator
+from ipr.schemes.base import Scheme, Trained, claim_parts
+from ipr.schemes.start import example_image, plain_network
+from ipr.schemes.triggers import TriggerSamples, identity_of_triggers, make_trigger_set
+from ipr.signature import Signature, draw_signature, sign_loss
+from ipr.store.folder import secret_digest
 
 
-@dataclass(frozen=True)
+@dataclass
 class SignatureLoss:
-    """The constants of the regulariser R of Eq. 1.
+    """The constants of the regulariser R of Eq. 1. The paper gives no lambda_r; the authors' code has 0.1."""
 
-    Attributes:
-        weight: lambda_r of Eq. 1; the paper gives none, the authors' code 0.1.
-        gamma_0: the magnitude asked of each gamma (Eq. 6).
-        gamma_regulariser: weight of the sum of gamma^2; in the authors' code only.
-    """
+    sign_loss_weight: float = 0.1  # how much the signs of the scales count in the loss (lambda_r of Eq. 1)
+    gamma_0: float = 0.1  # the magnitude asked of each scale (Eq. 6)
+    gamma_regulariser: float = 1e-5  # weight of the sum of gamma^2; in the authors' code only
 
-    weight: float = 0.1
-    gamma_0: float = 0.1
-    gamma_regulariser: float = 1e-5
+    def check(self) -> None:
+        """Refuses constants out of range.
 
-    def __post_init__(self) -> None:
+        Raises:
+            InputError: naming the field.
+        """
         for field, good in (
-            ("sign_loss_weight", self.weight >= 0),
+            ("sign_loss_weight", self.sign_loss_weight >= 0),
             ("gamma_0", self.gamma_0 > 0),
             ("gamma_regulariser", self.gamma_regulariser >= 0),
         ):
             if not good:
-                value = self.weight if field == "sign_loss_weight" else getattr(self, field)
-                raise InputError(f"scheme.{field}", value, "is out of range", "give a positive number, e.g. 0.1")
+                problem, remedy = "is out of range", "give a positive number, e.g. 0.1"
+                raise InputError(f"scheme.{field}", getattr(self, field), problem, remedy)
+
+
+@dataclass
+class PassportSchemeConfig(SignatureLoss, SchemeConfig):
+    """Fields of every passport scheme."""
+
+    layers: list[str] = MISSING  # convolutions to protect, or modules that hold them
+    signature: str | None = None  # text to write, no secret; null for random bits; bound (docs/claims.md)
 
 
 class PassportScheme(Scheme):
@@ -54,7 +72,14 @@ class PassportScheme(Scheme):
         relative: whether they are written relative to the signs of the public scales (`PassportClaim.relative`).
         signature_loss: the constants of the regulariser.
         triggers: trigger samples for every step; None for none.
+
+    Attributes:
+        public_affine: whether there are public scales beside those of the passport.
     """
+
+    Config = PassportSchemeConfig
+    claim_kind = PassportClaim
+    public_affine: ClassVar[bool]
 
     bits: Tensor
 
@@ -70,6 +95,7 @@ class PassportScheme(Scheme):
         relative: bool = False,
     ) -> None:
         super().__init__(network, recipe, num_classes)
+        signature_loss.check()
         self.signature_loss, self.triggers, self.relative = signature_loss, triggers, relative
         self.layers = passport_layers(network)
         bits = torch.cat([signature[name] for name in self.layers])
@@ -105,98 +131,82 @@ class PassportScheme(Scheme):
         constants = self.signature_loss
         gamma = torch.cat([scale.squeeze(0) for scale, _ in affines.values()])
         return {
-            "sign_loss": constants.weight * sign_loss(gamma, self.wanted_signs(), constants.gamma_0),
+            "sign_loss": constants.sign_loss_weight * sign_loss(gamma, self.wanted_signs(), constants.gamma_0),
             "gamma_penalty": constants.gamma_regulariser * gamma.square().sum(),
         }
 
+    @classmethod
+    def purposes(cls, config: TrainConfig) -> dict[str, str]:
+        """See `Scheme.purposes`: a signature that is not bound, and abstract trigger images."""
+        purposes = {} if is_bound(config.scheme) else {SIGNATURE: SIGNATURE}
+        if cls.appends_images(config.scheme) and config.trigger_set.name == "abstract":
+            purposes[TRIGGER_SET] = TRIGGER_SET
+        return purposes
 
-class PassportV1(PassportScheme):
-    """V1: the passport is distributed with the network, which works with nothing else (Algorithm 2)."""
+    @classmethod
+    def identity(cls, config: TrainConfig, data: ImageData) -> dict[str, Any]:
+        """See `Scheme.identity`: the passport, and the trigger set where there is one."""
+        passport = {"passport": asdict(config.passport) | {"key": secret_digest(config.passport.key)}}
+        if not cls.appends_images(config.scheme):
+            return passport
+        return passport | {"trigger_set": identity_of_triggers(config.trigger_set, data)}
 
-    def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """L_c with the passport, and the regulariser."""
-        x, y = self.with_triggers(x, y)
-        affines = self.passport_affines()
-        with presenting(self.layers, affines):
-            logits = self.network(x)
-        self.means.count(logits, y)
-        return {"cross_entropy": functional.cross_entropy(logits, y), **self.regulariser(affines)}
-
-
-class PassportV2(PassportScheme):
-    """V2: the passport stays private; the network learns both branches at once (Algorithm 6).
-
-    Args:
-        example: an input for the network, used to split it into what both branches share and what they do not.
-        alternation: `joint` sums both losses before one backward pass, as the authors' code does for Algorithm 6;
-            `alternate` trains one branch a step, idx 0 and 1 in turn.
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        recipe: Recipe,
-        num_classes: int,
-        *,
-        signature: Signature,
-        signature_loss: SignatureLoss,
-        example: Tensor,
-        triggers: TriggerSamples | None = None,
-        alternation: str = "joint",
-        relative: bool = False,
-    ) -> None:
-        super().__init__(
-            network,
-            recipe,
-            num_classes,
+    @classmethod
+    def draw_claim(cls, config: TrainConfig, data: ImageData, trained: Trained) -> PassportClaim:
+        """Passport, signature and trigger set; `trained` is called for feature-map passports alone."""
+        scheme, seed, key = config.scheme, config.seed, config.passport.key
+        assert isinstance(scheme, PassportSchemeConfig)
+        network = plain_network(config.model, data, seed)
+        layers = find_layers(network, example_image(data), scheme.layers)
+        capacities = {layer.conv: layer.channels for layer in layers}
+        binding = None
+        if is_bound(scheme):  # the scales of V1 are the public ones
+            binding = Binding(derive_bytes(seed, NONCE, key), relative=cls.public_affine)
+        text = None if binding else scheme.signature
+        signature = draw_signature(capacities, text, generator(seed, SIGNATURE, key))  # refused before a long training
+        triggers = None
+        if cls.appends_images(scheme):
+            triggers = make_trigger_set(config.trigger_set, data, generator(seed, TRIGGER_SET, key))
+        asked = config.passport
+        source = generator(seed, f"{asked.name} passport", key)
+        drawn, _ = draw_passport(asked.name, layers, data, asked.images, trained, source)
+        passport = with_energy(drawn, network, asked.energy)
+        if binding:
+            signature = bound_signature(passport, capacities, config.owner, binding)
+        return PassportClaim(
+            passport=passport,
             signature=signature,
-            signature_loss=signature_loss,
-            triggers=triggers,
-            relative=relative,
+            binding=str(binding) if binding else None,
+            text_bytes=len((text or "").encode()),
+            trigger_pixels=triggers.pixels if triggers else None,
+            trigger_labels=triggers.labels if triggers else None,
+            **claim_parts(config, data),
         )
-        if alternation not in ("joint", "alternate"):
-            raise InputError("scheme.alternation", alternation, "is unknown", "choose joint or alternate")
-        self.alternation = alternation
-        self.moves_all = alternation == "joint"
-        self.forked = fork(network, example)
 
-    def compile_network(self) -> None:
-        """See `Scheme.compile_network`: trunk and tail, or the network where one branch runs a step."""
-        if self.alternation == "joint":
-            self.forked.compile()
-        else:
-            super().compile_network()
+    @classmethod
+    def build(cls, config: TrainConfig, data: ImageData, claim: Claim | None, trained: Trained) -> Scheme:
+        """See `Scheme.build`."""
+        assert isinstance(claim, PassportClaim)
+        return cls(**cls.parts(config, data, claim))
 
-    def kind_of_step(self) -> int | None:
-        """See `Scheme.kind_of_step`: idx, where one branch runs a step."""
-        return self.global_step % 2 if self.alternation == "alternate" else None
-
-    def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """L_c of idx 0 and of idx 1, and the regulariser with idx 1."""
-        x, y = self.with_triggers(x, y)
-        if self.alternation == "joint":
-            affines = self.passport_affines()
-            both = {name: (self.layers[name].public_affine(), affine) for name, affine in affines.items()}
-            public, private = self.forked.answers(x, both)
-            self.means.count(public, y)
-            return {
-                "cross_entropy_public": functional.cross_entropy(public, y),
-                "cross_entropy_private": functional.cross_entropy(private, y),
-                **self.regulariser(affines),
-            }
-        branch = Branch(self.global_step % 2)
-        affines = self.passport_affines() if branch is Branch.PRIVATE else {}
-        with answering_with(self.layers, branch), presenting(self.layers, affines):
-            logits = self.network(x)
-        self.means.count(logits, y)
-        loss = {f"cross_entropy_{branch.name.lower()}": functional.cross_entropy(logits, y)}
-        return loss | self.regulariser(affines) if affines else loss
+    @classmethod
+    def parts(cls, config: TrainConfig, data: ImageData, claim: PassportClaim) -> dict[str, Any]:
+        """The arguments of the class for a run and its claim."""
+        network, triggers = plain_network(config.model, data, config.seed), None
+        if claim.trigger_pixels is not None and claim.trigger_labels is not None:
+            secret = TriggerSet(claim.trigger_pixels, claim.trigger_labels)
+            triggers = TriggerSamples(secret, config.trigger_set.per_step, data, config.seed)
+        return {
+            "network": protect(network, claim.passport, example_image(data), public_affine=cls.public_affine),
+            "recipe": config.optimizer,
+            "num_classes": len(data.classes),
+            "signature": claim.signature,
+            "signature_loss": config.scheme,
+            "triggers": triggers,
+            "relative": claim.relative,
+        }
 
 
-class PassportV3(PassportV2):
-    """V3: V2 with a trigger set, for a first, black-box claim (Section III-D). `triggers` must be given."""
-
-    def on_fit_start(self) -> None:
-        """Refuses to train without what makes it V3."""
-        if self.triggers is None:
-            raise InputError("trigger_set", None, "scheme V3 embeds a trigger set", "give one, or use scheme V2")
+def is_bound(scheme: SchemeConfig) -> bool:
+    """Whether the signature is to follow from the passport; to a watermark the word is a text like any other."""
+    return isinstance(scheme, PassportSchemeConfig) and scheme.signature == BOUND

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from dataclasses import asdict
+from typing import Any
 
+import torch
+from torch import Generator, Tensor, nn
+
+from ipr.config.schema import TriggerSetConfig
 from ipr.data.images import ImageData, normalise
 from ipr.data.share import WHOLE, Share, check_divisible
-from ipr.data.trigger_sets import TriggerSet
+from ipr.data.trigger_sets import TriggerSet, abstract_trigger_set, folder_trigger_set
 from ipr.errors import InputError
 from ipr.randomness import generator
 
@@ -53,3 +57,29 @@ class TriggerSamples(nn.Module):
         positions = torch.arange(self.per_step, device=self.order.device) + step * self.per_step
         chosen = self.order[share.of(positions) % self.order.numel()]
         return torch.cat([x, self.pixels[chosen]]), torch.cat([y, self.labels[chosen]])
+
+
+def make_trigger_set(asked: TriggerSetConfig, data: ImageData, source: Generator) -> TriggerSet:
+    """The trigger set that is asked for; abstract images are drawn from `source`.
+
+    Raises:
+        InputError: there is no such kind, or the folder cannot be used.
+    """
+    if asked.name == "folder":
+        return folder_trigger_set(asked.root, data.image_size, data.channels, len(data.classes))
+    if asked.name != "abstract":
+        raise InputError("trigger_set.name", asked.name, "is unknown", "choose abstract or folder")
+    return abstract_trigger_set(asked.size, data.image_size, data.channels, len(data.classes), source)
+
+
+def identity_of_triggers(asked: TriggerSetConfig, data: ImageData) -> dict[str, Any]:
+    """What tells trigger sets apart: a folder by what is read from it, wherever it lies; it is not asked how many
+    images it has.
+
+    Raises:
+        InputError: the folder cannot be used.
+    """
+    if asked.name != "folder":
+        return asdict(asked) | {"root": None}
+    read = folder_trigger_set(asked.root, data.image_size, data.channels, len(data.classes))
+    return {"name": asked.name, "content": read.content, "per_step": asked.per_step}

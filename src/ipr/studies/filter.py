@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from ipr.config.schema import SCHEME_CONFIGS
+from ipr.config.registry import entries
 from ipr.errors import InputError
 from ipr.studies.config import FilterConfig
 from ipr.terminal.spelling import choose_among
@@ -18,7 +18,7 @@ def chosen(where: FilterConfig) -> dict[str, list[str]]:
     Raises:
         InputError: a scheme that there is not is asked for.
     """
-    check_values("scheme", where.scheme, [*SCHEME_CONFIGS])
+    check_values("scheme", where.scheme, [*entries("scheme")])
     check_values("norm", where.norm, ("bn", "gn"))
     asked = {field.name: getattr(where, field.name) for field in fields(FilterConfig)}
     return {name: [one.strip() for one in value.split(",")] for name, value in asked.items() if value is not None}

@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from ipr.config import schema as schema
+from ipr.config.recipe import Recipe
 from ipr.errors import InputError
 
 GROUPS: Mapping[str, type[Any]] = {
@@ -17,7 +18,7 @@ GROUPS: Mapping[str, type[Any]] = {
     "trigger_set": schema.TriggerSetConfig,
     "dataset": schema.DatasetConfig,
     "transfer": schema.DatasetConfig,
-    "optimizer": schema.OptimizerConfig,
+    "optimizer": Recipe,
     "trainer": schema.TrainerConfig,
     "verification": schema.VerificationConfig,
 }

@@ -16,8 +16,8 @@ from ipr.judging.fidelity import accuracy
 from ipr.judging.verdict import judge
 from ipr.passport.claim import PassportClaim
 from ipr.passport.surgery import find_layers
+from ipr.schemes.start import plain_network
 from ipr.training.metrics import Validate
-from ipr.workflows.build import plain_network
 
 
 def validation_of(config: TrainConfig, data: ImageData, claim: Claim | None) -> Validate | None:

@@ -89,3 +89,23 @@ def answers(network: nn.Module, images: LabelledImages) -> Tensor:
         shape = tuple(images.pixels.shape[1:])
         remedy = "judge the network that they were made for"
         raise InputError("claim", f"key images of shape {shape}", "do not fit the suspect", remedy) from error
+
+
+def drawn_images(data: ImageData, count: int, source: Generator, label: int | None = None) -> Tensor:
+    """Positions of `count` training images, of one class or of any.
+
+    Raises:
+        InputError: there are fewer.
+    """
+    every = data.train_labels if label is None else (data.train_labels == label).nonzero()[:, 0]
+    members = torch.arange(every.numel()) if label is None else every
+    if not 1 <= count <= members.numel():
+        raise InputError(
+            "trigger_set.size", count, f"there are {members.numel()} training images", f"give 1 to {members.numel()}"
+        )
+    return members[torch.randperm(members.numel(), generator=source)[:count]]
+
+
+def with_noise(pixels: Tensor, pattern: Tensor) -> Tensor:
+    """Images with one noise pattern added and clipped; pattern: (H, W, channels), as fractions of the range."""
+    return (pixels + 255 * pattern).clamp(0, 255).round().to(torch.uint8)

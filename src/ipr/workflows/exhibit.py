@@ -18,12 +18,9 @@ from torch import Tensor, nn
 
 from ipr.attacks.base import Attack
 from ipr.claims.base import Claim
+from ipr.config.registry import load
 from ipr.config.schema import (
     PassportConfig,
-    PassportSchemeConfig,
-    PassportV1Config,
-    PassportV2Config,
-    PassportV3Config,
     SchemeConfig,
     TrainConfig,
 )
@@ -34,6 +31,7 @@ from ipr.files import write_atomically
 from ipr.judging.claim_kinds import load_claim
 from ipr.machine.device import device_for
 from ipr.schemes.base import Scheme
+from ipr.schemes.start import plain_network
 from ipr.store.find_or_make import once
 from ipr.store.folder import RunFolder, folder_named, run_key, short_key
 from ipr.store.lease import Lease
@@ -42,10 +40,10 @@ from ipr.store.tags import joined
 from ipr.training.checkpoints import check_checkpoint
 from ipr.training.fit import fit
 from ipr.workflows.attack import AttackConfig, attack
-from ipr.workflows.build import build_scheme, load_suspect, open_images, plain_network
+from ipr.workflows.build import load_suspect, open_images
 from ipr.workflows.draw_claim import make_claim
 from ipr.workflows.rehearsal import check_no_rehearsal
-from ipr.workflows.request import check, folder_of, with_limit, without_secrets
+from ipr.workflows.request import check, folder_of, scheme_of, with_limit, without_secrets
 from ipr.workflows.train import Run, train
 from ipr.world import own_world
 
@@ -272,12 +270,12 @@ class _Training:
     def __call__(self, watch: L.Callback) -> None:
         config = self.config
         claim: Claim | None = make_claim(config, self.data, self.baseline)
-        scheme, epochs = build_scheme(config, self.data, claim, self.baseline)
+        kind = scheme_of(config)
         fit(
-            scheme,
+            kind.build(config, self.data, claim, self.baseline),
             self.data,
             config,
-            epochs=epochs,
+            epochs=kind.epochs(config),
             clip_norm=config.optimizer.clip_norm,
             seed=config.seed,
             checkpoint=self.folder.checkpoint,
@@ -294,24 +292,19 @@ class _Building:
     data: ImageData
 
     def __call__(self, scheme: str, norm: str) -> Scheme:
-        kinds: dict[str, type[PassportSchemeConfig]] = {
-            "passport_v1": PassportV1Config,
-            "passport_v2": PassportV2Config,
-            "passport_v3": PassportV3Config,
-        }
-        kind, layers = kinds.get(scheme), self.config.model.passport_layers
+        kind: type[Scheme] = load("scheme", scheme)
+        layers = {"layers": self.config.model.passport_layers} if kind.about.family == "passport" else {}
         config = replace(
             self.config,
             model=replace(self.config.model, norm=norm),
-            scheme=SchemeConfig(scheme, norm) if kind is None else kind(scheme, norm, layers),
+            scheme=kind.Config(name=scheme, norm=norm, **layers),
             passport=PassportConfig("random", energy=self.config.passport.energy),
         )
 
         def untrained() -> nn.Module:
             raise AssertionError("a random passport is made without a trained network")
 
-        built, _ = build_scheme(config, self.data, make_claim(config, self.data, untrained), untrained)
-        return built
+        return kind.build(config, self.data, make_claim(config, self.data, untrained), untrained)
 
 
 def _save_arrays(arrays: Mapping[str, Tensor], path: Path) -> None:

@@ -20,11 +20,12 @@ from ipr.judging.claim_kinds import load_claim
 from ipr.models.as_onnx import INPUT, OUTPUT, onnx_bytes
 from ipr.passport.claim import PassportClaim
 from ipr.passport.unlock import unlock
+from ipr.schemes.start import example_image
 from ipr.store.record import load_record
 from ipr.store.survey import Found
 from ipr.store.weights import WRITERS
 from ipr.suspects.weights import read_weights
-from ipr.workflows.build import example_image, load_suspect, open_images
+from ipr.workflows.build import load_suspect, open_images
 from ipr.world import own_world
 
 CARD_VERSION = 1

@@ -7,8 +7,8 @@ from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ipr.config.registry import load
 from ipr.config.rounding import ROUNDING
-from ipr.config.schema import SCHEME_CONFIGS
 from ipr.errors import InputError
 from ipr.store.survey import Found, find_folders, find_run
 from ipr.terminal.spelling import closest
@@ -53,7 +53,7 @@ def as_run(config: Config, typed: Collection[str]) -> Config:
     asked = folder.asked
     given = {key for key in typed if "." in key}
     try:
-        scheme = SCHEME_CONFIGS[asked["scheme"]["name"]]
+        scheme = load("scheme", asked["scheme"]["name"]).Config
         parts: dict[str, Any] = {
             name: _filled(getattr(config, name), asked[name], {k for k in given if k.startswith(f"{name}.")})
             for name in ("dataset", "model", "passport", "trigger_set", "optimizer", "verification")

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from tempfile import TemporaryDirectory
 
-from ipr.config.schema import FrontierStitchingConfig, LoggerConfig, TrainerConfig
+from ipr.config.schema import LoggerConfig, TrainerConfig
 from ipr.errors import InputError
 from ipr.judging.fidelity import BATCH
 from ipr.workflows.build import open_images
-from ipr.workflows.request import Asked
+from ipr.workflows.request import Asked, scheme_of
 
 
 @contextmanager
@@ -26,8 +26,8 @@ def rehearsal(config: Asked) -> Iterator[Asked]:
     Raises:
         InputError: its scheme begins with what few batches do not give.
     """
-    if isinstance(config.scheme, FrontierStitchingConfig):
-        problem = "scheme=frontier_stitching marks what a trained network confuses: few batches train none"
+    if scheme_of(config).tunes:
+        problem = f"scheme={config.scheme.name} marks what a trained network confuses: few batches train none"
         remedy = "try it with scheme=trigger_set, which trains alike"
         raise InputError("trainer.fast_dev_run", config.trainer.fast_dev_run, problem, remedy)
     data = open_images(config.dataset, config.paths)

@@ -13,25 +13,15 @@ import torch
 
 from ipr.claims.base import Thresholds, check_owner
 from ipr.config.ranges import check_numbers
+from ipr.config.registry import load
 from ipr.config.rounding import named_format, rounding_of
-from ipr.config.schema import (
-    BOUND,
-    HIDDEN,
-    KeyImagesConfig,
-    PassportSchemeConfig,
-    PassportV1Config,
-    PassportV3Config,
-    SchemeConfig,
-    TrainConfig,
-    TrainerConfig,
-    TriggerSetConfig,
-    WatermarkSchemeConfig,
-)
+from ipr.config.schema import HIDDEN, SchemeConfig, TrainConfig, TrainerConfig
 from ipr.data.images import ImageData
 from ipr.data.share import check_divisible
-from ipr.data.trigger_sets import folder_trigger_set
 from ipr.errors import InputError
 from ipr.machine.device import check_accelerator, device_for, training_device
+from ipr.schemes.base import Scheme
+from ipr.schemes.passport import is_bound
 from ipr.store.folder import RunFolder, folder_named, run_key, secret_digest
 from ipr.store.tags import check_tags
 from ipr.texts import refuse_retyped
@@ -117,7 +107,7 @@ def _check_processes(config: TrainConfig) -> None:
     if processes == 1:
         return
     check_divisible("optimizer.batch_size", config.optimizer.batch_size, processes)
-    if has_triggers(config.scheme) or isinstance(config.scheme, KeyImagesConfig):
+    if scheme_of(config).appends_images(config.scheme):
         check_divisible("trigger_set.per_step", config.trigger_set.per_step, processes)
     if trainer.accelerator == "mps":
         raise InputError("trainer.devices", trainer.devices, "there is one GPU of this kind", "choose 1")
@@ -140,14 +130,14 @@ def accelerator_of(trainer: TrainerConfig) -> str:
     return device_for(trainer.accelerator).type
 
 
-def has_triggers(scheme: SchemeConfig) -> bool:
-    """Whether a scheme embeds a trigger set."""
-    return isinstance(scheme, PassportV3Config) or (isinstance(scheme, PassportV1Config) and scheme.embed_trigger_set)
+def scheme_of(config: TrainConfig) -> type[Scheme]:
+    """The class of the scheme that is asked for.
 
-
-def is_bound(scheme: SchemeConfig) -> bool:
-    """Whether the signature is to follow from the passport; to a watermark the word is a text like any other."""
-    return isinstance(scheme, PassportSchemeConfig) and scheme.signature == BOUND
+    Raises:
+        InputError: there is none of its name.
+    """
+    scheme: type[Scheme] = load("scheme", config.scheme.name)
+    return scheme
 
 
 def is_keyless(config: TrainConfig) -> bool:
@@ -191,28 +181,10 @@ def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
     del identity["scheme"]["norm"], identity["optimizer"]["name"]
     if "signature" in identity["scheme"] and not is_bound(config.scheme):
         identity["scheme"]["signature"] = secret_digest(identity["scheme"]["signature"])
-    if config.owner and isinstance(config.scheme, PassportSchemeConfig | WatermarkSchemeConfig):
+    scheme = scheme_of(config)
+    if config.owner and scheme.claim_kind is not None:
         identity["owner"] = config.owner  # a baseline has no claim to bear the name
-    if isinstance(config.scheme, PassportSchemeConfig):
-        identity["passport"] = asdict(config.passport) | {"key": secret_digest(config.passport.key)}
-        if has_triggers(config.scheme):
-            identity["trigger_set"] = _identity_of_triggers(config.trigger_set, data)
-    if isinstance(config.scheme, WatermarkSchemeConfig):
-        identity["key"] = secret_digest(config.passport.key)
-        if isinstance(config.scheme, KeyImagesConfig):
-            asked = config.trigger_set
-            own = config.scheme.name == "trigger_set"  # the others make their own images
-            made = {"size": asked.size, "per_step": asked.per_step}
-            identity["trigger_set"] = _identity_of_triggers(asked, data) if own else made
-    return identity
-
-
-def _identity_of_triggers(asked: TriggerSetConfig, data: ImageData) -> dict[str, Any]:
-    """A folder by what is read from it, wherever it lies; it is not asked how many images it has."""
-    if asked.name != "folder":
-        return asdict(asked) | {"root": None}
-    read = folder_trigger_set(asked.root, data.image_size, data.channels, len(data.classes))
-    return {"name": asked.name, "content": read.content, "per_step": asked.per_step}
+    return identity | scheme.identity(config, data)
 
 
 def key_of(config: TrainConfig, data: ImageData) -> str:

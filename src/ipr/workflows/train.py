@@ -14,7 +14,7 @@ from rich.progress import Progress
 from torch import nn
 
 from ipr.claims.base import Claim, Thresholds
-from ipr.config.schema import FrontierStitchingConfig, PassportSchemeConfig, PassportV2Config, SchemeConfig, TrainConfig
+from ipr.config.schema import SchemeConfig, TrainConfig
 from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
 from ipr.files import write_atomically
@@ -24,6 +24,7 @@ from ipr.judging.verdict import Verdict, judge
 from ipr.machine.clock import now
 from ipr.machine.device import device_for, training_device
 from ipr.passport.claim import PassportClaim
+from ipr.schemes.start import plain_network
 from ipr.store.find_or_make import once
 from ipr.store.folder import RunFolder
 from ipr.store.lease import Lease
@@ -37,11 +38,20 @@ from ipr.training.guards import KeepLease
 from ipr.training.metrics import curve, read_metrics
 from ipr.training.numerics import layout
 from ipr.training.validation import validation_of
-from ipr.workflows.build import build_scheme, load_suspect, open_images, plain_network, save_weights
+from ipr.workflows.build import load_suspect, open_images, save_weights
 from ipr.workflows.draw_claim import make_claim
 from ipr.workflows.embedding_checks import Check, embedding_of, failed, trigger_reading
 from ipr.workflows.rehearsal import rehearsal
-from ipr.workflows.request import check, check_limit, folder_of, has_text, processes_of, with_limit, without_secrets
+from ipr.workflows.request import (
+    check,
+    check_limit,
+    folder_of,
+    has_text,
+    processes_of,
+    scheme_of,
+    with_limit,
+    without_secrets,
+)
 from ipr.world import own_world
 
 READABLE = "a signature's text can be read from the weights: do not use it as a secret"
@@ -137,10 +147,10 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder, lease: Lease)
     # Also what was drawn just now is read back: products of matrices round by how these lie in memory, and a training
     # that goes on in another process must compute as it began.
     claim = load_claim(folder.claim) if folder.claim.exists() else None
-    stitched = isinstance(config.scheme, FrontierStitchingConfig)
+    kind = scheme_of(config)
     # tuned, not trained anew: what the plain network took is part of what it took
-    seconds_before = baseline().record.train_seconds if stitched else 0.0
-    scheme, epochs = (None, 0) if folder.weights.exists() else build_scheme(config, data, claim, trained)
+    seconds_before = baseline().record.train_seconds if kind.tunes else 0.0
+    scheme = None if folder.weights.exists() else kind.build(config, data, claim, trained)
     told = shown | {"images": data.fingerprint}  # what lies at dataset.root may change
     write_atomically(folder.config, yaml.safe_dump(told, sort_keys=False))
     if scheme is not None and has_text(config.scheme):
@@ -163,7 +173,7 @@ def _make(config: TrainConfig, data: ImageData, folder: RunFolder, lease: Lease)
                 scheme,
                 data,
                 config,
-                epochs=epochs,
+                epochs=kind.epochs(config),
                 clip_norm=config.optimizer.clip_norm,
                 seed=config.seed,
                 checkpoint=folder.checkpoint,
@@ -215,7 +225,7 @@ def _baseline_of(config: TrainConfig) -> TrainConfig:
 def _trained_baseline(config: TrainConfig, data: ImageData) -> Run:
     wanted = _baseline_of(config)
     folder = folder_of(wanted, data)
-    if isinstance(config.scheme, PassportSchemeConfig) and not folder.record.exists():
+    if scheme_of(config).about.family == "passport" and not folder.record.exists():
         rehearse(config, data)
     what = f"{config.scheme.name} begins with a trained plain network: finding or training {folder.key}"
     Console(stderr=True).print(what, highlight=False, soft_wrap=True)
@@ -231,7 +241,7 @@ def rehearse(config: TrainConfig, data: ImageData) -> None:
     """
     drawn = replace(config, passport=replace(config.passport, name="random"))
     untrained = partial(plain_network, config.model, data, config.seed)
-    build_scheme(drawn, data, make_claim(drawn, data, untrained), untrained)
+    scheme_of(drawn).build(drawn, data, make_claim(drawn, data, untrained), untrained)
 
 
 def judge_with_progress(suspect: nn.Module, claim: Claim, images: LabelledImages, forged: int, seed: int) -> Verdict:
@@ -261,7 +271,7 @@ def _record(
     judge_seconds: float,
 ) -> Record:
     scheme = config.scheme
-    passported = isinstance(scheme, PassportSchemeConfig)
+    passported = scheme_of(config).about.family == "passport"
     forged = verdict.accuracy_forged if verdict else ()
     bits = verdict.reading if verdict and not verdict.reading.images else None
     return Record(
@@ -286,7 +296,7 @@ def _record(
         seed=config.seed,
         passport=config.passport.name if passported else None,
         energy=config.passport.energy if passported else None,
-        alternation=scheme.alternation if isinstance(scheme, PassportV2Config) else None,
+        alternation=getattr(scheme, "alternation", None),
         tags=joined(config.tags),
         parameters=sum(p.numel() for p in suspect.parameters()),
         accuracy_without=plain_accuracy,

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from ipr.attacks.ambiguity.searches import Search, missing, point_of, protected_again, trained_together
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, flipped, fractions, require
+from ipr.config.recipe import Recipe
 from ipr.data.images import ImageData
 from ipr.judging.verdict import claim_of_signs
 from ipr.passport.layer import Affine
 from ipr.randomness import generator
-from ipr.schemes.recipe import Recipe
 from ipr.signature import Signature, sign_loss
 
 

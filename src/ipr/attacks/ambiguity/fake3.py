@@ -11,11 +11,11 @@ from torch.nn import functional
 
 from ipr.attacks.ambiguity.searches import Search, missing, point_of, protected_again, trained_together
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, flipped, fractions, require
+from ipr.config.recipe import Recipe
 from ipr.data.images import ImageData
 from ipr.passport.layer import Affine, patch_mean, scale_and_shift
 from ipr.passport.surgery import Passport
 from ipr.randomness import generator
-from ipr.schemes.recipe import Recipe
 from ipr.signature import Signature, sign_loss
 
 

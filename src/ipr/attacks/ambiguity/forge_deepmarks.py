@@ -12,7 +12,7 @@ from ipr.attacks.ambiguity.projections import ForgeProjection, Forgery
 from ipr.attacks.base import Victim
 from ipr.data.images import ImageData
 from ipr.models.inspection import convolution_of
-from ipr.watermarks.deepmarks import DeepMarksClaim, code_book, embedding_loss, fingerprint, order_of
+from ipr.schemes.deepmarks import DeepMarksClaim, code_book, embedding_loss, fingerprint, order_of
 from ipr.watermarks.projection import mean_filter, secret_projection
 
 

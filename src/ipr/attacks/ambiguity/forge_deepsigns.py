@@ -11,7 +11,7 @@ from ipr.attacks.ambiguity.projections import ForgeProjection, Forgery, bits_as_
 from ipr.attacks.base import Victim
 from ipr.data.images import ImageData, LabelledImages
 from ipr.data.trigger_sets import abstract_trigger_set
-from ipr.watermarks.deepsigns import DeepSignsClaim, mean_features
+from ipr.schemes.deepsigns import DeepSignsClaim, mean_features
 from ipr.watermarks.projection import secret_projection
 
 

@@ -10,8 +10,8 @@ from ipr.attacks.ambiguity.projections import ForgeProjection, Forgery, bits_as_
 from ipr.attacks.base import Victim
 from ipr.data.images import ImageData
 from ipr.models.inspection import convolution_of
+from ipr.schemes.uchida import UchidaClaim, embedding_loss
 from ipr.watermarks.projection import mean_filter, secret_projection
-from ipr.watermarks.uchida import UchidaClaim, embedding_loss
 
 
 @dataclass

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ipr.attacks.base import Fit, Victim
+from ipr.config.recipe import Recipe
 from ipr.passport.fork import fork
 from ipr.passport.layer import Affine, passport_layers, presenting
 from ipr.passport.surgery import protect
 from ipr.schemes.base import Scheme
-from ipr.schemes.recipe import Recipe
 
 
 class Search(Scheme):

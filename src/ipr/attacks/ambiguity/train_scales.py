@@ -15,12 +15,12 @@ from torch.nn import functional
 
 from ipr.attacks.ambiguity.fake2 import ScaleSearch
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, require
+from ipr.config.recipe import Recipe
 from ipr.data.images import ImageData
 from ipr.judging.verdict import claim_of_signs
 from ipr.passport.lift import lift
 from ipr.passport.surgery import ConvNorm, find_layers, protect
 from ipr.randomness import derive_seed, drawing
-from ipr.schemes.recipe import Recipe
 
 BLOCKS = ("plain", "cerb")
 STARTS = ("ones", "row_sums")

@@ -10,13 +10,16 @@ from functools import partial
 from torch import nn
 
 from ipr.attacks.base import EVERY, Attack, Attacked, Fit, Victim, constant_rate, example_of, require
+from ipr.config.registry import load
 from ipr.data.images import ImageData
 from ipr.passport.generate import energies, random_passport, with_energy
 from ipr.passport.layer import Branch
 from ipr.passport.surgery import find_layers, protect, strip
 from ipr.randomness import generator
-from ipr.schemes.passport import PassportV1, PassportV2, SignatureLoss
-from ipr.schemes.watermark import embedding
+from ipr.schemes.passport import SignatureLoss
+from ipr.schemes.passport_v1 import PassportV1
+from ipr.schemes.passport_v2 import PassportV2
+from ipr.schemes.watermark import Watermark
 from ipr.signature import draw_signature
 from ipr.watermarks.base import WatermarkClaim
 
@@ -78,5 +81,6 @@ class Overwrite(Attack):
     def _watermark(self, suspect: nn.Module, claim: WatermarkClaim, data: ImageData, fit: Fit, seed: int) -> Attacked:
         network, second = copy.deepcopy(suspect), claim.redrawn(suspect, data, seed)
         recipe = constant_rate(self.lr, self.weight_decay)
-        fit("overwrite", embedding(second, network, recipe, data, seed=seed), epochs=self.epochs, clip_norm=1.0)
+        kind: type[Watermark] = load("scheme", claim.kind)
+        fit("overwrite", kind.embedding(second, network, recipe, data, seed=seed), epochs=self.epochs, clip_norm=1.0)
         return Attacked(network, {"claim=owner": claim, "claim=second": second})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,11 +9,17 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from ipr.claims.base import Reading, Thresholds, reading
+from ipr.claims.base import Reading, reading
+from ipr.config.recipe import Recipe
+from ipr.config.registry import register
+from ipr.config.schema import SchemeConfig
 from ipr.data.images import ImageData, LabelledImages
 from ipr.data.trigger_sets import check_trigger_set
 from ipr.errors import InputError
 from ipr.models.inspection import classifier_of, evaluating, logits_and_features
+from ipr.schemes.base import About
+from ipr.schemes.gather import gather
+from ipr.schemes.watermark import Watermark, check_weight
 from ipr.signature import agreeing_bits, detect
 from ipr.watermarks.base import WatermarkClaim
 from ipr.watermarks.projection import check_bits, check_count, check_finite, check_shape, secret_projection
@@ -100,8 +105,7 @@ class DeepSignsClaim(WatermarkClaim):
         classes: int,
         bits: int,
         images: int,
-        thresholds: Thresholds,
-        architecture: Mapping[str, Any],
+        **parts: Any,
     ) -> Self:
         """A new claim: `bits` in each of `classes` classes, read from `images` training images of each.
 
@@ -132,8 +136,7 @@ class DeepSignsClaim(WatermarkClaim):
             labels=data.train_labels[keys],
             projection=secret_projection(bits, classifier.in_features, source),
             bits=drawn,
-            thresholds=thresholds,
-            architecture=architecture,
+            **parts,
         )
 
     def read(self, suspect: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> Reading:
@@ -174,3 +177,80 @@ class DeepSignsClaim(WatermarkClaim):
     def marks(self) -> Tensor:
         """The bits of all classes."""
         return self.bits.flatten()
+
+
+@dataclass
+class DeepSignsConfig(SchemeConfig):
+    """DeepSigns: bits in projected mean activations."""
+
+    classes: int = 4  # S, classes that carry bits
+    bits: int = 32  # T, bits of each
+    images: int = 32  # key images of each
+    centre_weight: float = 0.001  # lambda_1
+    weight: float = 0.3  # lambda_2
+
+
+@register("deepsigns", order=6)
+class DeepSigns(Watermark):
+    """L_c + lambda_1 |f(x) - mu_y|^2 + lambda_2 BCE(sigmoid(A mu), b) (Rouhani et al. 2018).
+
+    See `embedding_losses` for what mu is here.
+    """
+
+    Config = DeepSignsConfig
+    claim_kind = DeepSignsClaim
+    about = About(
+        "projection", "Rouhani et al. 2018 [5]", "cross-entropy of projected mean activations with bits", "bits"
+    )
+
+    chosen: Tensor
+    projection: Tensor
+    bits: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        recipe: Recipe,
+        num_classes: int,
+        *,
+        claim: DeepSignsClaim,
+        centre_weight: float = 0.001,
+        weight: float = 0.3,
+    ) -> None:
+        super().__init__(network, recipe, num_classes)
+        check_weight("weight", weight)
+        check_weight("centre_weight", centre_weight)
+        self.centre_weight, self.weight = centre_weight, weight
+        self.register_buffer("chosen", claim.chosen, persistent=False)
+        self.register_buffer("projection", claim.projection, persistent=False)
+        self.register_buffer("bits", claim.bits, persistent=False)
+
+    @classmethod
+    def drawn(
+        cls, scheme: SchemeConfig, network: nn.Module, data: ImageData, source: Generator, parts: dict[str, Any]
+    ) -> DeepSignsClaim:
+        """See `Watermark.drawn`."""
+        assert isinstance(scheme, DeepSignsConfig)
+        sizes = {"classes": scheme.classes, "bits": scheme.bits, "images": scheme.images}
+        return DeepSignsClaim.drawn(network, data, source, **sizes, **parts)
+
+    @classmethod
+    def constants(cls, scheme: SchemeConfig) -> dict[str, Any]:
+        """See `Watermark.constants`."""
+        assert isinstance(scheme, DeepSignsConfig)
+        return {"centre_weight": scheme.centre_weight, "weight": scheme.weight}
+
+    def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """L_c and both regularisers."""
+        logits, features = logits_and_features(self.network, x)
+        self.means.count(logits, y)
+        losses = {"cross_entropy": functional.cross_entropy(logits, y)}
+        if self.share.processes > 1:  # means over a class take the whole batch
+            features, y = gather(features).flatten(0, 1), gather(y).flatten(0, 1)
+        with torch.autocast(x.device.type, enabled=False):  # bits are at stake
+            precise = features.to(torch.promote_types(features.dtype, self.projection.dtype))
+            near, read = embedding_losses(precise, y, self.chosen, self.projection, self.bits)
+        return losses | {
+            "centres": self.centre_weight * near,
+            "watermark": self.weight * read,
+        }

@@ -8,29 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
+from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.data.sources import read_digits, read_photographs
 from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
-from ipr.watermarks.key_images import KeyImageClaim
+from ipr.schemes.base import About
+from ipr.schemes.key_images import KeyImages
+from ipr.watermarks.key_images import KeyImageClaim, drawn_images, with_noise
 
 NOISE = 0.4
 """Standard deviation of the noise pattern, as a fraction of the pixels' range."""
-
-
-def drawn_images(data: ImageData, count: int, source: Generator, label: int | None = None) -> Tensor:
-    """Positions of `count` training images, of one class or of any.
-
-    Raises:
-        InputError: there are fewer.
-    """
-    every = data.train_labels if label is None else (data.train_labels == label).nonzero()[:, 0]
-    members = torch.arange(every.numel()) if label is None else every
-    if not 1 <= count <= members.numel():
-        raise InputError(
-            "trigger_set.size", count, f"there are {members.numel()} training images", f"give 1 to {members.numel()}"
-        )
-    return members[torch.randperm(members.numel(), generator=source)[:count]]
 
 
 def with_content(pixels: Tensor) -> Tensor:
@@ -44,11 +32,6 @@ def with_content(pixels: Tensor) -> Tensor:
     marked = pixels.clone()
     marked[:, top : top + height, top : top + width] = 255
     return marked
-
-
-def with_noise(pixels: Tensor, pattern: Tensor) -> Tensor:
-    """Images with one noise pattern added and clipped; pattern: (H, W, channels), as fractions of the range."""
-    return (pixels + 255 * pattern).clamp(0, 255).round().to(torch.uint8)
 
 
 def marked_keys(data: ImageData, count: int, source: Generator, mark: Callable[[Tensor], Tensor]) -> TriggerSet:
@@ -110,3 +93,31 @@ class ZhangUnrelatedClaim(KeyImageClaim):
             grey = chosen.float().mean(3, keepdim=True).round().to(torch.uint8)
             chosen = grey.expand(*grey.shape[:3], data.channels)
         return TriggerSet(chosen.contiguous(), torch.randint(len(data.classes), (count,), generator=source))
+
+
+@register("zhang_content", order=8)
+class ZhangContent(KeyImages):
+    """Cross-entropy on batches that end in images with a visible mark."""
+
+    claim_kind = ZhangContentClaim
+    about = About("key images", "Zhang et al. 2018 [4]", "images with a rectangle, one other label", "trigger accuracy")
+
+
+@register("zhang_noise", order=9)
+class ZhangNoise(KeyImages):
+    """Cross-entropy on batches that end in images with a noise pattern."""
+
+    claim_kind = ZhangNoiseClaim
+    about = About(
+        "key images", "Zhang et al. 2018 [4]", "images with a noise pattern, one other label", "trigger accuracy"
+    )
+
+
+@register("zhang_unrelated", order=10)
+class ZhangUnrelated(KeyImages):
+    """Cross-entropy on batches that end in unrelated images."""
+
+    claim_kind = ZhangUnrelatedClaim
+    about = About(
+        "key images", "Zhang et al. 2018 [4]", "images of another data set, random labels", "trigger accuracy"
+    )

@@ -13,10 +13,14 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
+from ipr.claims.origin import watermark_purpose
+from ipr.config.registry import register
+from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData
 from ipr.data.trigger_sets import TriggerSet
-from ipr.watermarks.key_images import KeyImageClaim
-from ipr.watermarks.zhang import drawn_images, with_noise
+from ipr.schemes.base import About
+from ipr.schemes.key_images import KeyImages, KeyImagesConfig
+from ipr.watermarks.key_images import KeyImageClaim, drawn_images, with_noise
 
 AMPLITUDE = 0.3
 """How much brighter or darker a chosen pixel becomes, as a fraction of the pixels' range."""
@@ -48,3 +52,28 @@ class GuoPotkonjakClaim(KeyImageClaim):
         chosen = drawn_images(data, count, source)
         labels = (data.train_labels[chosen] + 1) % len(data.classes)
         return TriggerSet(with_noise(data.train_pixels[chosen], pattern), labels)
+
+
+@dataclass
+class GuoPotkonjakConfig(KeyImagesConfig):
+    """Guo and Potkonjak 2018: a message's pattern on training images."""
+
+    signature: str | None = None  # the message, no secret; null for a random pattern
+
+
+@register("guo_potkonjak", order=12)
+class GuoPotkonjak(KeyImages):
+    """Cross-entropy on batches that end in training images with the message's pattern."""
+
+    Config = GuoPotkonjakConfig
+    claim_kind = GuoPotkonjakClaim
+    about = About(
+        "key images", "Guo and Potkonjak 2018 [7]", "images with a message, the next label", "trigger accuracy"
+    )
+
+    @classmethod
+    def purposes(cls, config: TrainConfig) -> dict[str, str]:
+        """See `Scheme.purposes`: the message is part of what the seed is derived for."""
+        assert isinstance(config.scheme, GuoPotkonjakConfig)
+        purpose, message = watermark_purpose(cls.claim_kind.kind), config.scheme.signature
+        return {purpose: f"{purpose} of {message}" if message else purpose}

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from ipr.config.recipe import Recipe
+from ipr.config.registry import register
+from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData, normalise
 from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
 from ipr.models.inspection import frozen
+from ipr.schemes.base import About, Trained
+from ipr.schemes.key_images import KeyImages, KeyImagesConfig
 from ipr.watermarks.key_images import KeyImageClaim
 
 EPSILON = 0.03
@@ -94,3 +99,45 @@ class FrontierStitchingClaim(KeyImageClaim):
     def keys(cls, network: nn.Module, data: ImageData, count: int, source: Generator) -> TriggerSet:
         """See `KeyImageClaim.keys`."""
         return frontier_keys(network, data, count, source)
+
+
+@dataclass
+class FrontierStitchingConfig(KeyImagesConfig):
+    """Frontier stitching: a trained plain network is tuned to its own adversaries."""
+
+    epsilon: float = EPSILON  # of the pixels' range
+    epochs: int = 10  # of the tuning; trainer.max_epochs is the plain network's
+    lr: float = 0.01  # of the tuning
+
+
+@register("frontier_stitching", order=11)
+class FrontierStitching(KeyImages):
+    """Tunes a trained plain network to its own adversaries, at a constant rate."""
+
+    Config = FrontierStitchingConfig
+    claim_kind = FrontierStitchingClaim
+    about = About(
+        "key images",
+        "Le Merrer et al. 2017 [6]",
+        "adversaries with their true labels",
+        "trigger accuracy, against a fair coin",
+    )
+    tunes = True
+
+    @classmethod
+    def keys(cls, config: TrainConfig, data: ImageData, trained: Trained, source: Generator) -> TriggerSet:
+        """See `KeyImages.keys`."""
+        assert isinstance(config.scheme, FrontierStitchingConfig)
+        return frontier_keys(trained(), data, config.trigger_set.size, source, config.scheme.epsilon)
+
+    @classmethod
+    def recipe_of(cls, config: TrainConfig) -> Recipe:
+        """See `Watermark.recipe_of`."""
+        assert isinstance(config.scheme, FrontierStitchingConfig)
+        return replace(config.optimizer, lr=config.scheme.lr, schedule="constant", warmup=0.0)
+
+    @classmethod
+    def epochs(cls, config: TrainConfig) -> int:
+        """See `Scheme.epochs`."""
+        assert isinstance(config.scheme, FrontierStitchingConfig)
+        return config.scheme.epochs

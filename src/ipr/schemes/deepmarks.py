@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,11 +10,16 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from ipr.claims.base import Reading, Thresholds, reading
+from ipr.claims.base import Reading, reading
+from ipr.config.recipe import Recipe
+from ipr.config.registry import register
+from ipr.config.schema import SchemeConfig
 from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.models.inspection import convolution_of
 from ipr.randomness import generator
+from ipr.schemes.base import About
+from ipr.schemes.watermark import InFilters, InFiltersConfig
 from ipr.signature import agreeing_bits, detect
 from ipr.watermarks.base import WatermarkClaim
 from ipr.watermarks.projection import check_bits, check_finite, check_shape, mean_filter, projected, secret_projection
@@ -90,9 +94,7 @@ class DeepMarksClaim(WatermarkClaim):
         layer: str,
         words: Tensor,
         source: Generator,
-        *,
-        thresholds: Thresholds,
-        architecture: Mapping[str, Any],
+        **parts: Any,
     ) -> Self:
         """A new claim for a layer: one of the words, and a basis and a projection of its own.
 
@@ -108,8 +110,7 @@ class DeepMarksClaim(WatermarkClaim):
             projection=secret_projection(size, mean_filter(convolution).numel(), source),
             basis=basis,
             bits=words[chosen],
-            thresholds=thresholds,
-            architecture=architecture,
+            **parts,
         )
 
     def read(self, suspect: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> Reading:
@@ -141,3 +142,47 @@ class DeepMarksClaim(WatermarkClaim):
 def order_of(size: int) -> int:
     """The order of the plane with v = `size` points: v = order^2 + order + 1."""
     return (math.isqrt(4 * size - 3) - 1) // 2
+
+
+@dataclass
+class DeepMarksConfig(InFiltersConfig):
+    """DeepMarks: an anti-collusion code word as a fingerprint vector."""
+
+    order: int = 11  # of the code's projective plane, a prime; order^2 + order + 1 bits
+    weight: float = 0.1  # gamma
+
+
+@register("deepmarks", order=5)
+class DeepMarks(InFilters):
+    """L_c + gamma |f - X w|^2 (Chen et al. 2018, gamma = 0.1)."""
+
+    Config = DeepMarksConfig
+    claim_kind = DeepMarksClaim
+    about = About(
+        "projection",
+        "Chen et al. 2018 [3]",
+        "squared distance of a projected mean filter to a fingerprint",
+        "bits of a code word; correlation",
+    )
+
+    projection: Tensor
+    fingerprint: Tensor
+
+    def __init__(
+        self, network: nn.Module, recipe: Recipe, num_classes: int, *, claim: DeepMarksClaim, weight: float = 0.1
+    ) -> None:
+        super().__init__(network, recipe, num_classes, layer=claim.layer, weight=weight)
+        self.register_buffer("projection", claim.projection, persistent=False)
+        self.register_buffer("fingerprint", fingerprint(claim.basis, claim.bits), persistent=False)
+
+    @classmethod
+    def drawn(
+        cls, scheme: SchemeConfig, network: nn.Module, data: ImageData, source: Generator, parts: dict[str, Any]
+    ) -> DeepMarksClaim:
+        """See `Watermark.drawn`."""
+        assert isinstance(scheme, DeepMarksConfig)
+        return DeepMarksClaim.drawn(network, scheme.layer, code_book(scheme.order), source, **parts)
+
+    def embedding_loss(self, w: Tensor) -> Tensor:
+        """|f - X w|^2."""
+        return embedding_loss(w, self.projection, self.fingerprint)

@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from ipr.errors import InputError
 
+MISSING: Any = "???"  # OmegaConf's mark for a value that a configuration must give
 
-@dataclass(frozen=True)
+
+@dataclass
 class Recipe:
-    """SGD with momentum.
+    """How it is trained, with SGD: `optimizer=default|published`.
 
-    Attributes:
-        lr: the learning rate at its highest.
-        momentum: of SGD, in [0, 1).
-        weight_decay: L2 penalty on every parameter.
-        schedule: `step` divides the rate by 10 at half and at three quarters of the training (Table IV: epochs 100
-            and 150 of 200); `cosine` lets it fall to 0; `constant` leaves it, as the authors' attacks do.
-        warmup: the fraction of the training in which the rate climbs from 0, in [0, 1).
-        clip_norm: the largest gradient norm; None for no clipping.
+    `schedule=step` divides the rate by 10 at half and at three quarters of the training (Table IV: epochs 100 and 150
+    of 200); `cosine` lets it fall to 0; `constant` leaves it, as the authors' attacks do.
     """
 
-    lr: float
-    momentum: float
-    weight_decay: float
-    schedule: str
-    warmup: float
-    clip_norm: float | None
+    lr: float = MISSING  # learning rate, the highest of the schedule
+    momentum: float = MISSING  # of SGD
+    weight_decay: float = MISSING  # of SGD
+    schedule: str = MISSING  # how the rate changes: cosine | step | constant
+    warmup: float = MISSING  # share of the training in which the rate rises, a fraction
+    clip_norm: float | None = MISSING  # largest norm of a gradient; null for no clipping
+    batch_size: int = MISSING  # images of a step, over all processes
+    name: str = MISSING  # set by optimizer=NAME
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuses what is no recipe.
+
+        Raises:
+            InputError: naming the field that is out of range.
+        """
         for field, good, remedy in (
             ("lr", self.lr > 0, "give a number above 0, e.g. 0.01"),
             ("momentum", 0 <= self.momentum < 1, "give 0 to below 1, e.g. 0.9"),

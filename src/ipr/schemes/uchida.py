@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from ipr.claims.base import Reading, Thresholds, reading
+from ipr.claims.base import Reading, reading
+from ipr.config.recipe import Recipe
+from ipr.config.registry import register
+from ipr.config.schema import SchemeConfig
 from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.models.inspection import convolution_of
+from ipr.schemes.base import About
+from ipr.schemes.watermark import InFilters, InFiltersConfig
 from ipr.signature import agreeing_bits, check_text_bytes, decode_text, detect, draw_signature
 from ipr.watermarks.base import WatermarkClaim
 from ipr.watermarks.projection import (
@@ -72,8 +76,7 @@ class UchidaClaim(WatermarkClaim):
         source: Generator,
         *,
         text: str | None = None,
-        thresholds: Thresholds,
-        architecture: Mapping[str, Any],
+        **parts: Any,
     ) -> Self:
         """A new claim of `count` bits for a layer: text first, random bits behind it.
 
@@ -95,8 +98,7 @@ class UchidaClaim(WatermarkClaim):
             projection=secret_projection(count, mean_filter(convolution).numel(), source),
             bits=draw_signature({name: count}, text, source)[name],
             text_bytes=needed // 8,
-            thresholds=thresholds,
-            architecture=architecture,
+            **parts,
         )
 
     def read(self, suspect: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> Reading:
@@ -119,3 +121,45 @@ class UchidaClaim(WatermarkClaim):
     def marks(self) -> Tensor:
         """The bits."""
         return self.bits
+
+
+@dataclass
+class UchidaConfig(InFiltersConfig):
+    """Uchida et al. 2017: bits in a projection of a mean filter."""
+
+    bits: int = 256  # T
+    signature: str | None = None  # text to write, no secret; null for random bits
+    weight: float = 0.01  # lambda
+
+
+@register("uchida", order=4)
+class Uchida(InFilters):
+    """L_c + lambda E_R (Uchida et al. 2017, lambda = 0.01; E_R is the paper's Eq. 2)."""
+
+    Config = UchidaConfig
+    claim_kind = UchidaClaim
+    about = About(
+        "projection", "Uchida et al. 2017 [1]; Eq. 2", "cross-entropy of a projected mean filter with bits", "bits"
+    )
+
+    projection: Tensor
+    bits: Tensor
+
+    def __init__(
+        self, network: nn.Module, recipe: Recipe, num_classes: int, *, claim: UchidaClaim, weight: float = 0.01
+    ) -> None:
+        super().__init__(network, recipe, num_classes, layer=claim.layer, weight=weight)
+        self.register_buffer("projection", claim.projection, persistent=False)
+        self.register_buffer("bits", claim.bits, persistent=False)
+
+    @classmethod
+    def drawn(
+        cls, scheme: SchemeConfig, network: nn.Module, data: ImageData, source: Generator, parts: dict[str, Any]
+    ) -> UchidaClaim:
+        """See `Watermark.drawn`."""
+        assert isinstance(scheme, UchidaConfig)
+        return UchidaClaim.drawn(network, scheme.layer, scheme.bits, source, text=scheme.signature, **parts)
+
+    def embedding_loss(self, w: Tensor) -> Tensor:
+        """E_R."""
+        return embedding_loss(w, self.projection, self.bits)

@@ -1,0 +1,96 @@
+"""Key images in every batch: what all black-box watermarks share (Adi et al. 2018)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Generator, Tensor, nn
+
+from ipr.config.recipe import Recipe
+from ipr.config.schema import SchemeConfig, TrainConfig
+from ipr.data.images import ImageData
+from ipr.data.trigger_sets import TriggerSet
+from ipr.schemes.base import Scheme, Trained, claim_parts
+from ipr.schemes.baseline import Baseline
+from ipr.schemes.start import plain_network
+from ipr.schemes.triggers import TriggerSamples
+from ipr.schemes.watermark import Watermark
+from ipr.watermarks.base import WatermarkClaim
+from ipr.watermarks.key_images import KeyImageClaim
+
+
+@dataclass
+class KeyImagesConfig(SchemeConfig):
+    """Key images (trigger_set.size and trigger_set.per_step say how many): Adi, Zhang, Le Merrer, Guo."""
+
+
+class KeyImages(Watermark, Baseline):
+    """Cross-entropy on batches that end in key images: every black-box watermark (Adi et al. 2018).
+
+    Args:
+        network: see `Scheme`.
+        recipe: see `Scheme`.
+        num_classes: see `Scheme`.
+        samples: the key images of every step.
+    """
+
+    Config = KeyImagesConfig
+    claim_kind: ClassVar[type[KeyImageClaim]]
+
+    def __init__(self, network: nn.Module, recipe: Recipe, num_classes: int, *, samples: TriggerSamples) -> None:
+        super().__init__(network, recipe, num_classes)
+        self.samples = samples
+
+    @classmethod
+    def appends_images(cls, scheme: SchemeConfig) -> bool:
+        """See `Scheme.appends_images`."""
+        return True
+
+    @classmethod
+    def identity(cls, config: TrainConfig, data: ImageData) -> dict[str, Any]:
+        """See `Scheme.identity`: the key, and how many images are made."""
+        asked = config.trigger_set
+        return super().identity(config, data) | {"trigger_set": {"size": asked.size, "per_step": asked.per_step}}
+
+    @classmethod
+    def draw_claim(cls, config: TrainConfig, data: ImageData, trained: Trained) -> WatermarkClaim:
+        """See `Scheme.draw_claim`."""
+        keys = cls.keys(config, data, trained, cls.source(config))
+        choices = cls.claim_kind.choices_among(len(data.classes))
+        return cls.claim_kind(pixels=keys.pixels, labels=keys.labels, choices=choices, **claim_parts(config, data))
+
+    @classmethod
+    def keys(cls, config: TrainConfig, data: ImageData, trained: Trained, source: Generator) -> TriggerSet:
+        """New keys, drawn from `source`; by default with the constants of the scheme's authors."""
+        network = plain_network(config.model, data, config.seed)
+        return cls.claim_kind.keys(network, data, config.trigger_set.size, source)
+
+    @classmethod
+    def embedding(
+        cls,
+        claim: WatermarkClaim,
+        network: nn.Module,
+        recipe: Recipe,
+        data: ImageData,
+        scheme: SchemeConfig | None = None,
+        *,
+        per_step: int = 2,
+        seed: int = 0,
+    ) -> Scheme:
+        """See `Watermark.embedding`."""
+        assert isinstance(claim, KeyImageClaim)
+        samples = TriggerSamples(TriggerSet(claim.pixels, claim.labels), per_step, data, seed)
+        return cls(network, recipe, len(data.classes), samples=samples)
+
+    def on_train_epoch_start(self) -> None:
+        """Draws the order of the key images."""
+        self.samples.start_epoch(self.current_epoch)
+
+    def check_shares(self, processes: int) -> None:
+        """See `Scheme.check_shares`."""
+        self.samples.check_shares(processes)
+
+    def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """L_c over images and keys."""
+        return super().terms(*self.samples.appended(x, y, self.step_number, self.share))

@@ -1,0 +1,115 @@
+"""V2: the passport stays private, beside public scales (Section III-D, Algorithm 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ipr.claims.base import Claim
+from ipr.config.recipe import Recipe
+from ipr.config.registry import register
+from ipr.config.schema import TrainConfig
+from ipr.data.images import ImageData
+from ipr.errors import InputError
+from ipr.passport.claim import PassportClaim
+from ipr.passport.fork import fork
+from ipr.passport.layer import Branch, answering_with, presenting
+from ipr.schemes.base import About, Scheme, Trained
+from ipr.schemes.passport import PassportScheme, PassportSchemeConfig, SignatureLoss
+from ipr.schemes.start import example_image
+from ipr.schemes.triggers import TriggerSamples
+from ipr.signature import Signature
+
+
+@dataclass
+class PassportV2Config(PassportSchemeConfig):
+    """V2: private passport."""
+
+    alternation: str = "joint"  # joint | alternate
+
+
+@register("passport_v2", order=2)
+class PassportV2(PassportScheme):
+    """V2: the passport stays private; the network learns both branches at once (Algorithm 6).
+
+    Args:
+        example: an input for the network, used to split it into what both branches share and what they do not.
+        alternation: `joint` sums both losses before one backward pass, as the authors' code does for Algorithm 6;
+            `alternate` trains one branch a step, idx 0 and 1 in turn.
+    """
+
+    Config = PassportV2Config
+    public_affine = True
+    about = About(
+        "passport", "Section III-D, V2; Algorithm 6", "the same, private, beside public ones", "signs of scales"
+    )
+
+    def __init__(
+        self,
+        network: nn.Module,
+        recipe: Recipe,
+        num_classes: int,
+        *,
+        signature: Signature,
+        signature_loss: SignatureLoss,
+        example: Tensor,
+        triggers: TriggerSamples | None = None,
+        alternation: str = "joint",
+        relative: bool = False,
+    ) -> None:
+        super().__init__(
+            network,
+            recipe,
+            num_classes,
+            signature=signature,
+            signature_loss=signature_loss,
+            triggers=triggers,
+            relative=relative,
+        )
+        if alternation not in ("joint", "alternate"):
+            raise InputError("scheme.alternation", alternation, "is unknown", "choose joint or alternate")
+        self.alternation = alternation
+        self.moves_all = alternation == "joint"
+        self.forked = fork(network, example)
+
+    @classmethod
+    def build(cls, config: TrainConfig, data: ImageData, claim: Claim | None, trained: Trained) -> Scheme:
+        """See `Scheme.build`."""
+        assert isinstance(claim, PassportClaim)
+        assert isinstance(config.scheme, PassportV2Config)
+        parts = cls.parts(config, data, claim)
+        return cls(**parts, example=example_image(data), alternation=config.scheme.alternation)
+
+    def compile_network(self) -> None:
+        """See `Scheme.compile_network`: trunk and tail, or the network where one branch runs a step."""
+        if self.alternation == "joint":
+            self.forked.compile()
+        else:
+            super().compile_network()
+
+    def kind_of_step(self) -> int | None:
+        """See `Scheme.kind_of_step`: idx, where one branch runs a step."""
+        return self.global_step % 2 if self.alternation == "alternate" else None
+
+    def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """L_c of idx 0 and of idx 1, and the regulariser with idx 1."""
+        x, y = self.with_triggers(x, y)
+        if self.alternation == "joint":
+            affines = self.passport_affines()
+            both = {name: (self.layers[name].public_affine(), affine) for name, affine in affines.items()}
+            public, private = self.forked.answers(x, both)
+            self.means.count(public, y)
+            return {
+                "cross_entropy_public": functional.cross_entropy(public, y),
+                "cross_entropy_private": functional.cross_entropy(private, y),
+                **self.regulariser(affines),
+            }
+        branch = Branch(self.global_step % 2)
+        affines = self.passport_affines() if branch is Branch.PRIVATE else {}
+        with answering_with(self.layers, branch), presenting(self.layers, affines):
+            logits = self.network(x)
+        self.means.count(logits, y)
+        loss = {f"cross_entropy_{branch.name.lower()}": functional.cross_entropy(logits, y)}
+        return loss | self.regulariser(affines) if affines else loss

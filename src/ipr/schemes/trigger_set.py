@@ -1,0 +1,62 @@
+"""Adi et al. 2018 [2]: abstract images with random labels, a backdoor that only its owner knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Generator, nn
+
+from ipr.claims.origin import TRIGGER_SET
+from ipr.config.registry import register
+from ipr.config.schema import TrainConfig
+from ipr.data.images import ImageData
+from ipr.data.trigger_sets import TriggerSet, abstract_trigger_set
+from ipr.randomness import generator
+from ipr.schemes.base import About, Trained
+from ipr.schemes.key_images import KeyImages
+from ipr.schemes.triggers import identity_of_triggers, make_trigger_set
+from ipr.watermarks.key_images import KeyImageClaim
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriggerSetClaim(KeyImageClaim):
+    """A trigger set. Labels are drawn at random, so chance is exact: each agrees with probability 1 / classes.
+
+    The authors' commitment scheme, by which an owner proves keys without showing them, is left out.
+    """
+
+    kind = "trigger_set"
+
+    @classmethod
+    def keys(cls, network: nn.Module, data: ImageData, count: int, source: Generator) -> TriggerSet:
+        """See `KeyImageClaim.keys`: patterns drawn from the key."""
+        return abstract_trigger_set(count, data.image_size, data.channels, len(data.classes), source)
+
+
+@register("trigger_set", order=7)
+class AbstractTriggerSet(KeyImages):
+    """Cross-entropy on batches that end in abstract images with random labels (Adi et al. 2018)."""
+
+    claim_kind = TriggerSetClaim
+    about = About("key images", "Adi et al. 2018 [2]", "abstract images, random labels", "trigger accuracy")
+
+    @classmethod
+    def purposes(cls, config: TrainConfig) -> dict[str, str]:
+        """See `Scheme.purposes`: images of a folder are not drawn."""
+        return {TRIGGER_SET: TRIGGER_SET} if config.trigger_set.name == "abstract" else {}
+
+    @classmethod
+    def identity(cls, config: TrainConfig, data: ImageData) -> dict[str, Any]:
+        """See `Scheme.identity`."""
+        return super().identity(config, data) | {"trigger_set": identity_of_triggers(config.trigger_set, data)}
+
+    @classmethod
+    def source(cls, config: TrainConfig) -> Generator:
+        """See `Watermark.source`."""
+        return generator(config.seed, TRIGGER_SET, config.passport.key)
+
+    @classmethod
+    def keys(cls, config: TrainConfig, data: ImageData, trained: Trained, source: Generator) -> TriggerSet:
+        """See `KeyImages.keys`: those that `trigger_set=...` asks for."""
+        return make_trigger_set(config.trigger_set, data, source)
