@@ -1,12 +1,11 @@
-"""What a request asks for is made once, whoever asks for it, and never again where it is known to fail."""
+"""What a request asks for is made by one process at a time, and never again where it is known to fail."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
@@ -16,41 +15,32 @@ from ipr.store.failure import recording_failure, refuse_failed
 from ipr.store.folder import RunFolder
 from ipr.store.lease import Lease
 
-T = TypeVar("T")
 
+@contextmanager
+def making(folder: RunFolder, tags: list[str], device: torch.device) -> Iterator[Lease]:
+    """Inside, this process alone makes what a run folder is for; one that asked first is waited for.
 
-def once(
-    folder: RunFolder, tags: list[str], device: torch.device, find: Callable[[], T | None], make: Callable[[Lease], T]
-) -> T:
-    """Finds what a run folder is for, or makes it.
-
-    What is found takes no lease and writes nothing, so that a store may be read-only.
+    What is there already is looked for twice: before, so that what is found takes no lease and writes nothing (a store
+    may be read-only), and inside, as another process may have made it meanwhile. A request that is refused before
+    anything was computed leaves nothing behind.
 
     Args:
-        folder: where it is, or will be.
+        folder: where it will be.
         tags: of the request, for the record of a failure.
         device: what trains, for the same.
-        find: gives what is there, None where it is not.
-        make: makes it, while no other process does.
-
-    A request that is refused before anything was computed leaves nothing behind.
 
     Raises:
         InputError: the folder cannot be written, the request is refused, or the training diverges, now or as it did
             before.
     """
-    if (found := find()) is not None:
-        return found
     refuse_failed(folder)
     path = folder.path.absolute()
     absent = [place for place in (path, *path.parents) if not place.exists()]
     with folder.locked() as lease:
-        if (found := find()) is not None:  # made by whom this process has waited for
-            return found
         refuse_failed(folder)
         try:
             with recording_failure(folder, tags, device):
-                return make(lease)
+                yield lease
         except InputError:
             if path in absent and lease.held and not _has_begun(folder):
                 _remove(absent)

@@ -8,6 +8,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -194,3 +195,19 @@ def commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return found.stdout.strip()
+
+
+def provenance(device: torch.device, processes: int = 1) -> dict[str, Any]:
+    """What computed a row, with what, and when: the fields that all rows end with.
+
+    Args:
+        device: what was computed on.
+        processes: see `hardware`.
+    """
+    return {
+        "hardware": hardware(device, processes),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "commit": commit(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

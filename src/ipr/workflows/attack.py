@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 import yaml
 from torch import nn
 
-from ipr.attacks.base import Attack, Attacked, Victim, example_of
+from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of
 from ipr.claims.base import Claim
 from ipr.config.schema import MISSING, DatasetConfig, TrainConfig
 from ipr.data.images import ImageData, LabelledImages
@@ -31,15 +30,15 @@ from ipr.passport.claim import PassportClaim
 from ipr.passport.surgery import find_layers
 from ipr.schemes.base import Scheme
 from ipr.signature import agreeing_bits, detect
-from ipr.store.find_or_make import once
+from ipr.store.find_or_make import making
 from ipr.store.folder import RunFolder, folder_named, run_key, short_key
 from ipr.store.lease import Lease
 from ipr.store.reading import Fitting
-from ipr.store.record import commit, hardware, versions
+from ipr.store.record import provenance
 from ipr.store.tags import joined
 from ipr.terminal.console import Console
-from ipr.tracking.loggers import check_installed
-from ipr.tracking.wandb_run import tracking
+from ipr.tracking.loggers import LoggerTracker, check_installed
+from ipr.tracking.wandb_run import Tracker, tracking
 from ipr.training.fit import fit
 from ipr.training.guards import KeepLease
 from ipr.training.metrics import read_metrics
@@ -143,57 +142,64 @@ def attack(config: AttackConfig) -> AttackRun:
     config.attack.check(config.scheme.name)
     data = open_images(config.dataset, config.paths)
     own = data if config.transfer is None else open_images(config.transfer, config.paths)
+    _check_combination(config, data, own)
+    victim = train(config) if config.run is None else named_run(config)
+    folder = _folder_of(config, own, victim)
+    if (there := _found(folder)) is not None:
+        return replace(there, victim=victim)
+    with making(folder, config.tags, training_device(config.trainer.accelerator)) as lease:
+        if (there := _found(folder)) is not None:  # made by whom this process has waited for
+            return replace(there, victim=victim)
+        rows = load_rows(folder.path / "rows.jsonl")
+        if rows:
+            what = f"resumed: {folder.path} goes on; {len(rows)} points are done"
+            Console(stderr=True).print(what, highlight=False, soft_wrap=True)
+        carrying_out = CarryingOut(config, data, own, victim, folder, rows, lease)
+        return AttackRun(folder, carrying_out.rows_of_all_points(), found=False, victim=victim)
+
+
+def _check_combination(config: AttackConfig, data: ImageData, own: ImageData) -> None:
+    """Refuses a rival or a transfer that does not go with the attack, and images that the victim does not take."""
+    transfer, rival = config.transfer, config.rival
     if (own.image_size, own.channels) != (data.image_size, data.channels):
         raise InputError(
             "transfer",
-            config.transfer.name if config.transfer else None,
+            transfer.name if transfer else None,
             f"has images of {own.image_size} pixels and {own.channels} channels, the victim was trained on "
             f"{data.image_size} and {data.channels}",
             f"give transfer.image_size={data.image_size}",
         )
-    if config.rival is not None:
-        if (config.attack.kind, config.rival.kind) != ("removal", "ambiguity"):
+    if rival is not None:
+        if (config.attack.kind, rival.kind) != ("removal", "ambiguity"):
             raise InputError(
                 "rival",
-                config.rival.name,
-                f"is a {config.rival.kind} attack before attack={config.attack.name}, a {config.attack.kind} attack",
+                rival.name,
+                f"is a {rival.kind} attack before attack={config.attack.name}, a {config.attack.kind} attack",
                 "name an ambiguity attack as rival of a removal attack, or attack@rival=null",
             )
-        config.rival.check(config.scheme.name)
-    if config.transfer is not None and config.attack.name != "finetune":
-        raise InputError(
-            "transfer",
-            config.transfer.name,
-            f"attack={config.attack.name} needs the victim's own data",
-            "use attack=finetune",
-        )
-    victim = train(config) if config.run is None else named_run(config)
-    elsewhere: list[Any] = []
+        rival.check(config.scheme.name)
+    if transfer is not None and config.attack.name != "finetune":
+        problem = f"attack={config.attack.name} needs the victim's own data"
+        raise InputError("transfer", transfer.name, problem, "use attack=finetune")
+
+
+def _folder_of(config: AttackConfig, own: ImageData, victim: Run) -> RunFolder:
+    images: Any = own.fingerprint
     if config.transfer is not None:
         named = (config.transfer.part, config.transfer.validation)
-        elsewhere = [own.fingerprint, own.train_labels.numel(), *(part for part in named if part)]
+        images = [own.fingerprint, own.train_labels.numel(), *(part for part in named if part)]
     identity = {
         "victim": short_key(victim.folder.key),
         "attack": asdict(config.attack),
         "seed": config.attack_seed,
-        "images": elsewhere or own.fingerprint,
+        "images": images,
         "verification": [config.verification.fidelity_threshold, config.verification.p_value],
     }
     if config.rival is not None:
         identity["rival"] = asdict(config.rival)
     prefix = f"{config.attack.name}-{config.scheme.name}-{config.model.name}-{config.model.norm}"
     key = run_key(prefix, identity, width=config.model.width, seed=config.seed)
-    folder = folder_named(Path(config.paths.runs) / "attack", key)
-
-    def make(lease: Lease) -> AttackRun:
-        rows = load_rows(folder.path / "rows.jsonl")
-        if rows:
-            what = f"resumed: {folder.path} goes on; {len(rows)} points are done"
-            Console(stderr=True).print(what, highlight=False, soft_wrap=True)
-        return AttackRun(folder, _carry_out(config, data, own, victim, folder, rows, lease), found=False)
-
-    where = training_device(config.trainer.accelerator)
-    return replace(once(folder, config.tags, where, lambda: _found(folder), make), victim=victim)
+    return folder_named(Path(config.paths.runs) / "attack", key)
 
 
 def _found(folder: RunFolder) -> AttackRun | None:
@@ -242,118 +248,174 @@ def find_rows(runs: Path) -> Iterator[AttackRow]:
         yield from load_rows(path).values()
 
 
-def _carry_out(
-    config: AttackConfig,
-    data: ImageData,
-    own: ImageData,
-    run: Run,
-    folder: RunFolder,
-    rows: dict[str, AttackRow],
-    lease: Lease,
-) -> list[AttackRow]:
-    shown, where = without_secrets(config), device_for(config.trainer.accelerator)
-    write_atomically(folder.config, yaml.safe_dump(shown, sort_keys=False))
-    lines = [json.dumps(asdict(row)) + "\n" for row in rows.values()]  # without a half-written last one
-    write_atomically(folder.path / "rows.jsonl", "".join(lines))
-    folder.checkpoint.parent.mkdir(mode=0o700, exist_ok=True)  # what is forged may hold what an insider knows
-    suspect = load_suspect(config.model, data, run.folder.weights).to(where)
-    claim = load_claim(run.folder.claim) if run.folder.claim.exists() else None  # the baseline has none
-    victim = Victim(suspect, claim, config.scheme.name)
-    test = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
-    before = accuracy(victim.in_use(example_of(data, suspect)), test)
-    images = LabelledImages(own.test_pixels, own.test_labels, own.mean, own.std)
-    facts = [config.attack.name, config.scheme.name, config.model.name, config.model.norm, config.dataset.name]
-    facts += [config.transfer.name] if config.transfer is not None else []
-    with tracking(
-        config.logger,
-        folder.path,
-        key=folder.key,
-        group=run.folder.key,
-        job_type="attack",
-        tags=[*facts, *config.tags],
-        facts=shown,
-    ) as tracker:
-        clock = _Clock(where)
-        for row in rows.values():  # judged before an interruption
-            tracker.point(asdict(row))
+class CarryingOut:
+    """One attack while it is carried out: trains what it trains, judges every point, and keeps the rows.
 
-        def trains(
-            name: str, scheme: Scheme, *, epochs: int, clip_norm: float | None, share: int | None = None
-        ) -> None:
-            metrics = folder.path / f"metrics-{name}.csv"
-            if share is not None and (processes := processes_of(config.trainer)) > 1:
-                problem = f"{processes} processes do not train on a share of the images"
-                raise InputError("trainer.devices", config.trainer.devices, problem, "attack with one process")
-            with clock.stopped():
-                fit(
-                    scheme,
-                    own if share is None else own.share(share),
-                    config,
-                    epochs=epochs,
-                    clip_norm=clip_norm,
-                    seed=config.attack_seed,
-                    checkpoint=folder.checkpoint.parent / name / "last.ckpt",
-                    metrics=metrics,
-                    tell=partial(tracker.epoch, training="" if name == config.attack.name else name),
-                    callbacks=[KeepLease(lease)],
-                    images=config.transfer,
-                )
-            clock.seconds += sum(float(row["seconds"]) for row in read_metrics(metrics))
+    Args:
+        config: the request.
+        data: the victim's images, and what is judged on unless the attacker has others.
+        own: the images that the attacker has.
+        run: the victim.
+        folder: where the rows are kept.
+        rows: of the points that were judged before an interruption.
+        lease: on the folder.
+    """
 
-        rivals: dict[str, Claim | None] = {}
-        if config.rival is not None:
-            for forged in config.rival.run(victim, data, trains, config.attack_seed):
-                rivals |= {" ".join(filter(None, ["claim=rival", point])): c for point, c in forged.claims.items()}
-        attacked = config.attack.run(replace(victim, judged=frozenset(rows)), own, trains, config.attack_seed)
-        while (one := clock.timed(attacked)) is not None:
-            network = one.suspect.to(where, torch.float32)  # whatever the precision it was trained in, as its file is
-            claims = dict(one.claims)
-            for point in one.claims:
-                claims |= {" ".join(filter(None, [point, name])): rival for name, rival in rivals.items()}
-            wanted = {point: claim for point, claim in claims.items() if point not in rows}
-            if not wanted:
-                continue
-            freed = _freed_bits(network, victim.passport_claim, own) if one.freed else None
-            judged = _judged(config, claim, network, wanted, images, before=before, same_task=own is data, freed=freed)
-            lease.check()
-            seconds = clock.seconds / one.trainings
-            made = {
-                point: _row(config, data, run, folder, point, outcome, one.iterations, seconds)
-                for point, outcome in judged.items()
-            }
-            with naming(folder.path / "rows.jsonl"), (folder.path / "rows.jsonl").open("a") as file:
-                file.write("".join(json.dumps(asdict(row)) + "\n" for row in made.values()))
-            rows |= made
-            for row in made.values():
+    def __init__(
+        self,
+        config: AttackConfig,
+        data: ImageData,
+        own: ImageData,
+        run: Run,
+        folder: RunFolder,
+        rows: dict[str, AttackRow],
+        lease: Lease,
+    ) -> None:
+        self.config, self.data, self.own, self.run = config, data, own, run
+        self.folder, self.rows, self.lease = folder, rows, lease
+        self.where = device_for(config.trainer.accelerator)
+        self.clock = _Clock(self.where)
+        suspect = load_suspect(config.model, data, run.folder.weights).to(self.where)
+        claim = load_claim(run.folder.claim) if run.folder.claim.exists() else None  # the baseline has none
+        self.victim = Victim(suspect, claim, config.scheme.name)
+        test = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
+        self.before = accuracy(self.victim.in_use(example_of(data, suspect)), test)
+
+    def rows_of_all_points(self) -> list[AttackRow]:
+        """Carries the attack out to its end; rows are on disk as soon as their point is judged."""
+        config, shown = self.config, without_secrets(self.config)
+        write_atomically(self.folder.config, yaml.safe_dump(shown, sort_keys=False))
+        lines = [json.dumps(asdict(row)) + "\n" for row in self.rows.values()]  # without a half-written last one
+        write_atomically(self.folder.path / "rows.jsonl", "".join(lines))
+        self.folder.checkpoint.parent.mkdir(mode=0o700, exist_ok=True)  # what is forged may hold what an insider knows
+        facts = [config.attack.name, config.scheme.name, config.model.name, config.model.norm, config.dataset.name]
+        facts += [config.transfer.name] if config.transfer is not None else []
+        with tracking(
+            config.logger,
+            self.folder.path,
+            key=self.folder.key,
+            group=self.run.folder.key,
+            job_type="attack",
+            tags=[*facts, *config.tags],
+            facts=shown,
+        ) as tracker:
+            for row in self.rows.values():  # judged before an interruption
                 tracker.point(asdict(row))
-        (folder.path / "finished").touch()
-        tracker.summary(asdict(nearest(list(rows.values()))))
-        tracker.table("points", [asdict(row) for row in rows.values()])
-    return list(rows.values())
+            train = partial(self._fit, tracker)
+            rivals = self._rivals(train)
+            victim = replace(self.victim, judged=frozenset(self.rows))
+            attacked = config.attack.run(victim, self.own, train, config.attack_seed)
+            while (one := self.clock.timed(attacked)) is not None:
+                for row in self._judged(one, rivals):
+                    tracker.point(asdict(row))
+            (self.folder.path / "finished").touch()
+            tracker.summary(asdict(nearest(list(self.rows.values()))))
+            tracker.table("points", [asdict(row) for row in self.rows.values()])
+        return list(self.rows.values())
+
+    def _fit(
+        self,
+        tracker: Tracker | LoggerTracker,
+        name: str,
+        scheme: Scheme,
+        *,
+        epochs: int,
+        clip_norm: float | None,
+        share: int | None = None,
+    ) -> None:
+        """See `attacks.base.Fit`."""
+        config, metrics = self.config, self.folder.path / f"metrics-{name}.csv"
+        if share is not None and (processes := processes_of(config.trainer)) > 1:
+            problem = f"{processes} processes do not train on a share of the images"
+            raise InputError("trainer.devices", config.trainer.devices, problem, "attack with one process")
+        with self.clock.stopped():
+            fit(
+                scheme,
+                self.own if share is None else self.own.share(share),
+                config,
+                epochs=epochs,
+                clip_norm=clip_norm,
+                seed=config.attack_seed,
+                checkpoint=self.folder.checkpoint.parent / name / "last.ckpt",
+                metrics=metrics,
+                tell=partial(tracker.epoch, training="" if name == config.attack.name else name),
+                callbacks=[KeepLease(self.lease)],
+                images=config.transfer,
+            )
+        self.clock.seconds += sum(float(row["seconds"]) for row in read_metrics(metrics))
+
+    def _rivals(self, train: Fit) -> dict[str, Claim | None]:
+        """The claims of a forger, made on the victim before the removal attack: judged at every point of it."""
+        rivals: dict[str, Claim | None] = {}
+        if self.config.rival is not None:
+            for forged in self.config.rival.run(self.victim, self.data, train, self.config.attack_seed):
+                rivals |= {_joined("claim=rival", point): claim for point, claim in forged.claims.items()}
+        return rivals
+
+    def _judged(self, one: Attacked, rivals: Mapping[str, Claim | None]) -> list[AttackRow]:
+        """The rows of an attacked suspect whose points were not judged before, written down."""
+        network = one.suspect.to(self.where, torch.float32)  # whatever it was trained in, as its file is
+        claims = dict(one.claims)
+        for point in one.claims:
+            claims |= {_joined(point, name): rival for name, rival in rivals.items()}
+        wanted = {point: claim for point, claim in claims.items() if point not in self.rows}
+        if not wanted:
+            return []
+        outcomes = self._outcomes(network, wanted, freed=one.freed)
+        self.lease.check()
+        seconds = self.clock.seconds / one.trainings
+        made = {point: self._row(point, outcome, one.iterations, seconds) for point, outcome in outcomes.items()}
+        with naming(self.folder.path / "rows.jsonl"), (self.folder.path / "rows.jsonl").open("a") as file:
+            file.write("".join(json.dumps(asdict(row)) + "\n" for row in made.values()))
+        self.rows |= made
+        return list(made.values())
+
+    def _outcomes(self, network: nn.Module, wanted: Mapping[str, Claim | None], *, freed: bool) -> dict[str, Outcome]:
+        own, owner, same_task = self.own, self.victim.claim, self.own is self.data
+        images = LabelledImages(own.test_pixels, own.test_labels, own.mean, own.std)
+        if owner is None:
+            limit, after = self.config.verification.fidelity_threshold, accuracy(network, images)
+            return {point: unmarked(self.before, after, limit, same_task=same_task) for point in wanted}
+        bits = _freed_bits(network, self.victim.passport_claim, own) if freed else None
+        claims = {point: claim for point, claim in wanted.items() if claim is not None}
+        with judging(images, f"judging {len(claims)} claims") as progress:
+            verdicts = judge_claims(network, list(claims.values()), images, progress=progress)
+        return {
+            point: outcome_of(owner, claim, verdict, accuracy_before=self.before, same_task=same_task, bits_freed=bits)
+            for (point, claim), verdict in zip(claims.items(), verdicts, strict=True)
+        }
+
+    def _row(self, point: str, outcome: Outcome, iterations: int | None, seconds: float) -> AttackRow:
+        config, whole = self.config, self.run.record.train_seconds
+        return AttackRow(
+            **asdict(outcome),
+            key=self.folder.key,
+            attack=config.attack.name,
+            kind=config.attack.kind,
+            point=point,
+            victim=self.run.folder.key,
+            scheme=config.scheme.name,
+            model=config.model.name,
+            norm=config.model.norm,
+            width=config.model.width,
+            dataset=config.dataset.name,
+            transfer=config.transfer.name if config.transfer else None,
+            train_images=self.data.train_labels.numel(),
+            test_images=self.data.test_labels.numel(),
+            victim_epochs=config.trainer.max_epochs,
+            attack_epochs=getattr(config.attack, "epochs", None),
+            iterations=iterations,
+            seed=config.seed,
+            attack_seed=config.attack_seed,
+            tags=joined(config.tags),
+            seconds=round(seconds, 3),
+            share_of_training=seconds / whole if whole else 0.0,
+            **provenance(training_device(config.trainer.accelerator), processes_of(config.trainer)),
+        )
 
 
-def _judged(
-    config: AttackConfig,
-    owner: Claim | None,
-    network: nn.Module,
-    wanted: Mapping[str, Claim | None],
-    images: LabelledImages,
-    *,
-    before: float,
-    same_task: bool,
-    freed: int | None,
-) -> dict[str, Outcome]:
-    if owner is None:
-        limit = config.verification.fidelity_threshold
-        after = accuracy(network, images)
-        return {point: unmarked(before, after, limit, same_task=same_task) for point in wanted}
-    claims = {point: claim for point, claim in wanted.items() if claim is not None}
-    with judging(images, f"judging {len(claims)} claims") as progress:
-        verdicts = judge_claims(network, list(claims.values()), images, progress=progress)
-    return {
-        point: outcome_of(owner, claim, verdict, accuracy_before=before, same_task=same_task, bits_freed=freed)
-        for (point, claim), verdict in zip(claims.items(), verdicts, strict=True)
-    }
+def _joined(*names: str) -> str:
+    return " ".join(filter(None, names))
 
 
 class _Clock:
@@ -385,44 +447,3 @@ def _freed_bits(network: nn.Module, owner: PassportClaim, data: ImageData) -> in
     places = find_layers(network, example_of(data, network), owner.layers)
     scales = {place.conv: network.get_submodule(place.norm).get_parameter("weight").detach() for place in places}
     return sum(agreeing_bits(detect(scales[name]).cpu(), bits) for name, bits in owner.signature.items())
-
-
-def _row(
-    config: AttackConfig,
-    data: ImageData,
-    run: Run,
-    folder: RunFolder,
-    point: str,
-    outcome: Outcome,
-    iterations: int | None,
-    seconds: float,
-) -> AttackRow:
-    return AttackRow(
-        **asdict(outcome),
-        key=folder.key,
-        attack=config.attack.name,
-        kind=config.attack.kind,
-        point=point,
-        victim=run.folder.key,
-        scheme=config.scheme.name,
-        model=config.model.name,
-        norm=config.model.norm,
-        width=config.model.width,
-        dataset=config.dataset.name,
-        transfer=config.transfer.name if config.transfer else None,
-        train_images=data.train_labels.numel(),
-        test_images=data.test_labels.numel(),
-        victim_epochs=config.trainer.max_epochs,
-        attack_epochs=getattr(config.attack, "epochs", None),
-        iterations=iterations,
-        seed=config.seed,
-        attack_seed=config.attack_seed,
-        tags=joined(config.tags),
-        seconds=round(seconds, 3),
-        share_of_training=seconds / run.record.train_seconds if run.record.train_seconds else 0.0,
-        hardware=hardware(training_device(config.trainer.accelerator), processes_of(config.trainer)),
-        threads=torch.get_num_threads(),
-        versions=versions(),
-        commit=commit(),
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
-    )

@@ -32,9 +32,8 @@ from ipr.judging.claim_kinds import load_claim
 from ipr.machine.device import device_for
 from ipr.schemes.base import Scheme
 from ipr.schemes.start import plain_network
-from ipr.store.find_or_make import once
+from ipr.store.find_or_make import making
 from ipr.store.folder import RunFolder, folder_named, run_key, short_key
-from ipr.store.lease import Lease
 from ipr.store.record import commit, hardware, versions
 from ipr.store.tags import joined
 from ipr.training.checkpoints import check_checkpoint
@@ -95,39 +94,44 @@ def exhibit(config: ExhibitConfig) -> ExhibitRun:
     check_request(config, wanted)
     data = open_images(config.dataset, config.paths)
     run = _as(TrainConfig, config)
-    shown_on, checkpoint, made = folder_of(run, data).key, None, None
+    shown_on, tuned, made = folder_of(run, data).key, None, None
     if wanted.opens == "run":
         made = train(run)
     if config.attack is not None:
         folder = attack(_as(AttackConfig, config)).folder
-        shown_on, checkpoint = folder.key, folder.checkpoint.parent / "finetune" / "last.ckpt"
+        shown_on, tuned = folder.key, folder.checkpoint.parent / "finetune" / "last.ckpt"
+    where, folder = device_for(config.trainer.accelerator), _folder_of(config, wanted, shown_on)
+    if (there := _found(folder)) is not None:
+        return replace(there, shown=made)
+    with making(folder, config.tags, where) as lease:
+        if (there := _found(folder)) is not None:  # made by whom this process has waited for
+            return replace(there, shown=made)
+        folder.path.chmod(0o700)  # it may show what a claim holds
+        write_atomically(folder.config, yaml.safe_dump(without_secrets(config), sort_keys=False))
+        weights = None if tuned is None else tuned_weights(tuned)
+        opened = _opened(run, config.attack_seed, data, None if made is None else made.folder, weights, folder)
+        shown = wanted.show(opened)
+        lease.check()
+        _save_arrays(shown.arrays, arrays_path(folder))
+        about = _about(config, wanted, data, folder, shown_on)
+        facts = [about | fact for fact in shown.facts]
+        write_atomically(facts_path(folder), json.dumps(facts, indent=2) + "\n")  # last: it says that all is there
+    return ExhibitRun(folder, facts, shown.arrays, found=False, shown=made)
+
+
+def _folder_of(config: ExhibitConfig, wanted: Exhibit, shown_on: str) -> RunFolder:
     identity: dict[str, Any] = {
         "run": short_key(shown_on),
         "exhibit": asdict(wanted),
         "attack_seed": config.attack_seed,
         "layers": shown_layers(config),  # the key of a baseline does not have them
     }
-    where = device_for(config.trainer.accelerator)
     if wanted.opens == "machine":
-        identity |= {"hardware": hardware(where), "per_step": config.trigger_set.per_step}
+        where = hardware(device_for(config.trainer.accelerator))
+        identity |= {"hardware": where, "per_step": config.trigger_set.per_step}
     prefix = f"{wanted.name}-{config.scheme.name}-{config.model.name}-{config.model.norm}"
     key = run_key(prefix, identity, width=config.model.width, seed=config.seed)
-    folder = folder_named(Path(config.paths.runs) / "exhibit", key)
-
-    def make(lease: Lease) -> ExhibitRun:
-        folder.path.chmod(0o700)  # it may show what a claim holds
-        write_atomically(folder.config, yaml.safe_dump(without_secrets(config), sort_keys=False))
-        tuned = None if checkpoint is None else tuned_weights(checkpoint)
-        opened = None if made is None else made.folder
-        shown = wanted.show(_opened(run, config.attack_seed, data, opened, tuned, folder))
-        lease.check()
-        _save_arrays(shown.arrays, arrays_path(folder))
-        about = _about(config, wanted, data, folder, shown_on)
-        facts = [about | fact for fact in shown.facts]
-        write_atomically(facts_path(folder), json.dumps(facts, indent=2) + "\n")  # last: it says that all is there
-        return ExhibitRun(folder, facts, shown.arrays, found=False)
-
-    return replace(once(folder, config.tags, where, lambda: _found(folder), make), shown=made)
+    return folder_named(Path(config.paths.runs) / "exhibit", key)
 
 
 def _found(folder: RunFolder) -> ExhibitRun | None:

@@ -66,8 +66,31 @@ def export(
     if format not in ENDINGS:
         raise InputError("format", format, "is unknown", f"choose among: {', '.join(ENDINGS)}")
     folder = Found(run)
+    model, data = _opened(folder, paths, root)
+    weights, network = read_weights(folder.weights, "weights"), load_suspect(model, data, folder.weights)
+    kinds = ("public",) if weights.keys() == network.state_dict().keys() else ("locked", "folded")
+    kind = kind or kinds[0]
+    if kind not in kinds:
+        problem = f"a run of {load_record(folder.record).scheme} gives away no such network"
+        raise InputError("kind", kind, problem, f"choose {' or '.join(kinds)}")
+    if kind == "folded":
+        claim = load_claim(folder.claim)
+        assert isinstance(claim, PassportClaim)
+        weights = unlock(network, weights, claim.passport, example_image(data))
+        network.load_state_dict(weights)
+    as_onnx = format == "onnx"
+    content = onnx_bytes(network, data.channels, data.image_size) if as_onnx else WRITERS[format](weights)
+    path = out or run / "export" / _name(model, format, kind)
+    card = card_of(model, data, format, kind, weights, content)
+    told = (json.dumps(card, indent=2) + "\n").encode()
+    write_new({path: content, path.with_name(f"{path.name}.json"): told}, 0o600 if kind == "folded" else 0o666)
+    return path
+
+
+def _opened(folder: Found, paths: PathsConfig | None, root: str | None) -> tuple[ModelConfig, ImageData]:
+    """The model of a finished training, and the images that it was trained on."""
     if not folder.record.exists():
-        raise InputError("run", run, "is no finished training", "`ipr list` shows those there are")
+        raise InputError("run", folder.path, "is no finished training", "`ipr list` shows those there are")
     record = load_record(folder.record)
     try:
         model = ModelConfig(**folder.asked["model"])
@@ -81,24 +104,7 @@ def export(
     if (images, *counts) != (data.fingerprint, record.train_images, record.test_images):
         remedy = "give dataset.root=... of the images that it was trained on"
         raise InputError("dataset.root", root or dataset.root, "holds other images than the run's", remedy)
-    weights, network = read_weights(folder.weights, "weights"), load_suspect(model, data, folder.weights)
-    kinds = ("public",) if weights.keys() == network.state_dict().keys() else ("locked", "folded")
-    kind = kind or kinds[0]
-    if kind not in kinds:
-        remedy = f"choose {' or '.join(kinds)}"
-        raise InputError("kind", kind, f"a run of {record.scheme} gives away no such network", remedy)
-    if kind == "folded":
-        claim = load_claim(folder.claim)
-        assert isinstance(claim, PassportClaim)
-        weights = unlock(network, weights, claim.passport, example_image(data))
-        network.load_state_dict(weights)
-    as_onnx = format == "onnx"
-    content = onnx_bytes(network, data.channels, data.image_size) if as_onnx else WRITERS[format](weights)
-    path = out or run / "export" / _name(model, format, kind)
-    card = card_of(model, data, format, kind, weights, content)
-    told = (json.dumps(card, indent=2) + "\n").encode()
-    write_new({path: content, path.with_name(f"{path.name}.json"): told}, 0o600 if kind == "folded" else 0o666)
-    return path
+    return model, data
 
 
 def _name(model: ModelConfig, format: str, kind: str) -> str:

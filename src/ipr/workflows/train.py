@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cached_property, partial
 
-import torch
 import yaml
 from rich.progress import Progress
 from torch import nn
@@ -25,33 +23,23 @@ from ipr.machine.clock import now
 from ipr.machine.device import device_for, training_device
 from ipr.passport.claim import PassportClaim
 from ipr.schemes.start import plain_network
-from ipr.store.find_or_make import once
+from ipr.store.find_or_make import making
 from ipr.store.folder import RunFolder
-from ipr.store.lease import Lease
-from ipr.store.record import Record, commit, hardware, load_record, versions
+from ipr.store.record import Record, load_record
 from ipr.store.tags import joined, parted
 from ipr.terminal.console import Console
-from ipr.tracking.loggers import check_installed
-from ipr.tracking.wandb_run import tracking
+from ipr.tracking.loggers import LoggerTracker, check_installed
+from ipr.tracking.wandb_run import Tracker, tracking
 from ipr.training.fit import fit
 from ipr.training.guards import KeepLease
 from ipr.training.metrics import curve, read_metrics
-from ipr.training.numerics import layout
 from ipr.training.validation import validation_of
 from ipr.workflows.build import load_suspect, open_images, save_weights
 from ipr.workflows.draw_claim import make_claim
 from ipr.workflows.embedding_checks import Check, embedding_of, failed, trigger_reading
 from ipr.workflows.rehearsal import rehearsal
-from ipr.workflows.request import (
-    check,
-    check_limit,
-    folder_of,
-    has_text,
-    processes_of,
-    scheme_of,
-    with_limit,
-    without_secrets,
-)
+from ipr.workflows.request import check, check_limit, folder_of, has_text, scheme_of, with_limit, without_secrets
+from ipr.workflows.train_record import Seconds, record_of
 from ipr.world import own_world
 
 READABLE = "a signature's text can be read from the weights: do not use it as a secret"
@@ -98,112 +86,132 @@ def train(config: TrainConfig) -> Run:
     config, data = with_limit(config), open_images(config.dataset, config.paths)
     check_limit(config.trainer, data.trained_on.numel() // config.optimizer.batch_size)
     folder = folder_of(config, data)
+    if (there := _found(config, data, folder)) is not None and {*config.tags} <= {*parted(there.record.tags)}:
+        return there
+    with making(folder, config.tags, training_device(config.trainer.accelerator)) as lease:
+        if (there := _found(config, data, folder)) is not None:  # made by whom this process has waited for, or tagged
+            return _tagged(there, config.tags)
+        baseline, kind = _Baseline(config, data), scheme_of(config)
+        claim = _secrets(config, data, folder, baseline)
+        scheme = None if folder.weights.exists() else kind.build(config, data, claim, baseline.network)
+        _write_config(config, data, folder, begins=scheme is not None)
+        with _tracked(config, folder) as tracker:
+            if scheme is None:  # trained before; judged anew
+                for row in read_metrics(folder.metrics):
+                    tracker.epoch(curve(row))
+            else:
+                fit(
+                    scheme,
+                    data,
+                    config,
+                    epochs=kind.epochs(config),
+                    clip_norm=config.optimizer.clip_norm,
+                    seed=config.seed,
+                    checkpoint=folder.checkpoint,
+                    metrics=folder.metrics,
+                    tell=tracker.epoch,
+                    validate=validation_of(config, data, claim),
+                    callbacks=[KeepLease(lease)],
+                )
+                save_weights(scheme.network, folder.weights)
+            # a network that is tuned was not trained anew: what its plain network took is part of what it took
+            run = _judged(config, data, folder, claim, baseline.run.record.train_seconds if kind.tunes else 0.0)
+            lease.check()
+            run.record.save(folder.record)
+            tracker.summary(asdict(run.record) | {one.name.replace(" ", "_"): one.holds for one in run.checks})
+    return run
 
-    def find() -> Run | None:
-        record = _found(folder, config)
-        tagged = record is not None and {*config.tags} <= {*parted(record.tags)}
-        return found(record) if record is not None and tagged else None
 
-    def found(record: Record) -> Run:
-        claim = load_claim(folder.claim) if record.trigger_accuracy is not None and folder.claim.exists() else None
-        return Run(folder, record, found=True, verdict=None, checks=_checks(config, data, record, claim))
-
-    def make(lease: Lease) -> Run:
-        if (record := _found(folder, config)) is None:
-            return _make(config, data, folder, lease)
-        record = replace(record, tags=joined([*parted(record.tags), *config.tags]))
-        record.save(folder.record)
-        return found(record)
-
-    return once(folder, config.tags, training_device(config.trainer.accelerator), find, make)
-
-
-def _found(folder: RunFolder, config: TrainConfig) -> Record | None:
+def _found(config: TrainConfig, data: ImageData, folder: RunFolder) -> Run | None:
+    """The run that is there, where it was judged as is asked for."""
     if not folder.record.exists():
         return None
-    record = load_record(folder.record)
-    return record if _judged_as_asked(record, config) else None
-
-
-def _judged_as_asked(record: Record, config: TrainConfig) -> bool:
-    asked = config.verification
+    record, asked = load_record(folder.record), config.verification
     limits = (record.fidelity_threshold, record.p_value_threshold) == (asked.fidelity_threshold, asked.p_value)
-    return record.scheme == "baseline" or (limits and record.forged in (None, asked.forged))
+    if record.scheme != "baseline" and not (limits and record.forged in (None, asked.forged)):
+        return None
+    claim = load_claim(folder.claim) if record.trigger_accuracy is not None and folder.claim.exists() else None
+    return Run(folder, record, found=True, verdict=None, checks=_checks(config, data, record, claim))
 
 
-def _make(config: TrainConfig, data: ImageData, folder: RunFolder, lease: Lease) -> Run:
-    shown = without_secrets(config)
-    baseline = cache(lambda: _trained_baseline(config, data))
+def _tagged(run: Run, tags: list[str]) -> Run:
+    record = replace(run.record, tags=joined([*parted(run.record.tags), *tags]))
+    record.save(run.folder.record)
+    return replace(run, record=record)
 
-    def trained() -> nn.Module:
-        return load_suspect(config.model, data, baseline().folder.weights)
 
-    # Before tracking begins: the plain network that secrets are made with is tracked on its own.
-    if not folder.claim.exists() and (drawn := make_claim(config, data, trained)) is not None:
+class _Baseline:
+    """The plain network of a request's architecture, data and seed: found or trained when it is first asked for."""
+
+    def __init__(self, config: TrainConfig, data: ImageData) -> None:
+        self.config, self.data = config, data
+
+    @cached_property
+    def run(self) -> Run:
+        wanted = _baseline_of(self.config)
+        folder = folder_of(wanted, self.data)
+        if scheme_of(self.config).about.family == "passport" and not folder.record.exists():
+            rehearse(self.config, self.data)
+        what = f"{self.config.scheme.name} begins with a trained plain network: finding or training {folder.key}"
+        Console(stderr=True).print(what, highlight=False, soft_wrap=True)
+        return train(wanted)
+
+    def network(self) -> nn.Module:
+        return load_suspect(self.config.model, self.data, self.run.folder.weights)
+
+
+def _secrets(config: TrainConfig, data: ImageData, folder: RunFolder, baseline: _Baseline) -> Claim | None:
+    """The claim of a run, drawn where it is not there yet; None where nothing is embedded.
+
+    It is drawn before tracking begins: the plain network that secrets are made with is tracked on its own. What was
+    drawn just now is read back, too: products of matrices round by how these lie in memory, and a training that goes on
+    in another process must compute as it began.
+    """
+    if not folder.claim.exists() and (drawn := make_claim(config, data, baseline.network)) is not None:
         if config.trigger_set.name == "folder" and folder_of(config, data).key != folder.key:
             problem = "was changed since the run was named after what it holds"
             raise InputError("trigger_set.root", config.trigger_set.root, problem, "give the command again")
         drawn.save(folder.claim)
-    # Also what was drawn just now is read back: products of matrices round by how these lie in memory, and a training
-    # that goes on in another process must compute as it began.
-    claim = load_claim(folder.claim) if folder.claim.exists() else None
-    kind = scheme_of(config)
-    # tuned, not trained anew: what the plain network took is part of what it took
-    seconds_before = baseline().record.train_seconds if kind.tunes else 0.0
-    scheme = None if folder.weights.exists() else kind.build(config, data, claim, trained)
-    told = shown | {"images": data.fingerprint}  # what lies at dataset.root may change
+    return load_claim(folder.claim) if folder.claim.exists() else None
+
+
+def _write_config(config: TrainConfig, data: ImageData, folder: RunFolder, *, begins: bool) -> None:
+    told = without_secrets(config) | {"images": data.fingerprint}  # what lies at dataset.root may change
     write_atomically(folder.config, yaml.safe_dump(told, sort_keys=False))
-    if scheme is not None and has_text(config.scheme):
+    if begins and has_text(config.scheme):
         Console(stderr=True).print(f"ipr: warning: {READABLE}", highlight=False, soft_wrap=True)
-    facts = [config.scheme.name, config.model.name, config.model.norm, config.dataset.name]
-    with tracking(
-        config.logger,
-        folder.path,
-        key=folder.key,
-        group=folder.key,
-        job_type="train",
-        tags=[*facts, *config.tags],
-        facts=shown,
-    ) as tracker:
-        if scheme is None:  # trained before; judged anew
-            for row in read_metrics(folder.metrics):
-                tracker.epoch(curve(row))
-        else:
-            fit(
-                scheme,
-                data,
-                config,
-                epochs=kind.epochs(config),
-                clip_norm=config.optimizer.clip_norm,
-                seed=config.seed,
-                checkpoint=folder.checkpoint,
-                metrics=folder.metrics,
-                tell=tracker.epoch,
-                validate=validation_of(config, data, claim),
-                callbacks=[KeepLease(lease)],
-            )
-            save_weights(scheme.network, folder.weights)
-        where = device_for(config.trainer.accelerator)
-        started = now(where)
-        suspect = load_suspect(config.model, data, folder.weights).to(where)
-        images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
-        verdict = None
-        if claim is None:
-            plain_accuracy = accuracy(suspect, images)
-        else:
-            limits = Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
-            claim = replace(claim, thresholds=limits)
-            verdict = judge_with_progress(suspect, claim, images, config.verification.forged, config.seed)
-            plain_accuracy = verdict.accuracy_without
-            replace(claim, thresholds=replace(limits, target_accuracy=verdict.fidelity.accuracy)).save(folder.claim)
-        judged = now(where) - started
-        lease.check()
-        record = _record(config, data, folder, suspect, plain_accuracy, verdict, seconds_before, judged)
-        checks = _checks(config, data, record, claim)
-        if claim is not None:
-            record = replace(record, consistent=not failed(checks))
-        record.save(folder.record)
-        tracker.summary(asdict(record) | {check.name.replace(" ", "_"): check.holds for check in checks})
+
+
+def _tracked(config: TrainConfig, folder: RunFolder) -> AbstractContextManager[Tracker | LoggerTracker]:
+    tags = [config.scheme.name, config.model.name, config.model.norm, config.dataset.name, *config.tags]
+    facts = without_secrets(config)
+    return tracking(
+        config.logger, folder.path, key=folder.key, group=folder.key, job_type="train", tags=tags, facts=facts
+    )
+
+
+def _judged(config: TrainConfig, data: ImageData, folder: RunFolder, claim: Claim | None, seconds_before: float) -> Run:
+    """The run, from its weights file: what is judged is what is given away."""
+    where = device_for(config.trainer.accelerator)
+    started = now(where)
+    suspect = load_suspect(config.model, data, folder.weights).to(where)
+    images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
+    verdict = None
+    if claim is None:
+        plain_accuracy = accuracy(suspect, images)
+    else:
+        limits = Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
+        claim = replace(claim, thresholds=limits)
+        verdict = judge_with_progress(suspect, claim, images, config.verification.forged, config.seed)
+        plain_accuracy = verdict.accuracy_without
+        replace(claim, thresholds=replace(limits, target_accuracy=verdict.fidelity.accuracy)).save(folder.claim)
+    judging_seconds = now(where) - started
+    training_seconds = seconds_before + sum(float(row["seconds"]) for row in read_metrics(folder.metrics))
+    seconds = Seconds(training_seconds, judging_seconds)
+    record = record_of(config, data, folder.key, suspect, plain_accuracy, verdict, seconds)
+    checks = _checks(config, data, record, claim)
+    if claim is not None:
+        record = replace(record, consistent=not failed(checks))
     return Run(folder, record, found=False, verdict=verdict, checks=checks)
 
 
@@ -220,16 +228,6 @@ def _checks(config: TrainConfig, data: ImageData, record: Record, claim: Claim |
 
 def _baseline_of(config: TrainConfig) -> TrainConfig:
     return replace(config, scheme=SchemeConfig("baseline", config.model.norm))
-
-
-def _trained_baseline(config: TrainConfig, data: ImageData) -> Run:
-    wanted = _baseline_of(config)
-    folder = folder_of(wanted, data)
-    if scheme_of(config).about.family == "passport" and not folder.record.exists():
-        rehearse(config, data)
-    what = f"{config.scheme.name} begins with a trained plain network: finding or training {folder.key}"
-    Console(stderr=True).print(what, highlight=False, soft_wrap=True)
-    return train(wanted)
 
 
 def rehearse(config: TrainConfig, data: ImageData) -> None:
@@ -258,71 +256,3 @@ def judging(images: LabelledImages, what: str) -> Iterator[Iterable[None]]:
     """
     with Progress(transient=True, disable=not Console().is_terminal) as bar:
         yield (None for _ in bar.track(range(-(-images.labels.numel() // BATCH)), description=what))
-
-
-def _record(
-    config: TrainConfig,
-    data: ImageData,
-    folder: RunFolder,
-    suspect: nn.Module,
-    plain_accuracy: float,
-    verdict: Verdict | None,
-    seconds_before: float,
-    judge_seconds: float,
-) -> Record:
-    scheme = config.scheme
-    passported = scheme_of(config).about.family == "passport"
-    forged = verdict.accuracy_forged if verdict else ()
-    bits = verdict.reading if verdict and not verdict.reading.images else None
-    return Record(
-        key=folder.key,
-        kind="train",
-        scheme=scheme.name,
-        model=config.model.name,
-        norm=config.model.norm,
-        width=config.model.width,
-        dataset=config.dataset.name,
-        train_images=data.trained_on.numel(),
-        test_images=data.test_labels.numel(),
-        optimizer=config.optimizer.name,
-        epochs=config.trainer.max_epochs,
-        precision=config.trainer.precision,
-        memory_format=layout(config.trainer.memory_format, suspect, training_device(config.trainer.accelerator)),
-        compile=config.trainer.compile,
-        deterministic=config.trainer.deterministic,
-        tf32=config.trainer.tf32,
-        autotune=config.trainer.autotune,
-        capture=config.trainer.capture,
-        seed=config.seed,
-        passport=config.passport.name if passported else None,
-        energy=config.passport.energy if passported else None,
-        alternation=getattr(scheme, "alternation", None),
-        tags=joined(config.tags),
-        parameters=sum(p.numel() for p in suspect.parameters()),
-        accuracy_without=plain_accuracy,
-        accuracy_genuine=verdict.fidelity.accuracy if verdict and passported else None,
-        accuracy_forged_mean=verdict.forged_mean if forged and verdict else None,
-        accuracy_forged_std=verdict.forged_std if len(forged) > 1 and verdict else None,
-        accuracy_forged_max=max(forged) if forged else None,
-        forged=len(forged) if verdict and passported else None,
-        forged_passing=verdict.forged_passing if verdict and passported else None,
-        fidelity_holds=verdict.fidelity.holds if verdict else None,
-        fidelity_threshold=verdict.fidelity.threshold if verdict else None,
-        bits_total=sum(bits.total.values()) if bits else None,
-        bits_agreeing=sum(bits.agreeing.values()) if bits else None,
-        correlation=verdict.reading.correlation if verdict else None,
-        p_value=verdict.reading.p_value if verdict else None,
-        p_value_log10=verdict.reading.p_value_log10 if verdict else None,
-        p_value_threshold=verdict.p_value_threshold if verdict else None,
-        trigger_accuracy=verdict.trigger_accuracy if verdict else None,
-        trigger_accuracy_passport=verdict.trigger_accuracy_passport if verdict else None,
-        mark_read=verdict.mark_read if verdict else None,
-        consistent=None,  # said by the checks
-        train_seconds=round(seconds_before + sum(float(row["seconds"]) for row in read_metrics(folder.metrics)), 3),
-        judge_seconds=round(judge_seconds, 3),
-        hardware=hardware(training_device(config.trainer.accelerator), processes_of(config.trainer)),
-        threads=torch.get_num_threads(),
-        versions=versions(),
-        commit=commit(),
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
