@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from gc import disable, enable, freeze  # by name: `gc` is a module of this package
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ipr.requests.line import Line
 
 COMMANDS = {
     "train": "embed a scheme into a network, judge it and record it",
@@ -69,10 +73,20 @@ def main(argv: list[str] | None = None) -> None:
     from ipr.terminal.streams import speaking
 
     with speaking():
-        _main(sys.argv[1:] if argv is None else argv)
+        line = _read(sys.argv[1:] if argv is None else argv)
+        with loading():
+            module = import_module(f"ipr.cli.{line.command}")
+        from ipr.cli.jobs import invoke
+        from ipr.requests.own_hydra import own_hydra
+
+        with own_hydra():  # whoever calls this from Python may have a Hydra of his own
+            if line.command in ("reproduce", "claim", "verdict"):  # not one job, but many; not only keys and values
+                module.run(line.arguments)
+            sys.exit(max(invoke(line.command, module.execute, line.arguments), default=0))
 
 
-def _main(words: list[str]) -> None:
+def _read(words: list[str]) -> Line:
+    """The command line; what no command is needed for is done here, and ends the process."""
     if any(word in COMPLETION for word in words):
         from ipr.cli.completion import complete
 
@@ -97,15 +111,7 @@ def _main(words: list[str]) -> None:
         from ipr.cli.help import explain
 
         sys.exit(explain(line.command, line.words))
-    with loading():
-        module = import_module(f"ipr.cli.{line.command}")
-    from ipr.cli.jobs import run
-    from ipr.requests.own_hydra import own_hydra
-
-    with own_hydra():  # whoever calls this from Python may have a Hydra of his own
-        if line.command in ("reproduce", "claim", "verdict"):  # not one job, but many; not only keys and values
-            module.run(line.arguments)
-        run(line.command, module.execute, line.arguments)
+    return line
 
 
 COMPLETION = ("--completion", "--complete", "--shell-completion", "-sc")

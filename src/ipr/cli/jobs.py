@@ -47,7 +47,13 @@ def run(command: str, execute: Callable[[Any], int | Done], arguments: Sequence[
 
 
 def invoke(command: str, execute: Callable[[Any], int | Done], arguments: Sequence[str]) -> list[int]:
-    """The same without the exit: the codes of all jobs, wherever they ran."""
+    """Composes the configuration of a command and runs it, as one job or as the jobs of a sweep.
+
+    In a sweep, a job that fails is reported and the others go on.
+
+    Returns:
+        The exit codes of all jobs, wherever they ran: 2 for input that cannot be used, 70 for a defect of ours.
+    """
     codes: list[int] = []
     register(command)
     arguments = [in_section(argument, command) for argument in arguments]
