@@ -60,7 +60,9 @@ class Scheme(L.LightningModule, ABC):
         Config: the dataclass of what can be set of it, `scheme.FIELD=...`.
         about: what it says of itself.
         claim_kind: the class of its claims; None where nothing is embedded.
-        tunes: whether its training begins with a trained plain network, `Trained`, and goes on for epochs of its own.
+        tunes: whether its training begins with a trained plain network, `Trained`, and goes on for `scheme.epochs`.
+        more_bits: what to raise where all of the bits can be guessed.
+        stronger: what to raise where too few bits are read.
         share: which part of every batch this process takes.
         capture: whether a step is recorded once and replayed (`CapturedStep`); in one process, without a scaler of
             the loss. Hooks of callbacks around backward pass and optimiser are not called then.
@@ -71,6 +73,8 @@ class Scheme(L.LightningModule, ABC):
     about: ClassVar[About]
     claim_kind: ClassVar[type[Claim] | None] = None
     tunes: ClassVar[bool] = False
+    more_bits: ClassVar[str] = "scheme.bits"
+    stronger: ClassVar[str] = "scheme.weight"
 
     share: Share = WHOLE
     capture: bool = False

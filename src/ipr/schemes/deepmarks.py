@@ -158,6 +158,7 @@ class DeepMarks(InFilters):
 
     Config = DeepMarksConfig
     claim_kind = DeepMarksClaim
+    more_bits = "scheme.order"
     about = About(
         "projection",
         "Chen et al. 2018 [3]",

@@ -79,6 +79,8 @@ class PassportScheme(Scheme):
 
     Config = PassportSchemeConfig
     claim_kind = PassportClaim
+    more_bits = "model.width, or more scheme.layers"
+    stronger = "scheme.sign_loss_weight"
     public_affine: ClassVar[bool]
 
     bits: Tensor

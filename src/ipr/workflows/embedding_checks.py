@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ipr.claims.base import Claim, Reading, Thresholds, reading
+from ipr.config.registry import load
 from ipr.judging.binomial import power_of_ten
 from ipr.judging.decision import Evidence, choices_of, decide
 from ipr.judging.fidelity import Accuracies, as_given_away
 from ipr.judging.rules import SOUND, Rule
 from ipr.passport.claim import PassportClaim
+from ipr.schemes.base import Scheme
 from ipr.store.record import Record, cut_of
 from ipr.watermarks.key_images import KeyImageClaim
 
@@ -180,7 +182,7 @@ def _triggers(record: Record, images: Reading | None, found: dict[str, bool | No
     remedy = ""
     if not holds:
         few = sum(images.agreeing.values()) == total
-        epochs = "scheme.epochs" if record.scheme == "frontier_stitching" else "trainer.max_epochs"
+        epochs = "scheme.epochs" if _scheme(record).tunes else "trainer.max_epochs"
         remedy = f"more epochs ({epochs}), or a higher trigger_set.per_step"
         remedy = "a larger trigger_set.size: all of so few can be guessed" if few else remedy
     return Check(TRIGGERS, holds, _status(holds), says, remedy)
@@ -216,7 +218,8 @@ _GROUP_NORM = "model.norm=gn (in batch norm both branches share the statistics o
 
 
 def _shares_statistics(record: Record) -> bool:
-    return record.norm == "bn" and record.scheme in ("passport_v2", "passport_v3")
+    """Whether there are two branches, and batch norm."""
+    return record.norm == "bn" and getattr(_scheme(record), "public_affine", False)
 
 
 def _heavier(record: Record) -> str:
@@ -226,14 +229,16 @@ def _heavier(record: Record) -> str:
 
 
 def _stronger_mark(record: Record) -> str:
-    weight = "scheme.weight" if record.accuracy_genuine is None else "scheme.sign_loss_weight"
-    return f"more epochs (trainer.max_epochs={record.epochs} now), or a higher {weight}"
+    return f"more epochs (trainer.max_epochs={record.epochs} now), or a higher {_scheme(record).stronger}"
 
 
 def _longer_signature(record: Record) -> str:
-    size = {"deepmarks": "scheme.order", "uchida": "scheme.bits", "deepsigns": "scheme.bits"}
-    more = size.get(record.scheme, "model.width, or more scheme.layers")
-    return f"all of so few bits can be guessed: a higher {more}"
+    return f"all of so few bits can be guessed: a higher {_scheme(record).more_bits}"
+
+
+def _scheme(record: Record) -> type[Scheme]:
+    scheme: type[Scheme] = load("scheme", record.scheme)
+    return scheme
 
 
 def _count(images: Reading) -> str:
