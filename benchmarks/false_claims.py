@@ -20,7 +20,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ipr.config.schema import CalibrateConfig, RuleConfig, TrainConfig
+from ipr.config.rule import Rule
+from ipr.config.schema import CalibrateConfig, TrainConfig
 from ipr.errors import InputError
 from ipr.files import write_atomically
 from ipr.judging.binomial import lower_limit, upper_limit
@@ -88,7 +89,7 @@ def calibrated(name: str, runs: Path) -> Found:
         trainer=owner.trainer,
         logger=owner.logger,
         paths=owner.paths,
-        rule=RuleConfig(name="sound"),
+        rule=Rule(name="sound"),
         networks=NETWORKS,
         wrong=WRONG,
         copies=COPIES,

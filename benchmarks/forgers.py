@@ -39,7 +39,8 @@ from ipr.attacks.base import Attack, Fit, Victim, constant_rate
 from ipr.claims.base import Claim, Thresholds
 from ipr.claims.commitment import commit, save_commitment
 from ipr.claims.origin import SIGNATURE, Origin
-from ipr.config.schema import CommitmentConfig, EndpointConfig, RuleConfig, TrainConfig, VerifyConfig
+from ipr.config.rule import Rule
+from ipr.config.schema import CommitmentConfig, EndpointConfig, TrainConfig, VerifyConfig
 from ipr.data.cache import cached_at
 from ipr.data.images import ImageData, LabelledImages, normalise
 from ipr.data.sources import find_source
@@ -192,7 +193,7 @@ def after(place: Place, tried: Tried, claim: Claim, folder: Path) -> str:
             claim=str(where),
             dataset=place.request.dataset,
             paths=place.request.paths,
-            rule=RuleConfig(name="sound"),
+            rule=Rule(name="sound"),
             commitment=known,
             endpoint=EndpointConfig(),
             reference=str(committed) if tried.reference else None,

@@ -9,9 +9,9 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from ipr.config.rule import Rule
 from ipr.config.schema import EndpointConfig
 from ipr.config.shipped import shipped, sweeps
-from ipr.judging.rules import Rule
 from ipr.requests.compose import register, typed
 from ipr.workflows.request import check, without_secrets
 

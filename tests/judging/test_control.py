@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from ipr.claims.base import Thresholds
+from ipr.config.rule import Rule
 from ipr.data.images import LabelledImages
 from ipr.errors import InputError
 from ipr.judging.control import SAYS, control, forgeries
 from ipr.judging.fidelity import accuracy
-from ipr.judging.rules import Rule
 from ipr.judging.verdict import claim_of_signs, judge_claims
 from ipr.judging.wrong_claims import WRONG, kinds_for
 from ipr.models.inspection import convolution_of

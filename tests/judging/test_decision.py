@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ipr.claims.base import Thresholds, reading
+from ipr.config.rule import LONG, STRICT, Rule
 from ipr.errors import InputError
 from ipr.judging.calibration import Calibration, WrongClaims, false_claim_rate
 from ipr.judging.decision import Evidence, Provenance, corrected_log10, decide
@@ -20,7 +21,6 @@ from ipr.judging.registration import (
     commitment_status,
     read_registration,
 )
-from ipr.judging.rules import LONG, STRICT, Rule
 
 LIMITS = Thresholds(0.9, 0.03, 2.0**-40)
 GOOD = Accuracies(claimed=0.89, given=0.91, target=0.9, chance=0.1, control=0.3)
@@ -211,9 +211,9 @@ def test_a_claimant_cannot_widen_what_the_judge_accepts():
 
 
 def test_long_signatures_have_to_be_read_better():
-    assert Rule().threshold_log10(LIMITS, LONG) == pytest.approx(-80 * math.log10(2))
-    assert Rule().threshold_log10(LIMITS, LONG - 1) == pytest.approx(-40 * math.log10(2))
-    assert Rule(p_value=1e-3).threshold_log10(LIMITS, LONG) == pytest.approx(math.log10(LIMITS.p_value))
+    assert Rule().threshold_log10(LIMITS.p_value, LONG) == pytest.approx(-80 * math.log10(2))
+    assert Rule().threshold_log10(LIMITS.p_value, LONG - 1) == pytest.approx(-40 * math.log10(2))
+    assert Rule(p_value=1e-3).threshold_log10(LIMITS.p_value, LONG) == pytest.approx(math.log10(LIMITS.p_value))
     for agreeing in (157, 165):  # ground in two minutes and in 160 core-hours at the old price
         assert failing(decide(white_box(bits(agreeing, 224)), LIMITS, provenance=known())) == ["signature"]
     fewest = next(n for n in range(224) if bits(n, 224).p_value <= STRICT)

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from ipr.claims.base import Thresholds, reading
+from ipr.config.rule import Rule
 from ipr.data.images import LabelledImages
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.decision import decide, from_weights
 from ipr.judging.fidelity import Accuracies, as_given_away, largest_class
-from ipr.judging.rules import Rule
 from ipr.passport.claim import PassportClaim
 from ipr.reports.terminal import check_lines
 from ipr.store.record import Record, load_record

@@ -127,7 +127,7 @@ RANGES = {
     "CalibrateConfig.rate": Range(0, 1, "give e.g. 0.005", above=True, below=True),
     "PartialSignature.wrong": Range(0, 1, "give e.g. [0.1,0.5]"),
     "Quantise.bits": Range(1, 16, "give e.g. [8,4]"),
-    "RuleConfig.networks": _count("20"),
+    "Rule.networks": _count("20"),
 }
 """What a field may hold, by its name; by its class and name where another of that name may hold something else.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ipr.config.recipe import MISSING as MISSING
 from ipr.config.recipe import Recipe
+from ipr.config.rule import Rule
 
 HIDDEN = (("scheme", "signature"), ("passport", "key"))
 """Fields that are hidden: the key, which is secret, and as a courtesy a text, which is not: weights can tell it."""
@@ -160,20 +161,6 @@ class EndpointConfig:
 
 
 @dataclass
-class RuleConfig:
-    """What a claim must show: `rule=sound|paper`; conditions are `auto` (by the rule), `required` or `reported`."""
-
-    name: str = MISSING  # sound: forgers are reckoned with; paper: Definition 1 alone
-    p_value: float | None = None  # the largest chance of a guess; null: 2^-80 from 200 bits on, else 2^-40
-    fidelity: float = 0.03  # epsilon_f, a fraction; a claim may be stricter than both
-    commitment: str = "auto"  # that it was committed to before the release; auto: sound requires it
-    null: str = "auto"  # that it was calibrated; auto: sound requires it where no passport is presented
-    drawn: str = "auto"  # that nobody chose the secrets; auto: sound requires it
-    bound: str = "auto"  # that the signature is derived from the passport; auto: reported
-    networks: int = 20  # how many independent networks a calibration must have asked
-
-
-@dataclass
 class CommitmentConfig:
     """What the judge knows of a commitment from elsewhere: a day, or a time such as 2026-01-31T12:00:00Z (UTC)."""
 
@@ -189,7 +176,7 @@ class JudgeConfig:
     suspect: str = MISSING  # a weights file, or the http(s) address of a model that answers
     dataset: DatasetConfig = MISSING  # the images that are judged on
     paths: PathsConfig = MISSING  # folders
-    rule: RuleConfig = field(default_factory=RuleConfig)  # what a claim must show
+    rule: Rule = field(default_factory=Rule)  # what a claim must show
     endpoint: EndpointConfig = MISSING  # how a suspect that answers is asked
     authority_certificate: str | None = None  # PEM: whose time stamps in the claims' folders are believed
     accelerator: str = "auto"  # auto | cpu | gpu | cuda: what a weights file is judged on; auto: a GPU if there is one
@@ -250,7 +237,7 @@ class CalibrateConfig:
     trainer: TrainerConfig = MISSING  # how long, and on what
     logger: LoggerConfig = MISSING  # where their metrics go
     paths: PathsConfig = MISSING  # folders
-    rule: RuleConfig = field(default_factory=RuleConfig)  # what a claim must show
+    rule: Rule = field(default_factory=Rule)  # what a claim must show
     suspect: str | None = None  # the network that carries the mark, a weights file
     independent: list[str] = field(default_factory=list)  # further networks that do not: weights files, or run folders
     networks: int = 20  # how many to train

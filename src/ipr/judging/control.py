@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from ipr.config.rule import SOUND, Rule
 from ipr.data.images import LabelledImages, balanced_subset
 from ipr.judging.decision import Condition, Decision, decide, from_weights
 from ipr.judging.fidelity import largest_class
-from ipr.judging.rules import SOUND, Rule
 from ipr.judging.verdict import Verdict, claim_of_signs, forged_at_random, judge_claims
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import energies, random_passport, with_energy

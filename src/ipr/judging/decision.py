@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ipr.claims.base import Claim, Reading, Thresholds, reading
+from ipr.config.rule import SOUND, Rule
 from ipr.errors import InputError
 from ipr.judging.binomial import power_of_ten, reached
 from ipr.judging.calibration import Calibration
@@ -15,7 +16,6 @@ from ipr.judging.null import EmpiricalNull
 from ipr.judging.redraw import UNKNOWN as NOT_LOOKED_AT
 from ipr.judging.redraw import Redrawn
 from ipr.judging.registration import IN_TIME, MISSING
-from ipr.judging.rules import SOUND, Rule
 from ipr.judging.turned import turned
 from ipr.judging.verdict import Verdict
 from ipr.passport.claim import PassportClaim
@@ -230,10 +230,10 @@ def decide(
     conditions.append(_fidelity(evidence, thresholds, rule))
     if evidence.signature is not None:
         counted = provenance.drawn.counted(evidence.signature) if rule.sound else evidence.signature
-        threshold = rule.threshold_log10(thresholds, sum(counted.total.values()))
+        threshold = rule.threshold_log10(thresholds.p_value, sum(counted.total.values()))
         conditions.append(_signature(evidence.signature, counted, tried, alignments, threshold, provenance.same))
     if evidence.trigger_set is not None:
-        deciding, threshold = evidence.kind == "images", rule.threshold_log10(thresholds, 0)
+        deciding, threshold = evidence.kind == "images", rule.threshold_log10(thresholds.p_value, 0)
         conditions.append(_trigger_set(evidence.trigger_set, tried, provenance.null, threshold, required=deciding))
     conditions.append(_drawn(provenance.drawn, rule.requires("drawn", auto=True)))
     if presented or rule.bound == "required":
@@ -256,7 +256,7 @@ def _fidelity(evidence: Evidence, thresholds: Thresholds, rule: Rule) -> Conditi
     seen = evidence.accuracies
     if seen is None:
         return Condition("fidelity", False, None, None, None, "nothing can be presented to a black box: not measured")
-    epsilon = rule.epsilon(thresholds)
+    epsilon = rule.epsilon(thresholds.fidelity)
     if rule.sound:
         holds = as_given_away(seen, epsilon)
         says = f"accuracy {_percent(seen.claimed)}, as it is given away {_percent(seen.given)}, is to lose at most "

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ipr.claims.base import Claim
+from ipr.config.rule import Rule
 from ipr.judging.calibration import Calibration
 from ipr.judging.control import Control
 from ipr.judging.decision import Decision, Evidence, Provenance
 from ipr.judging.registration import Registration
-from ipr.judging.rules import Rule
 from ipr.judging.verdict import Verdict
 
 

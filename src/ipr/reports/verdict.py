@@ -59,7 +59,7 @@ def _fidelity(seen: Accuracies | None, judgement: Judgement) -> dict[str, Any] |
     if seen is None:
         return None
     (condition,) = (one for one in judgement.decision.conditions if one.name == "fidelity")
-    epsilon = judgement.rule.epsilon(judgement.claim.thresholds)
+    epsilon = judgement.rule.epsilon(judgement.claim.thresholds.fidelity)
     return {**asdict(seen), "floor": seen.floor, "threshold": epsilon, "holds": condition.holds}
 
 
@@ -105,7 +105,9 @@ def _signature(judgement: Judgement) -> dict[str, Any] | None:
         "tried": judgement.tried,
         "alignments": alignments,
         "corrected_p_value_log10": corrected_log10(found.p_value_log10, judgement.tried * alignments),
-        "threshold_log10": judgement.rule.threshold_log10(judgement.claim.thresholds, sum(found.total.values())),
+        "threshold_log10": judgement.rule.threshold_log10(
+            judgement.claim.thresholds.p_value, sum(found.total.values())
+        ),
     }
 
 
@@ -134,7 +136,7 @@ def _trigger_set(judgement: Judgement) -> dict[str, Any] | None:
         },
         "tried": judgement.tried,
         "corrected_p_value_log10": corrected_log10(max(p_values), judgement.tried),
-        "threshold_log10": judgement.rule.threshold_log10(judgement.claim.thresholds, 0),
+        "threshold_log10": judgement.rule.threshold_log10(judgement.claim.thresholds.p_value, 0),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,6 @@ from ipr.errors import InputError
 from ipr.judging.calibration import Calibration
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.repeats import without_repeats
-from ipr.judging.rules import Rule
 from ipr.machine.device import check_accelerator, device_for
 from ipr.randomness import derive_seed
 from ipr.suspects.suspect import Suspect, open_suspect
@@ -53,7 +52,7 @@ def calibrate(config: CalibrateConfig, ready: Callable[[], object] = lambda: Non
     """
     _check(config)
     check_whole(config.trainer)
-    rule = replace(Rule(**asdict(config.rule)), null="reported")  # it is being made
+    rule = replace(config.rule, null="reported")  # it is being made
     claim = load_claim(Path(config.claim))
     data = open_images(config.dataset, config.paths, checked=True)
     check_data(claim, data)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from ipr.claims.base import Claim, Reading, Thresholds, reading
 from ipr.config.registry import load
+from ipr.config.rule import SOUND, Rule
 from ipr.judging.binomial import power_of_ten
 from ipr.judging.decision import Evidence, choices_of, decide
 from ipr.judging.fidelity import Accuracies, as_given_away
-from ipr.judging.rules import SOUND, Rule
 from ipr.passport.claim import PassportClaim
 from ipr.schemes.base import Scheme
 from ipr.store.record import Record, cut_of

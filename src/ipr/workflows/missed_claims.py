@@ -19,6 +19,7 @@ from ipr.attacks.removal.prune import Prune
 from ipr.attacks.removal.quantise import Quantise
 from ipr.attacks.removal.rescale import Rescale
 from ipr.claims.base import Claim
+from ipr.config.rule import Rule
 from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData, LabelledImages
 from ipr.judging.alignment import align
@@ -28,7 +29,6 @@ from ipr.judging.fidelity import largest_class
 from ipr.judging.null import EmpiricalNull
 from ipr.judging.redraw import GRANTED
 from ipr.judging.registration import IN_TIME
-from ipr.judging.rules import Rule
 from ipr.judging.verdict import Verdict, judge_claims
 from ipr.judging.wrong_claims import genuine_claims
 from ipr.passport.claim import PassportClaim

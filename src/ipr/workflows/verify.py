@@ -12,6 +12,7 @@ from ipr.claims.commitment import Commitment, load_commitment, opens
 from ipr.claims.origin import Origin
 from ipr.claims.stamp import authority_certificates, read_stamp, stamped
 from ipr.config.ranges import check_numbers
+from ipr.config.rule import Rule
 from ipr.config.schema import VerifyConfig
 from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
@@ -27,7 +28,6 @@ from ipr.judging.judgement import CommitmentFacts, DataFacts, Judgement, Suspect
 from ipr.judging.redraw import is_keyless, redraw
 from ipr.judging.registration import Registration, commitment_status, moment_of, read_registration
 from ipr.judging.repeats import without_repeats
-from ipr.judging.rules import Rule
 from ipr.judging.signing import judge_public
 from ipr.judging.verdict import Verdict, judge_claims
 from ipr.machine.device import JUDGING, check_accelerator, device_for
@@ -110,7 +110,7 @@ def verify(config: VerifyConfig) -> Judgement:
 def _read(config: VerifyConfig) -> _Asked:
     check_numbers(config)
     check_accelerator("accelerator", config.accelerator, JUDGING)
-    rule, typed = Rule(**asdict(config.rule)), read_registration(**asdict(config.commitment))
+    rule, typed = config.rule, read_registration(**asdict(config.commitment))
     check_tried(config.tried)
     claim = load_claim(Path(config.claim))
     commitment = load_commitment(Path(config.claim))

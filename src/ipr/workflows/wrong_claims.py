@@ -9,6 +9,7 @@ from rich.progress import Progress
 from torch import nn
 
 from ipr.claims.base import Claim
+from ipr.config.rule import Rule
 from ipr.data.images import ImageData, LabelledImages
 from ipr.judging.calibration import FalseClaimRate, WrongClaims, false_claim_rate
 from ipr.judging.decision import Decision, Provenance, choices_of, decide, from_answers, from_weights
@@ -16,7 +17,6 @@ from ipr.judging.fidelity import largest_class
 from ipr.judging.null import EmpiricalNull
 from ipr.judging.redraw import GRANTED
 from ipr.judging.registration import IN_TIME, LATE
-from ipr.judging.rules import Rule
 from ipr.judging.verdict import judge_claims
 from ipr.judging.wrong_claims import genuine_claims, kinds_for
 from ipr.randomness import derive_seed
@@ -145,7 +145,7 @@ def _judge(
                 decision=decision,
                 faithful=by_images or holds["fidelity"] is True,
                 p_value_log10=verdict.reading.p_value_log10,
-                threshold_log10=rule.threshold_log10(claim.thresholds, 0 if by_images else bits),
+                threshold_log10=rule.threshold_log10(claim.thresholds.p_value, 0 if by_images else bits),
                 accuracy=verdict.fidelity.accuracy,
                 agreeing=sum(verdict.reading.agreeing.values()),
                 total=bits,

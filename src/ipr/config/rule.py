@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ipr.claims.base import Thresholds
 from ipr.errors import InputError
 
 NAMES = ("sound", "paper")
@@ -18,30 +17,22 @@ STRICT, USUAL = 2.0**-80, 2.0**-40
 """The largest chance of a guess: for long signatures; for shorter ones, and for trigger images."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Rule:
-    """What a claim must show to be verified.
+    """What a claim must show to be verified: `rule=sound|paper`.
 
-    Attributes:
-        name: `paper`, which is Definition 1 of the paper: fidelity holds and the mark is read; or `sound`, which asks
-            besides for everything that forgers cannot have.
-        p_value: the largest chance of a guess; None for `STRICT` where a signature has `LONG` bits, else `USUAL`.
-        fidelity: epsilon_f, a fraction.
-        commitment: that the claim was committed to before the release; `auto` (by the name), `required` or `reported`.
-        null: that the claim was calibrated. `auto`: sound asks for it where no passport is presented.
-        drawn: that nobody chose the secrets. `auto`: sound asks for it.
-        bound: that the signature is derived from the passport. `auto`: reported.
-        networks: how many independent networks a calibration must have asked.
+    `paper` is Definition 1 of the paper: fidelity holds and the mark is read. `sound` asks besides for everything that
+    forgers cannot have. Conditions are `auto` (by the rule), `required` or `reported`.
     """
 
-    name: str = "sound"
-    p_value: float | None = None
-    fidelity: float = 0.03
-    commitment: str = "auto"
-    null: str = "auto"
-    drawn: str = "auto"
-    bound: str = "auto"
-    networks: int = 20
+    name: str = "sound"  # sound: forgers are reckoned with; paper: Definition 1 alone
+    p_value: float | None = None  # the largest chance of a guess; null: 2^-80 from 200 bits on, else 2^-40
+    fidelity: float = 0.03  # epsilon_f, a fraction; a claim may be stricter than both
+    commitment: str = "auto"  # that it was committed to before the release; auto: sound requires it
+    null: str = "auto"  # that it was calibrated; auto: sound requires it where no passport is presented
+    drawn: str = "auto"  # that nobody chose the secrets; auto: sound requires it
+    bound: str = "auto"  # that the signature is derived from the passport; auto: reported
+    networks: int = 20  # how many independent networks a calibration must have asked
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
@@ -65,17 +56,19 @@ class Rule:
         choice = getattr(self, condition)
         return choice == "required" or (choice == "auto" and self.sound and auto)
 
-    def threshold_log10(self, claimed: Thresholds, bits: int) -> float:
+    def threshold_log10(self, claimed: float, bits: int) -> float:
         """log10 of the largest chance of a guess, for a signature of so many bits (0 for trigger images).
 
-        The claim's own threshold counts where it is stricter.
+        Args:
+            claimed: the claim's own p-value, which counts where it is stricter.
+            bits: of the signature.
         """
         own = self.p_value if self.p_value is not None else STRICT if bits >= LONG else USUAL
-        return log10(min(own, claimed.p_value))
+        return log10(min(own, claimed))
 
-    def epsilon(self, claimed: Thresholds) -> float:
-        """epsilon_f; the claim's own counts where it is stricter."""
-        return min(self.fidelity, claimed.fidelity)
+    def epsilon(self, claimed: float) -> float:
+        """epsilon_f; the claim's own, `claimed`, counts where it is stricter."""
+        return min(self.fidelity, claimed)
 
 
 SOUND = Rule()
