@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ipr.attacks.config import AttackConfig
 from ipr.cli.launchers.outcomes import Done
 from ipr.cli.train import TRIED, tell_failed
 from ipr.terminal.console import Console
-from ipr.workflows.attack import AttackConfig, AttackRow
+from ipr.workflows.attack import AttackRow
 
 
 def execute(config: AttackConfig) -> Done:

@@ -31,7 +31,7 @@ from ipr.terminal.spelling import choose_among, closest
 from ipr.texts import SECRETIVE
 
 if TYPE_CHECKING:
-    from ipr.workflows.attack import AttackConfig
+    from ipr.attacks.config import AttackConfig
 
 OF_STUDIES = ("reproduce", "report", "list", "status", "gc")
 """Commands that take studies, classes, or what runs are chosen by, with commas between, and sweep over nothing."""
@@ -63,7 +63,7 @@ def register(command: str = "train") -> None:
         store.store(name="gc_schema", node=GcConfig)
     if command in ("attack", "exhibit", "cell"):
         from ipr.attacks import ATTACKS  # here, as it loads torch
-        from ipr.workflows.attack import AttackConfig
+        from ipr.attacks.config import AttackConfig
 
         store.store(name="attack_schema", node=AttackConfig)
         for name, attack in ATTACKS.items():

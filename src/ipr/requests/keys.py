@@ -24,7 +24,7 @@ PACKAGE = Path(ipr.__file__).parent
 
 SCHEMAS = {
     "train": "config/schema.py:TrainConfig",
-    "attack": "workflows/attack.py:AttackConfig",
+    "attack": "attacks/config.py:AttackConfig",
     "exhibit": "workflows/exhibit.py:ExhibitConfig",
     "reproduce": "studies/config.py:ReproduceConfig",
     "export": "config/schema.py:ExportConfig",

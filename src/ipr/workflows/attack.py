@@ -15,8 +15,8 @@ import yaml
 from torch import nn
 
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of
+from ipr.attacks.config import AttackConfig
 from ipr.claims.base import Claim
-from ipr.config.schema import MISSING, DatasetConfig, TrainConfig
 from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
 from ipr.files import naming, write_atomically
@@ -50,21 +50,6 @@ from ipr.workflows.train import Run, judging, train
 from ipr.world import own_world
 
 SCHEMA_VERSION = 2
-
-
-@dataclass
-class AttackConfig(TrainConfig):
-    """`ipr attack`: the victim by the groups that made it, and the attack."""
-
-    attack: Attack = MISSING  # what is done to the victim
-    transfer: DatasetConfig | None = None  # another data set for the attacker (finetune)
-    rival: Attack | None = (
-        None  # forges a claim on the victim first; judged beside the owner's on what is left (Table I)
-    )
-    run: str | None = None  # the victim by its folder, or any beginning of its name that no other has; then no groups
-    attack_seed: int = 0  # everything random in the attack follows from it
-    attack_epochs: int | None = None  # for sweeps: the epochs of every attack that trains, whatever its own default
-    skip_inapplicable: bool = False  # for sweeps: pass over what an attack does not apply to
 
 
 @dataclass(frozen=True)

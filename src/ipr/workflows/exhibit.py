@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ipr.attacks.base import Attack
+from ipr.attacks.config import AttackConfig
 from ipr.claims.base import Claim
 from ipr.config.registry import load
 from ipr.config.schema import (
@@ -38,7 +39,7 @@ from ipr.store.record import commit, hardware, versions
 from ipr.store.tags import joined
 from ipr.training.checkpoints import check_checkpoint
 from ipr.training.fit import fit
-from ipr.workflows.attack import AttackConfig, attack
+from ipr.workflows.attack import attack
 from ipr.workflows.build import load_suspect, open_images
 from ipr.workflows.draw_claim import make_claim
 from ipr.workflows.rehearsal import check_no_rehearsal

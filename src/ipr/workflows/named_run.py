@@ -14,7 +14,7 @@ from ipr.store.survey import Found, find_folders, find_run
 from ipr.terminal.spelling import closest
 
 if TYPE_CHECKING:
-    from ipr.workflows.attack import AttackConfig
+    from ipr.attacks.config import AttackConfig
     from ipr.workflows.train import Run
 
 Config = TypeVar("Config", bound="AttackConfig")
