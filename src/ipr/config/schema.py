@@ -13,9 +13,6 @@ MISSING: Any = "???"  # OmegaConf's mark for a value that a configuration must g
 HIDDEN = (("scheme", "signature"), ("passport", "key"))
 """Fields that are hidden: the key, which is secret, and as a courtesy a text, which is not: weights can tell it."""
 
-BOUND = "bound"
-"""The signature of a passport scheme that is not a text: it asks for the bits that passport and owner hash to."""
-
 
 @dataclass
 class ModelConfig:
@@ -42,7 +39,8 @@ class PassportSchemeConfig(SchemeConfig):
     """Fields of every passport scheme."""
 
     layers: list[str] = MISSING  # convolutions to protect, or modules that hold them
-    signature: str | None = None  # text to write, no secret; null for random bits; bound (docs/claims.md)
+    signature: str | None = None  # text to write, no secret; null for random bits
+    bound: bool = False  # write the bits that passport, owner and key hash to, in the place of a text (docs/claims.md)
     sign_loss_weight: float = 0.1  # how much the signs of the scales count in the loss (Eq. 6)
     gamma_0: float = 0.1  # the magnitude asked of each scale (Eq. 6)
     gamma_regulariser: float = 1e-5  # weight of the sum of gamma^2

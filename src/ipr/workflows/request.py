@@ -15,7 +15,6 @@ from ipr.claims.base import Thresholds, check_owner
 from ipr.config.ranges import check_numbers
 from ipr.config.rounding import named_format, rounding_of
 from ipr.config.schema import (
-    BOUND,
     HIDDEN,
     KeyImagesConfig,
     PassportSchemeConfig,
@@ -40,6 +39,9 @@ from ipr.training.numerics import check_numerics
 
 Asked = TypeVar("Asked", bound=TrainConfig)
 
+BOUND = "bound"
+"""Stands for the signature in the identity of a run whose signature is bound; a text stands there by its digest."""
+
 
 def check(config: TrainConfig) -> None:
     """Numbers in their ranges, and what no single field can tell.
@@ -55,6 +57,9 @@ def check(config: TrainConfig) -> None:
     check_logger(config.logger)
     if config.model.norm not in ("bn", "gn"):
         raise InputError("model.norm", config.model.norm, "is unknown", "choose among: bn, gn")
+    if is_bound(config.scheme) and has_text(config.scheme):
+        remedy = "choose scheme.bound=false, or scheme.signature=null"
+        raise InputError("scheme.bound", True, "leaves no bit for the text of scheme.signature", remedy)
     check_accelerator("trainer.accelerator", config.trainer.accelerator)
     if config.trainer.compile:
         _check_compiler(training_device(config.trainer.accelerator))
@@ -146,8 +151,8 @@ def has_triggers(scheme: SchemeConfig) -> bool:
 
 
 def is_bound(scheme: SchemeConfig) -> bool:
-    """Whether the signature is to follow from the passport; to a watermark the word is a text like any other."""
-    return isinstance(scheme, PassportSchemeConfig) and scheme.signature == BOUND
+    """Whether the signature is to follow from the passport."""
+    return isinstance(scheme, PassportSchemeConfig) and scheme.bound
 
 
 def is_keyless(config: TrainConfig) -> bool:
@@ -157,7 +162,7 @@ def is_keyless(config: TrainConfig) -> bool:
 
 def has_text(scheme: SchemeConfig) -> bool:
     """Whether a text is given, to be written into the weights."""
-    return getattr(scheme, "signature", None) is not None and not is_bound(scheme)
+    return getattr(scheme, "signature", None) is not None
 
 
 def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
@@ -189,8 +194,10 @@ def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
     if config.trainer.limit_train_batches is not None:
         identity["trainer"]["limit_train_batches"] = config.trainer.limit_train_batches
     del identity["scheme"]["norm"], identity["optimizer"]["name"]
-    if "signature" in identity["scheme"] and not is_bound(config.scheme):
+    if "signature" in identity["scheme"]:
         identity["scheme"]["signature"] = secret_digest(identity["scheme"]["signature"])
+    if identity["scheme"].pop("bound", False):
+        identity["scheme"]["signature"] = BOUND  # runs that were made when this was said so are found
     if config.owner and isinstance(config.scheme, PassportSchemeConfig | WatermarkSchemeConfig):
         identity["owner"] = config.owner  # a baseline has no claim to bear the name
     if isinstance(config.scheme, PassportSchemeConfig):
@@ -234,7 +241,6 @@ def without_secrets(config: TrainConfig) -> dict[str, Any]:
     """The configuration as plain values, fit to be shown: what is set and `HIDDEN` reads `<hidden>`."""
     shown = asdict(config)
     for group, name in HIDDEN:
-        public = name == "signature" and is_bound(config.scheme)
-        if shown[group].get(name) is not None and not public:
+        if shown[group].get(name) is not None:
             shown[group][name] = "<hidden>"
     return shown
