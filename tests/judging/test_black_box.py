@@ -9,6 +9,7 @@ from scipy.stats import binom
 
 from ipr.claims.base import Thresholds
 from ipr.data.images import LabelledImages, normalise
+from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
 from ipr.judging.black_box import judge_black_box
 from ipr.judging.fidelity import accuracy
@@ -59,7 +60,7 @@ class Asked:
 def passport_claim(pixels, labels):
     maps, bits = {"conv5": torch.zeros(2, 4, 2, 2)}, {"conv5": torch.ones(4, dtype=torch.int8)}
     return PassportClaim(
-        maps, bits, trigger_pixels=pixels, trigger_labels=labels, thresholds=Thresholds(None), architecture=CLASSES
+        maps, bits, triggers=TriggerSet(pixels, labels), thresholds=Thresholds(None), architecture=CLASSES
     )
 
 

@@ -94,3 +94,7 @@ class FrontierStitchingClaim(KeyImageClaim):
     def keys(cls, network: nn.Module, data: ImageData, count: int, source: Generator) -> TriggerSet:
         """See `KeyImageClaim.keys`."""
         return frontier_keys(network, data, count, source)
+
+    def not_redrawn(self, data: ImageData) -> str | None:
+        """See `WatermarkClaim.not_redrawn`."""
+        return "they follow from a trained network, so they cannot be drawn again"

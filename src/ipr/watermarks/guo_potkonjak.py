@@ -40,6 +40,7 @@ class GuoPotkonjakClaim(KeyImageClaim):
     """Training images with the message's pattern, each labelled as the class after its own."""
 
     kind = "guo_potkonjak"
+    of_training_images = True
 
     @classmethod
     def keys(cls, network: nn.Module, data: ImageData, count: int, source: Generator) -> TriggerSet:

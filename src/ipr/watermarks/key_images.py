@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ipr.claims.base import Reading, reading
+from ipr.claims.structure import REMEDY
 from ipr.data.images import ImageData, LabelledImages
 from ipr.data.trigger_sets import TriggerSet, check_trigger_set
 from ipr.errors import InputError
@@ -28,6 +29,8 @@ class KeyImageClaim(WatermarkClaim):
             classes, or 2 for frontier stitching. This is exact where the labels are drawn at random; where they follow
             a rule, answers to similar keys are not independent, and the p-value is only as good as that assumption.
     """
+
+    evidence = "images"
 
     pixels: Tensor
     labels: Tensor
@@ -69,6 +72,27 @@ class KeyImageClaim(WatermarkClaim):
         """See `WatermarkClaim.drawn_from`."""
         keys = self.keys(network, data, self.labels.numel(), source)
         return replace(self, owner="", origin=None, pixels=keys.pixels, labels=keys.labels)
+
+    @property
+    def triggers(self) -> TriggerSet:
+        """See `Claim.triggers`: the keys."""
+        return TriggerSet(self.pixels, self.labels)
+
+    def with_triggers(self, triggers: TriggerSet | None) -> Self:
+        """See `Claim.with_triggers`; there is no other evidence, so that there must be some."""
+        if triggers is None:
+            raise ValueError("a claim of key images needs some")
+        return replace(self, pixels=triggers.pixels, labels=triggers.labels)
+
+    def guessed_among(self, classes: int | None = None) -> int:
+        """See `Claim.guessed_among`."""
+        return self.choices
+
+    def check_structure(self) -> None:
+        """See `Claim.check_structure`: by default keys may be of one class, but are not guessed among fewer answers."""
+        classes = self.architecture.get("num_classes")
+        if classes is not None and self.choices != self.choices_among(classes):
+            raise InputError("claim", self.kind, f"counts {self.choices} answers of {classes} classes", REMEDY)
 
     def marks(self) -> Tensor:
         """The images, each with its label at the end, (N, H W channels + 1)."""

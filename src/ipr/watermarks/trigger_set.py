@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Generator, nn
 
+from ipr.claims.origin import TRIGGER_SET
+from ipr.claims.structure import check_labels_differ
 from ipr.data.images import ImageData
 from ipr.data.trigger_sets import TriggerSet, abstract_trigger_set
 from ipr.watermarks.key_images import KeyImageClaim
@@ -21,6 +23,16 @@ class TriggerSetClaim(KeyImageClaim):
     kind = "trigger_set"
 
     @classmethod
+    def purpose(cls) -> str:
+        """See `WatermarkClaim.purpose`: as the trigger set of a passport."""
+        return TRIGGER_SET
+
+    @classmethod
     def keys(cls, network: nn.Module, data: ImageData, count: int, source: Generator) -> TriggerSet:
         """See `KeyImageClaim.keys`: patterns drawn from the key."""
         return abstract_trigger_set(count, data.image_size, data.channels, len(data.classes), source)
+
+    def check_structure(self) -> None:
+        """See `Claim.check_structure`: the labels are drawn."""
+        super().check_structure()
+        check_labels_differ(self.labels, self.choices)

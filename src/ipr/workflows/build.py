@@ -25,7 +25,6 @@ from ipr.config.schema import (
 )
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData, normalise
-from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
 from ipr.files import expanded, write_atomically
 from ipr.models import build_model
@@ -150,9 +149,8 @@ def _passport_scheme(
     classes = len(data.classes)
     loss = SignatureLoss(scheme.sign_loss_weight, scheme.gamma_0, scheme.gamma_regulariser)
     triggers = None
-    if claim.trigger_pixels is not None and claim.trigger_labels is not None:
-        secret = TriggerSet(claim.trigger_pixels, claim.trigger_labels)
-        triggers = TriggerSamples(secret, config.trigger_set.per_step, data, config.seed)
+    if claim.triggers is not None:
+        triggers = TriggerSamples(claim.triggers, config.trigger_set.per_step, data, config.seed)
     v1 = isinstance(scheme, PassportV1Config)
     example = example_image(data)
     protected = protect(network, claim.passport, example, public_affine=not v1)

@@ -26,12 +26,11 @@ from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
 from ipr.judging.calibration import Calibration, FalseClaimRate, WrongClaims, false_claim_rate
 from ipr.judging.claim_kinds import load_claim
-from ipr.judging.decision import Decision, Provenance, choices_of, decide, from_answers, from_weights
+from ipr.judging.decision import Decision, Provenance, decide, from_answers, from_weights
 from ipr.judging.fidelity import largest_class
 from ipr.judging.null import EmpiricalNull
 from ipr.judging.redraw import GRANTED
 from ipr.judging.registration import IN_TIME, LATE
-from ipr.judging.repeats import without_repeats
 from ipr.judging.rules import Rule
 from ipr.judging.verdict import judge_claims
 from ipr.judging.wrong_claims import genuine_claims, kinds_for
@@ -121,7 +120,7 @@ def calibrate(config: CalibrateConfig, ready: Callable[[], object] = lambda: Non
             if opened
         }
         others = [one.network.to(place) for one, alike in given if not alike]
-        whole = without_repeats(claim)
+        whole = claim.without_repeats()
         judged = judge_wrong_claims(whole, data, suspects, others, config.wrong, config.seed, rule, bar)
         null = _null(claim, judged)
         lost = (
@@ -282,7 +281,7 @@ def _null(claim: Claim, judged: Sequence[Judged]) -> EmpiricalNull | None:
     answers = [one.ones for one in judged if (one.evidence, one.kind) == ("images", "genuine")]
     if not answers:
         return None
-    return EmpiricalNull(tuple(one.agreeing for one in answers[0]), answers[0][0].total, choices_of(claim))
+    return EmpiricalNull(tuple(one.agreeing for one in answers[0]), answers[0][0].total, claim.guessed_among())
 
 
 def _row(judged: Judged) -> WrongClaims:

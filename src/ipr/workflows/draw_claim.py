@@ -158,8 +158,7 @@ def make_passport_claim(
         binding=str(binding) if binding else None,
         thresholds=_thresholds(config),
         text_bytes=len((text or "").encode()),
-        trigger_pixels=triggers.pixels if triggers else None,
-        trigger_labels=triggers.labels if triggers else None,
+        triggers=triggers,
         architecture=architecture_of(config.model, data),
     )
 
