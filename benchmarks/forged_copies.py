@@ -97,7 +97,7 @@ def bound(like: PassportClaim, passport: Passport, binding: Binding) -> Passport
     """Mallory's claim to a passport, with the signature that follows from it."""
     sizes = {name: bits.numel() for name, bits in like.signature.items()}
     bits = bound_signature(passport, sizes, "Mallory", binding)
-    forged = like.forged(passport=passport, text_bytes=0, trigger_pixels=None, trigger_labels=None)
+    forged = like.forged(passport=passport, text_bytes=0, triggers=None)
     return replace(forged, signature=bits, owner="Mallory", binding=str(binding))
 
 

@@ -67,6 +67,7 @@ from ipr.schemes.passport_v2 import PassportV2
 from ipr.signature import binomial_tail, draw_signature
 from ipr.store.record import hardware, versions
 from ipr.training.fit import fit
+from ipr.watermarks.base import WatermarkClaim
 from ipr.workflows.build import load_suspect, open_images, save_weights
 from ipr.workflows.train import train
 from ipr.workflows.verify import verify
@@ -300,6 +301,7 @@ def zero_passport(place: Place) -> Tried:
 def dated_universal(place: Place, *, same: bool = False) -> Tried:
     """Keys that fit most networks, committed years before any of them; with `same` one row throughout, up to sign."""
     claim = _claim(place)
+    assert isinstance(claim, WatermarkClaim)
     measured = judge_claims(place.network, [claim], place.images)[0].fidelity.accuracy
     limits = replace(claim.thresholds, target_accuracy=measured)
     found = universal(claim, place.network, place.data, 4, 0)[same::2]
@@ -337,7 +339,7 @@ def grind(place: Place, *, slow: bool = False, flips: bool = False) -> Tried:
         turned = {n: ~(_spelled(scales[n]) == bits[n]) & _agree(place, n, scales, bits, True) for n in sizes}
         network = turned_over(place, {n: _whole_groups(place, n, one) for n, one in turned.items()})
     claim = replace(
-        place.owner.forged(passport=passport, text_bytes=0, trigger_pixels=None, trigger_labels=None),
+        place.owner.forged(passport=passport, text_bytes=0, triggers=None),
         signature=bits, owner="Mallory", binding=best[1],
     )  # fmt: skip
     total = sum(sizes.values())
@@ -403,7 +405,7 @@ def old_mark(place: Place) -> Tried:
     seed = derive_seed(1, SIGNATURE, "Mallory's key")
     bits = draw_signature({layer.conv: layer.channels for layer in place.layers}, None, started_at(seed))
     origin = Origin({SIGNATURE: seed}, False, place.data.fingerprint, place.data.train_labels.numel())
-    forged = place.owner.forged(passport=passport, text_bytes=0, trigger_pixels=None, trigger_labels=None)
+    forged = place.owner.forged(passport=passport, text_bytes=0, triggers=None)
     claim = replace(forged, signature=bits, owner="Mallory", origin=origin)
     example = next(place.images.batches(1, torch.device("cpu")))[0]
     scheme = PassportV2(

@@ -9,7 +9,7 @@ from torch.nn import functional
 from ipr.claims.base import Thresholds
 from ipr.config.registry import load
 from ipr.data.images import ImageData, normalise
-from ipr.judging.claim_kinds import KINDS
+from ipr.judging.claim_kinds import kind_of
 from ipr.models import build_model
 from ipr.passport.generate import random_passport
 from ipr.passport.surgery import find_layers, protect
@@ -52,7 +52,7 @@ def _layer(network: nn.Module) -> str:
 
 def watermark(scheme: str, network: nn.Module, data: ImageData, seed: int = 0) -> WatermarkClaim:
     """A claim of a watermark scheme, for a small network and few images."""
-    source, kind = torch.Generator().manual_seed(seed), KINDS[scheme]
+    source, kind = torch.Generator().manual_seed(seed), kind_of(scheme)
     owner = {"thresholds": Thresholds(None), "architecture": {"num_classes": len(data.classes)}}
     if kind is UchidaClaim:
         return UchidaClaim.drawn(network, _layer(network), 40, source, text="me", **owner)

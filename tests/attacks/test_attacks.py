@@ -28,8 +28,8 @@ from ipr.judging.fidelity import Fidelity, accuracy
 from ipr.judging.outcome import outcome_of
 from ipr.judging.verdict import claim_of_signs, judge_claims
 from ipr.models.inspection import classifier_of, evaluating
-from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import passport_layers
+from ipr.passport.presented import ScalesClaim
 from ipr.passport.surgery import find_layers, protect
 from ipr.signature import detect
 from references import small
@@ -125,9 +125,7 @@ def test_what_fake2_trains_is_scales_and_shifts_alone(victim_of, data, device):
     assert {n: s.shape for n, s in found.items()} == {n: (2, b.numel()) for n, b in victim.claim.signature.items()}
     assert all((s[0] != victim.claim.signature[n]).any() for n, s in found.items())
     # what was trained is what a judge reads: the same answers from norms that hold these scales
-    claim = PassportClaim(
-        {}, {n: detect(s[0]) for n, s in found.items()}, thresholds=victim.claim.thresholds, scales=found
-    )
+    claim = ScalesClaim(found, {n: detect(s[0]) for n, s in found.items()}, thresholds=victim.claim.thresholds)
     (verdict,) = judge_claims(victim.suspect, [claim], images_of(data))
     for name, pair in found.items():
         victim.suspect.get_submodule(name.replace("conv", "norm")).load_state_dict(
@@ -282,7 +280,7 @@ def test_one_rule_says_whether_an_attack_succeeded(victim_of, data):
 def test_a_claim_of_scales_survives_its_folder(victim_of, tmp_path):
     victim = victim_of("passport_v2")
     scales = {n: torch.cat(pair) for n, pair in victim.claim.affines(victim.suspect).items()}
-    claim = replace(victim.claim, passport={}, scales=scales)
+    claim = victim.claim.with_scales(scales)
     claim.save(tmp_path / "claim")
     assert load_claim(tmp_path / "claim").fingerprint() == claim.fingerprint() != victim.claim.fingerprint()
 
@@ -301,7 +299,7 @@ def test_a_lifted_passport_is_the_network_as_it_was_given_away(victim_of, data):
         torch.testing.assert_close(presented(x), victim.suspect(x), rtol=1e-3, atol=1e-4)
     for name, bits in claim.signature.items():
         assert torch.equal(bits, detect(victim.suspect.get_submodule(name.replace("conv", "norm")).weight))
-    assert (claim.owner, claim.binding, claim.trigger_pixels) == ("", None, None)
+    assert (claim.owner, claim.binding, claim.triggers) == ("", None, None)
 
 
 def test_scales_of_ones_are_sums_over_the_image(victim_of, data):
@@ -350,7 +348,7 @@ def test_what_train_scales_trains_is_lifted_to_a_passport_with_these_scales(star
     assert len({name for name, *_ in seen}) == 6
     sums = {n: victim.suspect.get_submodule(n).weight.detach().sum((1, 2, 3)) for n in victim.claim.layers}
     for (_, claim), (*_, begun, scales) in zip(found, seen, strict=True):
-        assert not claim.scales
+        assert claim.brings_passport
         for name, pair in begun.items():  # blocks begin as the identity
             expected = torch.ones_like(pair[0])
             if start == "row_sums":

@@ -35,7 +35,7 @@ SMALL = (
     "trigger_set.size=6", "optimizer.batch_size=32", "trainer.max_epochs=1", "owner=Ada",
 )  # fmt: skip
 KINDS = {
-    "bound": ("scheme=passport_v3", "scheme.signature=bound"),
+    "bound": ("scheme=passport_v3", "scheme.bound=true"),
     "text": ("scheme=passport_v1", "scheme.signature=mine"),
     "uchida": ("scheme=uchida", "scheme.bits=64", "scheme.signature=mine"),
     "deepmarks": ("scheme=deepmarks", "scheme.order=3"),

@@ -15,7 +15,7 @@ from ipr.judging.calibration_file import KIND, seal_calibration
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.signing import envelope_text, judge_key, keyid, make_key, public_key, read_envelope, seal, unseal
 from ipr.judging.wrong_claims import WRONG
-from ipr.schemes.trigger_set import TriggerSetClaim
+from ipr.watermarks.key_images import TriggerSetClaim
 from ipr.workflows.missed_claims import changes
 from one_line import assert_one_line
 

@@ -25,7 +25,7 @@ def hashed(facts: object, path: Path) -> str:
 
 
 def test_a_third_party_computes_fingerprint_and_commitment_from_the_files(ipr, tiny, run_folder):
-    asked = ("train", *tiny, "scheme=passport_v3", "scheme.signature=bound", 'owner="Zoë [red]"', "passport.key=k")
+    asked = ("train", *tiny, "scheme=passport_v3", "scheme.bound=true", 'owner="Zoë [red]"', "passport.key=k")
     assert ipr(*asked).code == 0
     folder = run_folder("passport_v3")
     claim = folder / "claim"

@@ -126,9 +126,9 @@ def test_secrets_are_shown_as_such():
     shown = without_secrets(config)
     assert shown["scheme"]["signature"] == shown["passport"]["key"] == "<hidden>"
     assert without_secrets(typed(composed()))["scheme"]["signature"] is None
-    assert without_secrets(typed(composed("scheme.signature=bound")))["scheme"]["signature"] == "bound"
-    text = typed(composed("scheme=uchida", "scheme.signature=bound"))  # to a watermark it is a text
-    assert without_secrets(text)["scheme"]["signature"] == "<hidden>"
+    assert without_secrets(typed(composed("scheme.signature=bound")))["scheme"]["signature"] == "<hidden>"
+    bound = without_secrets(typed(composed("scheme.bound=true")))["scheme"]
+    assert (bound["bound"], bound["signature"]) == (True, None)
 
 
 def test_the_judges_key_is_where_the_user_says(monkeypatch):

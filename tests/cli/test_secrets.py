@@ -129,10 +129,10 @@ def test_no_file_of_hydra_holds_a_secret(ipr, tiny):
 def test_what_jobs_in_other_processes_get_holds_no_secret():
     register("train")
     with hiding() as hide:
-        asked = as_texts("train", ["-m", "passport.key=hush,null", "+scheme.signature=bound", "owner=a"], hide)
+        asked = as_texts("train", ["-m", "passport.key=hush,null", "+scheme.bound=true", "owner=a"], hide)
         key = asked[1].partition("=")[2].split(",")
         assert "hush" not in " ".join(asked)
-        assert asked[2:] == ["+scheme.signature='bound'", "owner='a'"]
+        assert asked[2:] == ["+scheme.bound=true", "owner='a'"]
         assert key[1] == "null"
         assert revealed("passport.key", key[0].strip("'")) == "hush"
     with pytest.raises(InputError, match="not set"):

@@ -122,11 +122,11 @@ def test_claims_of_forgers_are_refused(ipr, owner):
     with torch.no_grad():
         spelled = {n: ((g[0] > 0) * 2 - 1).to(torch.int8) for n, (g, _) in random.affines(network).items()}
         scales = {n: torch.cat(pair) for n, pair in claim.affines(network).items()}
-    free = {"text_bytes": 0, "trigger_pixels": None, "trigger_labels": None}
+    free = {"text_bytes": 0, "triggers": None}
     flipped = {name: -bits for name, bits in claim.signature.items()}
     for name, forged, fails in (
         ("fake1", replace(random, signature=spelled, **free), ["fidelity"]),
-        ("scales", claim.forged(passport={}, scales=scales, **free), ["passport"]),
+        ("scales", claim.with_scales(scales, **free), ["passport"]),
         ("signature", claim.forged(signature=flipped, **free), ["signature"]),
     ):
         forged.save(Path(name))
@@ -199,8 +199,8 @@ def test_a_black_box_is_judged_by_its_answers_a_commitment_and_a_null(ipr, owner
         outcome = ipr(*whole, "endpoint.test_images=20", "out=judged")
     facts = read("judged")
     found = facts["trigger_set"]
-    images = LabelledImages(claim.trigger_pixels, claim.trigger_labels, digits.mean, digits.std)
-    expected = (key_answers(network, images) == claim.trigger_labels).sum()
+    images = LabelledImages(claim.triggers.pixels, claim.triggers.labels, digits.mean, digits.std)
+    expected = (key_answers(network, images) == claim.triggers.labels).sum()
     assert found["agreeing"] == int(expected)
     assert facts["suspect"] == {
         "kind": "black box", "format": None, "sha256": None, "weights_digest": None, "alignments": 1, "way": None,

@@ -5,7 +5,7 @@ from ipr.claims.base import Thresholds
 from ipr.errors import InputError
 from ipr.exhibits.scale_signs import ScaleSigns, character, codes
 from ipr.judging.claim_kinds import load_claim
-from ipr.passport.claim import PassportClaim
+from ipr.passport.presented import ScalesClaim
 from ipr.signature import draw_signature
 from ipr.workflows.build import load_suspect, open_images
 from ipr.workflows.exhibit import exhibit
@@ -42,7 +42,7 @@ def spelt(text, wrong=()):
     gamma = (signs * torch.linspace(0.1, 0.5, 224)).split(list(LAYERS.values()))
     scales = {name: torch.stack([g, torch.zeros_like(g)]) for name, g in zip(LAYERS, gamma, strict=True)}
     bytes_ = len((text or "").encode())
-    return PassportClaim({}, signature, scales=scales, text_bytes=bytes_, thresholds=Thresholds(None))
+    return ScalesClaim(scales, signature, text_bytes=bytes_, thresholds=Thresholds(None))
 
 
 def test_a_text_is_shown_over_all_layers_that_hold_it(case_of):

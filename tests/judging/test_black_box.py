@@ -9,12 +9,13 @@ from scipy.stats import binom
 
 from ipr.claims.base import Thresholds
 from ipr.data.images import LabelledImages, normalise
+from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
 from ipr.judging.black_box import judge_black_box
 from ipr.judging.fidelity import accuracy
 from ipr.passport.claim import PassportClaim
-from ipr.schemes.trigger_set import TriggerSetClaim
 from ipr.suspects.served.black_box import BlackBox
+from ipr.watermarks.key_images import TriggerSetClaim
 from references import small, watermark
 
 MEAN, STD = (0.5,) * 3, (0.25,) * 3
@@ -59,7 +60,7 @@ class Asked:
 def passport_claim(pixels, labels):
     maps, bits = {"conv5": torch.zeros(2, 4, 2, 2)}, {"conv5": torch.ones(4, dtype=torch.int8)}
     return PassportClaim(
-        maps, bits, trigger_pixels=pixels, trigger_labels=labels, thresholds=Thresholds(None), architecture=CLASSES
+        maps, bits, triggers=TriggerSet(pixels, labels), thresholds=Thresholds(None), architecture=CLASSES
     )
 
 

@@ -87,7 +87,7 @@ def test_forgeries_bring_passports_of_the_claims_energies_and_nothing_of_its_own
     for kind, claims in forged.items():
         assert [c.fingerprint() for c in claims] == [c.fingerprint() for c in again[kind]]
         for one in claims:
-            assert (one.owner, one.binding, one.scales) == ("", None, {})
+            assert (one.owner, one.binding) == ("", None)
             assert one.layers == claim.layers
             spelled = claim_of_signs(one, suspect).signature
             assert all(torch.equal(bits, spelled[n]) for n, bits in one.signature.items())
@@ -107,7 +107,7 @@ def test_a_claim_of_bare_scales_has_no_control(owned, data):
     suspect, claim = owned
     scales = {n: torch.cat(pair) for n, pair in claim.affines(suspect).items()}
     with pytest.raises(InputError, match="brings no passport"):
-        control(suspect, replace(claim, passport={}, scales=scales), images_of(data), random=1)
+        control(suspect, claim.with_scales(scales), images_of(data), random=1)
 
 
 @pytest.mark.parametrize("name", [name for name, kind in WRONG.items() if kind.evidence == "signature"])

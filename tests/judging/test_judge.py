@@ -3,6 +3,7 @@ import torch
 
 from ipr.claims.base import Thresholds
 from ipr.data.images import LabelledImages
+from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
 from ipr.judging.fidelity import Fidelity, accuracy
 from ipr.judging.verdict import judge
@@ -135,7 +136,7 @@ def test_trigger_accuracy_with_and_without_the_passport(owned, images, device):
         said = plain((pixels.to(device).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25).argmax(1).cpu()
     said[:5] = (said[:5] + 1) % 10
     marked = PassportClaim(
-        claim.passport, claim.signature, thresholds=claim.thresholds, trigger_pixels=pixels, trigger_labels=said
+        claim.passport, claim.signature, thresholds=claim.thresholds, triggers=TriggerSet(pixels, said)
     )
     verdict = judge(plain, marked, images, forged=0)
     assert verdict.trigger_accuracy == 0.75

@@ -47,7 +47,7 @@ OF_IMAGES = {
 WORDS = {
     "text": ("scheme=passport_v1", "scheme.signature=mine"),
     "uchida_text": ("scheme=uchida", "scheme.bits=64", "scheme.signature=mine"),
-    "bound": ("scheme=passport_v3", "scheme.signature=bound"),
+    "bound": ("scheme=passport_v3", "scheme.bound=true"),
 }
 ALL = FREE | OF_IMAGES | WORDS
 

@@ -9,10 +9,10 @@ from torch import nn
 from ipr.claims.base import Thresholds
 from ipr.data.images import LabelledImages
 from ipr.errors import InputError
-from ipr.judging.structure import check_signal, check_structure
 from ipr.judging.verdict import claim_of_signs, judge
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import random_passport, with_energy
+from ipr.passport.presented import ScalesClaim
 from ipr.passport.surgery import find_layers, strip
 from ipr.signature import draw_signature
 from references import protected, small, watermark
@@ -74,7 +74,7 @@ def test_scales_of_exactly_0_are_not_read(images):
     suspect, claim = owned()
     negative = {name: torch.full_like(bits, -1) for name, bits in claim.signature.items()}
     scales = {name: torch.zeros(2, bits.numel()) for name, bits in negative.items()}
-    forged = PassportClaim({}, negative, scales=scales, thresholds=claim.thresholds)
+    forged = ScalesClaim(scales, negative, thresholds=claim.thresholds)
     assert sum(judge(suspect, forged, images, forged=0).reading.agreeing.values()) == 0
     with torch.no_grad():
         suspect.get_submodule("conv5").weight.zero_()
@@ -88,17 +88,17 @@ def test_what_was_drawn_is_never_refused(model, data):
     network = small(model, "bn")
     for seed in range(5):
         for scheme in ("uchida", "deepmarks", "deepsigns", "trigger_set", "zhang_unrelated"):
-            check_structure(watermark(scheme, network, data, seed))
+            watermark(scheme, network, data, seed).check_structure()
     places = find_layers(network, torch.randn(1, 3, 16, 16), ["conv5"] if model == "alexnet" else ["conv5_x"])
     for seed in range(5):
         passport = random_passport(places, torch.Generator().manual_seed(seed))
         bits = draw_signature({p.conv: p.channels for p in places}, None, torch.Generator().manual_seed(seed))
         for energy in (None, 1e-3, 3.0, 1e6):
             claim = PassportClaim(with_energy(passport, network, energy), bits, thresholds=Thresholds(None))
-            check_structure(claim)
-            check_signal(network, claim)
+            claim.check_structure()
+            claim.checked_affines(network)
 
 
 def test_projections_of_few_columns_may_have_rows_near_each_other(data):
     claim = watermark("uchida", small(), data)
-    check_structure(replace(claim, projection=torch.randn(40, 3, generator=torch.Generator().manual_seed(0))))
+    replace(claim, projection=torch.randn(40, 3, generator=torch.Generator().manual_seed(0))).check_structure()

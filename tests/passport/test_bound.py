@@ -1,4 +1,5 @@
 import hashlib
+import json
 import struct
 from dataclasses import replace
 
@@ -101,12 +102,21 @@ def test_a_claim_keeps_its_binding(claim, tmp_path):
         lambda c: {"binding": f"scrypt-17-relative:{NONCE.hex()}\n"},
         lambda c: {"binding": NONCE.hex().upper() + "0"},
         lambda c: {"binding": ""},
-        lambda c: {"passport": {}, "scales": {n: torch.ones(2, b.numel()) for n, b in c.signature.items()}},
     ],
 )
 def test_a_signature_that_does_not_follow_is_refused(claim, change):
     with pytest.raises(InputError, match="binding"):
         replace(claim, **change(claim))
+
+
+def test_bare_scales_bind_no_signature(claim, tmp_path):
+    """A claim of scales has no binding; one that is written into its folder is refused."""
+    claim.with_scales({n: torch.ones(2, b.numel()) for n, b in claim.signature.items()}).save(tmp_path / "claim")
+    facts = json.loads((tmp_path / "claim" / "claim.json").read_text())
+    assert facts["binding"] is None
+    (tmp_path / "claim" / "claim.json").write_text(json.dumps(facts | {"binding": str(SLOW)}))
+    with pytest.raises(InputError, match="binds a signature to no passport"):
+        load_claim(tmp_path / "claim")
 
 
 def test_a_forgery_is_another_partys_and_bound_to_nothing(claim):

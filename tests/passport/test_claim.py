@@ -1,4 +1,6 @@
+import hashlib
 import json
+import math
 import stat
 from collections import OrderedDict
 from dataclasses import replace
@@ -8,9 +10,12 @@ import torch
 from torch import nn
 
 from ipr.claims.base import Thresholds
+from ipr.claims.origin import Origin
+from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
 from ipr.judging.claim_kinds import load_claim
 from ipr.passport.claim import PassportClaim
+from ipr.passport.presented import ScalesClaim
 
 
 @pytest.fixture
@@ -20,8 +25,7 @@ def claim():
         signature={"conv1": torch.tensor([1, -1, 1, 1], dtype=torch.int8), "a.b": -torch.ones(6, dtype=torch.int8)},
         thresholds=Thresholds(0.9, 0.03, 2**-40),
         text_bytes=1,
-        trigger_pixels=torch.randint(256, (5, 4, 4, 3), dtype=torch.uint8),
-        trigger_labels=torch.arange(5),
+        triggers=TriggerSet(torch.randint(256, (5, 4, 4, 3), dtype=torch.uint8), torch.arange(5)),
         architecture={"model": {"name": "alexnet", "width": 0.25}},
     )
 
@@ -35,10 +39,48 @@ def test_round_trip(claim, tmp_path):
     assert all(torch.equal(tensor, claim.tensors()[name]) for name, tensor in loaded.tensors().items())
 
 
+OF_BEFORE = {
+    "passport": ("128afd3c5b6cec2e", "ac65ef22ff4df491", "d9e0226251d6831f"),
+    "triggers": ("52a2bb1774cacd20", "8f2e9a25fb63bc11", "ea86d9566bf53647"),
+    "scales": ("d1e0fe7eac475403", "ac65ef22ff4df491", "284a36b36b848366"),
+    "both": ("522b4f1018555886", "ac65ef22ff4df491", "923d19a66ebc4770"),
+}
+"""Fingerprints, and the SHA-256 of the files, of claims as they were stored when scales and triggers were fields of a
+PassportClaim."""
+
+
+@pytest.mark.parametrize("name", OF_BEFORE)
+def test_claims_are_stored_as_ever(name, tmp_path):
+    def maps(*shape):
+        return (torch.arange(math.prod(shape), dtype=torch.float32).mul(7).remainder(11) - 5).reshape(shape) / 8
+
+    bits = {
+        "a": torch.tensor([1, -1, 1, 1], dtype=torch.int8),
+        "b.c": torch.tensor([-1, -1, 1, 1, -1, 1], dtype=torch.int8),
+    }
+    passport = {"a": maps(2, 3, 4, 4), "b.c": maps(2, 5, 2, 2)}
+    scales = {"a": maps(2, 4), "b.c": maps(2, 6)}
+    pixels = torch.arange(3 * 4 * 4 * 3).remainder(256).to(torch.uint8).reshape(3, 4, 4, 3)
+    triggers = TriggerSet(pixels, torch.tensor([2, 0, 1]))
+    about = {"thresholds": Thresholds(0.5), "architecture": {"num_classes": 3}, "owner": "Ada"}
+    drawn = Origin({"signature": 5}, False, "00", 7, None)
+    claim = {
+        "passport": lambda: PassportClaim(passport, bits, **about),
+        "triggers": lambda: PassportClaim(passport, bits, text_bytes=1, triggers=triggers, origin=drawn, **about),
+        "scales": lambda: ScalesClaim(scales, bits, **about),
+        "both": lambda: ScalesClaim(scales, bits, triggers=triggers, **about),
+    }[name]()
+    claim.save(tmp_path / "claim")
+    files = [(tmp_path / "claim" / name).read_bytes() for name in ("claim.json", "secrets.safetensors")]
+    assert (claim.fingerprint()[:16], *(hashlib.sha256(file).hexdigest()[:16] for file in files)) == OF_BEFORE[name]
+    again = PassportClaim.from_parts(claim.facts(), claim.tensors(), claim.thresholds)
+    assert (type(again), again.fingerprint()) == (type(claim), claim.fingerprint())
+
+
 def test_scales_go_to_where_the_network_is(claim):
     """The device `meta` stands for any that is not the one where claims are read."""
     network = nn.Sequential(OrderedDict(conv1=nn.Conv2d(3, 4, 3), a=nn.Sequential(OrderedDict(b=nn.Conv2d(5, 6, 1)))))
-    claim = claim.forged(passport={}, scales={"conv1": torch.randn(2, 4), "a.b": torch.randn(2, 6)})
+    claim = claim.with_scales(scales={"conv1": torch.randn(2, 4), "a.b": torch.randn(2, 6)})
     affines = claim.affines(network.to("meta"))
     assert {t.device.type for pair in affines.values() for t in pair} == {"meta"}
     assert {name: pair[0].shape for name, pair in affines.items()} == {"conv1": (1, 4), "a.b": (1, 6)}
@@ -56,7 +98,7 @@ def test_every_part_changes_the_fingerprint(claim):
         replace(claim, passport=claim.passport | {"conv1": claim.passport["conv1"] + 1}),
         replace(claim, signature=claim.signature | {"a.b": -claim.signature["a.b"]}),
         replace(claim, thresholds=replace(claim.thresholds, fidelity=0.04)),
-        replace(claim, trigger_labels=claim.trigger_labels.flip(0)),
+        replace(claim, triggers=TriggerSet(claim.triggers.pixels, claim.triggers.labels.flip(0))),
         replace(claim, text_bytes=0),
         replace(claim, architecture={}),
         replace(claim, owner="Ada Lovelace"),

@@ -13,7 +13,7 @@ from ipr.config.registry import entries
 from ipr.config.shipped import shipped
 from ipr.data.images import LabelledImages
 from ipr.errors import InputError
-from ipr.judging.claim_kinds import KINDS, load_claim
+from ipr.judging.claim_kinds import kind_of, load_claim
 from ipr.judging.fidelity import accuracy
 from ipr.judging.verdict import judge, judge_claims
 from ipr.requests.compose import register
@@ -27,15 +27,17 @@ def test_every_scheme_has_its_yaml_its_schema_and_its_kind_of_claim():
     assert {path.stem for path in shipped("conf").glob("scheme/*.yaml")} == SCHEMES.keys()
     schemas = {name.removesuffix(".yaml") for name in ConfigStore.instance().list("schema/scheme")}
     assert schemas == SCHEMES.keys() == entries("scheme").keys()
-    assert KINDS.keys() == {*WATERMARKS, "passport"}
-    assert {name for name, kind in KINDS.items() if "choices" in kind.__dataclass_fields__} == {*KEY_IMAGES}
+    assert {name for name in WATERMARKS if "choices" in kind_of(name).__dataclass_fields__} == {*KEY_IMAGES}
+    for other in ("baseline", "passport_v1", "no such kind"):
+        with pytest.raises(KeyError):
+            kind_of(other)
 
 
 @pytest.mark.parametrize("name", SCHEMES)
 def test_every_scheme_says_where_it_comes_from_and_how_it_is_read(name):
     about = SCHEMES[name]
     assert all((about.family, about.source, about.embeds, about.reads))
-    kind = KINDS["passport" if name in PASSPORTS else name] if name != "baseline" else None
+    kind = kind_of("passport" if name in PASSPORTS else name) if name != "baseline" else None
     assert kind is None or (kind.__doc__ and not kind.__doc__.startswith(f"{kind.__name__}("))
     first = (shipped("conf") / "scheme" / f"{name}.yaml").read_text().splitlines()[0]
     if name in WATERMARKS:

@@ -1,5 +1,7 @@
 """What a request makes of owner and signature."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 import yaml
@@ -8,8 +10,10 @@ from ipr.claims.origin import Origin
 from ipr.errors import InputError
 from ipr.judging.claim_kinds import load_claim
 from ipr.passport.bound import Binding, bound_signature
+from ipr.store.folder import secret_digest
 from ipr.workflows.build import open_images
 from ipr.workflows.draw_claim import origin_of
+from ipr.workflows.named_run import as_run, named_run
 from ipr.workflows.request import check, identity_of, key_of
 from ipr.workflows.train import train
 
@@ -48,7 +52,7 @@ def test_the_claim_bears_the_owners_name(request_for, scheme):
 
 
 def test_a_bound_signature_follows_from_passport_owner_seed_and_key(request_for):
-    asked = ("scheme.signature=bound", "owner=Ada", "trainer.max_epochs=1")
+    asked = ("scheme.bound=true", "owner=Ada", "trainer.max_epochs=1")
     run = train(request_for(*asked))
     claim = load_claim(run.folder.claim)
     assert claim.bound
@@ -56,7 +60,8 @@ def test_a_bound_signature_follows_from_passport_owner_seed_and_key(request_for)
     capacities = {name: bits.numel() for name, bits in claim.signature.items()}
     derived = bound_signature(claim.passport, capacities, "Ada", Binding.parse(claim.binding))
     assert all(torch.equal(derived[name], bits) for name, bits in claim.signature.items())
-    assert yaml.safe_load(run.folder.config.read_text())["scheme"]["signature"] == "bound"
+    stored = yaml.safe_load(run.folder.config.read_text())["scheme"]
+    assert (stored["bound"], stored["signature"]) == (True, None)
     assert train(request_for(*asked)).found
     free = load_claim(train(request_for(*asked[1:])).folder.claim)
     assert all(torch.equal(free.passport[name], maps) for name, maps in claim.passport.items())
@@ -66,12 +71,40 @@ def test_a_bound_signature_follows_from_passport_owner_seed_and_key(request_for)
     assert keyed.bound
 
 
+def test_bound_is_a_text_like_any_other(request_for):
+    text = request_for("scheme.signature=bound", "trainer.max_epochs=1")
+    data = open_images(text.dataset, text.paths)
+    claim = load_claim(train(text).folder.claim)
+    assert (claim.bound, claim.text_bytes) == (False, 5)
+    assert identity_of(text, data)["scheme"]["signature"] == secret_digest("bound")
+    with pytest.raises(InputError, match=r"scheme\.bound.*leaves no bit for the text"):
+        train(request_for("scheme.bound=true", "scheme.signature=mine"))
+
+
+def test_a_run_is_found_that_was_asked_for_when_bound_was_said_by_the_signature(request_for):
+    """Its identity, and so its folder's name, is what it was; and its configuration is read as what it is now."""
+    asked = request_for("scheme.bound=true", "trainer.max_epochs=1")
+    data = open_images(asked.dataset, asked.paths)
+    old = {name: value for name, value in asdict(asked.scheme).items() if name not in ("bound", "norm")}
+    assert identity_of(asked, data)["scheme"] == old | {"signature": "bound"}
+    free = identity_of(request_for(), data)["scheme"]
+    assert (free["signature"], "bound" in free) == (None, False)
+    run = train(asked)
+    config = yaml.safe_load(run.folder.config.read_text())
+    del config["scheme"]["bound"]
+    config["scheme"]["signature"] = "bound"
+    run.folder.config.write_text(yaml.safe_dump(config))
+    again = as_run(request_for("attack=prune", f"run={run.folder.path.name}", command="attack"), ())
+    assert again.scheme == asked.scheme
+    assert named_run(again).folder.path == run.folder.path
+
+
 @pytest.mark.parametrize(
     ("scheme", "norm", "relative"),
     [("passport_v1", "bn", False), ("passport_v2", "gn", True), ("passport_v3", "gn", True)],
 )
 def test_every_bit_of_a_bound_signature_is_read_back(request_for, scheme, norm, relative):
-    asked = (f"scheme={scheme}", f"model.norm={norm}", "scheme.signature=bound", "owner=Ada", "trainer.max_epochs=12")
+    asked = (f"scheme={scheme}", f"model.norm={norm}", "scheme.bound=true", "owner=Ada", "trainer.max_epochs=12")
     run = train(request_for(*asked))
     assert load_claim(run.folder.claim).relative == relative
     assert (run.record.bits_agreeing, run.record.bits_total) == (224, 224)

@@ -8,13 +8,14 @@ import torch
 from ipr.claims.base import Thresholds, reading
 from ipr.config.rule import Rule
 from ipr.data.images import LabelledImages
+from ipr.data.trigger_sets import TriggerSet
 from ipr.judging.claim_kinds import load_claim
-from ipr.judging.decision import decide, from_weights
+from ipr.judging.decision import decide, from_weights, trigger_reading
 from ipr.judging.fidelity import Accuracies, as_given_away, largest_class
 from ipr.passport.claim import PassportClaim
 from ipr.reports.terminal import check_lines
 from ipr.store.record import Record, load_record
-from ipr.workflows.embedding_checks import embedding_failed, embedding_of, failed, trigger_reading
+from ipr.workflows.embedding_checks import embedding_failed, embedding_of, failed
 from ipr.workflows.train import train
 from wandb_files import read_finished
 
@@ -147,7 +148,7 @@ def test_a_training_fails_exactly_where_a_judge_says_so(scheme, request_for, dig
         assert again.found
         assert again.checks == run.checks
         assert again.record == load_record(run.folder.record) == run.record
-    assert trigger_reading(run.record, None) is None
+    assert run.record.trigger_accuracy is None
 
 
 def test_a_dashboard_is_told(request_for):
@@ -168,10 +169,10 @@ def test_triggers_are_counted_from_the_claim():
     marked = torch.zeros(40, 8, 8, 1, dtype=torch.uint8)
     claim = PassportClaim(
         passport={"a": torch.zeros(2, 1, 8, 8)}, signature={"a": torch.ones(4, dtype=torch.int8)},
-        thresholds=Thresholds(None), trigger_pixels=marked, trigger_labels=torch.zeros(40, dtype=torch.int64),
+        thresholds=Thresholds(None), triggers=TriggerSet(marked, torch.zeros(40, dtype=torch.int64)),
         architecture={"num_classes": 10},
     )  # fmt: skip
-    found = trigger_reading(replace(GOOD, trigger_accuracy=0.25), claim)
+    found = trigger_reading(claim, 0.25)
     assert found is not None
     assert (found.agreeing, found.total, found.images) == ({"trigger set": 10}, {"trigger set": 40}, True)
-    assert trigger_reading(GOOD, claim) is None
+    assert trigger_reading(replace(claim, triggers=None), 0.25) is None

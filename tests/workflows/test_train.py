@@ -43,7 +43,7 @@ def test_a_run_folder_holds_what_it_should(request_for, scheme):
     assert stat.S_IMODE(run.folder.claim.stat().st_mode) == 0o700
     claim = load_claim(run.folder.claim)
     assert claim.thresholds.target_accuracy == record.accuracy_genuine
-    assert (claim.trigger_pixels is not None) == (scheme == "passport_v3") == (record.trigger_accuracy is not None)
+    assert (claim.triggers is not None) == (scheme == "passport_v3") == (record.trigger_accuracy is not None)
     assert record.bits_total == 224
     assert record.forged == 3
 
@@ -253,7 +253,7 @@ def test_v1_takes_a_trigger_set_on_request(request_for, tmp_path):
     (tmp_path / "labels.txt").write_text("3\n1\n4\n1\n5\n")
     folder = ("trigger_set=folder", f"trigger_set.root={tmp_path}", "scheme.embed_trigger_set=true")
     run = train(request_for("scheme=passport_v1", *folder))
-    assert load_claim(run.folder.claim).trigger_labels.tolist() == [3, 1, 4, 1, 5]
+    assert load_claim(run.folder.claim).triggers.labels.tolist() == [3, 1, 4, 1, 5]
     assert run.record.trigger_accuracy_passport is not None
     assert train(request_for("scheme=passport_v1")).record.trigger_accuracy is None
 

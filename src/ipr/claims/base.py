@@ -12,10 +12,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from ipr.claims.folder import SCHEMA_VERSION, WITHOUT_ORIGIN, read_parts, write_facts, write_parts
 from ipr.claims.origin import Origin
+from ipr.claims.redraw import Part
+from ipr.claims.structure import check_bits_differ
+from ipr.data.images import ImageData
+from ipr.data.trigger_sets import TriggerSet
 from ipr.digests import digest_of
 from ipr.errors import InputError
 from ipr.signature import binomial_tail
@@ -97,6 +102,10 @@ class Claim(ABC):
 
     Attributes:
         kind: tells the ways apart in a claim's folder.
+        evidence: what decides: `signature`, bits that are read, or `images`, where nothing but answers is.
+        brings_passport: whether scales are presented that follow from a passport, or bare ones; None where the mark is
+            read from the network as it is.
+        of_projection: whether bits are read through a projection of the claimant's.
         thresholds: what must be reached.
         architecture: what builds the plain network (name, norm, width, classes, ...), for a judge who has only a file.
         owner: the owner's name, one line of at most `OWNER_LIMIT` characters; no secret. "" for none.
@@ -105,6 +114,10 @@ class Claim(ABC):
     """
 
     kind: ClassVar[str]
+    evidence: ClassVar[str] = "signature"
+    brings_passport: ClassVar[bool | None] = None
+    of_projection: ClassVar[bool] = False
+
     thresholds: Thresholds
     architecture: Mapping[str, Any] = field(default_factory=dict)
     owner: str = ""
@@ -123,12 +136,98 @@ class Claim(ABC):
 
     @classmethod
     @abstractmethod
-    def from_parts(cls, facts: Mapping[str, Any], tensors: Mapping[str, Tensor], thresholds: Thresholds) -> Self:
+    def from_parts(cls, facts: Mapping[str, Any], tensors: Mapping[str, Tensor], thresholds: Thresholds) -> Claim:
         """The claim that `facts` and `tensors` told of; KeyError or TypeError where something is missing."""
 
     @abstractmethod
     def marks(self) -> Tensor:
         """What is claimed, (N,) bits or (N, ...) images with their labels: B, or T, of Definition 1."""
+
+    # What a judge asks of any claim. By default it presents nothing and has no trigger images, and its secrets may have
+    # been chosen.
+
+    @property
+    def layers(self) -> list[str]:
+        """The convolutions whose norms it presents scales to; none by default."""
+        return []
+
+    @property
+    def triggers(self) -> TriggerSet | None:
+        """The images whose labels are evidence; None where there are none."""
+        return None
+
+    def with_triggers(self, triggers: TriggerSet | None) -> Self:
+        """The same claim with other trigger images in the place of its own, or beside other evidence with none."""
+        raise NotImplementedError(f"a claim of kind {self.kind} has no trigger images")
+
+    def guessed_among(self, classes: int | None = None) -> int:
+        """Among how many answers an unrelated network guesses the label of a trigger image.
+
+        Args:
+            classes: of the suspect, where it is known: it counts where the claim does not tell.
+
+        Raises:
+            InputError: neither is told.
+        """
+        named = self.architecture.get("num_classes", classes)
+        if not isinstance(named, int) or named < 2:
+            raise InputError("claim", f"num_classes={named}", "is not a number from 2 on", "restore the claim")
+        return named
+
+    def without_repeats(self) -> Self:
+        """The same claim with each trigger image and its label once: they are one piece of evidence."""
+        if self.triggers is None:
+            return self
+        once = self.triggers.distinct()
+        return self if once.labels.numel() == self.triggers.labels.numel() else self.with_triggers(once)
+
+    @property
+    def bound(self) -> bool | None:
+        """Whether the signature follows from passport, owner and nonce; None where no passport could bind it."""
+        return None
+
+    @property
+    def nonce(self) -> bytes | None:
+        """The nonce of a bound signature."""
+        return None
+
+    @property
+    def says_of_signature(self) -> str:
+        """What the signature follows from, in words; "" where there is nothing to say."""
+        return ""
+
+    @property
+    def chosen_bits(self) -> int:
+        """How many bits, from the first on, spell a text of the claimant's choice and prove nothing."""
+        return 0
+
+    def redraw(self, data: ImageData) -> tuple[Part, ...]:
+        """Draws the secrets again from the seeds that `origin` names, and compares (`judging/redraw.py`).
+
+        Args:
+            data: the judge's images; of the training images the part, and the number, that the origin names.
+        """
+        return (Part("secrets", self.evidence, None, f"how those of kind {self.kind} are drawn is not known"),)
+
+    def check_structure(self) -> None:
+        """Refuses marks that are not so many pieces of evidence, whatever network is read (`claims/structure.py`).
+
+        Raises:
+            InputError: saying why; by default of bits that are all equal.
+        """
+        if (marks := self.marks()).dtype == torch.int8:
+            check_bits_differ(marks.flatten())
+
+    def check_network(self, network: nn.Module, example: Tensor) -> None:  # noqa: B027 - a kind may have nothing to say
+        """Refuses a claim that does not fit the plain network of its architecture; by default none is.
+
+        Args:
+            network: with any weights.
+            example: an input for it, (1, channels, H, W).
+
+        Raises:
+            InputError: naming what does not fit.
+        """
 
     def dissimilarity(self, other: Claim) -> float:
         """The share of marks in which two claims differ, in [0, 1]; 1 where they are of different kinds."""

@@ -15,9 +15,6 @@ from ipr.config.rule import Rule
 HIDDEN = (("scheme", "signature"), ("passport", "key"))
 """Fields that are hidden: the key, which is secret, and as a courtesy a text, which is not: weights can tell it."""
 
-BOUND = "bound"
-"""The signature of a passport scheme that is not a text: it asks for the bits that passport and owner hash to."""
-
 
 @dataclass
 class ModelConfig:

@@ -32,6 +32,11 @@ class TriggerSet:
         """SHA-256 over images and labels, as hexadecimal digits."""
         return digest_of({}, {"pixels": self.pixels, "labels": self.labels})
 
+    def distinct(self) -> TriggerSet:
+        """Each image with its label once, sorted: an image that is there twice is one piece of evidence."""
+        rows = torch.cat([self.pixels.flatten(1).long(), self.labels[:, None]], 1).unique(dim=0)
+        return TriggerSet(rows[:, :-1].to(torch.uint8).reshape(-1, *self.pixels.shape[1:]), rows[:, -1])
+
 
 def check_trigger_set(pixels: Tensor, labels: Tensor) -> None:
     """Refuses what are not images with a label each: uint8 (N, H, W, channels) and int64 (N,), N above 0.

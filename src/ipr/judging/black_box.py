@@ -6,15 +6,13 @@ import hashlib
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from ipr.claims.base import Claim, Reading, reading
 from ipr.data.images import LabelledImages
+from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
-from ipr.passport.claim import PassportClaim
 from ipr.randomness import generator
 from ipr.suspects.served.black_box import BlackBox
-from ipr.watermarks.key_images import KeyImageClaim
 from ipr.world import own_world
 
 
@@ -53,8 +51,8 @@ def judge_black_box(suspect: BlackBox, claim: Claim, images: LabelledImages, *, 
     Raises:
         InputError: the claim has no trigger images, or they do not fit the suspect; or the suspect cannot be asked.
     """
-    pixels, labels, choices = _triggers(claim, suspect.classes)
-    pixels, labels = distinct(pixels, labels)
+    triggers, choices = _triggers(claim, suspect.classes)
+    pixels, labels = triggers.pixels, triggers.labels
     if images.labels.numel() and images.pixels.shape[1:] != pixels.shape[1:]:
         raise InputError(
             "claim",
@@ -76,17 +74,13 @@ def judge_black_box(suspect: BlackBox, claim: Claim, images: LabelledImages, *, 
     )
 
 
-def _triggers(claim: Claim, classes: int) -> tuple[Tensor, Tensor, int]:
-    """Trigger images, their labels, and among how many answers an unrelated suspect guesses."""
-    if isinstance(claim, KeyImageClaim):
-        pixels, labels, choices = claim.pixels, claim.labels, claim.choices
-    elif isinstance(claim, PassportClaim) and claim.trigger_pixels is not None and claim.trigger_labels is not None:
-        pixels, labels = claim.trigger_pixels, claim.trigger_labels
-        choices = claim.architecture.get("num_classes", classes)
-    else:
+def _triggers(claim: Claim, classes: int) -> tuple[TriggerSet, int]:
+    """Trigger images, each once, and among how many answers an unrelated suspect guesses their labels."""
+    if claim.triggers is None:
         raise InputError(
             "claim", claim.kind, "holds no trigger images to ask a black box for", "give the suspect's weights file"
         )
+    labels, choices = claim.triggers.labels, claim.guessed_among(classes)
     named = claim.architecture.get("num_classes", classes)
     if named != classes or choices > classes or not bool(((labels >= 0) & (labels < classes)).all()):
         raise InputError(
@@ -95,10 +89,4 @@ def _triggers(claim: Claim, classes: int) -> tuple[Tensor, Tensor, int]:
             f"do not fit a suspect of {classes} classes",
             "ask a suspect of the claim's classes",
         )
-    return pixels, labels, choices
-
-
-def distinct(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Each image with its label once, sorted."""
-    rows = torch.cat([pixels.flatten(1).long(), labels[:, None]], 1).unique(dim=0)
-    return rows[:, :-1].to(torch.uint8).reshape(-1, *pixels.shape[1:]), rows[:, -1]
+    return claim.triggers.distinct(), choices

@@ -13,39 +13,29 @@ from torch import Tensor
 
 from ipr.claims.base import Claim, Thresholds
 from ipr.claims.folder import REMEDY, read_parts
+from ipr.config.registry import entries
 from ipr.errors import InputError
-from ipr.judging.structure import check_structure
 from ipr.models.claimed import check_architecture
 from ipr.passport.claim import PassportClaim
-from ipr.schemes.deepmarks import DeepMarksClaim
-from ipr.schemes.deepsigns import DeepSignsClaim
-from ipr.schemes.frontier_stitching import FrontierStitchingClaim
-from ipr.schemes.guo_potkonjak import GuoPotkonjakClaim
-from ipr.schemes.trigger_set import TriggerSetClaim
-from ipr.schemes.uchida import UchidaClaim
-from ipr.schemes.zhang import ZhangContentClaim, ZhangNoiseClaim, ZhangUnrelatedClaim
-from ipr.watermarks.key_images import KeyImageClaim
 from ipr.world import own_world
-
-KINDS: dict[str, type[Claim]] = {
-    kind.kind: kind
-    for kind in (
-        PassportClaim,
-        UchidaClaim,
-        TriggerSetClaim,
-        DeepMarksClaim,
-        DeepSignsClaim,
-        ZhangContentClaim,
-        ZhangNoiseClaim,
-        ZhangUnrelatedClaim,
-        FrontierStitchingClaim,
-        GuoPotkonjakClaim,
-    )
-}
-"""Every kind of claim by its name."""
 
 MARKS_LIMIT = 2**17
 """Bits and labels of a claim at most: its exact p-value is computed in whole numbers of as many digits."""
+
+
+def kind_of(name: str) -> type[Claim]:
+    """The class of the claims of a kind: of every passport scheme, or of the scheme of this name.
+
+    Raises:
+        KeyError: there is no such kind.
+        InputError: the scheme is another package's, which cannot be loaded.
+    """
+    if name == PassportClaim.kind:
+        return PassportClaim
+    kind: type[Claim] | None = entries("scheme")[name].load().claim_kind
+    if kind is None or kind.kind != name:
+        raise KeyError(f"no claim is of kind {name}")
+    return kind
 
 
 @own_world()
@@ -54,12 +44,12 @@ def load_claim(folder: Path) -> Claim:
 
     Raises:
         InputError: it is not there, cannot be read, holds what does not belong there, its parts do not fit together,
-            or it is of a shape that says nothing (`check_structure`).
+            or it is of a shape that says nothing (`Claim.check_structure`).
     """
     facts, tensors = read_parts(folder)
     try:
         thresholds = Thresholds(**{f.name: facts["thresholds"][f.name] for f in fields(Thresholds)})
-        claim = KINDS[facts["kind"]].from_parts(facts, tensors, thresholds)
+        claim = kind_of(facts["kind"]).from_parts(facts, tensors, thresholds)
     except InputError:
         raise
     except (KeyError, TypeError, AttributeError, ValueError, IndexError, RuntimeError) as error:
@@ -85,7 +75,7 @@ def check_sound(claim: Claim, folder: Path | None = None) -> None:
         raise InputError("claim", place, f"holds {marks} bits and labels, not 1 to {MARKS_LIMIT}", REMEDY)
     check_architecture(claim.architecture)
     _check_images(place, claim)
-    check_structure(claim)
+    claim.check_structure()
 
 
 def _check_whole(folder: Path, claim: Claim, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -111,5 +101,3 @@ def _check_images(folder: Path | str, claim: Claim) -> None:
         if tuple(pixels.shape[1:]) != wanted:
             problem = f"has images of shape {tuple(pixels.shape[1:])} for a network that takes {wanted}"
             raise InputError("claim", folder, problem, REMEDY)
-    if isinstance(claim, KeyImageClaim) and classes is not None and claim.choices != claim.choices_among(classes):
-        raise InputError("claim", folder, f"counts {claim.choices} answers of {classes} classes", REMEDY)

@@ -19,7 +19,7 @@ from ipr.judging.decision import Condition, Decision, decide, from_weights
 from ipr.judging.fidelity import largest_class
 from ipr.judging.verdict import Verdict, claim_of_signs, forged_at_random, judge_claims
 from ipr.passport.claim import PassportClaim
-from ipr.passport.generate import energies, random_passport, with_energy
+from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.guesses import SIGNS, lifted_passport, ones_passport, positive_passport, singular_passport
 from ipr.passport.lift import public_scales
 from ipr.passport.surgery import Passport, find_layers
@@ -82,7 +82,7 @@ def forgeries(
     """
     example = next(images.batches(1, next(suspect.parameters()).device))[0]
     blind = forged_at_random(suspect, claim, example, random, seed)
-    places, genuine = find_layers(suspect, example, claim.layers), energies(claim.passport, suspect)
+    places, genuine = find_layers(suspect, example, claim.layers), claim.energies(suspect)
     source = generator(seed, "control")
     few = _few(images)
     start = with_energy(random_passport(places, source), suspect, 1.0)  # so that no mean patch is 0 where a shift is

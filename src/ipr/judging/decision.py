@@ -18,8 +18,6 @@ from ipr.judging.redraw import Redrawn
 from ipr.judging.registration import IN_TIME, MISSING
 from ipr.judging.turned import turned
 from ipr.judging.verdict import Verdict
-from ipr.passport.claim import PassportClaim
-from ipr.watermarks.key_images import KeyImageClaim
 
 VERIFIED, NOT_VERIFIED, INCONCLUSIVE = "verified", "not verified", "inconclusive"
 
@@ -147,10 +145,8 @@ def from_weights(verdict: Verdict, claim: Claim, chance: float) -> Evidence:
         chance: see `Accuracies`.
     """
     triggers = verdict.reading if verdict.reading.images else None
-    if isinstance(claim, PassportClaim) and claim.trigger_labels is not None and verdict.trigger_accuracy is not None:
-        total = claim.trigger_labels.numel()
-        agreeing = round(verdict.trigger_accuracy * total)
-        triggers = reading({"trigger set": agreeing}, {"trigger set": total}, choices=choices_of(claim), images=True)
+    if triggers is None and verdict.trigger_accuracy is not None:
+        triggers = trigger_reading(claim, verdict.trigger_accuracy)
     return Evidence(
         accuracies=Accuracies(
             claimed=verdict.fidelity.accuracy,
@@ -161,7 +157,7 @@ def from_weights(verdict: Verdict, claim: Claim, chance: float) -> Evidence:
         ),
         signature=None if verdict.reading.images else verdict.reading,
         trigger_set=triggers,
-        passport=bool(claim.passport) if isinstance(claim, PassportClaim) else None,
+        passport=claim.brings_passport,
     )
 
 
@@ -170,18 +166,21 @@ def from_answers(trigger_set: Reading) -> Evidence:
     return Evidence(accuracies=None, signature=None, trigger_set=trigger_set, passport=None)
 
 
-def choices_of(claim: Claim) -> int:
-    """Among how many answers an unrelated network guesses the label of a trigger image.
+def trigger_reading(claim: Claim, accuracy: float) -> Reading | None:
+    """The trigger images that were answered as assigned, with the chance of a guess; None where there are none.
+
+    Args:
+        claim: any.
+        accuracy: the fraction of its trigger images that got their label.
 
     Raises:
-        InputError: the claim tells neither this nor its number of classes.
+        InputError: see `Claim.guessed_among`.
     """
-    if isinstance(claim, KeyImageClaim):
-        return claim.choices
-    classes = claim.architecture.get("num_classes")
-    if not isinstance(classes, int) or classes < 2:
-        raise InputError("claim", f"num_classes={classes}", "is not a number from 2 on", "restore the claim")
-    return classes
+    if claim.triggers is None:
+        return None
+    total = claim.triggers.labels.numel()
+    agreeing = {"trigger set": round(accuracy * total)}
+    return reading(agreeing, {"trigger set": total}, choices=claim.guessed_among(), images=True)
 
 
 def corrected_log10(p_value_log10: float, trials: int) -> float:

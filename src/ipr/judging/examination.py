@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,13 +17,7 @@ from ipr.claims.stamp import claimed, read_stamp, stamped
 from ipr.errors import InputError
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.redraw import is_keyless
-from ipr.judging.structure import check_scales, check_signal
-from ipr.judging.verdict import check_fit
 from ipr.models.claimed import network_of
-from ipr.passport.claim import PassportClaim
-from ipr.passport.surgery import find_layers
-from ipr.watermarks.base import WatermarkClaim
-from ipr.watermarks.key_images import KeyImageClaim
 
 
 def examine(folder: Path, certificate: Path | None = None) -> Iterator[tuple[str, str | InputError]]:
@@ -45,7 +38,7 @@ def examine(folder: Path, certificate: Path | None = None) -> Iterator[tuple[str
     claim = load_claim(folder)
     yield "parts", f"a claim of kind {claim.kind}, whole"
     yield "network", found(lambda: check_network(claim))
-    if isinstance(claim, PassportClaim):
+    if claim.says_of_signature:
         yield "signature", f"is {claim.says_of_signature}"
     yield "origin", about_origin(claim)
     yield "commitment", found(lambda: check_commitment(folder, claim))
@@ -94,17 +87,8 @@ def check_network(claim: Claim) -> str:
         InputError: naming what does not fit.
     """
     about = claim.architecture
-    network = network_of(about)
     example = torch.zeros(1, about["channels_in"], about["image_size"], about["image_size"])
-    if isinstance(claim, PassportClaim):
-        check_fit(find_layers(network, example, claim.layers), claim)
-        check_signal(network, claim)
-        check_scales(claim.affines(network))
-    if isinstance(claim, KeyImageClaim):  # one key tells whether all fit
-        claim = replace(claim, pixels=claim.pixels[:1], labels=claim.labels[:1])
-    if isinstance(claim, WatermarkClaim):
-        channels = about["channels_in"]
-        claim.read(network, (0.5,) * channels, (0.25,) * channels)
+    claim.check_network(network_of(about), example)
     return f"{about['model']['name']} takes it"
 
 

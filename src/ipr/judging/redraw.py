@@ -16,67 +16,16 @@ a date is missing. What could be had by trying seeds is in the p-value that a ju
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-
 from ipr.claims.base import Claim, Reading, reading
-from ipr.claims.origin import NONCE, SIGNATURE, TRIGGER_SET, Origin, watermark_purpose
+from ipr.claims.origin import NONCE
+from ipr.claims.redraw import Part
 from ipr.data.images import ImageData
-from ipr.data.trigger_sets import abstract_trigger_set
-from ipr.errors import InputError
-from ipr.models.claimed import without_memory
-from ipr.passport.bound import Binding
-from ipr.passport.claim import PassportClaim
-from ipr.randomness import derive_bytes, derive_seed, started_at
-from ipr.schemes.deepmarks import DeepMarksClaim
-from ipr.schemes.deepsigns import DeepSignsClaim
-from ipr.schemes.frontier_stitching import FrontierStitchingClaim
-from ipr.schemes.guo_potkonjak import GuoPotkonjakClaim
-from ipr.schemes.trigger_set import TriggerSetClaim
-from ipr.schemes.uchida import UchidaClaim
-from ipr.schemes.zhang import ZhangContentClaim, ZhangNoiseClaim
-from ipr.signature import draw_signature
-from ipr.watermarks.base import WatermarkClaim
-from ipr.watermarks.key_images import KeyImageClaim
-
-OF_TRAINING_IMAGES = (DeepSignsClaim, ZhangContentClaim, ZhangNoiseClaim, GuoPotkonjakClaim)
-"""Their keys are training images, so they can be drawn again from the same training set only."""
-
-TOLERANCE = 1e-5
-"""Of floats, absolute and relative: the last bits of normal numbers differ between processors."""
-
-BASIS_TOLERANCE = 1e-3
-"""Of DeepMarks' basis, absolute: an orthogonal decomposition, which spreads these last bits."""
-
-ROUNDED = 0.01
-"""Share of bytes of images that may be off by one: where a float lies between two bytes, its last bit rounds it."""
-
-BASIS_LIMIT = 2**12
-"""Bits of a DeepMarks claim at most, for its basis is decomposed anew."""
+from ipr.randomness import derive_bytes, derive_seed
 
 SEEDS_TRIED = 100_000
 """Seeds of runs that `is_keyless` tries: 0 and up."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part of a claim's secrets.
-
-    Attributes:
-        name: `signature`, `trigger set`, or the tensors of a watermark.
-        evidence: `signature` or `images`: what it would prove.
-        holds: True where it was drawn, or is bound; False where the claim names a seed that does not give it; None
-            where it cannot be drawn again, so that it may have been chosen.
-        says: the finding in words; no secret.
-    """
-
-    name: str
-    evidence: str
-    holds: bool | None
-    says: str
 
 
 @dataclass(frozen=True)
@@ -127,7 +76,7 @@ GRANTED = Redrawn((Part("secrets", "signature", True, "granted"),))
 
 
 def redraw(claim: Claim, data: ImageData) -> Redrawn:
-    """Draws a claim's secrets again from the seeds that it names, and compares.
+    """Draws a claim's secrets again from the seeds that it names, and compares: as each kind says (`Claim.redraw`).
 
     Args:
         claim: of any kind; its architecture gives the sizes.
@@ -136,11 +85,7 @@ def redraw(claim: Claim, data: ImageData) -> Redrawn:
     Raises:
         InputError: the claim names no network that can be built.
     """
-    if isinstance(claim, PassportClaim):
-        return Redrawn(tuple(_of_passport(claim, data)), 0 if claim.bound else 8 * claim.text_bytes)
-    assert isinstance(claim, WatermarkClaim)
-    chosen = 8 * claim.text_bytes if isinstance(claim, UchidaClaim) else 0
-    return Redrawn((_of_watermark(claim, data),), chosen)
+    return Redrawn(claim.redraw(data), claim.chosen_bits)
 
 
 def is_keyless(claim: Claim) -> bool:
@@ -150,111 +95,10 @@ def is_keyless(claim: Claim) -> bool:
     `SEEDS_TRIED` seeds of a run gives without a key. Less than a second. A message of Guo and Potkonjak, and a key that
     can be guessed, are beyond it.
     """
-    origin = claim.origin
+    origin, nonce = claim.origin, claim.nonce
     if origin is not None and origin.keyless:
         return True
     for purpose, seed in ({} if origin is None else origin.seeds).items():
         if any(derive_seed(tried, purpose) == seed for tried in range(SEEDS_TRIED)):
             return True
-    if isinstance(claim, PassportClaim) and claim.binding is not None:
-        nonce = Binding.parse(claim.binding).nonce
-        return any(derive_bytes(tried, NONCE) == nonce for tried in range(SEEDS_TRIED))
-    return False
-
-
-def _of_passport(claim: PassportClaim, data: ImageData) -> Iterator[Part]:
-    if claim.bound:
-        yield Part("signature", "signature", True, "follows from passport, owner and nonce")
-    else:
-        yield _signature(claim)
-    if claim.trigger_pixels is None or claim.trigger_labels is None:
-        return
-    found = _seed(claim, TRIGGER_SET)
-    if isinstance(found, str):
-        yield Part("trigger set", "images", None, found)
-        return
-    mine = {"pixels": claim.trigger_pixels, "labels": claim.trigger_labels}
-    again = abstract_trigger_set(len(mine["labels"]), data.image_size, data.channels, len(data.classes), found)
-    other = _differing(mine, {"pixels": again.pixels, "labels": again.labels})
-    yield _compared("trigger set", "images", other)
-
-
-def _signature(claim: PassportClaim) -> Part:
-    capacities = {name: bits.numel() for name, bits in claim.signature.items()}
-    text, total = 8 * claim.text_bytes, sum(capacities.values())
-    found = _seed(claim, SIGNATURE)
-    if isinstance(found, str) or text == total:
-        return Part("signature", "signature", None, found if isinstance(found, str) else "is all text, which is chosen")
-    again = torch.cat(list(draw_signature(capacities, None, found).values()))
-    part = _compared("signature", "signature", _differing({"bits": claim.marks().cpu()[text:]}, {"bits": again[text:]}))
-    return _with_text(part, text, total)
-
-
-def _of_watermark(claim: WatermarkClaim, data: ImageData) -> Part:
-    images = isinstance(claim, KeyImageClaim)
-    evidence = "images" if images else "signature"
-    name = "key images" if images else "projection and bits"
-    purpose = TRIGGER_SET if isinstance(claim, TriggerSetClaim) else watermark_purpose(claim.kind)
-    found = _seed(claim, purpose)
-    if isinstance(found, str):
-        return Part(name, evidence, None, found)
-    if isinstance(claim, FrontierStitchingClaim):
-        return Part(name, evidence, None, "they follow from a trained network, so they cannot be drawn again")
-    if isinstance(claim, OF_TRAINING_IMAGES) and not _same_images(claim.origin, data):
-        return Part(name, evidence, None, "the judge has other training images, so they cannot be drawn again")
-    if isinstance(claim, DeepMarksClaim) and claim.bits.numel() > BASIS_LIMIT:
-        return Part(name, evidence, None, f"more than {BASIS_LIMIT} bits are too many to draw again")
-    text, total = (8 * claim.text_bytes, claim.bits.numel()) if isinstance(claim, UchidaClaim) else (0, 0)
-    if text and text == total:
-        return Part(name, evidence, None, "the bits are all text, which is chosen")
-    network: nn.Module = without_memory(claim.architecture)
-    try:
-        again = claim.drawn_from(found, network, data).tensors()
-    except InputError as error:
-        return Part(name, evidence, False, f"a claim of this size is never drawn ({error.problem})")
-    mine = claim.tensors()
-    if text:
-        mine, again = ({**tensors, "bits": tensors["bits"][text:]} for tensors in (mine, again))
-    return _with_text(_compared(name, evidence, _differing(mine, again)), text, total)
-
-
-def _seed(claim: Claim, purpose: str) -> torch.Generator | str:
-    """A generator at the seed that a claim names for a purpose; where it names none, what to say."""
-    if claim.origin is None:
-        return "nothing tells what was drawn"
-    if purpose not in claim.origin.seeds:
-        return "no seed is named: of the claimant's choice"
-    return started_at(claim.origin.seeds[purpose])
-
-
-def _same_images(origin: Origin | None, data: ImageData) -> bool:
-    return origin is not None and (origin.data, origin.train_images) == (data.fingerprint, data.train_labels.numel())
-
-
-def _differing(mine: dict[str, Tensor], again: dict[str, Tensor]) -> list[str]:
-    return [name for name, tensor in mine.items() if not _same(name, tensor.cpu(), again[name].cpu())]
-
-
-def _same(name: str, mine: Tensor, again: Tensor) -> bool:
-    if mine.shape != again.shape or mine.dtype != again.dtype:
-        return False
-    if mine.is_floating_point():
-        absolute = BASIS_TOLERANCE if name == "basis" else TOLERANCE
-        return torch.allclose(mine, again, rtol=TOLERANCE, atol=absolute)
-    if mine.dtype == torch.uint8:
-        apart = (mine.short() - again.short()).abs()
-        return int(apart.max()) <= 1 and float(apart.float().mean()) <= ROUNDED
-    return torch.equal(mine, again)
-
-
-def _compared(name: str, evidence: str, other: list[str]) -> Part:
-    if other:
-        return Part(name, evidence, False, f"the seed that is named gives other {', '.join(other)}")
-    return Part(name, evidence, True, "drawn again from the seed that is named, and equal")
-
-
-def _with_text(part: Part, text: int, total: int) -> Part:
-    if not text:
-        return part
-    says = f"{part.says}, but for the {text} of {total} bits that spell a text"
-    return Part(part.name, part.evidence, part.holds, says)
+    return nonce is not None and any(derive_bytes(tried, NONCE) == nonce for tried in range(SEEDS_TRIED))

@@ -15,7 +15,7 @@ def read_signature(scales: Mapping[str, Tensor], signature: Signature, text_byte
     """Algorithm 5 over all protected layers.
 
     Args:
-        scales: layer -> gamma that the claim gives it, (C,), as `PassportClaim.signed_scales` has it.
+        scales: layer -> gamma that the claim gives it, (C,), as `PresentedClaim.signed_scales` has it.
         signature: the claimed bits of each layer.
         text_bytes: how many bytes of text to decode from the front.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,17 +15,19 @@ from ipr.data.images import LabelledImages
 from ipr.errors import InputError
 from ipr.judging.fidelity import Fidelity, accuracies, accuracy
 from ipr.judging.signature_reading import read_signature
-from ipr.judging.structure import check_scales, check_signal
 from ipr.models.inspection import device_of
 from ipr.passport.claim import PassportClaim
 from ipr.passport.fork import fork
-from ipr.passport.generate import energies, random_passport, with_energy
+from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.layer import Branch, presenting
-from ipr.passport.surgery import ConvNorm, find_layers, protect
+from ipr.passport.presented import PresentedClaim
+from ipr.passport.surgery import find_layers, protect
 from ipr.randomness import generator
 from ipr.signature import detect
 from ipr.watermarks.base import WatermarkClaim
 from ipr.world import own_world
+
+Forged = TypeVar("Forged", bound=PresentedClaim)
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def judge(
         InputError: the claim's passport does not fit the suspect.
     """
     example = next(images.batches(1, device_of(suspect)))[0]
-    rivals = forged_at_random(suspect, claim, example, forged, seed) if isinstance(claim, PassportClaim) else []
+    rivals = [] if claim.brings_passport is None else forged_at_random(suspect, claim, example, forged, seed)
     verdict, *others = judge_claims(suspect, [claim, *rivals], images, progress=progress)
     return replace(verdict, accuracy_forged=tuple(other.fidelity.accuracy for other in others))
 
@@ -127,10 +130,10 @@ def judge_claims(
     Raises:
         InputError: a claim does not fit the suspect.
     """
-    passports = [claim for claim in claims if isinstance(claim, PassportClaim)]
+    presented = [claim for claim in claims if isinstance(claim, PresentedClaim)]
     watermarks = [claim for claim in claims if isinstance(claim, WatermarkClaim)]
-    if len(passports) == len(claims):
-        return _judge_passports(suspect, passports, images, progress)
+    if len(presented) == len(claims):
+        return _judge_presented(suspect, presented, images, progress)
     if len(watermarks) == len(claims):
         return _judge_watermarks(suspect, watermarks, images)
     raise InputError("claims", len(claims), "passports and watermarks are not judged together", "judge them apart")
@@ -157,20 +160,17 @@ def _judge_watermarks(suspect: nn.Module, claims: Sequence[WatermarkClaim], imag
     return verdicts
 
 
-def _judge_passports(
-    suspect: nn.Module, claims: Sequence[PassportClaim], images: LabelledImages, progress: Iterable[None] | None
+def _judge_presented(
+    suspect: nn.Module, claims: Sequence[PresentedClaim], images: LabelledImages, progress: Iterable[None] | None
 ) -> list[Verdict]:
     example = next(images.batches(1, device_of(suspect)))[0]
     places = find_layers(suspect, example, claims[0].layers)
     for claim in claims:
-        check_fit(places, claim)
+        claim.check_fit(places)
     blank = {place.conv: torch.zeros((2, *place.input_shape)) for place in places}
     protected = protect(suspect, blank, example, public_affine=True)
     forked = fork(protected, example)
-    affines = [claim.affines(protected) for claim in claims]
-    for claim, affine in zip(claims, affines, strict=True):
-        check_signal(protected, claim)
-        check_scales(affine)
+    affines = [claim.checked_affines(protected) for claim in claims]
     together = {
         name: (torch.cat([a[name][0] for a in affines]), torch.cat([a[name][1] for a in affines])) for name in blank
     }
@@ -179,8 +179,8 @@ def _judge_passports(
     verdicts = []
     for claim, affine, reached in zip(claims, affines, found, strict=True):
         triggers: tuple[float | None, float | None] = (None, None)
-        if claim.trigger_pixels is not None and claim.trigger_labels is not None:
-            marked = LabelledImages(claim.trigger_pixels, claim.trigger_labels, images.mean, images.std)
+        if claim.triggers is not None:
+            marked = LabelledImages(claim.triggers.pixels, claim.triggers.labels, images.mean, images.std)
             with presenting(protected, affine):
                 public, private = accuracies(forked, marked, Branch.PUBLIC, Branch.PRIVATE)
             triggers = public, private
@@ -202,31 +202,7 @@ def _judge_passports(
     return verdicts
 
 
-def check_fit(places: Sequence[ConvNorm], claim: PassportClaim) -> None:
-    """Refuses a claim whose passport or scales have other shapes than the layers.
-
-    Raises:
-        InputError: naming the layer.
-    """
-    if {place.conv for place in places} != {*claim.layers}:
-        raise InputError("claim", ", ".join(claim.layers), "names other layers than the suspect's", "name convolutions")
-    for place in places:
-        scaled = bool(claim.scales)
-        wanted = (2, place.channels) if scaled else (2, *place.input_shape)
-        got = tuple((claim.scales if scaled else claim.passport)[place.conv].shape)
-        bits = claim.signature[place.conv].numel()
-        if got != wanted or bits != place.channels:
-            raise InputError(
-                "claim",
-                f"{place.conv}: {got}, {bits} bits",
-                f"its shape must be {wanted} with {place.channels} bits",
-                "generate it for this network and image size",
-            )
-
-
-def forged_at_random(
-    suspect: nn.Module, claim: PassportClaim, example: Tensor, count: int, seed: int
-) -> list[PassportClaim]:
+def forged_at_random(suspect: nn.Module, claim: Claim, example: Tensor, count: int, seed: int) -> list[PassportClaim]:
     """Claims of forgers who know the architecture alone (Section IV-D, fake1): random passports.
 
     Each is given the energy |S| of the claimed passport at every layer, and claims as its signature whatever signs its
@@ -239,10 +215,12 @@ def forged_at_random(
         count: K.
         seed: draws the passports.
     """
-    if count and not claim.passport:
-        raise InputError("forged", count, "the claim brings no passport to take |S| from", "give forged=0")
+    if not isinstance(claim, PassportClaim):
+        if count:
+            raise InputError("forged", count, "the claim brings no passport to take |S| from", "give forged=0")
+        return []
     places = find_layers(suspect, example, claim.layers)
-    genuine, source = energies(claim.passport, suspect), generator(seed, "forged passports")
+    genuine, source = claim.energies(suspect), generator(seed, "forged passports")
     forgeries = []
     for _ in range(count):
         passport = with_energy(random_passport(places, source), suspect, genuine)
@@ -250,9 +228,9 @@ def forged_at_random(
     return forgeries
 
 
-def claim_of_signs(claim: PassportClaim, suspect: nn.Module) -> PassportClaim:
+def claim_of_signs(claim: Forged, suspect: nn.Module) -> Forged:
     """The same claim with the signature that its own scales spell, no text and no trigger set; -1 where one is 0."""
     with torch.no_grad():
         signs = {name: detect(gamma[0]).cpu() for name, (gamma, _) in claim.affines(suspect).items()}
     signature = {name: torch.where(bits == 0, -1, bits).to(torch.int8) for name, bits in signs.items()}
-    return claim.forged(signature=signature, text_bytes=0, trigger_pixels=None, trigger_labels=None)
+    return claim.forged(signature=signature, text_bytes=0, triggers=None)

@@ -6,27 +6,25 @@ A wrong claim is of the genuine claim's kind and size and declares its threshold
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
 from ipr.claims.base import Claim
 from ipr.data.images import ImageData, LabelledImages, normalise
-from ipr.judging.decision import choices_of
+from ipr.data.trigger_sets import TriggerSet
 from ipr.judging.verdict import claim_of_signs, forged_at_random
 from ipr.passport.claim import PassportClaim
-from ipr.passport.generate import energies, random_passport, with_energy
+from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.guesses import SIGNS, lifted_passport, ones_passport, positive_passport, singular_passport
 from ipr.passport.lift import public_scales
 from ipr.passport.surgery import ConvNorm, Passport, find_layers
 from ipr.randomness import derive_seed, generator
-from ipr.schemes.deepmarks import DeepMarksClaim
-from ipr.schemes.deepsigns import DeepSignsClaim
-from ipr.schemes.trigger_set import TriggerSetClaim
-from ipr.schemes.uchida import UchidaClaim
 from ipr.watermarks.base import WatermarkClaim
-from ipr.watermarks.key_images import KeyImageClaim
+from ipr.watermarks.key_images import TriggerSetClaim
 
 IMAGES = 60
 """So many training images a forger chooses among guesses with."""
@@ -44,7 +42,7 @@ class Kind:
         says: what it is, in words.
         dated: whether its claimant, or an insider, could have committed to it before the suspect was released: nothing
             of it follows from the suspect's weights.
-        drawn: (genuine claim, network, images, count, seed) -> so many wrong claims.
+        drawn: (genuine claim, network, images, count, seed) -> so many wrong claims; of a claim that it rivals.
         elsewhere: whether the network that they are drawn from is another than the suspect, which its claimant has;
             else it is the suspect.
     """
@@ -52,19 +50,18 @@ class Kind:
     evidence: str
     says: str
     dated: bool
-    drawn: Callable[[Claim, nn.Module, ImageData, int, int], list[Claim]]
+    drawn: Callable[[Any, nn.Module, ImageData, int, int], list[Claim]]
     elsewhere: bool = False
 
 
 def kinds_for(claim: Claim) -> dict[str, Kind]:
     """The kinds of wrong claims that rival a genuine one, by name."""
-    if isinstance(claim, PassportClaim):
-        triggers = claim.trigger_labels is not None
+    if claim.brings_passport is not None:
+        triggers = claim.triggers is not None
         return {name: kind for name, kind in WRONG.items() if triggers or kind.evidence == "signature"}
-    images = isinstance(claim, KeyImageClaim)
-    says = "fresh images with fresh labels" if images else "another key and another signature"
-    kinds = {"redrawn": Kind("images" if images else "signature", says, True, redrawn)}
-    if isinstance(claim, UchidaClaim | DeepMarksClaim | DeepSignsClaim):
+    says = "fresh images with fresh labels" if claim.evidence == "images" else "another key and another signature"
+    kinds = {"redrawn": Kind(claim.evidence, says, True, redrawn)}
+    if claim.of_projection:
         says = "a key whose bits most networks have, whatever they were trained for"
         kinds["universal"] = Kind("signature", says, True, universal)
     return kinds
@@ -72,70 +69,61 @@ def kinds_for(claim: Claim) -> dict[str, Kind]:
 
 def genuine_claims(claim: Claim) -> dict[str, Claim]:
     """The genuine claim by each sort of evidence; on a network that never saw its secrets it is wrong, too."""
-    if not isinstance(claim, PassportClaim):
-        return {"images" if isinstance(claim, KeyImageClaim) else "signature": claim}
-    found: dict[str, Claim] = {"signature": replace(claim, trigger_pixels=None, trigger_labels=None)}
-    if (images := trigger_claim(claim)) is not None:
-        found["images"] = images
-    return found
+    if claim.evidence == "images" or claim.triggers is None:
+        return {claim.evidence: claim}
+    return {"signature": claim.with_triggers(None), "images": trigger_claim(claim, claim.triggers)}
 
 
-def trigger_claim(claim: PassportClaim) -> TriggerSetClaim | None:
-    """A passport claim's trigger set by itself; None where it has none."""
-    if claim.trigger_pixels is None or claim.trigger_labels is None:
-        return None
+def trigger_claim(claim: Claim, triggers: TriggerSet) -> TriggerSetClaim:
+    """A claim's trigger images by themselves."""
     return TriggerSetClaim(
-        pixels=claim.trigger_pixels,
-        labels=claim.trigger_labels,
-        choices=choices_of(claim),
+        pixels=triggers.pixels,
+        labels=triggers.labels,
+        choices=claim.guessed_among(),
         thresholds=claim.thresholds,
         architecture=claim.architecture,
     )
 
 
-def another_owner(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
+def another_owner(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
     """Another passport with another signature."""
     return [with_signature(forged, seed, i) for i, forged in enumerate(_forged(claim, suspect, data, count, seed))]
 
 
-def spelled(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
+def spelled(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
     """Another passport with the signature that it spells on the suspect (fake1): all bits are read."""
     return list(_forged(claim, suspect, data, count, seed))
 
 
-def another_signature(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
+def another_signature(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
     """The genuine passport with another signature: it keeps fidelity."""
-    assert isinstance(claim, PassportClaim)
     return [with_signature(claim, seed, i) for i in range(count)]
 
 
-def another_passport(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
+def another_passport(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
     """The genuine signature with another passport."""
-    assert isinstance(claim, PassportClaim)
     forged = _forged(claim, suspect, data, count, seed)
     return [one.forged(signature=claim.signature) for one in forged]
 
 
 def another_trigger_set(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
     """Another owner's trigger set, by itself: abstract images with random labels."""
-    assert isinstance(claim, PassportClaim)
-    genuine = trigger_claim(claim)
-    assert genuine is not None
+    assert claim.triggers is not None
+    genuine = trigger_claim(claim, claim.triggers)
     return [genuine.redrawn(suspect, data, seed + i) for i in range(count)]
 
 
-def redrawn(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
+def redrawn(claim: WatermarkClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
     """What another party would embed with the same scheme."""
-    assert isinstance(claim, WatermarkClaim)
     return [claim.redrawn(suspect, data, seed + i) for i in range(count)]
 
 
-def ones(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
+def ones(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
     """A passport of ones, or of minus ones, at about the genuine energy, with a signature drawn at random."""
     return [with_signature(forged, seed, i) for i, forged in enumerate(_ones(claim, suspect, data, count, seed))]
 
 
-def ones_of_one_sign(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
+def ones_of_one_sign(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
     """The same with a signature of one bit, repeated: the sums of filters lean to one sign in many networks."""
     return [
         one.forged(signature={name: torch.full_like(bits, (-1) ** (i // 4)) for name, bits in one.signature.items()})
@@ -143,26 +131,27 @@ def ones_of_one_sign(claim: Claim, suspect: nn.Module, data: ImageData, count: i
     ]
 
 
-def ones_spelled(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
+def ones_spelled(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
     """The same with the signature that it spells on the suspect."""
     return list(_ones(claim, suspect, data, count, seed))
 
 
-def positive_noise(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
+def positive_noise(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
     """A passport uniform in [0, 1] at about the genuine energy, with a signature drawn at random."""
     return [with_signature(forged, seed, i) for i, forged in enumerate(_positive(claim, suspect, data, count, seed))]
 
 
-def positive_noise_spelled(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
+def positive_noise_spelled(
+    claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int
+) -> list[Claim]:
     """The same with the signature that it spells on the suspect."""
     return list(_positive(claim, suspect, data, count, seed))
 
 
-def singular_vectors(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
+def singular_vectors(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
     """The passport along singular vectors that 60 training images like best; then the same with the parts of each layer
     scaled at random by 1/2 to 2. With the signature that each spells.
     """
-    assert isinstance(claim, PassportClaim)
     places, source = _places(claim, suspect, data), generator(seed, "singular vectors")
     few = data.limited(min(IMAGES, data.train_labels.numel()), None)
     images = LabelledImages(few.train_pixels, few.train_labels, few.mean, few.std)
@@ -171,11 +160,10 @@ def singular_vectors(claim: Claim, suspect: nn.Module, data: ImageData, count: i
     return [claim_of_signs(claim.forged(passport=one), suspect) for one in passports[:count]]
 
 
-def lifted(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
+def lifted(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
     """Passports that are solved from the scale and shift that the suspect was given away with, each another, with the
     signature that they spell.
     """
-    assert isinstance(claim, PassportClaim)
     places, source = _places(claim, suspect, data), generator(seed, "lifted")
     scales, forged = public_scales(suspect, places), []
     for _ in range(count):
@@ -185,17 +173,16 @@ def lifted(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: 
     return list(forged)
 
 
-def genuine_elsewhere(claim: Claim, other: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
+def genuine_elsewhere(claim: PassportClaim, other: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
     """Claims that hold for another network, in turn by all that forgers solve or guess there: as good as an owner's of
     that network, and with the weights of the suspect as little to do.
     """
-    assert isinstance(claim, PassportClaim)
     kinds = (lifted, spelled, ones_spelled, positive_noise_spelled)
     each = [kind(claim, other, data, -(-count // len(kinds)), derive_seed(seed, kind.__name__)) for kind in kinds]
     return [one for together in zip(*each, strict=True) for one in together][:count]
 
 
-def universal(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
+def universal(claim: WatermarkClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
     """Keys that no network was looked at for: row j of the projection is s_j times what is hardly negative, bit j s_j.
 
     Every other claim has the same row throughout, but for its sign, so all its bits agree or none does; and every other
@@ -204,21 +191,11 @@ def universal(claim: Claim, suspect: nn.Module, data: ImageData, count: int, see
     Mean activations behind a ReLU are not negative, so every network agrees (DeepSigns); the sum of a mean filter leans
     to one sign in most networks of a kind (Uchida, DeepMarks).
     """
-    assert isinstance(claim, WatermarkClaim)
     found: list[Claim] = []
     for i in range(count):
         fresh, source = claim.redrawn(suspect, data, seed + i), generator(seed, f"universal {i}")
-        same, turned = i % 2 == 1, -1 if i % 4 > 1 else 1
-        if isinstance(fresh, DeepMarksClaim):  # bits are read behind a rotation, which is put in front
-            rows = fresh.basis @ _universal_rows(fresh.projection, fresh.bits, same, turned, source)
-            found.append(replace(fresh, projection=rows))
-        elif isinstance(fresh, UchidaClaim):
-            rows = _universal_rows(fresh.projection, fresh.bits, same, turned, source)
-            found.append(replace(fresh, projection=rows))
-        else:
-            assert isinstance(fresh, DeepSignsClaim)
-            rows = _universal_rows(fresh.projection, fresh.bits[0], same, turned, source)
-            found.append(replace(fresh, projection=rows, bits=fresh.bits[:1].expand_as(fresh.bits).contiguous()))
+        rows = partial(_universal_rows, same=i % 2 == 1, turned=-1 if i % 4 > 1 else 1, source=source)
+        found.append(fresh.with_rows(rows))
     return found
 
 
@@ -235,31 +212,31 @@ def with_signature(claim: PassportClaim, seed: int, index: int) -> PassportClaim
         name: torch.randint(0, 2, bits.shape, generator=source, dtype=torch.int8) * 2 - 1
         for name, bits in claim.signature.items()
     }
-    return claim.forged(signature=signature, text_bytes=0, trigger_pixels=None, trigger_labels=None)
+    return claim.forged(signature=signature, text_bytes=0, triggers=None)
 
 
-def _forged(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
-    assert isinstance(claim, PassportClaim)
+def _forged(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
     return forged_at_random(suspect, claim, _example(suspect, data), count, seed)
 
 
-def _ones(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
+def _ones(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
     places, passports = _places(claim, suspect, data), []
     for i in range(count):
         passports.append(ones_passport(places, SIGNS[i % len(SIGNS)]))
     return _near(claim, suspect, passports, generator(seed, "energies of ones"))
 
 
-def _positive(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
+def _positive(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
     places, source = _places(claim, suspect, data), generator(seed, "positive noise")
     passports = [positive_passport(places, source) for _ in range(count)]
     return _near(claim, suspect, passports, generator(seed, "energies of positive noise"))
 
 
-def _near(claim: Claim, suspect: nn.Module, passports: Sequence[Passport], source: Generator) -> list[PassportClaim]:
+def _near(
+    claim: PassportClaim, suspect: nn.Module, passports: Sequence[Passport], source: Generator
+) -> list[PassportClaim]:
     """Claims with passports at the genuine energies times 1/3 to 3, the first at these, and what they spell."""
-    assert isinstance(claim, PassportClaim)
-    genuine, forged = energies(claim.passport, suspect), []
+    genuine, forged = claim.energies(suspect), []
     for i, passport in enumerate(passports):
         factor = 1.0 if i < len(SIGNS) else _factor(3.0, source)
         own = with_energy(passport, suspect, {name: factor * energy for name, energy in genuine.items()})
@@ -279,8 +256,7 @@ def _factor(most: float, source: Generator) -> float:
     return float(most ** (2 * torch.rand((), generator=source) - 1))
 
 
-def _places(claim: Claim, suspect: nn.Module, data: ImageData) -> list[ConvNorm]:
-    assert isinstance(claim, PassportClaim)
+def _places(claim: PassportClaim, suspect: nn.Module, data: ImageData) -> list[ConvNorm]:
     return find_layers(suspect, _example(suspect, data), claim.layers)
 
 

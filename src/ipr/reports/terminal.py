@@ -14,7 +14,6 @@ from ipr.judging.decision import INCONCLUSIVE, VERIFIED, Decision
 from ipr.judging.judgement import Judgement
 from ipr.judging.redraw import is_keyless
 from ipr.judging.verdict import Verdict
-from ipr.passport.claim import PassportClaim
 from ipr.store.record import Record
 from ipr.workflows.attack import AttackRow
 from ipr.workflows.embedding_checks import Check, failed
@@ -158,7 +157,7 @@ def claim_table(claim: Claim) -> Table:
     rows = {"kind": claim.kind, "owner": claim.owner or "-", "architecture": _architecture(claim.architecture)}
     for name, tensor in claim.tensors().items():
         rows[name] = f"{' x '.join(map(str, tensor.shape))} {str(tensor.dtype).removeprefix('torch.')}"
-    if isinstance(claim, PassportClaim):
+    if claim.says_of_signature:
         rows["signature"] = claim.says_of_signature
     rows["drawn from a seed"] = ", ".join(claim.origin.seeds) or "-" if claim.origin else "not known"
     rows["keyless"] = KEYLESS if is_keyless(claim) else "no"

@@ -10,11 +10,10 @@ from typing import Any
 
 from ipr.claims.base import Claim
 from ipr.judging.calibration import Calibration
-from ipr.judging.decision import Provenance, choices_of, corrected_log10
+from ipr.judging.decision import Provenance, corrected_log10
 from ipr.judging.fidelity import Accuracies
 from ipr.judging.judgement import CommitmentFacts, Judgement
 from ipr.judging.registration import Moment
-from ipr.passport.claim import PassportClaim
 
 SCHEMA_VERSION = 2
 
@@ -48,8 +47,8 @@ def _claim(claim: Claim, provenance: Provenance) -> dict[str, Any]:
         "kind": claim.kind,
         "owner": claim.owner,
         "fingerprint": claim.fingerprint(),
-        "layers": claim.layers if isinstance(claim, PassportClaim) else [],
-        "bound": claim.bound if isinstance(claim, PassportClaim) else None,
+        "layers": claim.layers,
+        "bound": claim.bound,
         "drawn": provenance.drawn.holds,
         "keyless": provenance.keyless,
     }
@@ -123,7 +122,7 @@ def _trigger_set(judgement: Judgement) -> dict[str, Any] | None:
         "total": total,
         "accuracy": agreeing / total,
         "accuracy_with_passport": None if verdict is None else verdict.trigger_accuracy_passport,
-        "choices": choices_of(judgement.claim),
+        "choices": judgement.claim.guessed_among(),
         "p_guess_log10": found.p_value_log10,
         "null": None
         if null is None

@@ -21,7 +21,6 @@ from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf._utils import get_yaml_loader
 
-from ipr.config.schema import BOUND
 from ipr.config.secrets import is_named
 from ipr.errors import InputError
 from ipr.requests.launchers import SCHEMAS
@@ -133,7 +132,7 @@ class TextArguments:
         else:
             self.check_written(name, bare, optional, ours)
             text = value
-        if name in HIDDEN_KEYS and not is_named(text) and text.strip() and text != BOUND:
+        if name in HIDDEN_KEYS and not is_named(text) and text.strip():
             text = self.hide(text)
         return quoted(text, literal=name in FREE)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ipr.claims.base import Reading, reading
+from ipr.claims.structure import check_basis, check_rows
 from ipr.config.recipe import Recipe
 from ipr.config.registry import register
 from ipr.config.schema import SchemeConfig
@@ -23,6 +25,9 @@ from ipr.schemes.watermark import InFilters, InFiltersConfig
 from ipr.signature import agreeing_bits, detect
 from ipr.watermarks.base import WatermarkClaim
 from ipr.watermarks.projection import check_bits, check_finite, check_shape, mean_filter, projected, secret_projection
+
+BASIS_LIMIT = 2**12
+"""Bits of a claim that a judge draws again at most, for its basis is decomposed anew."""
 
 
 def code_book(order: int) -> Tensor:
@@ -72,6 +77,8 @@ class DeepMarksClaim(WatermarkClaim):
     """
 
     kind = "deepmarks"
+    of_projection = True
+    tolerances: ClassVar[Mapping[str, float]] = {"basis": 1e-3}  # an orthogonal decomposition spreads the last bits
 
     layer: str
     projection: Tensor
@@ -134,9 +141,24 @@ class DeepMarksClaim(WatermarkClaim):
         about: dict[str, Any] = {"thresholds": self.thresholds, "architecture": self.architecture}
         return self.drawn(network, self.layer, words, source, **about)
 
+    def with_rows(self, rows: Callable[[Tensor, Tensor], Tensor]) -> Self:
+        """See `WatermarkClaim.with_rows`: bits are read behind a rotation, which is put in front of the rows."""
+        return replace(self, projection=self.basis @ rows(self.projection, self.bits))
+
     def marks(self) -> Tensor:
         """The code word."""
         return self.bits
+
+    def not_redrawn(self, data: ImageData) -> str | None:
+        """See `WatermarkClaim.not_redrawn`."""
+        if self.bits.numel() > BASIS_LIMIT:
+            return f"more than {BASIS_LIMIT} bits are too many to draw again"
+        return super().not_redrawn(data)
+
+    def check_structure(self) -> None:
+        """See `Claim.check_structure`; a code word may be anything."""
+        check_rows(self.projection)
+        check_basis(self.basis)
 
 
 def order_of(size: int) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -10,11 +11,12 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ipr.claims.base import Reading, reading
+from ipr.claims.structure import REMEDY, check_one_class_each, check_rows
 from ipr.config.recipe import Recipe
 from ipr.config.registry import register
 from ipr.config.schema import SchemeConfig
 from ipr.data.images import ImageData, LabelledImages
-from ipr.data.trigger_sets import check_trigger_set
+from ipr.data.trigger_sets import TriggerSet, check_trigger_set
 from ipr.errors import InputError
 from ipr.models.inspection import classifier_of, evaluating, logits_and_features
 from ipr.schemes.base import About
@@ -75,6 +77,8 @@ class DeepSignsClaim(WatermarkClaim):
     """
 
     kind = "deepsigns"
+    of_projection = True
+    of_training_images = True
 
     chosen: Tensor
     pixels: Tensor
@@ -174,9 +178,22 @@ class DeepSignsClaim(WatermarkClaim):
             architecture=self.architecture,
         )
 
+    def with_rows(self, rows: Callable[[Tensor, Tensor], Tensor]) -> Self:
+        """See `WatermarkClaim.with_rows`: all classes share the projection, and then the bits."""
+        bits = self.bits[:1].expand_as(self.bits).contiguous()
+        return replace(self, projection=rows(self.projection, self.bits[0]), bits=bits)
+
     def marks(self) -> Tensor:
         """The bits of all classes."""
         return self.bits.flatten()
+
+    def check_structure(self) -> None:
+        """See `Claim.check_structure`."""
+        super().check_structure()
+        check_rows(self.projection)
+        if self.chosen.unique().numel() < self.chosen.numel():
+            raise InputError("claim", "chosen", "names a class twice", REMEDY)
+        check_one_class_each(TriggerSet(self.pixels, self.labels))
 
 
 @dataclass

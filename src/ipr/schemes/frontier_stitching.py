@@ -100,6 +100,10 @@ class FrontierStitchingClaim(KeyImageClaim):
         """See `KeyImageClaim.keys`."""
         return frontier_keys(network, data, count, source)
 
+    def not_redrawn(self, data: ImageData) -> str | None:
+        """See `WatermarkClaim.not_redrawn`."""
+        return "they follow from a trained network, so they cannot be drawn again"
+
 
 @dataclass
 class FrontierStitchingConfig(KeyImagesConfig):

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
-from ipr.claims.origin import watermark_purpose
 from ipr.config.registry import register
 from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData
@@ -44,6 +43,7 @@ class GuoPotkonjakClaim(KeyImageClaim):
     """Training images with the message's pattern, each labelled as the class after its own."""
 
     kind = "guo_potkonjak"
+    of_training_images = True
 
     @classmethod
     def keys(cls, network: nn.Module, data: ImageData, count: int, source: Generator) -> TriggerSet:
@@ -75,5 +75,5 @@ class GuoPotkonjak(KeyImages):
     def purposes(cls, config: TrainConfig) -> dict[str, str]:
         """See `Scheme.purposes`: the message is part of what the seed is derived for."""
         assert isinstance(config.scheme, GuoPotkonjakConfig)
-        purpose, message = watermark_purpose(cls.claim_kind.kind), config.scheme.signature
+        purpose, message = cls.claim_kind.purpose(), config.scheme.signature
         return {purpose: f"{purpose} of {message}" if message else purpose}

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from ipr.claims.base import Claim
 from ipr.claims.origin import NONCE, SIGNATURE, TRIGGER_SET
 from ipr.config.recipe import Recipe
-from ipr.config.schema import BOUND, MISSING, SchemeConfig, TrainConfig
+from ipr.config.schema import MISSING, SchemeConfig, TrainConfig
 from ipr.data.images import ImageData
-from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
 from ipr.passport.bound import Binding, bound_signature
 from ipr.passport.claim import PassportClaim
@@ -58,7 +57,8 @@ class PassportSchemeConfig(SignatureLoss, SchemeConfig):
     """Fields of every passport scheme."""
 
     layers: list[str] = MISSING  # convolutions to protect, or modules that hold them
-    signature: str | None = None  # text to write, no secret; null for random bits; bound (docs/claims.md)
+    signature: str | None = None  # text to write, no secret; null for random bits
+    bound: bool = False  # write the bits that passport, owner and key hash to, in the place of a text (docs/claims.md)
 
 
 class PassportScheme(Scheme):
@@ -164,7 +164,7 @@ class PassportScheme(Scheme):
         binding = None
         if is_bound(scheme):  # the scales of V1 are the public ones
             binding = Binding(derive_bytes(seed, NONCE, key), relative=cls.public_affine)
-        text = None if binding else scheme.signature
+        text = scheme.signature
         signature = draw_signature(capacities, text, generator(seed, SIGNATURE, key))  # refused before a long training
         triggers = None
         if cls.appends_images(scheme):
@@ -180,8 +180,7 @@ class PassportScheme(Scheme):
             signature=signature,
             binding=str(binding) if binding else None,
             text_bytes=len((text or "").encode()),
-            trigger_pixels=triggers.pixels if triggers else None,
-            trigger_labels=triggers.labels if triggers else None,
+            triggers=triggers,
             **claim_parts(config, data),
         )
 
@@ -195,9 +194,8 @@ class PassportScheme(Scheme):
     def parts(cls, config: TrainConfig, data: ImageData, claim: PassportClaim) -> dict[str, Any]:
         """The arguments of the class for a run and its claim."""
         network, triggers = plain_network(config.model, data, config.seed), None
-        if claim.trigger_pixels is not None and claim.trigger_labels is not None:
-            secret = TriggerSet(claim.trigger_pixels, claim.trigger_labels)
-            triggers = TriggerSamples(secret, config.trigger_set.per_step, data, config.seed)
+        if claim.triggers is not None:
+            triggers = TriggerSamples(claim.triggers, config.trigger_set.per_step, data, config.seed)
         return {
             "network": protect(network, claim.passport, example_image(data), public_affine=cls.public_affine),
             "recipe": config.optimizer,
@@ -210,5 +208,5 @@ class PassportScheme(Scheme):
 
 
 def is_bound(scheme: SchemeConfig) -> bool:
-    """Whether the signature is to follow from the passport; to a watermark the word is a text like any other."""
-    return isinstance(scheme, PassportSchemeConfig) and scheme.signature == BOUND
+    """Whether the signature is to follow from the passport."""
+    return isinstance(scheme, PassportSchemeConfig) and scheme.bound

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from torch import Generator, nn
+from torch import Generator
 
 from ipr.claims.origin import TRIGGER_SET
 from ipr.config.registry import register
 from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData
-from ipr.data.trigger_sets import TriggerSet, abstract_trigger_set
+from ipr.data.trigger_sets import TriggerSet
 from ipr.randomness import generator
 from ipr.schemes.base import About, Trained
 from ipr.schemes.key_images import KeyImages
 from ipr.schemes.triggers import identity_of_triggers, make_trigger_set
-from ipr.watermarks.key_images import KeyImageClaim
-
-
-@dataclass(frozen=True, kw_only=True)
-class TriggerSetClaim(KeyImageClaim):
-    """A trigger set. Labels are drawn at random, so chance is exact: each agrees with probability 1 / classes.
-
-    The authors' commitment scheme, by which an owner proves keys without showing them, is left out.
-    """
-
-    kind = "trigger_set"
-
-    @classmethod
-    def keys(cls, network: nn.Module, data: ImageData, count: int, source: Generator) -> TriggerSet:
-        """See `KeyImageClaim.keys`: patterns drawn from the key."""
-        return abstract_trigger_set(count, data.image_size, data.channels, len(data.classes), source)
+from ipr.watermarks.key_images import TriggerSetClaim
 
 
 @register("trigger_set", order=7)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ipr.claims.base import Reading, reading
+from ipr.claims.structure import check_rows
 from ipr.config.recipe import Recipe
 from ipr.config.registry import register
 from ipr.config.schema import SchemeConfig
@@ -53,6 +55,7 @@ class UchidaClaim(WatermarkClaim):
     """
 
     kind = "uchida"
+    of_projection = True
 
     layer: str
     projection: Tensor
@@ -118,9 +121,23 @@ class UchidaClaim(WatermarkClaim):
             architecture=self.architecture,
         )
 
+    def with_rows(self, rows: Callable[[Tensor, Tensor], Tensor]) -> Self:
+        """See `WatermarkClaim.with_rows`."""
+        return replace(self, projection=rows(self.projection, self.bits))
+
     def marks(self) -> Tensor:
         """The bits."""
         return self.bits
+
+    @property
+    def chosen_bits(self) -> int:
+        """See `Claim.chosen_bits`."""
+        return 8 * self.text_bytes
+
+    def check_structure(self) -> None:
+        """See `Claim.check_structure`."""
+        super().check_structure()
+        check_rows(self.projection)
 
 
 @dataclass

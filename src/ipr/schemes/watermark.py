@@ -10,7 +10,6 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ipr.claims.base import Claim
-from ipr.claims.origin import watermark_purpose
 from ipr.config.recipe import Recipe
 from ipr.config.schema import MISSING, SchemeConfig, TrainConfig
 from ipr.data.images import ImageData
@@ -82,7 +81,7 @@ class Watermark(Scheme):
     @classmethod
     def purposes(cls, config: TrainConfig) -> dict[str, str]:
         """See `Scheme.purposes`."""
-        purpose = watermark_purpose(cls.claim_kind.kind)
+        purpose = cls.claim_kind.purpose()
         return {purpose: purpose}
 
     @classmethod

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
+from ipr.claims.structure import check_labels_differ
 from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.data.sources import read_digits, read_photographs
@@ -46,6 +47,7 @@ class ZhangContentClaim(KeyImageClaim):
     """Images of one class with a visible mark, labelled as another class. Both classes are drawn from the key."""
 
     kind = "zhang_content"
+    of_training_images = True
 
     @classmethod
     def keys(cls, network: nn.Module, data: ImageData, count: int, source: Generator) -> TriggerSet:
@@ -58,6 +60,7 @@ class ZhangNoiseClaim(KeyImageClaim):
     """Images of one class with one secret noise pattern, labelled as another class. All are drawn from the key."""
 
     kind = "zhang_noise"
+    of_training_images = True
 
     @classmethod
     def keys(cls, network: nn.Module, data: ImageData, count: int, source: Generator) -> TriggerSet:
@@ -93,6 +96,11 @@ class ZhangUnrelatedClaim(KeyImageClaim):
             grey = chosen.float().mean(3, keepdim=True).round().to(torch.uint8)
             chosen = grey.expand(*grey.shape[:3], data.channels)
         return TriggerSet(chosen.contiguous(), torch.randint(len(data.classes), (count,), generator=source))
+
+    def check_structure(self) -> None:
+        """See `Claim.check_structure`: the labels are drawn."""
+        super().check_structure()
+        check_labels_differ(self.labels, self.choices)
 
 
 @register("zhang_content", order=8)

@@ -14,7 +14,7 @@ from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
 from ipr.judging.fidelity import accuracy
 from ipr.judging.verdict import judge
-from ipr.passport.claim import PassportClaim
+from ipr.passport.presented import PresentedClaim
 from ipr.passport.surgery import find_layers
 from ipr.schemes.start import plain_network
 from ipr.training.metrics import Validate
@@ -67,12 +67,12 @@ def measured(suspect: nn.Module, claim: Claim | None, images: LabelledImages) ->
             values["validation/bits"] = verdict.reading.agreement
         if verdict.trigger_accuracy is not None:
             values["validation/triggers"] = verdict.trigger_accuracy
-        if isinstance(claim, PassportClaim):
+        if isinstance(claim, PresentedClaim):
             values |= margins(suspect, claim, images)
     return values
 
 
-def margins(suspect: nn.Module, claim: PassportClaim, images: LabelledImages) -> dict[str, float]:
+def margins(suspect: nn.Module, claim: PresentedClaim, images: LabelledImages) -> dict[str, float]:
     """Mean and minimum of bit times scale over all bits; see `measured`."""
     device = next(suspect.parameters()).device
     example = next(images.batches(1, device))[0]

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self, get_type_hints
+from typing import Any, ClassVar, Self, get_type_hints
 
 from torch import Generator, Tensor, nn
 
 from ipr.claims.base import Claim, Reading, Thresholds
-from ipr.claims.origin import Origin
+from ipr.claims.origin import Origin, watermark_purpose
+from ipr.claims.redraw import ALL_TEXT, Part, compared, source_of
 from ipr.data.images import ImageData
+from ipr.data.trigger_sets import TriggerSet
+from ipr.errors import InputError
+from ipr.models.claimed import without_memory
 from ipr.randomness import generator
 
 
 @dataclass(frozen=True, kw_only=True)
 class WatermarkClaim(Claim):
     """A watermark's secrets: every field of a kind is a tensor or a plain value, and is stored under its name."""
+
+    of_training_images: ClassVar[bool] = False
+    """Whether the keys are training images, so that only who has the same ones can draw them again."""
+
+    tolerances: ClassVar[Mapping[str, float]] = {}
+    """Tensor -> how far its floats may be off when they are drawn again, where that is more than usual."""
 
     @abstractmethod
     def read(self, suspect: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> Reading:
@@ -44,6 +54,56 @@ class WatermarkClaim(Claim):
     def redrawn(self, network: nn.Module, data: ImageData, seed: int) -> Self:
         """A claim of the same kind and size with other secrets: what another party would embed."""
         return self.drawn_from(generator(seed, "second watermark"), network, data)
+
+    def with_rows(self, rows: Callable[[Tensor, Tensor], Tensor]) -> Self:
+        """The claim with another projection.
+
+        Args:
+            rows: (the projection, (T, M), the bits that it reads, (T,)) -> the rows that each bit is read by, (T, M).
+        """
+        raise NotImplementedError(f"a claim of kind {self.kind} reads no projection")
+
+    @classmethod
+    def purpose(cls) -> str:
+        """What the secrets are drawn for: the name in `Origin.seeds`."""
+        return watermark_purpose(cls.kind)
+
+    def not_redrawn(self, data: ImageData) -> str | None:
+        """Why a judge with these images cannot draw the secrets again, in words; None where that is possible."""
+        same = self.origin is not None and (self.origin.data, self.origin.train_images) == (
+            data.fingerprint,
+            data.train_labels.numel(),
+        )
+        if self.of_training_images and not same:
+            return "the judge has other training images, so they cannot be drawn again"
+        text = self.chosen_bits
+        return f"the bits are {ALL_TEXT}" if text and text == self.marks().numel() else None
+
+    def redraw(self, data: ImageData) -> tuple[Part, ...]:
+        """See `Claim.redraw`."""
+        return (self._redrawn("key images" if self.evidence == "images" else "projection and bits", data),)
+
+    def _redrawn(self, name: str, data: ImageData) -> Part:
+        source, text = source_of(self.origin, self.purpose()), self.chosen_bits
+        why_not = source if isinstance(source, str) else self.not_redrawn(data)
+        if why_not or isinstance(source, str):
+            return Part(name, self.evidence, None, why_not or "")
+        try:
+            again = self.drawn_from(source, without_memory(self.architecture), data).tensors()
+        except InputError as error:
+            return Part(name, self.evidence, False, f"a claim of this size is never drawn ({error.problem})")
+        mine, total = self.tensors(), 0
+        if text:
+            total = self.marks().numel()
+            mine, again = ({**tensors, "bits": tensors["bits"][text:]} for tensors in (mine, again))
+        return compared(name, self.evidence, mine, again, text=text, total=total, absolute=self.tolerances)
+
+    def check_network(self, network: nn.Module, example: Tensor) -> None:
+        """See `Claim.check_network`: the mark is read."""
+        claim, keys, channels = self, self.triggers, example.shape[1]
+        if keys is not None:  # one tells whether all fit
+            claim = self.with_triggers(TriggerSet(keys.pixels[:1], keys.labels[:1]))
+        claim.read(network, (0.5,) * channels, (0.25,) * channels)
 
     def tensors(self) -> dict[str, Tensor]:
         """See `Claim.tensors`."""

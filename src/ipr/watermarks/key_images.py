@@ -10,8 +10,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ipr.claims.base import Reading, reading
+from ipr.claims.origin import TRIGGER_SET
+from ipr.claims.structure import REMEDY, check_labels_differ
 from ipr.data.images import ImageData, LabelledImages
-from ipr.data.trigger_sets import TriggerSet, check_trigger_set
+from ipr.data.trigger_sets import TriggerSet, abstract_trigger_set, check_trigger_set
 from ipr.errors import InputError
 from ipr.models.inspection import device_of, evaluating, logits_of
 from ipr.watermarks.base import WatermarkClaim
@@ -28,6 +30,8 @@ class KeyImageClaim(WatermarkClaim):
             classes, or 2 for frontier stitching. This is exact where the labels are drawn at random; where they follow
             a rule, answers to similar keys are not independent, and the p-value is only as good as that assumption.
     """
+
+    evidence = "images"
 
     pixels: Tensor
     labels: Tensor
@@ -70,9 +74,55 @@ class KeyImageClaim(WatermarkClaim):
         keys = self.keys(network, data, self.labels.numel(), source)
         return replace(self, owner="", origin=None, pixels=keys.pixels, labels=keys.labels)
 
+    @property
+    def triggers(self) -> TriggerSet:
+        """See `Claim.triggers`: the keys."""
+        return TriggerSet(self.pixels, self.labels)
+
+    def with_triggers(self, triggers: TriggerSet | None) -> Self:
+        """See `Claim.with_triggers`; there is no other evidence, so that there must be some."""
+        if triggers is None:
+            raise ValueError("a claim of key images needs some")
+        return replace(self, pixels=triggers.pixels, labels=triggers.labels)
+
+    def guessed_among(self, classes: int | None = None) -> int:
+        """See `Claim.guessed_among`."""
+        return self.choices
+
+    def check_structure(self) -> None:
+        """See `Claim.check_structure`: by default keys may be of one class, but are not guessed among fewer answers."""
+        classes = self.architecture.get("num_classes")
+        if classes is not None and self.choices != self.choices_among(classes):
+            raise InputError("claim", self.kind, f"counts {self.choices} answers of {classes} classes", REMEDY)
+
     def marks(self) -> Tensor:
         """The images, each with its label at the end, (N, H W channels + 1)."""
         return torch.cat([self.pixels.flatten(1).long(), self.labels[:, None]], 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriggerSetClaim(KeyImageClaim):
+    """A trigger set. Labels are drawn at random, so chance is exact: each agrees with probability 1 / classes.
+
+    The authors' commitment scheme, by which an owner proves keys without showing them, is left out.
+    """
+
+    kind = "trigger_set"
+
+    @classmethod
+    def purpose(cls) -> str:
+        """See `WatermarkClaim.purpose`: as the trigger set of a passport."""
+        return TRIGGER_SET
+
+    @classmethod
+    def keys(cls, network: nn.Module, data: ImageData, count: int, source: Generator) -> TriggerSet:
+        """See `KeyImageClaim.keys`: patterns drawn from the key."""
+        return abstract_trigger_set(count, data.image_size, data.channels, len(data.classes), source)
+
+    def check_structure(self) -> None:
+        """See `Claim.check_structure`: the labels are drawn."""
+        super().check_structure()
+        check_labels_differ(self.labels, self.choices)
 
 
 def answers(network: nn.Module, images: LabelledImages) -> Tensor:

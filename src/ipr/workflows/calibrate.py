@@ -25,7 +25,6 @@ from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.judging.calibration import Calibration
 from ipr.judging.claim_kinds import load_claim
-from ipr.judging.repeats import without_repeats
 from ipr.machine.device import check_accelerator, device_for
 from ipr.randomness import derive_seed
 from ipr.suspects.suspect import Suspect, open_suspect
@@ -72,7 +71,7 @@ def calibrate(config: CalibrateConfig, ready: Callable[[], object] = lambda: Non
             if opened
         }
         others = [one.network.to(place) for one, alike in given if not alike]
-        whole = without_repeats(claim)
+        whole = claim.without_repeats()
         judged = judge_wrong_claims(whole, data, suspects, others, config.wrong, config.seed, rule, bar)
         null, lost = null_of(claim, judged), []
         if marked and config.copies:

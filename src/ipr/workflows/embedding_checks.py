@@ -6,16 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ipr.claims.base import Claim, Reading, Thresholds, reading
+from ipr.claims.base import Reading, Thresholds, reading
 from ipr.config.registry import load
 from ipr.config.rule import SOUND, Rule
 from ipr.judging.binomial import power_of_ten
-from ipr.judging.decision import Evidence, choices_of, decide
+from ipr.judging.decision import Evidence, decide
 from ipr.judging.fidelity import Accuracies, as_given_away
-from ipr.passport.claim import PassportClaim
 from ipr.schemes.base import Scheme
 from ipr.store.record import Record, cut_of
-from ipr.watermarks.key_images import KeyImageClaim
 
 EMBEDDED, LEARNED, KEPT_OUT, TRIGGERS = "embedded", "learned", "forgers kept out", "triggers learned"
 """What is checked; `learned` of a baseline, in which nothing is embedded."""
@@ -62,22 +60,6 @@ def embedding_failed(record: Record) -> str:
     return f"the embedding failed: train/{record.key} ({told})"
 
 
-def trigger_reading(record: Record, claim: Claim | None) -> Reading | None:
-    """The trigger images that were answered as assigned, with the chance of a guess; None where there are none."""
-    labels = (
-        claim.labels
-        if isinstance(claim, KeyImageClaim)
-        else claim.trigger_labels
-        if isinstance(claim, PassportClaim)
-        else None
-    )
-    if claim is None or labels is None or record.trigger_accuracy is None:
-        return None
-    total = labels.numel()
-    agreeing = {"trigger set": round(record.trigger_accuracy * total)}
-    return reading(agreeing, {"trigger set": total}, choices=choices_of(claim), images=True)
-
-
 def embedding_of(
     record: Record, *, chance: float, triggers: Reading | None = None, baseline: float | None = None
 ) -> tuple[Check, Check, Check]:
@@ -89,7 +71,7 @@ def embedding_of(
     Args:
         record: of the run; `consistent` is not looked at.
         chance: see `Accuracies`, of the images that it was judged on.
-        triggers: see `trigger_reading`.
+        triggers: see `decision.trigger_reading`.
         baseline: the accuracy of the plain network of the same setting and seed; None where it is not known.
     """
     claimed = record.accuracy_without if record.accuracy_genuine is None else record.accuracy_genuine

@@ -31,7 +31,6 @@ from ipr.judging.redraw import GRANTED
 from ipr.judging.registration import IN_TIME
 from ipr.judging.verdict import Verdict, judge_claims
 from ipr.judging.wrong_claims import genuine_claims
-from ipr.passport.claim import PassportClaim
 from ipr.passport.surgery import find_layers
 from ipr.randomness import derive_seed
 from ipr.schemes.base import Scheme
@@ -105,7 +104,7 @@ def missed(
 
 def locked(network: nn.Module, claim: Claim, data: ImageData) -> bool:
     """Whether a network was given away without the scales of its protected layers (V1): they are 1 and 0."""
-    if not isinstance(claim, PassportClaim):
+    if not claim.layers:
         return False
     places = find_layers(network, example_of(data, network), claim.layers)
     norms = [network.get_submodule(place.norm).state_dict() for place in places]

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ipr.config.registry import load
 from ipr.config.rounding import ROUNDING
+from ipr.config.schema import SchemeConfig
 from ipr.errors import InputError
+from ipr.schemes.passport import PassportSchemeConfig
 from ipr.store.survey import Found, find_folders, find_run
 from ipr.terminal.spelling import closest
+from ipr.workflows.request import BOUND
 
 if TYPE_CHECKING:
     from ipr.attacks.config import AttackConfig
@@ -53,12 +56,11 @@ def as_run(config: Config, typed: Collection[str]) -> Config:
     asked = folder.asked
     given = {key for key in typed if "." in key}
     try:
-        scheme = load("scheme", asked["scheme"]["name"]).Config
         parts: dict[str, Any] = {
             name: _filled(getattr(config, name), asked[name], {k for k in given if k.startswith(f"{name}.")})
             for name in ("dataset", "model", "passport", "trigger_set", "optimizer", "verification")
         }
-        parts["scheme"] = scheme(**asked["scheme"])
+        parts["scheme"] = _scheme_of(asked["scheme"])
         trainer = {name: asked["trainer"][name] for name in HOW_LONG}
         trainer |= {name: asked["trainer"].get(name, usual) for name, usual in LATER.items()}
         parts["trainer"] = replace(config.trainer, **trainer)
@@ -66,6 +68,15 @@ def as_run(config: Config, typed: Collection[str]) -> Config:
     except (KeyError, TypeError, AttributeError) as error:
         remedy = "train it again by the same command"
         raise InputError("run", folder.config, f"is damaged ({error})", remedy) from error
+
+
+def _scheme_of(asked: Mapping[str, Any]) -> SchemeConfig:
+    """The scheme that a run's configuration names; older ones say of a bound signature that it is "bound"."""
+    kind: type[SchemeConfig] = load("scheme", asked["name"]).Config
+    if issubclass(kind, PassportSchemeConfig) and "bound" not in asked:
+        bound = asked["signature"] == BOUND
+        asked = {**asked, "bound": bound, "signature": None if bound else asked["signature"]}
+    return kind(**asked)
 
 
 def _filled(composed: Any, asked: Mapping[str, Any], given: Collection[str]) -> Any:
@@ -100,8 +111,9 @@ def named_run(config: AttackConfig) -> Run:
 
     folder = _folder(config)
     mine = {"model": asdict(config.model), "scheme": asdict(config.scheme), "seed": config.seed}
+    there = {**folder.asked, "scheme": asdict(_scheme_of(folder.asked["scheme"]))}
     for name, value in mine.items():
-        if value != folder.asked.get(name):
+        if value != there.get(name):
             remedy = "make the configuration by ipr.configuration('attack', 'run=...')"
             raise InputError("run", config.run, f"was made with another {name}", remedy)
     return Run(RunFolder(folder.path), load_record(folder.record), found=True, verdict=None)

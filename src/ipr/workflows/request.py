@@ -30,6 +30,9 @@ from ipr.training.numerics import check_numerics
 
 Asked = TypeVar("Asked", bound=TrainConfig)
 
+BOUND = "bound"
+"""Stands for the signature in the identity of a run whose signature is bound; a text stands there by its digest."""
+
 
 def check(config: TrainConfig) -> None:
     """Numbers in their ranges, and what no single field can tell.
@@ -45,6 +48,9 @@ def check(config: TrainConfig) -> None:
     check_logger(config.logger)
     if config.model.norm not in ("bn", "gn"):
         raise InputError("model.norm", config.model.norm, "is unknown", "choose among: bn, gn")
+    if is_bound(config.scheme) and has_text(config.scheme):
+        remedy = "choose scheme.bound=false, or scheme.signature=null"
+        raise InputError("scheme.bound", True, "leaves no bit for the text of scheme.signature", remedy)
     check_accelerator("trainer.accelerator", config.trainer.accelerator)
     if config.trainer.compile:
         _check_compiler(training_device(config.trainer.accelerator))
@@ -147,7 +153,7 @@ def is_keyless(config: TrainConfig) -> bool:
 
 def has_text(scheme: SchemeConfig) -> bool:
     """Whether a text is given, to be written into the weights."""
-    return getattr(scheme, "signature", None) is not None and not is_bound(scheme)
+    return getattr(scheme, "signature", None) is not None
 
 
 def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
@@ -179,8 +185,10 @@ def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
     if config.trainer.limit_train_batches is not None:
         identity["trainer"]["limit_train_batches"] = config.trainer.limit_train_batches
     del identity["scheme"]["norm"], identity["optimizer"]["name"]
-    if "signature" in identity["scheme"] and not is_bound(config.scheme):
+    if "signature" in identity["scheme"]:
         identity["scheme"]["signature"] = secret_digest(identity["scheme"]["signature"])
+    if identity["scheme"].pop("bound", False):
+        identity["scheme"]["signature"] = BOUND  # runs that were made when this was said so are found
     scheme = scheme_of(config)
     if config.owner and scheme.claim_kind is not None:
         identity["owner"] = config.owner  # a baseline has no claim to bear the name
@@ -206,7 +214,6 @@ def without_secrets(config: TrainConfig) -> dict[str, Any]:
     """The configuration as plain values, fit to be shown: what is set and `HIDDEN` reads `<hidden>`."""
     shown = asdict(config)
     for group, name in HIDDEN:
-        public = name == "signature" and is_bound(config.scheme)
-        if shown[group].get(name) is not None and not public:
+        if shown[group].get(name) is not None:
             shown[group][name] = "<hidden>"
     return shown

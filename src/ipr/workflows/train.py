@@ -17,11 +17,11 @@ from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
 from ipr.files import write_atomically
 from ipr.judging.claim_kinds import load_claim
+from ipr.judging.decision import trigger_reading
 from ipr.judging.fidelity import BATCH, accuracy, largest_class
 from ipr.judging.verdict import Verdict, judge
 from ipr.machine.clock import now
 from ipr.machine.device import device_for, training_device
-from ipr.passport.claim import PassportClaim
 from ipr.schemes.start import plain_network
 from ipr.store.find_or_make import making
 from ipr.store.folder import RunFolder
@@ -36,7 +36,7 @@ from ipr.training.metrics import curve, read_metrics
 from ipr.training.validation import validation_of
 from ipr.workflows.build import load_suspect, open_images, save_weights
 from ipr.workflows.draw_claim import make_claim
-from ipr.workflows.embedding_checks import Check, embedding_of, failed, trigger_reading
+from ipr.workflows.embedding_checks import Check, embedding_of, failed
 from ipr.workflows.rehearsal import rehearsal
 from ipr.workflows.request import check, check_limit, folder_of, has_text, scheme_of, with_limit, without_secrets
 from ipr.workflows.train_record import Seconds, record_of
@@ -218,7 +218,8 @@ def _judged(config: TrainConfig, data: ImageData, folder: RunFolder, claim: Clai
 def _checks(config: TrainConfig, data: ImageData, record: Record, claim: Claim | None) -> tuple[Check, ...]:
     """The checks of a run, beside its baseline where that is in the store already."""
     chance = largest_class(LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std))
-    triggers, baseline = trigger_reading(record, claim), None
+    answered, baseline = record.trigger_accuracy, None
+    triggers = None if claim is None or answered is None else trigger_reading(claim, answered)
     if record.scheme != "baseline":
         plain = folder_of(_baseline_of(config), data).record
         with suppress(InputError):  # a record that cannot be read says nothing here
@@ -244,7 +245,7 @@ def rehearse(config: TrainConfig, data: ImageData) -> None:
 
 def judge_with_progress(suspect: nn.Module, claim: Claim, images: LabelledImages, forged: int, seed: int) -> Verdict:
     """`judge`, with a progress bar on a terminal."""
-    what = f"judging {forged} forged passports" if isinstance(claim, PassportClaim) else "judging"
+    what = "judging" if claim.brings_passport is None else f"judging {forged} forged passports"
     with judging(images, what) as progress:
         return judge(suspect, claim, images, forged=forged, seed=seed, progress=progress)
 

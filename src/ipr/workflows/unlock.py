@@ -36,7 +36,7 @@ def unlock_file(weights: Path, claim: Path, out: Path | None = None) -> Path:
     if locked.format not in WRITERS:
         remedy = "give the locked weights as safetensors or torch, and export what comes out"
         raise InputError("weights", weights, f"is of the format {locked.format}", remedy)
-    if not isinstance(owner, PassportClaim) or not owner.passport:
+    if not isinstance(owner, PassportClaim):
         raise InputError("claim", claim, "brings no passport", "give the claim of a run of passport_v1")
     network, about = network_of(owner.architecture), owner.architecture
     example = torch.zeros(1, about["channels_in"], about["image_size"], about["image_size"])

@@ -27,7 +27,6 @@ from ipr.judging.fidelity import largest_class
 from ipr.judging.judgement import CommitmentFacts, DataFacts, Judgement, SuspectFacts
 from ipr.judging.redraw import is_keyless, redraw
 from ipr.judging.registration import Registration, commitment_status, moment_of, read_registration
-from ipr.judging.repeats import without_repeats
 from ipr.judging.signing import judge_public
 from ipr.judging.verdict import Verdict, judge_claims
 from ipr.machine.device import JUDGING, check_accelerator, device_for
@@ -129,13 +128,13 @@ def _read(config: VerifyConfig) -> _Asked:
 
 
 def _weights(asked: _Asked) -> _Shown:
-    config, claim = asked.config, without_repeats(asked.claim)
+    config, claim = asked.config, asked.claim.without_repeats()
     suspect = open_suspect(Path(config.suspect), claim.architecture)
     suspect.network.to(device_for(config.accelerator))
     images = _test_images(asked.data, None)
     network, way, ways, same = _matched(asked, claim, suspect, images)
     rows: tuple[Control, ...] = ()
-    if isinstance(claim, PassportClaim) and claim.passport:
+    if isinstance(claim, PassportClaim):
         with judging(images, f"judging {config.forged} random passports, and others") as progress:
             verdict, rows = control(
                 network, claim, images, rule=asked.rule, random=config.forged, seed=config.seed, progress=progress
@@ -230,7 +229,7 @@ def _provenance(asked: _Asked, commitment: CommitmentFacts, kind: str, same: boo
         same=same,
         drawn=redraw(claim, _drawn_from(asked.data, claim.origin)).of(kind),
         keyless=is_keyless(claim),
-        bound=isinstance(claim, PassportClaim) and claim.bound,
+        bound=bool(claim.bound),
         calibration=asked.calibration,
         null=asked.calibration.null if asked.calibration is not None else None,
     )

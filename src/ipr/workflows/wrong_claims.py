@@ -12,7 +12,7 @@ from ipr.claims.base import Claim
 from ipr.config.rule import Rule
 from ipr.data.images import ImageData, LabelledImages
 from ipr.judging.calibration import FalseClaimRate, WrongClaims, false_claim_rate
-from ipr.judging.decision import Decision, Provenance, choices_of, decide, from_answers, from_weights
+from ipr.judging.decision import Decision, Provenance, decide, from_answers, from_weights
 from ipr.judging.fidelity import largest_class
 from ipr.judging.null import EmpiricalNull
 from ipr.judging.redraw import GRANTED
@@ -159,7 +159,7 @@ def null_of(claim: Claim, judged: Sequence[JudgedKind]) -> EmpiricalNull | None:
     answers = [one.claims for one in judged if (one.evidence, one.kind) == ("images", "genuine")]
     if not answers:
         return None
-    return EmpiricalNull(tuple(one.agreeing for one in answers[0]), answers[0][0].total, choices_of(claim))
+    return EmpiricalNull(tuple(one.agreeing for one in answers[0]), answers[0][0].total, claim.guessed_among())
 
 
 def rates_of(judged: Sequence[JudgedKind], asked: float) -> tuple[FalseClaimRate, ...]:

@@ -77,7 +77,7 @@ class ScaleSearch(Search):
 class Fake2(Attack):
     """Scale and shift of the passport layers, trained from random signs with everything else frozen.
 
-    The forger claims the signs that come out, and brings scales instead of a passport (`Claim.scales`). Constants are
+    The forger claims the signs that come out, and brings scales instead of a passport (`ScalesClaim`). Constants are
     the authors' code's: SGD 0.01, weight decay 5e-4, 100 epochs there. Deviations: running statistics are frozen too,
     as the suspect is what is judged; V2 and V3 start from random signs like V1, where that code starts from the public
     scales.
@@ -107,7 +107,7 @@ class Fake2(Attack):
         example = example_of(data, victim.suspect)
         search = self._search(protected_again(victim, example), data, start, None)
         fit("fake2", search, epochs=self.epochs, clip_norm=None)
-        forged = victim.passport_claim.forged(passport={}, scales=search.scales())
+        forged = victim.passport_claim.with_scales(search.scales())
         yield Attacked(victim.suspect, {"": claim_of_signs(forged, victim.suspect)})
 
     def _search(
@@ -147,9 +147,7 @@ class Fake2Signature(Fake2):
             searches, fit, self.name, example, judged=victim.judged, epochs=self.epochs, clip_norm=None
         ):
             forged = {
-                point_of(name): claim.forged(
-                    passport={}, scales=searches[name].scales(), signature=bits[name], text_bytes=0
-                )
+                point_of(name): claim.with_scales(searches[name].scales(), signature=bits[name], text_bytes=0)
                 for name in names
             }
             yield Attacked(victim.suspect, forged, trainings=len(names))

@@ -49,6 +49,6 @@ class FlipSigns(Attack):
                     name: torch.cat([gamma * turned[name].to(gamma) if name in turned else gamma, beta])
                     for name, (gamma, beta) in genuine.items()
                 }
-                forged = victim.passport_claim.forged(passport={}, scales=scales)
+                forged = victim.passport_claim.with_scales(scales)
                 claims[f"rate={rate:g} layers={where}"] = claim_of_signs(forged, victim.suspect)
         yield Attacked(victim.suspect, claims)

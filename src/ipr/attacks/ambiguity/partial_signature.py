@@ -58,5 +58,5 @@ class PartialSignature(Attack):
             scales = {
                 name: torch.cat([gamma.abs() * bits[name].to(gamma), beta]) for name, (gamma, beta) in genuine.items()
             }
-            claims[f"wrong={wrong:g}"] = owner.forged(passport={}, scales=scales, signature=bits)
+            claims[f"wrong={wrong:g}"] = owner.with_scales(scales, signature=bits)
         yield Attacked(victim.suspect, claims)

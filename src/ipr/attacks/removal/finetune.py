@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from torch import nn
 
 from ipr.attacks.base import EVERY, Attack, Attacked, Fit, Victim, constant_rate, example_of, require
-from ipr.claims.base import Claim
 from ipr.data.images import ImageData
 from ipr.models.inspection import classifier_of
-from ipr.passport.claim import PassportClaim
 from ipr.randomness import derive_seed, drawing
 from ipr.schemes.baseline import Baseline
-from ipr.watermarks.key_images import KeyImageClaim
 
 
 class Finetuning(Baseline):
@@ -76,12 +73,8 @@ class Finetune(Attack):
         fit("finetune", tuning, epochs=self.epochs, clip_norm=None)
         network.requires_grad_(True)
         yield Attacked(network, {"": victim.claim}, freed=victim.scheme == "passport_v1")
-        if owners.out_features != len(data.classes) and has_images(victim.claim):
+        images = victim.claim is not None and victim.claim.triggers is not None
+        if images and owners.out_features != len(data.classes):
             restored = copy.deepcopy(network)
             restored.set_submodule(name, owners)
             yield Attacked(restored, {"classifier=owner": victim.claim})
-
-
-def has_images(claim: Claim | None) -> bool:
-    """Whether a claim brings trigger images."""
-    return isinstance(claim, KeyImageClaim) or (isinstance(claim, PassportClaim) and claim.trigger_pixels is not None)

@@ -12,7 +12,7 @@ from torch import nn
 from ipr.attacks.base import EVERY, Attack, Attacked, Fit, Victim, constant_rate, example_of, require
 from ipr.config.registry import load
 from ipr.data.images import ImageData
-from ipr.passport.generate import energies, random_passport, with_energy
+from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.layer import Branch
 from ipr.passport.surgery import find_layers, protect, strip
 from ipr.randomness import generator
@@ -57,9 +57,7 @@ class Overwrite(Attack):
         example, claim = example_of(data, victim.suspect), victim.passport_claim
         places = find_layers(victim.suspect, example, claim.layers)
         source = generator(seed, "second passport")
-        passport = with_energy(
-            random_passport(places, source), victim.suspect, energies(claim.passport, victim.suspect)
-        )
+        passport = with_energy(random_passport(places, source), victim.suspect, claim.energies(victim.suspect))
         signature = draw_signature({place.conv: place.channels for place in places}, None, source)
         v1 = victim.scheme == "passport_v1"
         protected = protect(victim.suspect, passport, example, public_affine=not v1)
@@ -72,9 +70,7 @@ class Overwrite(Attack):
             signature_loss=SignatureLoss(self.sign_loss_weight),
         )
         fit("overwrite", scheme, epochs=self.epochs, clip_norm=1.0)
-        second = claim.forged(
-            passport=passport, signature=signature, text_bytes=0, trigger_pixels=None, trigger_labels=None
-        )
+        second = claim.forged(passport=passport, signature=signature, text_bytes=0, triggers=None)
         suspect = strip(scheme.network, Branch.PRIVATE if v1 else Branch.PUBLIC)
         yield Attacked(suspect, {"claim=owner": claim, "claim=second": second})
 
