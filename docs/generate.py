@@ -19,7 +19,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from ipr.attacks import ATTACKS
+from ipr.config.registry import load_all
 from ipr.judging.forging import forging_cost
 from ipr.schemes import SCHEMES
 
@@ -40,11 +40,9 @@ PLACES = {
 def attacks_table() -> str:
     """The table of docs/attacks.md."""
     lines = ["| attack | kind | paper | what the attacker has | applies to | settings |", "|---|---|---|---|---|---|"]
-    for name, attack in ATTACKS.items():
+    for name, attack in load_all("attack").items():
         settings = ", ".join(f.name for f in dataclasses.fields(attack) if f.name != "name")
-        families = dict.fromkeys(SCHEMES[scheme].family for scheme in attack.schemes)
-        whole = {f: [s for s, about in SCHEMES.items() if about.family == f] for f in families}
-        where = ", ".join(f if set(whole[f]) <= {*attack.schemes} else ", ".join(attack.schemes) for f in families)
+        where = ", ".join(attack.only or attack.families)
         lines.append(f"| `{name}` | {attack.kind} | {attack.section} | {attack.attacker_has} | {where} | {settings} |")
     return "\n".join(lines)
 

@@ -22,7 +22,7 @@ from torch import Tensor
 import networks
 from gpu.emulated import NAME
 from gpu.setting import KINDS, Found, Meter, Setting, found_here, noise, request, train_on
-from ipr.attacks import ATTACKS
+from ipr.config.registry import load_all
 from ipr.data.images import LabelledImages
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.verdict import judge
@@ -180,8 +180,8 @@ SMALL = {"epochs": "1", "iterations": "20"}
 def attacks(setting: Setting, found: Found) -> None:
     """Every attack, and a forged claim beside two removals."""
     asked = []
-    for name, kind in ATTACKS.items():
-        scheme = next(s for s in ("passport_v2", "passport_v1", *kind.schemes) if s in kind.schemes)
+    for name, kind in load_all("attack").items():
+        scheme = next(s for s in ("passport_v2", "passport_v1", *kind.schemes()) if s in kind.schemes())
         asked.append((scheme, name, [f"attack.{f}={v}" for f, v in SMALL.items() if f in kind.__dataclass_fields__]))
     asked += [("passport_v1", name, ["attack.epochs=1"]) for name in ("fake2", "fake3", "finetune")]
     for rival in ("fake2", "fake2_signature"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hydra.core.config_store import ConfigStore
 
-from ipr.attacks.base import KEY_IMAGES, PASSPORTS
+from ipr.attacks.base import schemes_of
 from ipr.config.shipped import shipped
 from ipr.data.images import LabelledImages
 from ipr.errors import InputError
@@ -20,7 +20,7 @@ from ipr.schemes.recipe import Recipe
 from ipr.schemes.watermark import embedding
 from references import memorise, small, watermark
 
-WATERMARKS = [scheme for scheme in SCHEMES if scheme not in (*PASSPORTS, "baseline")]
+WATERMARKS = [scheme for scheme in SCHEMES if scheme not in (*schemes_of("passport"), "baseline")]
 
 
 def test_every_scheme_has_its_yaml_its_schema_and_its_kind_of_claim():
@@ -29,14 +29,16 @@ def test_every_scheme_has_its_yaml_its_schema_and_its_kind_of_claim():
     schemas = {name.removesuffix(".yaml") for name in ConfigStore.instance().list("schema/scheme")}
     assert schemas == SCHEMES.keys()
     assert KINDS.keys() == {*WATERMARKS, "passport"}
-    assert {name for name, kind in KINDS.items() if "choices" in kind.__dataclass_fields__} == {*KEY_IMAGES}
+    assert {name for name, kind in KINDS.items() if "choices" in kind.__dataclass_fields__} == {
+        *schemes_of("key images")
+    }
 
 
 @pytest.mark.parametrize("name", SCHEMES)
 def test_every_scheme_says_where_it_comes_from_and_how_it_is_read(name):
     about = SCHEMES[name]
     assert all((about.family, about.source, about.embeds, about.reads))
-    kind = KINDS["passport" if name in PASSPORTS else name] if name != "baseline" else None
+    kind = KINDS["passport" if name in schemes_of("passport") else name] if name != "baseline" else None
     assert kind is None or (kind.__doc__ and not kind.__doc__.startswith(f"{kind.__name__}("))
     first = (shipped("conf") / "scheme" / f"{name}.yaml").read_text().splitlines()[0]
     if name in WATERMARKS:
@@ -113,7 +115,7 @@ def test_a_watermark_is_judged_by_the_same_path(name, network, data):
     assert verdict.fidelity.holds
     read = claim.read(network, data.mean, data.std)
     assert verdict.reading == read
-    assert verdict.trigger_accuracy == (read.agreement if name in KEY_IMAGES else None)
+    assert verdict.trigger_accuracy == (read.agreement if name in schemes_of("key images") else None)
     assert verdict.consistent == verdict.mark_read == (read.p_value <= claim.thresholds.p_value)
     strict = replace(claim, thresholds=replace(claim.thresholds, target_accuracy=1.0, p_value=1.0))
     first, second = judge_claims(network, [claim, strict], images)

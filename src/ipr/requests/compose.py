@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ipr.config import schema as schema
 from ipr.config.ranges import check_numbers
+from ipr.config.registry import load_all
 from ipr.config.secrets import with_secrets
 from ipr.config.shipped import papers, shipped, sweeps
 from ipr.errors import InputError
@@ -60,20 +61,18 @@ def register(command: str = "train") -> None:
         store.store(name="status_schema", node=StatusConfig)
         store.store(name="gc_schema", node=GcConfig)
     if command in ("attack", "exhibit", "cell"):
-        from ipr.attacks import ATTACKS  # here, as it loads torch
-        from ipr.workflows.attack import AttackConfig
+        from ipr.workflows.attack import AttackConfig  # here, as it loads torch
 
         store.store(name="attack_schema", node=AttackConfig)
-        for name, attack in ATTACKS.items():
+        for name, attack in load_all("attack").items():
             store.store(group="schema/attack", name=name, node=attack)
     if command in ("exhibit", "cell"):
-        from ipr.exhibits import EXHIBITS  # likewise
-        from ipr.workflows.cell import CellConfig
+        from ipr.workflows.cell import CellConfig  # likewise
         from ipr.workflows.exhibit import ExhibitConfig
 
         store.store(name="exhibit_schema", node=ExhibitConfig)
         store.store(name="cell_schema", node=CellConfig)
-        for name, exhibit in EXHIBITS.items():
+        for name, exhibit in load_all("exhibit").items():
             store.store(group="schema/exhibit", name=name, node=exhibit)
     store.repo.pop("study", None)  # of an earlier command: a group of some, a plain key of the others
     for study in sweeps() if command in ("train", "attack", "exhibit") else ():

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
+from ipr.data.digits import read_digits, read_photographs
 from ipr.data.images import ImageData
-from ipr.data.sources import read_digits, read_photographs
 from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
 from ipr.watermarks.key_images import KeyImageClaim
