@@ -43,7 +43,7 @@ from ipr.config.rule import Rule
 from ipr.config.schema import CommitmentConfig, EndpointConfig, TrainConfig, VerifyConfig
 from ipr.data.cache import cached_at
 from ipr.data.images import ImageData, LabelledImages, normalise
-from ipr.data.sources import find_source
+from ipr.data.sources import DatasetRequest, find_source
 from ipr.errors import InputError
 from ipr.judging.calibration import Calibration, WrongClaims, false_claim_rate
 from ipr.judging.calibration_file import calibration_facts, seal_calibration
@@ -451,9 +451,8 @@ def relabelled(place: Place) -> Tried:
 
     def brings(folder: Path, claim: Claim) -> Mapping[str, str]:
         dataset, paths = place.request.dataset, place.request.paths
-        source = find_source(
-            dataset.name, dataset.root, dataset.image_size, dataset.download, Path(paths.data).expanduser()
-        )
+        data = Path(paths.data).expanduser()
+        source = find_source(DatasetRequest(dataset.name, dataset.root, dataset.image_size, dataset.download, data))
         cached = cached_at(Path(paths.cache).expanduser(), dataset.name, source)
         with safe_open(cached, framework="pt") as file:
             facts = file.metadata()

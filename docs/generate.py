@@ -1,4 +1,6 @@
-"""Writes what is generated in the documents: `make docs`; given a measured table, the place where it stands too.
+"""Writes what is generated: tables of the documents, the YAML of attacks and exhibits, and a measured table's place.
+
+`make docs` writes all but the last; a measured table is named:
 
 python docs/generate.py runs/report/cifar10_part_attacks/attacks.md
 python docs/generate.py runs/report/forged_passports/attacks.md
@@ -17,11 +19,18 @@ import math
 import re
 import shutil
 import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from ipr.attacks import ATTACKS
-from ipr.attacks.base import SCHEMES
+import yaml
+
+from ipr.config.registry import entries, load_all
+from ipr.config.shipped import shipped
 from ipr.judging.forging import forging_cost
+from ipr.requests.keys import fields_of
+from ipr.schemes.base import abouts
 
 TOP = Path(__file__).parents[1]
 
@@ -40,19 +49,43 @@ PLACES = {
 def attacks_table() -> str:
     """The table of docs/attacks.md."""
     lines = ["| attack | kind | paper | what the attacker has | applies to | settings |", "|---|---|---|---|---|---|"]
-    for name, attack in ATTACKS.items():
+    for name, attack in load_all("attack").items():
         settings = ", ".join(f.name for f in dataclasses.fields(attack) if f.name != "name")
-        families = dict.fromkeys(SCHEMES[scheme].family for scheme in attack.schemes)
-        whole = {f: [s for s, about in SCHEMES.items() if about.family == f] for f in families}
-        where = ", ".join(f if set(whole[f]) <= {*attack.schemes} else ", ".join(attack.schemes) for f in families)
+        where = ", ".join(attack.only or attack.families)
         lines.append(f"| `{name}` | {attack.kind} | {attack.section} | {attack.attacker_has} | {where} | {settings} |")
     return "\n".join(lines)
+
+
+def option_files() -> Iterator[tuple[Path, str]]:
+    """The YAML of every attack and exhibit of ours, from its dataclass: file and content."""
+    for group in ("attack", "exhibit"):
+        for name, one in entries(group).items():
+            if not one.package:
+                yield shipped("conf") / group / f"{name}.yaml", option_file(group, name)
+
+
+def option_file(group: str, name: str) -> str:
+    """One of them: what it is, and every field with its default and the comment that describes it."""
+    one = entries(group)[name]
+    kind, about = one.load(), fields_of(str(one.file), one.attribute)
+    first = " ".join(kind.__doc__.partition("\n\n")[0].split())
+    lines = [f"# {line}" for line in textwrap.wrap(first, 118)]
+    lines += ["defaults:", f"  - /schema/{group}@_here_: {name}", "  - _self_", "", f"name: {name}"]
+    default = kind(name=name)
+    for field in list(dataclasses.fields(kind))[1:]:
+        lines.append(f"{field.name}: {_written(getattr(default, field.name))} # {about[field.name].what}")
+    return "\n".join(lines) + "\n"
+
+
+def _written(value: Any) -> str:
+    """A value as YAML in one line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=math.inf).removesuffix("...\n").strip()
 
 
 def schemes_table() -> str:
     """The table of docs/schemes.md."""
     lines = ["| scheme | family | source | embeds | is read by |", "|---|---|---|---|---|"]
-    for name, about in SCHEMES.items():
+    for name, about in abouts().items():
         lines.append(f"| `{name}` | {about.family} | {about.source} | {about.embeds} | {about.reads} |")
     return "\n".join(lines)
 
@@ -88,6 +121,8 @@ def main(arguments: list[str]) -> None:
     """Rewrites the documents in place."""
     for name, (path, table) in GENERATED.items():
         path.write_text(with_table(path.read_text(), name, table()))
+    for path, content in option_files():
+        path.write_text(content)
     for measured in map(Path, arguments):
         name = measured.parent.name if measured.parent.name in PLACES else measured.stem
         place = PLACES.get(name, TOP / "docs" / measured.name)

@@ -30,7 +30,10 @@ def test_it_holds_code_configuration_studies_and_licence_only(installed):
     assert {f"ipr/reports/assets/page.{end}" for end in ("css", "js", "html.jinja")} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"ipr", "hydra_plugins"}
-    assert {name for name in names if name.startswith("hydra_plugins")} == {"hydra_plugins/ipr_launchers.py"}
+    assert {name for name in names if name.startswith("hydra_plugins")} == {
+        "hydra_plugins/ipr_launchers.py",
+        "hydra_plugins/ipr_search_path.py",
+    }
 
 
 def test_it_trains_from_any_folder(installed, tmp_path, cache):

@@ -22,13 +22,12 @@ from torch import Tensor
 import networks
 from gpu.emulated import NAME
 from gpu.setting import KINDS, Found, Meter, Setting, found_here, noise, request, train_on
-from ipr.attacks import ATTACKS
-from ipr.attacks.base import SCHEMES
+from ipr.config.registry import load_all
 from ipr.data.images import LabelledImages
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.verdict import judge
 from ipr.passport.layer import passport_layers
-from ipr.schemes.base import Scheme
+from ipr.schemes.base import Scheme, abouts
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport_v1 import PassportV1
 from ipr.training.distributed.place import LOOPBACK, Place
@@ -156,7 +155,7 @@ def schemes(setting: Setting, found: Found) -> None:
 
 def watermarks(setting: Setting, found: Found) -> None:
     """Every watermark trains and is judged, in float32 and under autocast."""
-    names = [name for name, about in SCHEMES.items() if about.family != "passport" and name != "baseline"]
+    names = [name for name, about in abouts().items() if about.family != "passport" and name != "baseline"]
     keys = {"zhang_content", "zhang_noise", "zhang_unrelated", "guo_potkonjak"}
     with tempfile.TemporaryDirectory() as runs:
         for scheme in names:
@@ -180,8 +179,8 @@ SMALL = {"epochs": "1", "iterations": "20"}
 def attacks(setting: Setting, found: Found) -> None:
     """Every attack, and a forged claim beside two removals."""
     asked = []
-    for name, kind in ATTACKS.items():
-        scheme = next(s for s in ("passport_v2", "passport_v1", *kind.schemes) if s in kind.schemes)
+    for name, kind in load_all("attack").items():
+        scheme = next(s for s in ("passport_v2", "passport_v1", *kind.schemes()) if s in kind.schemes())
         asked.append((scheme, name, [f"attack.{f}={v}" for f, v in SMALL.items() if f in kind.__dataclass_fields__]))
     asked += [("passport_v1", name, ["attack.epochs=1"]) for name in ("fake2", "fake3", "finetune")]
     for rival in ("fake2", "fake2_signature"):

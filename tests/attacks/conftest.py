@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ipr.attacks.base import PASSPORTS, Victim
+from ipr.attacks.base import Victim, schemes_of
 from ipr.claims.base import Thresholds
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import passport_layers
@@ -19,7 +19,7 @@ def victim_of(data) -> Callable[[str, str, str], Victim]:
     """A victim by scheme, model and norm; a passport's signature is what its signs spell, a watermark is unread."""
 
     def make(scheme: str, model: str = "alexnet", norm: str = "gn") -> Victim:
-        if scheme not in PASSPORTS:
+        if scheme not in schemes_of("passport"):
             network = small(model, norm)
             if scheme == "frontier_stitching":
                 memorise(network, data)  # an untrained network has no frontier near its images

@@ -10,20 +10,22 @@ import pytest
 import torch
 
 import ipr.attacks
-from ipr.attacks import ATTACKS
-from ipr.attacks.base import EVERY, PASSPORTS, Attack
+from ipr.attacks.base import EMBEDDING, Attack, schemes_of
+from ipr.config.registry import load_all
 from ipr.config.shipped import shipped
 from ipr.data.images import LabelledImages
 from ipr.errors import InputError
 from ipr.judging.verdict import judge_claims
 from ipr.passport.bound import Binding, bound_signature
 
+ATTACKS = load_all("attack")
+EVERY = schemes_of(*EMBEDDING)
 VICTIMS = [
     (scheme, model, norm)
     for scheme, model, norm in (
         ("passport_v1", "alexnet", "bn"), ("passport_v1", "alexnet", "gn"), ("passport_v2", "alexnet", "gn"),
         ("passport_v3", "alexnet", "bn"), ("passport_v1", "resnet18", "bn"), ("passport_v2", "resnet18", "gn"),
-        *((scheme, "alexnet", "bn") for scheme in EVERY if scheme not in PASSPORTS),
+        *((scheme, "alexnet", "bn") for scheme in EVERY if scheme not in schemes_of("passport")),
         ("uchida", "resnet18", "gn"), ("deepsigns", "resnet18", "bn"), ("trigger_set", "resnet18", "bn"),
     )
 ]  # fmt: skip
@@ -138,7 +140,7 @@ def test_an_attack_refuses_what_it_does_not_apply_to(name):
         with pytest.raises(InputError, match=f"attack={name}: does not apply to scheme=baseline, because nothing"):
             ATTACKS[name](name=name).check("baseline")
     for scheme in EVERY:
-        if scheme in ATTACKS[name].schemes:
+        if scheme in ATTACKS[name].schemes():
             ATTACKS[name](name=name).check(scheme)
         else:
             reason = f"attack={name}: does not apply to scheme={scheme}, because {ATTACKS[name].needs}"
@@ -166,4 +168,4 @@ def test_an_attack_refuses_what_it_does_not_apply_to(name):
 )  # fmt: skip
 def test_a_setting_out_of_range_is_refused_by_name(name, field, value):
     with pytest.raises(InputError, match=rf"attack\.{field}="):
-        ATTACKS[name](name=name, **{field: value}).check(ATTACKS[name].schemes[0])
+        ATTACKS[name](name=name, **{field: value}).check(ATTACKS[name].schemes()[0])

@@ -163,11 +163,9 @@ def test_keys_are_those_of_the_schema():
     """What is read from the source is what the dataclasses say: neither more nor less, with every scheme's own."""
     from dataclasses import fields, is_dataclass
 
-    from ipr.attacks import ATTACKS
     from ipr.config.recipe import Recipe
-    from ipr.config.registry import load
+    from ipr.config.registry import load, load_all
     from ipr.config.schema import TrainConfig
-    from ipr.exhibits import EXHIBITS
 
     found = {key.path for key in keys.keys_of("train", {"scheme": "uchida"})}
     assert {f"scheme.{f.name}" for f in fields(load("scheme", "uchida").Config)} == {
@@ -175,8 +173,8 @@ def test_keys_are_those_of_the_schema():
     }
     assert {f"optimizer.{f.name}" for f in fields(Recipe)} <= found
     assert {f.name for f in fields(TrainConfig)} == {path.partition(".")[0] for path in found}
-    for command, registry in (("attack", ATTACKS), ("exhibit", EXHIBITS)):
-        for name, kind in registry.items():
+    for command in ("attack", "exhibit"):
+        for name, kind in load_all(command).items():
             assert is_dataclass(kind)
             own = {key.path for key in keys.keys_of(command, {command: name}) if key.path.startswith(f"{command}.")}
             assert own == {f"{command}.{f.name}" for f in fields(kind)}, name

@@ -369,7 +369,7 @@ def test_files_that_have_settled_are_not_read_again(load, tmp_path, monkeypatch)
 
 
 def test_a_folder_that_changes_while_it_is_read_is_refused(load, tmp_path, monkeypatch):
-    import ipr.data.sources as sources
+    import ipr.data.image_folder as sources
 
     root, read = fill(tmp_path / "photos"), sources.read_picture
 

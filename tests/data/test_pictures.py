@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from ipr.data.folders import find_images
+from ipr.data.image_folder import read_image_folder
 from ipr.data.pictures import read_picture
-from ipr.data.sources import read_image_folder
 from ipr.data.trigger_sets import folder_trigger_set
 from ipr.errors import InputError
 

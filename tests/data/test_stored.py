@@ -84,7 +84,7 @@ def test_what_does_not_hold_leaves_nothing(tmp_path):
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-import ipr.data.sources as sources
+import ipr.data.image_folder as sources
 from ipr.data.cache import load_images
 
 root, cache, read, count = sys.argv[1], Path(sys.argv[2]), sources.read_picture, [0]
@@ -159,7 +159,7 @@ def test_a_disk_without_room_is_told_before_anything_is_decoded(folder, tmp_path
 
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 1000))
-    monkeypatch.setattr("ipr.data.sources.read_picture", lambda *about: pytest.fail("decoded"))
+    monkeypatch.setattr("ipr.data.image_folder.read_picture", lambda *about: pytest.fail("decoded"))
     with pytest.raises(InputError, match=r"paths\.cache=.*has no room for the decoded images \(0\.0 GB needed"):
         load(folder, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.safetensors"))

@@ -8,14 +8,16 @@ import pytest
 import torch
 
 import ipr.exhibits
-from ipr.attacks.base import SCHEMES
 from ipr.claims.base import Thresholds
+from ipr.config.registry import load_all
 from ipr.config.shipped import shipped
 from ipr.errors import InputError
-from ipr.exhibits import EXHIBITS
 from ipr.exhibits.base import Exhibit
 from ipr.passport.claim import PassportClaim
+from ipr.schemes.base import abouts
 from references import protected, small, watermark
+
+EXHIBITS = load_all("exhibit")
 
 
 def subclasses(kind):
@@ -38,14 +40,16 @@ def test_every_exhibit_says_what_it_shows_and_where_the_paper_does(name):
         assert part in kind.__doc__
     assert kind.source.startswith(("Figure", "Table"))
     assert kind.needs
-    assert set(kind.schemes) <= SCHEMES.keys()
+    assert {*kind.families} <= {"none", "passport", "projection", "key images"}
+    assert {*kind.only} <= {*kind.schemes()}
+    assert kind.schemes()
 
 
 @pytest.mark.parametrize("name", EXHIBITS)
 def test_an_exhibit_refuses_a_scheme_of_which_there_is_nothing_to_show(name):
-    for scheme in SCHEMES:
+    for scheme in abouts():
         exhibit = EXHIBITS[name](name=name)
-        if scheme in exhibit.schemes:
+        if scheme in exhibit.schemes():
             exhibit.check(scheme)
         else:
             with pytest.raises(InputError, match=f"exhibit={name}: has nothing to show of scheme={scheme}, because"):
@@ -63,7 +67,7 @@ def test_an_exhibit_refuses_a_scheme_of_which_there_is_nothing_to_show(name):
 )  # fmt: skip
 def test_a_setting_out_of_range_is_refused_by_name(name, field, value):
     with pytest.raises(InputError, match=rf"exhibit\.{field}="):
-        EXHIBITS[name](name=name, **{field: value}).check(EXHIBITS[name].schemes[0])
+        EXHIBITS[name](name=name, **{field: value}).check(EXHIBITS[name].schemes()[0])
 
 
 def opened(scheme, data):
@@ -78,7 +82,12 @@ def opened(scheme, data):
 
 @pytest.mark.parametrize(
     ("name", "scheme"),
-    [(name, scheme) for name, kind in EXHIBITS.items() if kind.opens in ("run", "baseline") for scheme in kind.schemes],
+    [
+        (name, scheme)
+        for name, kind in EXHIBITS.items()
+        if kind.opens in ("run", "baseline")
+        for scheme in kind.schemes()
+    ],
 )
 def test_the_contract(name, scheme, case_of, data):
     """Nothing of the run changes, the same seed shows the same, and what is shown can be kept."""

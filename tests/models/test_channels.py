@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from ipr.config.registry import entries
 from ipr.errors import InputError
-from ipr.models import MODELS, build_model
+from ipr.models import build_model
 from ipr.models.channels import symmetry
 from ipr.models.gauge import before_norms, permute, random_order, restate, scale
 
 SHAPES = [
-    *((name, norm, 16) for name in MODELS for norm in ("bn", "gn")),
+    *((name, norm, 16) for name in entries("model") for norm in ("bn", "gn")),
     ("torchvision:resnet18", "bn", 32), ("torchvision:resnet18", "gn", 32), ("torchvision:mobilenet_v2", "bn", 32),
     ("torchvision:mobilenet_v3_small", "bn", 32), ("torchvision:squeezenet1_1", "bn", 32),
     ("torchvision:shufflenet_v2_x0_5", "bn", 32), ("torchvision:resnext50_32x4d", "bn", 32),

@@ -6,7 +6,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision import models
 
-from ipr.models import MODELS, build_model
+from ipr.config.registry import entries
+from ipr.models import build_model
 from ipr.models.determinism import without_deterministic_gradient
 
 NONDETERMINISTIC = {
@@ -47,7 +48,7 @@ def test_torchvisions_classifiers(name):
     assert expected == (name in ("alexnet", "vgg11", "vgg11_bn"))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", entries("model"))
 @pytest.mark.parametrize("norm", ["bn", "gn"])
 def test_our_own_networks_are_fine(name, norm):
     sizes = {"width": 0.25, "channels_in": 3, "image_size": 32, "num_classes": 10}

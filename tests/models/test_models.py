@@ -3,8 +3,9 @@ import torch
 import torchvision
 from torch import nn
 
+from ipr.config.registry import entries
 from ipr.errors import InputError
-from ipr.models import MODELS, build_model
+from ipr.models import build_model
 
 
 def shapes(network):
@@ -39,7 +40,7 @@ def test_resnet50_counts_as_published():
     assert sum(p.numel() for p in network.parameters()) == published - 64 * 3 * (49 - 9) - 2049 * 1000 + 2049 * 10
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", entries("model"))
 @pytest.mark.parametrize("norm", ["bn", "gn"])
 @pytest.mark.parametrize("width", [0.1, 0.3, 0.5])
 def test_every_width_and_norm_runs_and_trains(name, norm, width):

@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from ipr.attacks import ATTACKS
+from ipr.config.registry import entries
 from ipr.reports.attacks import attack_markdown, cell
 from ipr.reports.figures import forgery_figure
 from ipr.reports.points import point_lines
@@ -54,7 +54,7 @@ def test_every_cell_is_filled_or_says_why_not():
     assert table["forge_uchida"][0] == "n/a (a)"
     assert "(a) does not apply, because nothing in it is read by a projection" in text
     without = text.split("Not tried here: ")[1].split(".\n")[0].split(", ")
-    assert {*without} == {*ATTACKS} - {"prune", "forge_uchida"}
+    assert {*without} == {*entries("attack")} - {"prune", "forge_uchida"}
     assert "| forge_uchida | uchida | gradient | 11 | 2.00 | 0.00 |" in text
     assert "2 seeds" in text
     assert len(table) == 3  # prune takes two lines

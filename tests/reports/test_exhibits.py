@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ipr.exhibits import EXHIBITS
+from ipr.config.registry import entries
 from ipr.reports.exhibits import exhibit_pictures
 
 
@@ -105,5 +105,5 @@ def test_figure_10_with_constant_shifts(tmp_path):
 
 def test_what_makes_a_table_has_no_figure():
     with_figures = {"watermark_distributions", "trigger_images", "passport_kinds", "convergence", "distributions"}
-    assert EXHIBITS.keys() - with_figures == {"scale_signs", "timing"}
+    assert entries("exhibit").keys() - with_figures == {"scale_signs", "timing"}
     assert exhibit_pictures("scale_signs", {}, []) == exhibit_pictures("timing", {}, []) == {}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hydra.core.config_store import ConfigStore
 
-from ipr.attacks.base import KEY_IMAGES, PASSPORTS, SCHEMES
+from ipr.attacks.base import schemes_of
 from ipr.config.recipe import Recipe
 from ipr.config.registry import entries
 from ipr.config.shipped import shipped
@@ -17,27 +17,30 @@ from ipr.judging.claim_kinds import kind_of, load_claim
 from ipr.judging.fidelity import accuracy
 from ipr.judging.verdict import judge, judge_claims
 from ipr.requests.compose import register
+from ipr.schemes.base import abouts
 from references import embedding, memorise, small, watermark
 
-WATERMARKS = [scheme for scheme in SCHEMES if scheme not in (*PASSPORTS, "baseline")]
+WATERMARKS = [scheme for scheme in abouts() if scheme not in (*schemes_of("passport"), "baseline")]
 
 
 def test_every_scheme_has_its_yaml_its_schema_and_its_kind_of_claim():
     register()
-    assert {path.stem for path in shipped("conf").glob("scheme/*.yaml")} == SCHEMES.keys()
+    assert {path.stem for path in shipped("conf").glob("scheme/*.yaml")} == abouts().keys()
     schemas = {name.removesuffix(".yaml") for name in ConfigStore.instance().list("schema/scheme")}
-    assert schemas == SCHEMES.keys() == entries("scheme").keys()
-    assert {name for name in WATERMARKS if "choices" in kind_of(name).__dataclass_fields__} == {*KEY_IMAGES}
+    assert schemas == abouts().keys() == entries("scheme").keys()
+    assert {name for name in WATERMARKS if "choices" in kind_of(name).__dataclass_fields__} == {
+        *schemes_of("key images")
+    }
     for other in ("baseline", "passport_v1", "no such kind"):
         with pytest.raises(KeyError):
             kind_of(other)
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", abouts())
 def test_every_scheme_says_where_it_comes_from_and_how_it_is_read(name):
-    about = SCHEMES[name]
+    about = abouts()[name]
     assert all((about.family, about.source, about.embeds, about.reads))
-    kind = kind_of("passport" if name in PASSPORTS else name) if name != "baseline" else None
+    kind = kind_of("passport" if name in schemes_of("passport") else name) if name != "baseline" else None
     assert kind is None or (kind.__doc__ and not kind.__doc__.startswith(f"{kind.__name__}("))
     first = (shipped("conf") / "scheme" / f"{name}.yaml").read_text().splitlines()[0]
     if name in WATERMARKS:
@@ -114,7 +117,7 @@ def test_a_watermark_is_judged_by_the_same_path(name, network, data):
     assert verdict.fidelity.holds
     read = claim.read(network, data.mean, data.std)
     assert verdict.reading == read
-    assert verdict.trigger_accuracy == (read.agreement if name in KEY_IMAGES else None)
+    assert verdict.trigger_accuracy == (read.agreement if name in schemes_of("key images") else None)
     assert verdict.consistent == verdict.mark_read == (read.p_value <= claim.thresholds.p_value)
     strict = replace(claim, thresholds=replace(claim.thresholds, target_accuracy=1.0, p_value=1.0))
     first, second = judge_claims(network, [claim, strict], images)

@@ -8,10 +8,10 @@ from scipy.stats import binom
 from torch.nn import functional
 
 from ipr.attacks.ambiguity.forge_trigger_set import forged_trigger_set
-from ipr.attacks.base import KEY_IMAGES
+from ipr.attacks.base import schemes_of
 from ipr.config.recipe import Recipe
+from ipr.data.digits import read_digits, read_photographs
 from ipr.data.images import normalise
-from ipr.data.sources import read_digits, read_photographs
 from ipr.data.trigger_sets import TriggerSet, abstract_trigger_set
 from ipr.errors import InputError
 from ipr.schemes.frontier_stitching import fast_gradient_sign, frontier_keys
@@ -21,7 +21,7 @@ from ipr.schemes.zhang import drawn_images, with_content, with_noise
 from references import embedding, memorise, small, watermark
 
 
-@pytest.mark.parametrize("scheme", KEY_IMAGES)
+@pytest.mark.parametrize("scheme", schemes_of("key images"))
 def test_reading_counts_the_keys_that_get_their_label(scheme, data):
     network = small("alexnet", "bn")
     memorise(network, data)
@@ -41,7 +41,7 @@ def test_reading_counts_the_keys_that_get_their_label(scheme, data):
     assert replace(claim, labels=given).read(network, data.mean, data.std).agreement == 1
 
 
-@pytest.mark.parametrize("scheme", KEY_IMAGES)
+@pytest.mark.parametrize("scheme", schemes_of("key images"))
 def test_keys_follow_from_the_key_and_fit_the_images(scheme, data):
     network = small("alexnet", "bn")
     memorise(network, data)

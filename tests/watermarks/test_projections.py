@@ -8,10 +8,10 @@ import torch
 from scipy.stats import binom
 from torch import nn
 
-from ipr.attacks import ATTACKS
 from ipr.attacks.ambiguity.projections import bits_as_values, by_gradient, least_change
 from ipr.attacks.base import Victim
 from ipr.config.recipe import Recipe
+from ipr.config.registry import load
 from ipr.errors import InputError
 from ipr.models.inspection import classifier_of, convolution_of
 from ipr.schemes import deepmarks, deepsigns, uchida
@@ -211,7 +211,7 @@ def test_both_forgeries_are_read_in_full_on_a_network_that_carries_nothing(schem
     network = small(model, "bn")
     owner = watermark(scheme, network, data)
     victim = Victim(network, owner, scheme)
-    attack = ATTACKS[f"forge_{scheme}"](name=f"forge_{scheme}")
+    attack = load("attack", f"forge_{scheme}")(name=f"forge_{scheme}")
     for attacked in attack.run(victim, data, None, 0):
         ((way, claim),) = attacked.claims.items()
         read = claim.read(network, data.mean, data.std)
@@ -227,7 +227,7 @@ def test_both_forgeries_are_read_in_full_on_a_network_that_carries_nothing(schem
 
 def test_a_gradient_forgery_that_runs_out_says_how_far_it_came(data):
     network = small("alexnet", "bn")
-    attack = ATTACKS["forge_uchida"](name="forge_uchida", iterations=1)
+    attack = load("attack", "forge_uchida")(name="forge_uchida", iterations=1)
     first, _ = attack.run(Victim(network, watermark("uchida", network, data), "uchida"), data, None, 0)
     assert first.iterations == 1
     assert first.claims["way=gradient"].read(network, MEAN, STD).agreement < 1

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 from gpu.emulated import FILL, KERNEL, Counts, counting, emulated
-from ipr.attacks import ATTACKS
-from ipr.attacks.base import KEY_IMAGES, SCHEMES
-from ipr.exhibits import EXHIBITS
+from ipr.attacks.base import schemes_of
+from ipr.config.registry import load_all
+from ipr.schemes.base import abouts
 from ipr.workflows import attack as attacking
 from ipr.workflows import train as training
 from ipr.workflows.attack import attack
@@ -37,7 +37,7 @@ def few(scheme: str) -> tuple[str, ...]:
     """What is small of a scheme."""
     if scheme == "deepsigns":
         return ("scheme.classes=2", "scheme.bits=4", "scheme.images=2")
-    if scheme in KEY_IMAGES:
+    if scheme in schemes_of("key images"):
         return ("trigger_set.size=4", "trigger_set.per_step=2", *(LEARNED if scheme == "frontier_stitching" else ()))
     return ("scheme.bits=8",) if scheme == "uchida" else ()
 
@@ -100,7 +100,7 @@ def mid_epoch(monkeypatch) -> MidEpoch:
     return watch
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", abouts())
 def test_every_scheme_trains_to_the_bits_of_the_cpu_and_no_step_copies_or_waits(scheme, both, mid_epoch):
     here, there = both(train, f"scheme={scheme}", *few(scheme))
     counts = mid_epoch.counts
@@ -176,9 +176,9 @@ LITTLE = {
 def attacks() -> list[tuple[str, ...]]:
     """Every attack on a scheme that it applies to; those that train, on V1 too; removals beside forged claims."""
     found = []
-    for name, kind in ATTACKS.items():
+    for name, kind in load_all("attack").items():
         little = [f"attack.{field.name}={LITTLE[field.name]}" for field in fields(kind) if field.name in LITTLE]
-        first = "passport_v2" if "passport_v2" in kind.schemes else kind.schemes[0]
+        first = "passport_v2" if "passport_v2" in kind.schemes() else kind.schemes()[0]
         for scheme in (first, *(["passport_v1"] if name in ("fake2", "fake3", "finetune") else [])):
             found.append((f"scheme={scheme}", f"attack={name}", *little, *few(scheme)))
     for rival, little in {"fake2": (), "fake2_signature": ("rival.dissimilarity=[0.1,0.5]",)}.items():
@@ -213,12 +213,12 @@ def exhibits() -> list[tuple[str, ...]]:
     little = {"iterations": "2", "rounds": "1", "steps": "1", "batch_size": "4", "channels": "4"}
     return [
         (
-            f"scheme={kind.schemes[-1]}",
+            f"scheme={kind.schemes()[-1]}",
             f"exhibit={name}",
             *(f"exhibit.{field.name}={little[field.name]}" for field in fields(kind) if field.name in little),
-            *few(kind.schemes[-1]),
+            *few(kind.schemes()[-1]),
         )
-        for name, kind in EXHIBITS.items()
+        for name, kind in load_all("exhibit").items()
     ]
 
 

@@ -12,25 +12,55 @@ from torch import Tensor, nn
 
 from ipr.claims.base import Claim
 from ipr.config.recipe import Recipe
-from ipr.config.registry import load_all
 from ipr.data.images import ImageData, normalise
 from ipr.errors import InputError
 from ipr.models.channels import Symmetry, symmetry
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import Branch
 from ipr.passport.surgery import protect, strip
-from ipr.schemes.base import About, Scheme
+from ipr.schemes.base import Scheme, abouts
 
-SCHEMES: dict[str, About] = {name: scheme.about for name, scheme in load_all("scheme").items()}
-"""What every scheme says of itself."""
+READ_FROM_WEIGHTS = ("passport", "projection")
+"""Families of schemes whose mark is read from weights or activations, not from answers."""
 
-PASSPORTS = tuple(name for name, about in SCHEMES.items() if about.family == "passport")
-KEY_IMAGES = tuple(name for name, about in SCHEMES.items() if about.family == "key images")
-EVERY = tuple(name for name, about in SCHEMES.items() if about.family != "none")
-"""The schemes that embed something."""
+EMBEDDING = (*READ_FROM_WEIGHTS, "key images")
+"""Families of schemes that embed something."""
 
-READ_FROM_WEIGHTS = tuple(name for name in EVERY if name not in KEY_IMAGES)
-"""Those whose mark is read from weights or activations, not from answers."""
+
+def families() -> dict[str, str]:
+    """Scheme -> its family, of every scheme that can be chosen."""
+    return {name: about.family for name, about in abouts().items()}
+
+
+def schemes_of(*wanted: str) -> tuple[str, ...]:
+    """The schemes of some families, in the order of their table."""
+    return tuple(name for name, family in families().items() if family in wanted)
+
+
+class Applicable:
+    """What has to do with some schemes only: attacks and exhibits.
+
+    Attributes:
+        families: the families of schemes that it applies to: `none`, `passport`, `projection` or `key images`.
+        only: of these families no more than these schemes; () for every scheme, of whichever package.
+        needs: why it applies to no other.
+    """
+
+    families: ClassVar[tuple[str, ...]] = ("passport",)
+    only: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[str] = "the scheme has no passport"
+
+    @classmethod
+    def schemes(cls) -> tuple[str, ...]:
+        """The schemes that it applies to."""
+        return tuple(name for name in schemes_of(*cls.families) if not cls.only or name in cls.only)
+
+    @classmethod
+    def inapplicable(cls, scheme: str) -> str | None:
+        """Why it does not apply to a scheme; None where it does."""
+        if scheme in cls.schemes():
+            return None
+        return "nothing is embedded in it" if families().get(scheme) == "none" else cls.needs
 
 
 @dataclass(frozen=True)
@@ -51,7 +81,7 @@ class Victim:
 
     @property
     def passport_claim(self) -> PassportClaim:
-        """The owner's claim, of a passport scheme: `Attack.schemes` sees to it."""
+        """The owner's claim, of a passport scheme: `Attack.families` sees to it."""
         assert isinstance(self.claim, PassportClaim)
         return self.claim
 
@@ -100,15 +130,13 @@ class Fit(Protocol):
 
 
 @dataclass
-class Attack(ABC):
+class Attack(Applicable, ABC):
     """An attack and its settings; the fields are what `attack.FIELD=...` sets.
 
     Attributes:
         kind: `removal` or `ambiguity`.
         section: where the paper describes it.
         attacker_has: the threat model.
-        schemes: the schemes that it applies to.
-        needs: why it applies to no other.
     """
 
     name: str = "???"  # set by attack=NAME
@@ -116,15 +144,6 @@ class Attack(ABC):
     kind: ClassVar[str]
     section: ClassVar[str]
     attacker_has: ClassVar[str]
-    schemes: ClassVar[tuple[str, ...]] = PASSPORTS
-    needs: ClassVar[str] = "the scheme has no passport"
-
-    @classmethod
-    def inapplicable(cls, scheme: str) -> str | None:
-        """Why the attack does not apply to a scheme; None where it does."""
-        if scheme in cls.schemes:
-            return None
-        return "nothing is embedded in it" if scheme == "baseline" else cls.needs
 
     def check(self, scheme: str) -> None:
         """Refuses what the attack does not apply to, and settings out of range.
@@ -134,7 +153,7 @@ class Attack(ABC):
         """
         if reason := self.inapplicable(scheme):
             what = f"does not apply to scheme={scheme}, because {reason}"
-            raise InputError("attack", self.name, what, f"choose among: {', '.join(self.schemes)}")
+            raise InputError("attack", self.name, what, f"choose among: {', '.join(self.schemes())}")
 
     @abstractmethod
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:

@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from ipr.cli.launchers.outcomes import Done, JobOutcome, announced, leave_outcome, mark_begun, read_outcomes
 from ipr.config.shipped import shipped
@@ -230,7 +231,7 @@ def telling(codes: list[int], lines: list[str]) -> Iterator[None]:
     """
     try:
         yield
-    except (InputError, HydraException, OmegaConfBaseException) as error:
+    except (InputError, HydraException, OmegaConfBaseException, YAMLError) as error:
         lines.append(one_line(error))
         codes.append(EXIT_INPUT)
     except Exception as error:  # noqa: BLE001 (reported in full, and the exit code says so)

@@ -14,6 +14,7 @@ from rich.table import Table
 from ipr.cli import loading
 from ipr.cli.jobs import invoke, reporting
 from ipr.cli.launchers.outcomes import look_again
+from ipr.config.registry import load
 from ipr.config.shipped import papers, shipped
 from ipr.errors import InputError
 from ipr.files import expanded
@@ -178,13 +179,10 @@ def enter(config: ReproduceConfig, cells: Sequence[Cell]) -> None:
         InputError: a study or a scale sets a number where a text belongs.
     """
     register("cell")
-    from ipr.attacks import ATTACKS  # here, as they load torch
-    from ipr.exhibits import EXHIBITS
-
     for cell in cells:
         attack, rival, exhibit = (cell.choices.get(group, "") for group in ("attack", "attack@rival", "exhibit"))
-        chosen = {"attack": ATTACKS.get(attack), "rival": ATTACKS.get(rival), "exhibit": EXHIBITS.get(exhibit)}
-        check_open(cell.values, chosen)
+        chosen = {"attack": ("attack", attack), "rival": ("attack", rival), "exhibit": ("exhibit", exhibit)}
+        check_open(cell.values, {key: load(*choice) if choice[1] else None for key, choice in chosen.items()})
     studies = studies_folder(Path(config.paths.runs), config.scale.name).absolute()
     place: dict[str, Any] = {"download": True} if config.download else {}
     if config.images is not None:

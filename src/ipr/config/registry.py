@@ -1,7 +1,7 @@
 """What can be chosen by name: schemes, attacks, exhibits, models and data sets, ours and those of other packages.
 
 Ours are found by reading: a class below `@register("NAME")` in a file of its group's package is that choice. Another
-package names its class as an entry point:
+package names its class as an entry point, and keeps its YAML in a folder `conf` of that package (docs/extending.md):
 
     [project.entry-points."ipr.schemes"]
     my_scheme = "my_package.my_scheme:MyScheme"
@@ -13,30 +13,40 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
+from inspect import isabstract
 from pathlib import Path
 from typing import Any, TypeVar
 
 import ipr
+from ipr.config.shipped import shipped
 from ipr.errors import InputError
 from ipr.terminal.spelling import choose_among
 
 GROUPS = {"scheme": "schemes", "attack": "attacks", "exhibit": "exhibits", "model": "models", "dataset": "data"}
 """Group -> the package of ours that holds its files; entry points of others are in `ipr.schemes`, `ipr.attacks`, ..."""
 
+BASES = {
+    "scheme": "ipr.schemes.base:Scheme",
+    "attack": "ipr.attacks.base:Attack",
+    "exhibit": "ipr.exhibits.base:Exhibit",
+}
+"""Group -> the class that its choices are subclasses of; those of the others are functions, or classes of any kind."""
+
 DECORATED = re.compile(r'^@register\("(\w+)"(?:, order=(\d+))?\)\n(?:@.*\n)*(?:class|def) (\w+)', re.MULTILINE)
 
 LAST = 1000
 """The order of what says none, and of all that other packages bring."""
 
-Named = TypeVar("Named", bound=type)
+Named = TypeVar("Named", bound=Callable[..., Any])
 
 
-def register(name: str, order: int = LAST) -> Any:
+def register(name: str, order: int = LAST) -> Callable[[Named], Named]:
     """Marks a class, or a function that builds a model, as the choice `name` of the group of its package.
 
     Args:
@@ -70,30 +80,29 @@ class Entry:
     package: str = ""
 
     @property
-    def file(self) -> Path:
-        """Its source, found without importing its module.
-
-        Raises:
-            ImportError: there is no such module.
-        """
-        spec = find_spec(self.module)
-        if spec is None or spec.origin is None:
-            raise ImportError(f"no module named {self.module}")
-        return Path(spec.origin)
+    def file(self) -> Path | None:
+        """Its source: see `source_of`."""
+        return source_of(self.module)
 
     def load(self) -> Any:
         """The class, imported.
 
         Raises:
-            InputError: another package's cannot be imported; ours raise what they raise.
+            InputError: another package's cannot be imported, or does not fit its group; ours raise what they raise.
         """
         try:
-            return getattr(import_module(self.module), self.attribute)
+            found = getattr(import_module(self.module), self.attribute)
         except Exception as error:
             if not self.package:
                 raise
-            problem = f"of the package {self.package} cannot be loaded ({type(error).__name__}: {error})"
-            raise InputError(self.group, self.name, problem, "mend or uninstall that package") from error
+            raise self._unusable(f"cannot be loaded ({type(error).__name__}: {error})") from error
+        if self.package and (problem := _misfit(self.group, found)):
+            raise self._unusable(problem)
+        return found
+
+    def _unusable(self, problem: str) -> InputError:
+        said = f"of the package {self.package} {' '.join(problem.split())}"
+        return InputError(self.group, self.name, said, "mend or uninstall that package")
 
 
 @cache
@@ -111,12 +120,41 @@ def entries(group: str) -> dict[str, Entry]:
     found = {name: one for _, name, one in sorted(ours, key=lambda each: each[:2])}
     assert len(found) == len(ours), f"a {group} is registered twice"
     for point in sorted(entry_points(group=f"ipr.{group}s"), key=lambda one: one.name):
-        problem = _refused(point, found)
-        if problem:
-            print(f"ipr: warning: {group}={point.name} of {_distribution(point)}: {problem}", file=sys.stderr)
+        package = point.dist.name if point.dist is not None else point.value
+        if problem := _refused(point, found):
+            print(f"ipr: warning: {group}={point.name} of {package}: {problem}, and is left out", file=sys.stderr)
         else:
-            found[point.name] = Entry(group, point.name, point.module, point.attr, _distribution(point))
+            found[point.name] = Entry(group, point.name, *_target(point), package)
     return found
+
+
+@cache
+def conf_folders() -> tuple[Path, ...]:
+    """The folders of YAML: ours, then `conf` in every package that another distribution's entry points name.
+
+    They are found without importing these packages.
+    """
+    points = (point for group in GROUPS for point in entry_points(group=f"ipr.{group}s"))
+    packages = sorted({_target(point)[0].partition(".")[0] for point in points})
+    folders = (folder / "conf" for package in packages for folder in _folders_of(package))
+    return (shipped("conf"), *(folder for folder in folders if folder.is_dir()))
+
+
+def source_of(module: str) -> Path | None:
+    """The source file of a module, found without importing it or its package; None where there is none.
+
+    Args:
+        module: its whole name, dots between.
+    """
+    top, *rest = module.split(".")
+    if not rest:
+        spec = find_spec(top)
+        return Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
+    for folder in _folders_of(top):
+        for path in (folder.joinpath(*rest).with_suffix(".py"), folder.joinpath(*rest, "__init__.py")):
+            if path.is_file():
+                return path
+    return None
 
 
 def entry(group: str, name: str) -> Entry:
@@ -151,13 +189,36 @@ def load_all(group: str) -> dict[str, Any]:
     return found
 
 
+def _folders_of(package: str) -> list[Path]:
+    """Where a package at the top lies, of several parts maybe; [] where there is none."""
+    try:
+        spec = find_spec(package) if package else None
+    except ValueError:  # of `__main__`
+        return []
+    return [Path(folder) for folder in (spec.submodule_search_locations if spec is not None else None) or ()]
+
+
+def _misfit(group: str, found: Any) -> str:
+    """Why something that was imported cannot be a choice of a group; "" where it can."""
+    if group not in BASES:
+        return "" if callable(found) else "is no function and no class"
+    module, _, name = BASES[group].partition(":")
+    if not (isinstance(found, type) and issubclass(found, getattr(import_module(module), name))):
+        return f"is no {module}.{name}"
+    lacking = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+    return f"lacks {lacking}" if isabstract(found) else ""
+
+
+def _target(point: EntryPoint) -> tuple[str, str]:
+    """Module and attribute that an entry point names; "" for what it does not."""
+    match = point.pattern.match(point.value)
+    return (match["module"], match["attr"] or "") if match is not None else ("", "")
+
+
 def _refused(point: EntryPoint, taken: dict[str, Entry]) -> str:
+    """Why an entry point is no choice; "" where it is one."""
     if not point.name.isidentifier():
-        return "is no name of letters, digits and _, and is left out"
+        return "is no name of letters, digits and _"
     if point.name in taken:
-        return f"the name is that of {taken[point.name].package or 'ipr'}, and this one is left out"
-    return "" if point.attr.isidentifier() else f"{point.value} names no class, and is left out"
-
-
-def _distribution(point: EntryPoint) -> str:
-    return point.dist.name if point.dist is not None else point.module.partition(".")[0]
+        return f"has a name that {taken[point.name].package or 'ipr'} has taken"
+    return "" if _target(point)[1].isidentifier() else f"{point.value} names no class"

@@ -19,7 +19,7 @@ from ipr.data.census import Census, in_blocks, statistics_of, value_counts
 from ipr.data.content import content_digest
 from ipr.data.images import ImageData
 from ipr.data.notice import Glance, say, tell_of
-from ipr.data.sources import Decoding, RawImages, Source, find_source
+from ipr.data.sources import DatasetRequest, Decoding, RawImages, Source, find_source
 from ipr.data.stored import Written, read_stored, write_stored
 from ipr.errors import InputError
 from ipr.files import ASIDE
@@ -40,7 +40,7 @@ def load_images(
     """A data set, from its cached file or decoded into one. What a folder was taken for is said on stderr.
 
     Args:
-        name: see `ipr.data.sources.find_source`, as the other arguments but the last three.
+        name: see `ipr.data.sources.DatasetRequest`, as the other arguments but the last three.
         root: see there.
         image_size: see there.
         download: see there.
@@ -54,7 +54,7 @@ def load_images(
     """
 
     def located() -> tuple[Source, Path]:
-        source = find_source(name, root, image_size, download, data_folder)
+        source = find_source(DatasetRequest(name, root, image_size, download, data_folder))
         return source, cached_at(cache_folder, name, source)
 
     source, path = located()

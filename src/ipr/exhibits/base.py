@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, Protocol
 import lightning as L
 from torch import Tensor, nn
 
+from ipr.attacks.base import Applicable
 from ipr.claims.base import Claim
 from ipr.data.images import ImageData
 from ipr.errors import InputError
@@ -85,19 +86,17 @@ class Case:
 
     @property
     def passport_claim(self) -> PassportClaim:
-        """The owner's claim, of a passport scheme: `Exhibit.schemes` sees to it."""
+        """The owner's claim, of a passport scheme: `Exhibit.families` sees to it."""
         assert isinstance(self.claim, PassportClaim)
         return self.claim
 
 
 @dataclass
-class Exhibit(ABC):
+class Exhibit(Applicable, ABC):
     """An exhibit and its settings; the fields are what `exhibit.FIELD=...` sets.
 
     Attributes:
         source: where the paper shows it.
-        schemes: what it can be shown on.
-        needs: why on no other.
         opens: what it looks at.
         looks_at_tuned: whether it can also be shown on a fine-tuned network (`attack=finetune`).
     """
@@ -105,15 +104,8 @@ class Exhibit(ABC):
     name: str = "???"  # set by exhibit=NAME
 
     source: ClassVar[str]
-    schemes: ClassVar[tuple[str, ...]]
-    needs: ClassVar[str]
     opens: ClassVar[Opens] = "run"
     looks_at_tuned: ClassVar[bool] = False
-
-    @classmethod
-    def inapplicable(cls, scheme: str) -> str | None:
-        """Why there is nothing to show of a scheme; None where there is."""
-        return None if scheme in cls.schemes else cls.needs
 
     def check(self, scheme: str) -> None:
         """Refuses a scheme of which there is nothing to show, and settings out of range.
@@ -123,7 +115,7 @@ class Exhibit(ABC):
         """
         if reason := self.inapplicable(scheme):
             what = f"has nothing to show of scheme={scheme}, because {reason}"
-            raise InputError("exhibit", self.name, what, f"choose among: {', '.join(self.schemes)}")
+            raise InputError("exhibit", self.name, what, f"choose among: {', '.join(self.schemes())}")
 
     @abstractmethod
     def show(self, case: Case) -> Shown:

@@ -10,7 +10,8 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from ipr.attacks.base import PASSPORTS, example_of
+from ipr.attacks.base import example_of
+from ipr.config.registry import register
 from ipr.data.images import ImageData, LabelledImages
 from ipr.exhibits.base import Case, Exhibit, Fact, Shown, require
 from ipr.exhibits.distributions import chosen_layer
@@ -104,6 +105,7 @@ def final_from(agreeing: Sequence[bool]) -> int | None:
     return next(i for i in range(len(agreeing), 0, -1) if i == 1 or not agreeing[i - 2])
 
 
+@register("convergence")
 @dataclass
 class Convergence(Exhibit):
     """A training as `ipr train` would do it, in this exhibit's folder, watched at the end of every epoch.
@@ -120,7 +122,7 @@ class Convergence(Exhibit):
     """
 
     source = "Figure 9"
-    schemes = ("baseline", *PASSPORTS)
+    families = ("none", "passport")
     needs = "the scheme has no passport, nor is it what a passport is compared with"
     opens = "training"
 

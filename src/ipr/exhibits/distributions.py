@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ipr.attacks.base import PASSPORTS, example_of
+from ipr.attacks.base import example_of
+from ipr.config.registry import register
 from ipr.errors import InputError
 from ipr.exhibits.base import Case, Exhibit, Fact, Shown, require
 from ipr.exhibits.distances import ks_distance
@@ -35,6 +36,7 @@ def chosen_layer(places: list[ConvNorm], wanted: str | None) -> ConvNorm:
     return named[wanted]
 
 
+@register("distributions")
 @dataclass
 class Distributions(Exhibit):
     """One layer of a passport network (what the passport gives: the private branch in V2 and V3) beside its baseline.
@@ -48,8 +50,6 @@ class Distributions(Exhibit):
     """
 
     source = "Figure 10"
-    schemes = PASSPORTS
-    needs = "the scheme has no passport"
 
     layer: str | None = None  # a passport layer; null for the middle one
     gamma_0: float = 0.1  # scales of this magnitude count as large

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ipr.attacks.base import PASSPORTS, example_of
+from ipr.attacks.base import example_of
+from ipr.config.registry import register
 from ipr.data.images import normalise
 from ipr.exhibits.base import Case, Exhibit, Fact, Shown
 from ipr.passport.generate import draw_passport, energies, feature_maps
@@ -31,6 +32,7 @@ def as_images(maps: Tensor) -> Tensor:
     return (255 * scaled).round().to(torch.uint8)
 
 
+@register("passport_kinds")
 @dataclass
 class PassportKinds(Exhibit):
     """Random, fixed image and shuffled passports of one seed, whatever kind the run has.
@@ -47,8 +49,6 @@ class PassportKinds(Exhibit):
     """
 
     source = "Figures 6 and 7"
-    schemes = PASSPORTS
-    needs = "the scheme has no passport"
     opens = "baseline"
 
     layers: list[str] | None = None  # null for those that the scheme protects

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ipr.attacks.base import PASSPORTS, example_of
+from ipr.attacks.base import example_of
+from ipr.config.registry import register
 from ipr.errors import InputError
 from ipr.exhibits.base import Case, Exhibit, Fact, Shown, require
 from ipr.passport.surgery import find_layers
@@ -25,6 +26,7 @@ def character(code: int) -> str:
     return chr(code) if 32 <= code < 127 else ""
 
 
+@register("scale_signs")
 @dataclass
 class ScaleSigns(Exhibit):
     """The table of a signature, channel by channel, read with the owner's passport.
@@ -40,8 +42,6 @@ class ScaleSigns(Exhibit):
     """
 
     source = "Table VIII"
-    schemes = PASSPORTS
-    needs = "the scheme has no passport"
 
     layer: str | None = None  # a passport layer; null for the last
     channels: int = 48  # shown where there is no text

@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from ipr.config.registry import register
 from ipr.data.images import normalise
 from ipr.exhibits.base import Case, Exhibit, Fact, Shown, require
 from ipr.machine.clock import now
@@ -93,6 +94,7 @@ def inference(network: nn.Module, x: Tensor, steps: int) -> Work:
     return work
 
 
+@register("timing")
 @dataclass
 class Timing(Exhibit):
     """Baseline, V1, V2 and V3 side by side in one process, taking turns in random order.
@@ -112,7 +114,7 @@ class Timing(Exhibit):
     """
 
     source = "Table X"
-    schemes = ("baseline",)
+    families = ("none",)
     needs = "all passport schemes are timed beside the baseline at once"
     opens = "machine"
 

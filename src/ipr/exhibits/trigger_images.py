@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ipr.attacks.ambiguity.forge_trigger_set import ForgeTriggerSet
 from ipr.attacks.base import Victim
+from ipr.config.registry import register
 from ipr.data.images import LabelledImages
 from ipr.exhibits.base import Case, Exhibit, Fact, Shown, require
 from ipr.exhibits.distances import total_variation
@@ -35,6 +36,7 @@ def visible(change: Tensor) -> Tensor:
     return (127.5 + 127.5 * change / largest).round().to(torch.uint8)
 
 
+@register("trigger_images")
 @dataclass
 class TriggerImages(Exhibit):
     """Base images, trained noise, their sum, and the owner's trigger images.
@@ -50,7 +52,7 @@ class TriggerImages(Exhibit):
     """
 
     source = "Figures 3 and 4"
-    schemes = ("trigger_set",)
+    families, only = ("key images",), ("trigger_set",)
     needs = "it has no trigger set to compare a forged one with"
 
     eta: float = 0.04  # strength of the forger's noise, a fraction of the pixels' range

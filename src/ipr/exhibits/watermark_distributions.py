@@ -10,6 +10,7 @@ from torch import Tensor
 from ipr.attacks.ambiguity.forge_uchida import ForgeUchida
 from ipr.attacks.ambiguity.projections import by_gradient
 from ipr.attacks.base import Victim
+from ipr.config.registry import register
 from ipr.exhibits.base import Case, Exhibit, Fact, Shown, require
 from ipr.exhibits.distances import ks_distance
 from ipr.models.inspection import convolution_of
@@ -29,6 +30,7 @@ def features(projection: Tensor, w: Tensor) -> Tensor:
     return (projection.double() @ w.double()).float()
 
 
+@register("watermark_distributions")
 @dataclass
 class WatermarkDistributions(Exhibit):
     """X of the owner and X of a forger, what each extracts from the network, and what after it was fine-tuned.
@@ -45,7 +47,7 @@ class WatermarkDistributions(Exhibit):
     """
 
     source = "Figure 2"
-    schemes = ("uchida",)
+    families, only = ("projection",), ("uchida",)
     needs = "nothing in it is read by a projection of a mean filter with bits as signs"
     looks_at_tuned = True
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import nn
 
+from ipr.config.registry import entries, load
 from ipr.errors import InputError
-from ipr.models.alexnet import AlexNet
 from ipr.models.from_torchvision import PREFIX, from_torchvision
-from ipr.models.resnet import resnet18, resnet50
-
-MODELS: dict[str, Callable[..., nn.Module]] = {"alexnet": AlexNet, "resnet18": resnet18, "resnet50": resnet50}
 
 
 def build_model(
@@ -20,7 +15,8 @@ def build_model(
     """A plain network, initialised from torch's global generator.
 
     Args:
-        name: one of `MODELS`, or `torchvision:` and the name of a classifier of torchvision.
+        name: a registered model of ours or of an installed package, or `torchvision:` and the name of a classifier of
+            torchvision. A claim may name one, too: no more is run for it than what was installed.
         norm: `bn` or `gn`.
         width: multiplies the number of channels of every convolution; 1 is Table III.
         channels_in: channels of an image.
@@ -30,8 +26,9 @@ def build_model(
     Raises:
         InputError: an unknown name, or a size that the network cannot take.
     """
-    if name not in MODELS and not name.startswith(PREFIX):
-        raise InputError("model.name", name, "is not a model", f"choose among: {', '.join(MODELS)}, {PREFIX}NAME")
+    if name not in entries("model") and not name.startswith(PREFIX):
+        known = ", ".join(entries("model"))
+        raise InputError("model.name", name, "is not a model", f"choose among: {known}, {PREFIX}NAME")
     if not width > 0:
         raise InputError("model.width", width, "must be above 0", "give e.g. 0.25, or 1 for Table III")
     if image_size < 8:
@@ -39,4 +36,5 @@ def build_model(
     sizes = {"channels_in": channels_in, "image_size": image_size, "num_classes": num_classes}
     if name.startswith(PREFIX):
         return from_torchvision(name, norm=norm, width=width, **sizes)
-    return MODELS[name](norm=norm, width=width, **sizes)
+    network: nn.Module = load("model", name)(norm=norm, width=width, **sizes)
+    return network

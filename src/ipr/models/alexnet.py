@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ipr.config.registry import register
 from ipr.models.parts import initialise, norm_layer, scaled
 
 
+@register("alexnet")
 class AlexNet(nn.Module):
     """Five convolutions, each with a norm and ReLU, and one linear layer; pooling behind Conv1, Conv2 and Conv5."""
 

@@ -7,11 +7,12 @@ each half before the addition; that is in no table or text of the paper and is l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ipr.config.registry import register
 from ipr.models.parts import initialise, norm_layer, scaled
 
 
@@ -113,8 +114,13 @@ def _stage(
     return nn.Sequential(first, *rest)
 
 
-resnet18 = partial(ResNet, BasicBlock, (2, 2, 2, 2))
-"""ResNet-18: two basic blocks a stage."""
+@register("resnet18")
+def resnet18(**sizes: Any) -> ResNet:
+    """ResNet-18: two basic blocks a stage. Takes what `ResNet` does, all but block and depths."""
+    return ResNet(BasicBlock, (2, 2, 2, 2), **sizes)
 
-resnet50 = partial(ResNet, Bottleneck, (3, 4, 6, 3))
-"""ResNet-50: three, four, six and three bottlenecks."""
+
+@register("resnet50")
+def resnet50(**sizes: Any) -> ResNet:
+    """ResNet-50: three, four, six and three bottlenecks. Takes what `ResNet` does, all but block and depths."""
+    return ResNet(Bottleneck, (3, 4, 6, 3), **sizes)

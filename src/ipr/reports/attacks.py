@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from ipr.attacks import ATTACKS
-from ipr.attacks.base import EVERY
+from ipr.attacks.base import EMBEDDING, schemes_of
+from ipr.config.registry import load_all
 from ipr.judging.outcome import mark, nearest
 from ipr.reports.markdown import cut_short
 from ipr.reports.summary import mean_and_spread
@@ -70,7 +70,7 @@ def attack_settings(rows: Sequence[AttackRow]) -> list[list[AttackRow]]:
 
 def _table(rows: Sequence[AttackRow]) -> str:
     first = rows[0]
-    schemes = [scheme for scheme in EVERY if any(row.scheme == scheme for row in rows)]
+    schemes = [scheme for scheme in schemes_of(*EMBEDDING) if any(row.scheme == scheme for row in rows)]
     seeds = len({row.seed for row in rows})
     norms = {scheme: "/".join(sorted({row.norm for row in rows if row.scheme == scheme})) for scheme in schemes}
     reasons: list[str] = []
@@ -87,7 +87,8 @@ def _table(rows: Sequence[AttackRow]) -> str:
         "|---" * (len(schemes) + 1) + "|",
     ]
     tried = {row.attack for row in rows}
-    for name, attack in ATTACKS.items():
+    attacks = load_all("attack")
+    for name, attack in attacks.items():
         if name not in tried:
             continue
         for label, shown in LINES.get(name, {name: lambda point: True}).items():
@@ -103,7 +104,7 @@ def _table(rows: Sequence[AttackRow]) -> str:
     letters = "abcdefghijkl"
     notes = [f"({letters[number]}) does not apply, because {reason}" for number, reason in enumerate(reasons)]
     found = ["; ".join(notes) + "."] if notes else []
-    if absent := [name for name in ATTACKS if name not in tried]:
+    if absent := [name for name in attacks if name not in tried]:
         found.append(f"Not tried here: {', '.join(absent)}.")
     costs = _costs([row for row in rows if row.iterations is not None])
     machines, software = "; ".join(sorted({r.hardware for r in rows})), "; ".join(sorted({r.versions for r in rows}))

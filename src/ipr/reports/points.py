@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ipr.attacks import ATTACKS
-from ipr.attacks.base import SCHEMES
+from ipr.config.registry import entries
 from ipr.judging.outcome import mark
 from ipr.reports.summary import mean_and_spread, place_of
 from ipr.workflows.attack import AttackRow
@@ -25,7 +24,8 @@ def point_lines(rows: Sequence[AttackRow]) -> Iterator[tuple[AttackRow, list[str
     groups: dict[tuple[int, int, str], list[AttackRow]] = {}
     for row in rows:
         point = "all" if row.attack == "fake1" else row.point
-        groups.setdefault((place_of(row.attack, ATTACKS), place_of(row.scheme, SCHEMES), point), []).append(row)
+        order = place_of(row.attack, entries("attack")), place_of(row.scheme, entries("scheme"))
+        groups.setdefault((*order, point), []).append(row)
     for (_, _, point), same in sorted(groups.items(), key=lambda group: group[0]):
         lost = [row.accuracy_before - row.accuracy_after for row in same]
         marks = [mark(row) for row in same]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from ipr.attacks.base import SCHEMES
+from ipr.config.registry import entries
 
 ORDER: Mapping[str, Sequence[str]] = {
-    "scheme": tuple(SCHEMES),
+    "scheme": tuple(entries("scheme")),
     "model": ("alexnet", "resnet18", "resnet50"),
     "dataset": ("cifar10", "cifar100", "caltech101"),
     "transfer": ("cifar10", "cifar100", "caltech101"),

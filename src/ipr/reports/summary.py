@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ipr.attacks.base import SCHEMES
+from ipr.config.registry import entries
 from ipr.store.record import Record, cut_of
 
 SETTING = [
@@ -57,7 +57,7 @@ def rows(part: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
         ({k: None if v != v else v for k, v in zip(ROW, keys, strict=True)}, seeds)
         for keys, seeds in part.groupby(ROW, dropna=False, sort=True)
     ]
-    return sorted(found, key=lambda row: (row[0]["norm"], place_of(row[0]["scheme"], SCHEMES)))
+    return sorted(found, key=lambda row: (row[0]["norm"], place_of(row[0]["scheme"], entries("scheme"))))
 
 
 def mean_and_spread(values: Sequence[float] | pd.Series, digits: int = 1, signed: bool = False) -> str:

@@ -15,10 +15,11 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError, YAMLError
 
 from ipr.config import schema as schema
 from ipr.config.ranges import check_numbers
-from ipr.config.registry import load_all
+from ipr.config.registry import load, load_all
 from ipr.config.secrets import with_secrets
 from ipr.config.shipped import papers, shipped, sweeps
 from ipr.errors import InputError
@@ -62,20 +63,18 @@ def register(command: str = "train") -> None:
         store.store(name="status_schema", node=StatusConfig)
         store.store(name="gc_schema", node=GcConfig)
     if command in ("attack", "exhibit", "cell"):
-        from ipr.attacks import ATTACKS  # here, as it loads torch
-        from ipr.attacks.config import AttackConfig
+        from ipr.attacks.config import AttackConfig  # here, as it loads torch
 
         store.store(name="attack_schema", node=AttackConfig)
-        for name, attack in ATTACKS.items():
+        for name, attack in load_all("attack").items():
             store.store(group="schema/attack", name=name, node=attack)
     if command in ("exhibit", "cell"):
-        from ipr.exhibits import EXHIBITS  # likewise
-        from ipr.workflows.cell import CellConfig
+        from ipr.workflows.cell import CellConfig  # likewise
         from ipr.workflows.exhibit import ExhibitConfig
 
         store.store(name="exhibit_schema", node=ExhibitConfig)
         store.store(name="cell_schema", node=CellConfig)
-        for name, exhibit in EXHIBITS.items():
+        for name, exhibit in load_all("exhibit").items():
             store.store(group="schema/exhibit", name=name, node=exhibit)
     store.repo.pop("study", None)  # of an earlier command: a group of some, a plain key of the others
     for study in sweeps() if command in ("train", "attack", "exhibit") else ():
@@ -125,7 +124,7 @@ def configuration(command: str, *arguments: str) -> Any:
     try:
         with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
             return named(typed(compose(command, as_texts(command, arguments))), arguments)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         refuse_unknown(command, arguments)
         remedy = f"`ipr {command} --help` lists keys and choices"
         raise InputError("arguments", f"<of ipr {command}>", one_line(error), remedy) from None
@@ -216,12 +215,25 @@ def _other_choice(group: str, choice: str, known: Sequence[str]) -> str:
     return choose_among(choice, known) + plugin
 
 
+def _no_class(group: str, name: str) -> str:
+    """What is wrong with a choice that has a YAML file and no class that could be loaded."""
+    try:
+        load(group, name)
+    except InputError as error:
+        return str(error)
+    return f"{group}={name}: its class has no fields; make it a dataclass"
+
+
 def one_line(error: Exception) -> str:
     """An error as one line that names the field, the value and the remedy."""
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark) is not None:
+        return f"{mark.name}: cannot be read as YAML (line {mark.line + 1}: {error.problem}); mend or remove it"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
+        if group.startswith("schema/"):  # its YAML is there, and its class is not
+            return _no_class(group.removeprefix("schema/"), choice)
         what = f"{shown(f'{group}={choice}')}: there is no such choice"
         return f"{what}; {_other_choice(group, choice, sorted(error.options))}"
     if isinstance(error, OverrideParseException):

@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 import ipr
-from ipr.config.registry import entries
+from ipr.config.registry import conf_folders, entries, source_of
 from ipr.config.shipped import shipped, sweeps
 from ipr.terminal.spelling import closest
 
@@ -44,9 +44,6 @@ SCHEMAS = {
 
 WHERE = "where"
 """The section whose keys are written without it (`as_text`): `scheme` is a group of other commands."""
-
-REGISTRIES = {"attack": "attacks/__init__.py:ATTACKS", "exhibit": "exhibits/__init__.py:EXHIBITS"}
-"""Group -> the dictionary that names the dataclass of each choice."""
 
 OTHER_WORDS = {
     "epoch": "trainer.max_epochs",
@@ -106,8 +103,11 @@ class Key:
 
 @cache
 def _tree(file: str) -> tuple[ast.Module, list[str]]:
-    text = (PACKAGE / file).read_text(encoding="utf-8")
-    return ast.parse(text), text.splitlines()
+    try:
+        text = (PACKAGE / file).read_text(encoding="utf-8")
+        return ast.parse(text), text.splitlines()
+    except (OSError, ValueError, SyntaxError):  # of another package, which is refused when it is loaded
+        return ast.Module([], []), []
 
 
 @cache
@@ -117,10 +117,19 @@ def _find(file: str, name: str) -> tuple[str, ast.ClassDef] | None:
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             return file, node
-        if isinstance(node, ast.ImportFrom) and name in (alias.name for alias in node.names):
-            module = (node.module or "").removeprefix("ipr.").replace(".", "/")
-            return _find(f"{module}.py", name) if (node.module or "").startswith("ipr.") else None
+        if isinstance(node, ast.ImportFrom):
+            own = next((alias.name for alias in node.names if name == (alias.asname or alias.name)), None)
+            if own is not None and (source := _imported(file, node)):
+                return _find(str(source), own)
     return None
+
+
+def _imported(file: str, node: ast.ImportFrom) -> Path | None:
+    """The file of the module that a line `from MODULE import ...` names, its dots in front included."""
+    if not node.level:
+        return source_of(node.module or "")
+    path = (PACKAGE / file).parents[node.level - 1].joinpath(*(node.module or "").split("."))
+    return next((one for one in (path.with_suffix(".py"), path / "__init__.py") if one.is_file()), None)
 
 
 @cache
@@ -137,7 +146,12 @@ def _config_of(file: str, name: str) -> tuple[str, str] | None:
 
 @cache
 def fields_of(file: str, name: str) -> dict[str, Field]:
-    """The fields of a dataclass, those of its bases first; {} where there is no such class of ours."""
+    """The fields of a dataclass, those of its bases first; {} where there is no such class.
+
+    Args:
+        file: where it is defined or imported: below `PACKAGE`, or absolute.
+        name: of the class.
+    """
     found = _find(file, name)
     if found is None:
         return {}
@@ -182,21 +196,11 @@ def _attributes(docstring: str) -> dict[str, str]:
 def _registry(group: str) -> dict[str, tuple[str, str]]:
     """Choice of a group -> file and class, for groups whose choices have fields of their own."""
     if group == "scheme":
-        homes = {
-            name: (one.file.relative_to(PACKAGE).as_posix(), one.attribute) for name, one in entries(group).items()
-        }
+        homes = {name: (str(one.file), one.attribute) for name, one in entries(group).items() if one.file is not None}
         return {name: _config_of(*home) or ("config/schema.py", "SchemeConfig") for name, home in homes.items()}
-    if group not in REGISTRIES:
+    if group not in ("attack", "exhibit"):
         return {}
-    file, _, wanted = REGISTRIES[group].partition(":")
-    found: dict[str, tuple[str, str]] = {}
-    for node in _tree(file)[0].body:
-        named = isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == wanted
-        table = node.value if named and isinstance(node, ast.AnnAssign) else None
-        for key, value in zip(table.keys, table.values, strict=True) if isinstance(table, ast.Dict) else ():
-            if isinstance(key, ast.Constant) and isinstance(value, ast.Name):
-                found[str(key.value)] = (file, value.id)
-    return found
+    return {name: (str(one.file), one.attribute) for name, one in entries(group).items() if one.file is not None}
 
 
 @dataclass(frozen=True)
@@ -219,8 +223,7 @@ class Group:
 @cache
 def groups_of(command: str) -> dict[str, Group]:
     """The groups of a command by the name that is typed, in the order of its defaults."""
-    conf = shipped("conf")
-    written = yaml.safe_load((conf / f"{command}.yaml").read_text(encoding="utf-8"))
+    written = yaml.safe_load((shipped("conf") / f"{command}.yaml").read_text(encoding="utf-8"))
     groups = {}
     for entry in written["defaults"]:
         if not isinstance(entry, dict):
@@ -229,15 +232,19 @@ def groups_of(command: str) -> dict[str, Group]:
         if name.startswith("override "):
             continue
         folder, _, field = name.partition("@")
-        found = sweeps() if name == "study" else conf.glob(f"{folder}/*.yaml")
-        choices = tuple(sorted(path.stem for path in found))
+        choices = tuple(path.stem for path in sweeps()) if name == "study" else choices_of(folder)
         groups[name] = Group(name, field or folder, default or "", choices)
     return groups
 
 
+def choices_of(group: str) -> tuple[str, ...]:
+    """The choices of a group, sorted: its YAML files, ours and those of other packages."""
+    return tuple(sorted({path.stem for folder in conf_folders() for path in folder.glob(f"{group}/*.yaml")}))
+
+
 def launchers() -> tuple[str, ...]:
     """The choices of `hydra/launcher`."""
-    return tuple(sorted(path.stem for path in shipped("conf").glob("hydra/launcher/*.yaml")))
+    return choices_of("hydra/launcher")
 
 
 def keys_of(command: str, chosen: Mapping[str, str] | None = None) -> list[Key]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, ClassVar, Literal
 
 import lightning as L
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ipr.claims.base import Claim, Thresholds
 from ipr.config.recipe import Recipe
+from ipr.config.registry import load_all
 from ipr.config.schema import SchemeConfig, TrainConfig
 from ipr.data.images import ImageData
 from ipr.data.share import WHOLE, Share
@@ -286,3 +287,9 @@ def claim_parts(config: TrainConfig, data: ImageData) -> dict[str, Any]:
     """What a new claim says besides its secrets: owner, thresholds, and what builds the plain network."""
     limits = Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
     return {"owner": config.owner, "thresholds": limits, "architecture": architecture_of(config.model, data)}
+
+
+@cache
+def abouts() -> dict[str, About]:
+    """What every scheme says of itself, by name: ours in the order of their table, then those of other packages."""
+    return {name: scheme.about for name, scheme in load_all("scheme").items()}

@@ -10,8 +10,8 @@ from torch import Generator, Tensor, nn
 
 from ipr.claims.structure import check_labels_differ
 from ipr.config.registry import register
+from ipr.data.digits import read_digits, read_photographs
 from ipr.data.images import ImageData
-from ipr.data.sources import read_digits, read_photographs
 from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
 from ipr.schemes.base import About

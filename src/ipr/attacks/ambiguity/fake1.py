@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of, require
+from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.judging.verdict import forged_at_random
 
 
+@register("fake1")
 @dataclass
 class Fake1(Attack):
     """K random passports, each claimed with the signature that it happens to spell.

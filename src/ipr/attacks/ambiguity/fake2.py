@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ipr.attacks.ambiguity.searches import Search, missing, point_of, protected_again, trained_together
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, flipped, fractions, require
 from ipr.config.recipe import Recipe
+from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.judging.verdict import claim_of_signs
 from ipr.passport.layer import Affine
@@ -73,6 +74,7 @@ class ScaleSearch(Search):
         return {name: torch.stack([gamma, beta]).detach().cpu().clone() for name, gamma, beta in pairs}
 
 
+@register("fake2")
 @dataclass
 class Fake2(Attack):
     """Scale and shift of the passport layers, trained from random signs with everything else frozen.
@@ -117,6 +119,7 @@ class Fake2(Attack):
         return ScaleSearch(network, recipe, len(data.classes), start=start, signature=signature)
 
 
+@register("fake2_signature")
 @dataclass
 class Fake2Signature(Fake2):
     """fake2 for a signature of the forger's choice, at a given dissimilarity to the owner's (Figure 15).

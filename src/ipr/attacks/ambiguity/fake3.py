@@ -12,6 +12,7 @@ from torch.nn import functional
 from ipr.attacks.ambiguity.searches import Search, missing, point_of, protected_again, trained_together
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, flipped, fractions, require
 from ipr.config.recipe import Recipe
+from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.passport.layer import Affine, patch_mean, scale_and_shift
 from ipr.passport.surgery import Passport
@@ -78,6 +79,7 @@ class PassportSearch(Search):
         return {name: maps.detach().cpu().clone() for name, maps in zip(self.names, self.forged, strict=True)}
 
 
+@register("fake3")
 @dataclass
 class Fake3(Attack):
     """A passport as far from the genuine one as the accuracy allows, for a signature that differs in a given share.

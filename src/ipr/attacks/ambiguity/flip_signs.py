@@ -9,11 +9,13 @@ from itertools import combinations
 import torch
 
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, flipped, fractions
+from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.judging.verdict import claim_of_signs
 from ipr.randomness import generator
 
 
+@register("flip_signs")
 @dataclass
 class FlipSigns(Attack):
     """The genuine scales with a fraction of their signs inverted; magnitudes and shifts are kept, nothing is trained.

@@ -10,12 +10,14 @@ from torch.nn import functional
 
 from ipr.attacks.ambiguity.projections import ForgeProjection, Forgery
 from ipr.attacks.base import Victim
+from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.models.inspection import convolution_of
 from ipr.schemes.deepmarks import DeepMarksClaim, code_book, embedding_loss, fingerprint, order_of
 from ipr.watermarks.projection import mean_filter, secret_projection
 
 
+@register("forge_deepmarks")
 @dataclass
 class ForgeDeepMarks(ForgeProjection):
     """A new projection X and basis for another user's word: |f - X w|^2 is minimised over X with the weights frozen,
@@ -24,7 +26,7 @@ class ForgeDeepMarks(ForgeProjection):
 
     section = "II-B1 (the same attack; no numbers)"
     attacker_has = "the weights and the code book; no training data"
-    schemes = ("deepmarks",)
+    families, only = ("projection",), ("deepmarks",)
     needs = "nothing in it is read as a fingerprint vector"
 
     def forgery(self, victim: Victim, data: ImageData, source: torch.Generator) -> Forgery:

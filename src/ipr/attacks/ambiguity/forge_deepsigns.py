@@ -9,12 +9,14 @@ from torch.nn import functional
 
 from ipr.attacks.ambiguity.projections import ForgeProjection, Forgery, bits_as_values
 from ipr.attacks.base import Victim
+from ipr.config.registry import register
 from ipr.data.images import ImageData, LabelledImages
 from ipr.data.trigger_sets import abstract_trigger_set
 from ipr.schemes.deepsigns import DeepSignsClaim, mean_features
 from ipr.watermarks.projection import secret_projection
 
 
+@register("forge_deepsigns")
 @dataclass
 class ForgeDeepSigns(ForgeProjection):
     """A new projection A for random bits in the mean activations of key images that the forger drew.
@@ -25,7 +27,7 @@ class ForgeDeepSigns(ForgeProjection):
 
     section = "II-B1 (the same attack; no numbers)"
     attacker_has = "the weights and images of its own; no training data"
-    schemes = ("deepsigns",)
+    families, only = ("projection",), ("deepsigns",)
     needs = "nothing in it is read from mean activations"
 
     def forgery(self, victim: Victim, data: ImageData, source: torch.Generator) -> Forgery:

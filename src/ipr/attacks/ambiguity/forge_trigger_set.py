@@ -10,7 +10,8 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ipr.attacks.base import KEY_IMAGES, Attack, Attacked, Fit, Victim, require
+from ipr.attacks.base import Attack, Attacked, Fit, Victim, require
+from ipr.config.registry import register
 from ipr.data.images import ImageData, normalise
 from ipr.data.trigger_sets import TriggerSet, abstract_trigger_set
 from ipr.models.inspection import frozen
@@ -71,6 +72,7 @@ def forged_trigger_set(
     return stored().detach().round().to(torch.uint8).cpu(), done
 
 
+@register("forge_trigger_set")
 @dataclass
 class ForgeTriggerSet(Attack):
     """Images of the forger's own with a trained noise eta T_n, and labels at random; the weights are frozen.
@@ -83,7 +85,7 @@ class ForgeTriggerSet(Attack):
     kind = "ambiguity"
     section = "II-B2, Table I"
     attacker_has = "the weights; no training data"
-    schemes = KEY_IMAGES
+    families = ("key images",)
     needs = "no images decide whose it is"
 
     eta: float = 0.04  # strength of the noise, a fraction of the pixels' range

@@ -8,12 +8,14 @@ import torch
 
 from ipr.attacks.ambiguity.projections import ForgeProjection, Forgery, bits_as_values
 from ipr.attacks.base import Victim
+from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.models.inspection import convolution_of
 from ipr.schemes.uchida import UchidaClaim, embedding_loss
 from ipr.watermarks.projection import mean_filter, secret_projection
 
 
+@register("forge_uchida")
 @dataclass
 class ForgeUchida(ForgeProjection):
     """A new projection X for random bits: Eq. 2 is minimised over X with the weights frozen, or solved as it is linear.
@@ -23,7 +25,7 @@ class ForgeUchida(ForgeProjection):
 
     section = "II-B1, Table I"
     attacker_has = "the weights; no training data"
-    schemes = ("uchida",)
+    families, only = ("projection",), ("uchida",)
     needs = "nothing in it is read by a projection of a mean filter with bits as signs"
 
     def forgery(self, victim: Victim, data: ImageData, source: torch.Generator) -> Forgery:

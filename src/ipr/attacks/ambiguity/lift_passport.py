@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of
+from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.judging.verdict import claim_of_signs
 from ipr.passport.generate import random_passport, with_energy
@@ -15,6 +16,7 @@ from ipr.passport.surgery import find_layers
 from ipr.randomness import generator
 
 
+@register("lift_passport")
 @dataclass
 class LiftPassport(Attack):
     """The passport whose scale and shift are those that the norms were given away with: one linear solve a layer.
@@ -27,7 +29,7 @@ class LiftPassport(Attack):
     kind = "ambiguity"
     section = "none (this project)"
     attacker_has = "the weights and the places of the passport layers"
-    schemes = ("passport_v2", "passport_v3")
+    only = ("passport_v2", "passport_v3")
     needs = "no scale or shift is given away with its protected layers"
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of, require
+from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.judging.verdict import claim_of_signs
 from ipr.passport.generate import with_energy
@@ -14,6 +15,7 @@ from ipr.passport.surgery import find_layers
 from ipr.randomness import generator
 
 
+@register("ones")
 @dataclass
 class Ones(Attack):
     """Constant passports of both signs at several energies, and uniform ones in [0, 1], each a point of its own.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of, fractions
+from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.passport.normal_form import public_signs, relative_to
 from ipr.passport.surgery import find_layers
@@ -27,6 +28,7 @@ def with_wrong_bytes(signature: Signature, fraction: float, source: torch.Genera
     return dict(zip(signature, bits.split(sizes), strict=True))
 
 
+@register("partial_signature")
 @dataclass
 class PartialSignature(Attack):
     """The genuine magnitudes with the signs of a signature of which a fraction of the bytes is wrong.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ipr.attacks.ambiguity.ones import above_0
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of, require
+from ipr.config.registry import register
 from ipr.data.images import ImageData, LabelledImages
 from ipr.judging.verdict import claim_of_signs
 from ipr.passport.guesses import singular_passport
@@ -14,6 +15,7 @@ from ipr.passport.surgery import find_layers
 from ipr.randomness import generator
 
 
+@register("singular_vectors")
 @dataclass
 class SingularVectors(Attack):
     """S along the strongest right singular vectors of each protected convolution (`passport/guesses.py`).

@@ -16,6 +16,7 @@ from torch.nn import functional
 from ipr.attacks.ambiguity.fake2 import ScaleSearch
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, require
 from ipr.config.recipe import Recipe
+from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.judging.verdict import claim_of_signs
 from ipr.passport.lift import lift
@@ -84,6 +85,7 @@ def row_sums(network: nn.Module, places: Sequence[ConvNorm]) -> dict[str, Tensor
     return sums
 
 
+@register("train_scales")
 @dataclass
 class TrainScales(Attack):
     """Scales and shifts of the passport layers, trained by cross-entropy alone with all else frozen, then lifted.

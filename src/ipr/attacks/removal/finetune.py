@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ipr.attacks.base import EVERY, Attack, Attacked, Fit, Victim, constant_rate, example_of, require
+from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, constant_rate, example_of, require
+from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.models.inspection import classifier_of
 from ipr.randomness import derive_seed, drawing
@@ -23,6 +24,7 @@ class Finetuning(Baseline):
         self.network.train(all(p.requires_grad for p in self.network.parameters()))
 
 
+@register("finetune")
 @dataclass
 class Finetune(Attack):
     """Training goes on without passport, signature or trigger set, from the network as its user holds it.
@@ -40,7 +42,7 @@ class Finetune(Attack):
     kind = "removal"
     section = "IV-C1, Table VI"
     attacker_has = "the weights, for V1 the distributed passport, and training data of the task it is tuned to"
-    schemes = ("baseline", *EVERY)
+    families = ("none", *EMBEDDING)
 
     start: str = "retrain"  # fine_tune | retrain: keep the classifier, or begin it anew
     layers: str = "all"  # all | last: what is trained

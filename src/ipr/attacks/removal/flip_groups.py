@@ -10,6 +10,7 @@ import torch
 from torch import Generator, nn
 
 from ipr.attacks.base import READ_FROM_WEIGHTS, Attack, Attacked, Fit, Victim, example_of, fractions, freedom_of
+from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.models.channels import Symmetry
 from ipr.models.gauge import before_norms, scale
@@ -36,6 +37,7 @@ def with_flipped_groups(network: nn.Module, found: Symmetry, fraction: float, so
     return copied
 
 
+@register("flip_groups")
 @dataclass
 class FlipGroups(Attack):
     """Whole groups of a group norm, or channels of a batch norm, change sign before the norm, and the answers stay.
@@ -49,7 +51,7 @@ class FlipGroups(Attack):
     kind = "removal"
     section = "not in the paper"
     attacker_has = "the weights, and for V1 the distributed passport"
-    schemes = READ_FROM_WEIGHTS
+    families = READ_FROM_WEIGHTS
     needs = "its mark is in the answers, which stay as they are"
 
     rates: list[float] = field(default_factory=lambda: [0.5, 1.0])  # shares of the groups that change sign

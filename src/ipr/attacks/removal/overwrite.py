@@ -9,8 +9,8 @@ from functools import partial
 
 from torch import nn
 
-from ipr.attacks.base import EVERY, Attack, Attacked, Fit, Victim, constant_rate, example_of, require
-from ipr.config.registry import load
+from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, constant_rate, example_of, require
+from ipr.config.registry import load, register
 from ipr.data.images import ImageData
 from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.layer import Branch
@@ -24,6 +24,7 @@ from ipr.signature import draw_signature
 from ipr.watermarks.base import WatermarkClaim
 
 
+@register("overwrite")
 @dataclass
 class Overwrite(Attack):
     """The victim is trained on with a second passport and signature, or a second watermark, by its own scheme; both
@@ -36,7 +37,7 @@ class Overwrite(Attack):
     kind = "removal"
     section = "I (named; no numbers)"
     attacker_has = "the weights, the training data, the scheme and its constants, and the places of the passport layers"
-    schemes = EVERY
+    families = EMBEDDING
 
     epochs: int = 20  # of the attacker's training
     lr: float = 0.01  # learning rate, constant

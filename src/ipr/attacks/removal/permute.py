@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Generator, nn
 
 from ipr.attacks.base import READ_FROM_WEIGHTS, Attack, Attacked, Fit, Victim, example_of, freedom_of
+from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.models.channels import Symmetry
 from ipr.models.gauge import permute, random_order
@@ -30,6 +31,7 @@ def permuted(network: nn.Module, found: Symmetry, source: Generator) -> nn.Modul
     return copied
 
 
+@register("permute")
 @dataclass
 class Permute(Attack):
     """The channels of all layers change places, and the answers stay.
@@ -42,7 +44,7 @@ class Permute(Attack):
     kind = "removal"
     section = "not in the paper"
     attacker_has = "the weights, and for V1 the distributed passport"
-    schemes = READ_FROM_WEIGHTS
+    families = READ_FROM_WEIGHTS
     needs = "its mark is in the answers, which stay as they are"
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:

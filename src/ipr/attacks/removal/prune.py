@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ipr.attacks.base import EVERY, Attack, Attacked, Fit, Victim, example_of, fractions
+from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, example_of, fractions
+from ipr.config.registry import register
 from ipr.data.images import ImageData
 
 
@@ -31,6 +32,7 @@ def pruned(network: nn.Module, rate: float) -> nn.Module:
     return copied
 
 
+@register("prune")
 @dataclass
 class Prune(Attack):
     """The weights of smallest magnitude become 0, whatever layer they are in; nothing is trained afterwards.
@@ -42,7 +44,7 @@ class Prune(Attack):
     kind = "removal"
     section = "IV-C2, Figure 11"
     attacker_has = "the weights, and for V1 the distributed passport"
-    schemes = EVERY
+    families = EMBEDDING
 
     # shares of the weights that become 0
     rates: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])

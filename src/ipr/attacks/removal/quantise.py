@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ipr.attacks.base import EVERY, Attack, Attacked, Fit, Victim, example_of, require
+from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, example_of, require
+from ipr.config.registry import register
 from ipr.data.images import ImageData
 
 
@@ -32,6 +33,7 @@ def quantised(network: nn.Module, bits: int) -> nn.Module:
     return copied
 
 
+@register("quantise")
 @dataclass
 class Quantise(Attack):
     """The weights of convolutions and linear layers are rounded to fewer bits; nothing is trained afterwards.
@@ -43,7 +45,7 @@ class Quantise(Attack):
     kind = "removal"
     section = "not in the paper"
     attacker_has = "the weights, and for V1 the distributed passport"
-    schemes = EVERY
+    families = EMBEDDING
 
     bits: list[int] = field(default_factory=lambda: [8, 6, 5, 4, 3])  # of a weight
 

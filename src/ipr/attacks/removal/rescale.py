@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ipr.attacks.base import READ_FROM_WEIGHTS, Attack, Attacked, Fit, Victim, example_of, freedom_of, require
+from ipr.config.registry import register
 from ipr.data.images import ImageData, normalise
 from ipr.models.channels import BATCH_NORMS, Symmetry
 from ipr.models.gauge import before_norms, restate, scale
@@ -104,6 +105,7 @@ def _account_for_eps(norm: nn.Module, factors: Tensor, variances: Tensor) -> Non
     norm.weight.mul_(left.sqrt().repeat_interleave(norm.num_channels // norm.num_groups).to(norm.weight))
 
 
+@register("rescale")
 @dataclass
 class Rescale(Attack):
     """Channels get other scales, and running statistics other values, wherever another layer undoes it.
@@ -117,7 +119,7 @@ class Rescale(Attack):
     kind = "removal"
     section = "not in the paper"
     attacker_has = "the weights, a few images, and for V1 the distributed passport"
-    schemes = READ_FROM_WEIGHTS
+    families = READ_FROM_WEIGHTS
     needs = "its mark is in the answers, which stay as they are"
 
     factor: float = 8.0  # largest factor of a channel's scale

@@ -1,0 +1,1 @@
+"""What this package adds to ipr: see the entry points in pyproject.toml."""
