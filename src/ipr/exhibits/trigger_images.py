@@ -73,7 +73,7 @@ class TriggerImages(Exhibit):
         owner = case.claim
         assert isinstance(owner, KeyImageClaim)
         forger = ForgeTriggerSet(eta=self.eta, bound=self.bound, lr=self.lr, iterations=self.iterations)
-        base, forged, done = forger.forged(Victim(case.suspect, owner, case.scheme), case.data, case.attack_seed)
+        base, forged, done = forger.forged(Victim(case.suspect, owner), case.data, case.attack_seed)
         change = forged.float() - base.pixels.float()
 
         facts: list[Fact] = []

@@ -65,7 +65,7 @@ class WatermarkDistributions(Exhibit):
         owner = case.claim
         assert isinstance(owner, UchidaClaim)
         forgery = ForgeUchida(lr=self.lr, iterations=self.iterations).forgery(
-            Victim(case.suspect, owner, case.scheme), case.data, generator(case.attack_seed, "forged projection")
+            Victim(case.suspect, owner), case.data, generator(case.attack_seed, "forged projection")
         )
         projection, iterations = by_gradient(forgery, self.lr, self.iterations)
         forged = forgery.claim(projection)
