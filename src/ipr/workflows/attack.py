@@ -37,7 +37,7 @@ from ipr.store.reading import Fitting
 from ipr.store.record import provenance
 from ipr.store.tags import joined
 from ipr.terminal.console import Console
-from ipr.tracking.loggers import LoggerTracker, check_installed
+from ipr.tracking.loggers import LoggerTracker
 from ipr.tracking.wandb_run import Tracker, tracking
 from ipr.training.fit import fit
 from ipr.training.guards import KeepLease
@@ -116,7 +116,6 @@ def attack(config: AttackConfig) -> AttackRun:
         InputError: the configuration asks for something that cannot be.
     """
     check(config)
-    check_installed(config.logger)
     if config.trainer.fast_dev_run:
         with rehearsal(config) as short:
             return attack(replace(short, attack_epochs=1))
