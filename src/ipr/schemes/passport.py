@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ipr.errors import InputError
 from ipr.passport.fork import fork
-from ipr.passport.layer import Affine, Branch, answering_with, passport_layers, presenting
+from ipr.passport.layer import Affine, Branch, affines_of, passport_layers, presenting
 from ipr.passport.normal_form import sign
 from ipr.schemes.base import Scheme
 from ipr.schemes.recipe import Recipe
@@ -176,8 +176,7 @@ class PassportV2(PassportScheme):
         x, y = self.with_triggers(x, y)
         if self.alternation == "joint":
             affines = self.passport_affines()
-            both = {name: (self.layers[name].public_affine(), affine) for name, affine in affines.items()}
-            public, private = self.forked.answers(x, both)
+            public, private = self.forked(x, [affines_of(self.layers, Branch.PUBLIC), affines])
             self.means.count(public, y)
             return {
                 "cross_entropy_public": functional.cross_entropy(public, y),
@@ -185,12 +184,12 @@ class PassportV2(PassportScheme):
                 **self.regulariser(affines),
             }
         branch = Branch(self.global_step % 2)
-        affines = self.passport_affines() if branch is Branch.PRIVATE else {}
-        with answering_with(self.layers, branch), presenting(self.layers, affines):
+        affines = affines_of(self.layers, branch)
+        with presenting(self.layers, affines):
             logits = self.network(x)
         self.means.count(logits, y)
         loss = {f"cross_entropy_{branch.name.lower()}": functional.cross_entropy(logits, y)}
-        return loss | self.regulariser(affines) if affines else loss
+        return loss | self.regulariser(affines) if branch is Branch.PRIVATE else loss
 
 
 class PassportV3(PassportV2):
