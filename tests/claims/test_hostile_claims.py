@@ -237,7 +237,7 @@ CASES = {
     "an older version": ("bound", at("schema_version", value=3), "schema_version is not what it should be"),
     "a version that is true": ("bound", at("schema_version", value=True), "no schema version"),
     "no version": ("bound", facts(lambda v: v.pop("schema_version") and None), "no schema version"),
-    "an unknown kind": ("bound", at("kind", value="os.system"), "missing or wrong: 'os.system'"),
+    "an unknown kind": ("bound", at("kind", value="os.system"), "kind that nothing installed knows"),
     "a kind that is a mapping": ("bound", at("kind", value={}), "missing or wrong"),
     "another kind": ("bound", at("kind", value="uchida"), "missing or wrong"),
     "an unknown fact": ("bound", at("command", value="rm"), "'command', which belongs to no such claim"),

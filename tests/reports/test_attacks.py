@@ -62,6 +62,24 @@ def test_every_cell_is_filled_or_says_why_not():
     assert "| finetune | 0/1; 60.0; 80 | not run |" in partly
 
 
+def test_what_a_package_that_is_gone_has_brought_is_shown_behind_what_is_known():
+    rows = [
+        ROW,
+        replace(ROW, attack="theirs", point="x"),
+        replace(ROW, attack="another", point="x", scheme="foreign"),
+        replace(ROW, scheme="foreign"),
+        replace(ROW, scheme="baseline", attack="finetune"),
+    ]
+    text = attack_markdown(rows)
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert table[0] == "| attack | uchida (bn) | foreign (bn) |"
+    assert [line.split(" | ")[0] for line in table[2:]] == [
+        "| finetune", "| prune, 60 %", "| prune, any rate", "| another", "| theirs",
+    ]  # fmt: skip
+    assert table[-2:] == ["| another | not run | 0/1; 60.0; 80 |", "| theirs | 0/1; 60.0; 80 | not run |"]
+    assert [tuple(cells[:2]) for _, cells in point_lines(rows)][-2:] == [("another", "foreign"), ("theirs", "uchida")]
+
+
 @pytest.mark.parametrize("field", ["dataset", "width", "victim_epochs"])
 def test_settings_are_not_mixed(field):
     other = replace(ROW, **{field: "x" if field == "dataset" else 3})

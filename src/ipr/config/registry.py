@@ -178,6 +178,7 @@ def load(group: str, name: str) -> Any:
     return entry(group, name).load()
 
 
+@cache
 def load_all(group: str) -> dict[str, Any]:
     """Every choice of a group, imported; what cannot be imported is left out and said on stderr."""
     found = {}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ipr.claims.base import Claim, Thresholds
 from ipr.claims.folder import REMEDY, read_parts
-from ipr.config.registry import entries
+from ipr.config.registry import entries, load
 from ipr.errors import InputError
 from ipr.models.claimed import check_architecture
 from ipr.passport.claim import PassportClaim
@@ -27,14 +27,15 @@ def kind_of(name: str) -> type[Claim]:
     """The class of the claims of a kind: of every passport scheme, or of the scheme of this name.
 
     Raises:
-        KeyError: there is no such kind.
-        InputError: the scheme is another package's, which cannot be loaded.
+        TypeError: it is no text.
+        InputError: nothing installed makes such claims, or it is of another package's scheme, which cannot be loaded.
     """
     if name == PassportClaim.kind:
         return PassportClaim
-    kind: type[Claim] | None = entries("scheme")[name].load().claim_kind
+    kind: type[Claim] | None = load("scheme", name).claim_kind if name in entries("scheme") else None
     if kind is None or kind.kind != name:
-        raise KeyError(f"no claim is of kind {name}")
+        problem = "is a kind that nothing installed knows"
+        raise InputError("claim kind", ascii(name), problem, "install the package that made the claim")
     return kind
 
 

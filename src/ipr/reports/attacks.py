@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from string import ascii_lowercase
 
-from ipr.attacks.base import EMBEDDING, schemes_of
+from ipr.attacks.base import families
 from ipr.config.registry import load_all
 from ipr.judging.outcome import mark, nearest
 from ipr.reports.markdown import cut_short
-from ipr.reports.summary import mean_and_spread
+from ipr.reports.summary import mean_and_spread, ordered
 from ipr.store.record import cut_of
 from ipr.workflows.attack import AttackRow
 
@@ -70,7 +71,8 @@ def attack_settings(rows: Sequence[AttackRow]) -> list[list[AttackRow]]:
 
 def _table(rows: Sequence[AttackRow]) -> str:
     first = rows[0]
-    schemes = [scheme for scheme in schemes_of(*EMBEDDING) if any(row.scheme == scheme for row in rows)]
+    families_known = families()
+    schemes = ordered({row.scheme for row in rows if families_known.get(row.scheme) != "none"}, families_known)
     seeds = len({row.seed for row in rows})
     norms = {scheme: "/".join(sorted({row.norm for row in rows if row.scheme == scheme})) for scheme in schemes}
     reasons: list[str] = []
@@ -86,23 +88,20 @@ def _table(rows: Sequence[AttackRow]) -> str:
         + " |",
         "|---" * (len(schemes) + 1) + "|",
     ]
-    tried = {row.attack for row in rows}
-    attacks = load_all("attack")
-    for name, attack in attacks.items():
-        if name not in tried:
-            continue
+    tried, attacks = {row.attack for row in rows}, load_all("attack")
+    for name in ordered(tried, attacks):
         for label, shown in LINES.get(name, {name: lambda point: True}).items():
             cells = []
             for scheme in schemes:
                 chosen = [r for r in rows if (r.attack, r.scheme) == (name, scheme) and shown(r.point)]
-                if reason := attack.inapplicable(scheme):
+                reason = attacks[name].inapplicable(scheme) if name in attacks else None
+                if not chosen and reason:
                     reasons += [] if reason in reasons else [reason]
-                    cells.append(f"n/a ({'abcdefghijkl'[reasons.index(reason)]})")
+                    cells.append(f"n/a ({_letter(reasons.index(reason))})")
                 else:
                     cells.append(_text(cell(chosen)) if chosen else "not run")
             lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    letters = "abcdefghijkl"
-    notes = [f"({letters[number]}) does not apply, because {reason}" for number, reason in enumerate(reasons)]
+    notes = [f"({_letter(number)}) does not apply, because {reason}" for number, reason in enumerate(reasons)]
     found = ["; ".join(notes) + "."] if notes else []
     if absent := [name for name in attacks if name not in tried]:
         found.append(f"Not tried here: {', '.join(absent)}.")
@@ -111,6 +110,11 @@ def _table(rows: Sequence[AttackRow]) -> str:
     minutes = sum(seconds for _, seconds in {(row.key, row.seconds) for row in rows}) / 60  # points share a suspect's
     total = f"{machines}; {software}; {minutes:.1f} minutes of attacks in all, judging not counted."
     return "\n\n".join(["\n".join(lines), *found, *costs, total])
+
+
+def _letter(number: int) -> str:
+    """A to z, then aa, bb, ..."""
+    return ascii_lowercase[number % 26] * (number // 26 + 1)
 
 
 def _costs(rows: Sequence[AttackRow]) -> list[str]:

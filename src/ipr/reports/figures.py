@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ipr.config.registry import entries
+from ipr.reports.summary import ordered
 from ipr.reports.summary import rows as table_rows
 from ipr.workflows.attack import AttackRow
 
@@ -126,7 +127,7 @@ def forgery_figure(rows: Sequence[AttackRow], title: str) -> Figure | None:
     claim that is read, by what the forger has; means over seeds, whiskers the standard deviation. None without one.
     """
     forged = [row for row in rows if row.forged and row.mark_read and any(row.attack in a for _, a in FORGERS.values())]
-    schemes = [scheme for scheme in entries("scheme") if any(row.scheme == scheme for row in forged)]
+    schemes = ordered({row.scheme for row in forged}, entries("scheme"))
     if not schemes:
         return None
     figure = Figure(figsize=(1.6 + 0.95 * len(schemes), 3.6), layout="constrained")

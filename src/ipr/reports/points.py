@@ -21,12 +21,12 @@ def point_lines(rows: Sequence[AttackRow]) -> Iterator[tuple[AttackRow, list[str
     Yields:
         A row that stands for the line, and its cells under `HEADER`.
     """
-    groups: dict[tuple[int, int, str], list[AttackRow]] = {}
+    groups: dict[tuple[int, str, int, str, str], list[AttackRow]] = {}
     for row in rows:
         point = "all" if row.attack == "fake1" else row.point
-        order = place_of(row.attack, entries("attack")), place_of(row.scheme, entries("scheme"))
+        order = place_of(row.attack, entries("attack")), row.attack, place_of(row.scheme, entries("scheme")), row.scheme
         groups.setdefault((*order, point), []).append(row)
-    for (_, _, point), same in sorted(groups.items(), key=lambda group: group[0]):
+    for (*_, point), same in sorted(groups.items(), key=lambda group: group[0]):
         lost = [row.accuracy_before - row.accuracy_after for row in same]
         marks = [mark(row) for row in same]
         cells = [

@@ -69,6 +69,12 @@ def mean_and_spread(values: Sequence[float] | pd.Series, digits: int = 1, signed
     return mean if len(numbers) < 2 else f"{mean} ± {numbers.std():.{digits}f}"
 
 
+def ordered(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Names in the order of those known; behind them, sorted, what a package that is no longer here has brought."""
+    order = list(known)
+    return sorted(names, key=lambda name: (place_of(name, order), name))
+
+
 def place_of(name: str, known: Iterable[str]) -> int:
     """Where a name stands among those known; behind them all where a record of somebody else has another."""
     order = list(known)
