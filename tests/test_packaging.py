@@ -1,12 +1,15 @@
 """The wheel works without the checkout: its configuration and studies are inside."""
 
+import inspect
 import os
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from hydra.plugins.launcher import Launcher
 
 TOP = Path(__file__).parents[1]
 
@@ -31,6 +34,19 @@ def test_it_holds_code_configuration_studies_and_licence_only(installed):
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"ipr", "hydra_plugins"}
     assert {name for name in names if name.startswith("hydra_plugins")} == {"hydra_plugins/ipr_launchers.py"}
+
+
+def test_its_entry_points_are_the_launchers_that_hydra_is_to_find(installed):
+    """One for each, as hydra-core 1.4 wants it; ours are those that are defined in the one module, and not imported."""
+    _, site = installed
+    (ipr,) = metadata.distributions(name="ipr", path=[str(site)])
+    found = {point.load() for point in ipr.entry_points.select(group="hydra.plugins")}
+    assert {point.__module__ for point in found} == {"hydra_plugins.ipr_launchers"}
+    assert found == {
+        item
+        for item in vars(sys.modules["hydra_plugins.ipr_launchers"]).values()
+        if inspect.isclass(item) and issubclass(item, Launcher) and item.__module__ == "hydra_plugins.ipr_launchers"
+    }
 
 
 def test_it_trains_from_any_folder(installed, tmp_path, cache):
