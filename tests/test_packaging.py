@@ -1,5 +1,6 @@
 """The wheel works without the checkout: its configuration and studies are inside."""
 
+import importlib
 import inspect
 import os
 import subprocess
@@ -9,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from hydra.plugins.launcher import Launcher
+from hydra.plugins.plugin import Plugin
 
 TOP = Path(__file__).parents[1]
 
@@ -36,17 +37,20 @@ def test_it_holds_code_configuration_studies_and_licence_only(installed):
     assert {name for name in names if name.startswith("hydra_plugins")} == {"hydra_plugins/ipr_launchers.py"}
 
 
-def test_its_entry_points_are_the_launchers_that_hydra_is_to_find(installed):
-    """One for each, as hydra-core 1.4 wants it; ours are those that are defined in the one module, and not imported."""
+def test_every_plugin_of_hydra_has_an_entry_point(installed):
+    """As hydra-core 1.4 finds them: one for each class that a module of `hydra_plugins` defines, and not imports."""
     _, site = installed
     (ipr,) = metadata.distributions(name="ipr", path=[str(site)])
-    found = {point.load() for point in ipr.entry_points.select(group="hydra.plugins")}
-    assert {point.__module__ for point in found} == {"hydra_plugins.ipr_launchers"}
-    assert found == {
-        item
-        for item in vars(sys.modules["hydra_plugins.ipr_launchers"]).values()
-        if inspect.isclass(item) and issubclass(item, Launcher) and item.__module__ == "hydra_plugins.ipr_launchers"
+    named = {(point.module, point.attr) for point in ipr.entry_points.select(group="hydra.plugins")}
+    modules = [importlib.import_module(f"hydra_plugins.{path.stem}") for path in (site / "hydra_plugins").glob("*.py")]
+    defined = {
+        (item.__module__, item.__name__)
+        for module in modules
+        for item in vars(module).values()
+        if inspect.isclass(item) and issubclass(item, Plugin) and item.__module__ == module.__name__
     }
+    assert named == defined
+    assert len(named) >= 4
 
 
 def test_it_trains_from_any_folder(installed, tmp_path, cache):
