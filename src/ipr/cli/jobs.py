@@ -152,7 +152,7 @@ class Job:
         lines: list[str] = []
         asked: Any = None
         done = Done()
-        with telling(codes, lines):
+        with errors_as_lines(codes, lines):
             for group, alone in (("hydra/launcher", ("basic", "local")), ("hydra/sweeper", ("basic",))):
                 choice = settings.runtime.choices[group]
                 if settings.mode == RunMode.RUN and choice not in alone:
@@ -213,9 +213,9 @@ STORAGE = {
 
 @contextmanager
 def reporting(codes: list[int]) -> Iterator[None]:
-    """`telling`, and an interruption ends the command with one line and its own exit code."""
+    """`errors_as_lines`, and an interruption ends the command with one line and its own exit code."""
     try:
-        with telling(codes, []):
+        with errors_as_lines(codes, []):
             yield
     except KeyboardInterrupt:
         print("ipr: interrupted; the same command goes on where this one stopped", file=sys.stderr)
@@ -223,7 +223,7 @@ def reporting(codes: list[int]) -> Iterator[None]:
 
 
 @contextmanager
-def telling(codes: list[int], lines: list[str]) -> Iterator[None]:
+def errors_as_lines(codes: list[int], lines: list[str]) -> Iterator[None]:
     """Inside, an error becomes an exit code in one list and a line in the other.
 
     It is told on stderr: in one line if the user can mend it, else with a traceback. Nothing goes on up to Hydra, which
