@@ -43,7 +43,7 @@ class WrongKind:
         dated: whether its claimant, or an insider, could have committed to it before the suspect was released: nothing
             of it follows from the suspect's weights.
         drawn: (genuine claim, network, images, count, seed) -> so many wrong claims; of a claim that it rivals.
-        of_another_network: whether the network that they are drawn from is another than the suspect, which its claimant has;
+        foreign: whether the network that they are drawn from is another than the suspect, which its claimant has;
             else it is the suspect.
     """
 
@@ -51,7 +51,7 @@ class WrongKind:
     says: str
     dated: bool
     drawn: Callable[[Any, nn.Module, ImageData, int, int], list[Claim]]
-    of_another_network: bool = False
+    foreign: bool = False
 
 
 def kinds_for(claim: Claim) -> dict[str, WrongKind]:
@@ -278,7 +278,7 @@ WRONG = {
         "a claim that holds for another network of the kind",
         True,
         genuine_of_another,
-        of_another_network=True,
+        foreign=True,
     ),
     "positive_noise_spelled": WrongKind(
         "signature", "a passport above 0 with the signature that it spells", False, positive_noise_spelled
