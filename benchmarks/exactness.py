@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import measure
 from ipr.passport.fork import fork
-from ipr.passport.layer import Branch, patch_mean, scale_and_shift
+from ipr.passport.layer import Branch, affines_of, patch_mean, scale_and_shift
 from ipr.passport.surgery import protect
 from networks import batch, passport_for, plain
 from reference_forms import cross_entropies, naive_affine, naive_protect, two_passes
@@ -32,8 +32,8 @@ def fast(network: nn.Module, passport: dict[str, Tensor], x: Tensor, y: Tensor) 
         assert isinstance(conv, nn.Conv2d)
         affines += list(scale_and_shift(conv.weight.detach(), patch_mean(maps, conv)[None]))
     protected = protect(network, passport, x[:1], public_affine=True).train()
-    logits = fork(protected, x[:1])(x, Branch.PUBLIC, Branch.PRIVATE)
-    return {"scale and shift": affines} | _loss(protected, list(logits), y)
+    logits = fork(protected, x[:1])(x, [affines_of(protected, branch) for branch in Branch])
+    return {"scale and shift": affines} | _loss(protected, logits, y)
 
 
 def literal(network: nn.Module, passport: dict[str, Tensor], x: Tensor, y: Tensor) -> Quantities:

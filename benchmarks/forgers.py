@@ -69,6 +69,7 @@ from ipr.store.record import hardware, versions
 from ipr.training.fit import fit
 from ipr.watermarks.base import WatermarkClaim
 from ipr.workflows.build import load_suspect, open_images, save_weights
+from ipr.workflows.request import scheme_of
 from ipr.workflows.train import train
 from ipr.workflows.verify import verify
 
@@ -251,7 +252,7 @@ def by_attack(attack: Attack) -> Callable[[Place], Tried]:
 
     def done(place: Place) -> Tried:
         assert place.claim is not None
-        victim = Victim(place.network, place.claim, place.request.scheme.name)
+        victim = Victim(place.network, place.claim, scheme_of(place.request).locked)
         points = attack.run(victim, place.data, _trains(place, attack.name), 0)
         claims = [claim for one in points for claim in one.claims.values() if claim is not None]
         return Tried([_not_all_equal(claim) for claim in claims])

@@ -14,7 +14,7 @@ import measure
 from ipr.data.images import LabelledImages
 from ipr.judging.fidelity import accuracies
 from ipr.passport.fork import Forked, fork
-from ipr.passport.layer import Affine, Branch, passport_layers, presenting
+from ipr.passport.layer import Affine, passport_layers
 from ipr.passport.surgery import protect
 from measure import Row, Work, ratios, take_turns
 from networks import passport_for, plain
@@ -25,9 +25,10 @@ FORGED = 50
 
 
 def judging(forked: Forked, images: LabelledImages, affines: dict[str, Affine]) -> list[float]:
-    """Accuracies of all passports."""
-    with presenting(forked.network, affines):
-        return accuracies(forked, images, Branch.PRIVATE)
+    """Accuracies of all K passports; affines: layer -> scales and shifts, each (K, C)."""
+    rows = {name: list(zip(gamma.split(1), beta.split(1), strict=True)) for name, (gamma, beta) in affines.items()}
+    count = len(next(iter(rows.values())))
+    return accuracies(forked, images, [{name: pairs[k] for name, pairs in rows.items()} for k in range(count)])
 
 
 @torch.no_grad()

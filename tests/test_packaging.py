@@ -1,12 +1,16 @@
 """The wheel works without the checkout: its configuration and studies are inside."""
 
+import importlib
+import inspect
 import os
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from hydra.plugins.plugin import Plugin
 
 TOP = Path(__file__).parents[1]
 
@@ -34,6 +38,22 @@ def test_it_holds_code_configuration_studies_and_licence_only(installed):
         "hydra_plugins/ipr_launchers.py",
         "hydra_plugins/ipr_search_path.py",
     }
+
+
+def test_every_plugin_of_hydra_has_an_entry_point(installed):
+    """As hydra-core 1.4 finds them: one for each class that a module of `hydra_plugins` defines, and not imports."""
+    _, site = installed
+    (ipr,) = metadata.distributions(name="ipr", path=[str(site)])
+    named = {(point.module, point.attr) for point in ipr.entry_points.select(group="hydra.plugins")}
+    modules = [importlib.import_module(f"hydra_plugins.{path.stem}") for path in (site / "hydra_plugins").glob("*.py")]
+    defined = {
+        (item.__module__, item.__name__)
+        for module in modules
+        for item in vars(module).values()
+        if inspect.isclass(item) and issubclass(item, Plugin) and item.__module__ == module.__name__
+    }
+    assert named == defined
+    assert len(named) >= 4
 
 
 def test_it_trains_from_any_folder(installed, tmp_path, cache):

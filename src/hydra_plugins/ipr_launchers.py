@@ -1,4 +1,8 @@
-"""What `hydra/launcher=joblib|submitit_local|slurm` starts. Hydra looks for launchers in this namespace only."""
+"""What `hydra/launcher=local|joblib|submitit_local|slurm` starts.
+
+hydra-core 1.3 looks for launchers in this namespace; 1.4 goes by the entry points `hydra.plugins`, one for each class
+(pyproject.toml).
+"""
 
 from __future__ import annotations
 

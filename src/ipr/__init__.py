@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ipr.passport.claim import PassportClaim
     from ipr.passport.fork import Forked, fork
     from ipr.passport.generate import image_passport, random_passport, shuffled_passport, with_energy
-    from ipr.passport.layer import Branch, passport_layers
+    from ipr.passport.layer import Branch, affines_of, passport_layers
     from ipr.passport.surgery import find_layers, fold, protect, strip
     from ipr.passport.unlock import unlock
     from ipr.requests.compose import configuration
@@ -43,6 +43,7 @@ _HOMES = {
     "Branch": "ipr.passport.layer",
     "Forked": "ipr.passport.fork",
     "fork": "ipr.passport.fork",
+    "affines_of": "ipr.passport.layer",
     "passport_layers": "ipr.passport.layer",
     "find_layers": "ipr.passport.surgery",
     "fold": "ipr.passport.surgery",
@@ -74,6 +75,7 @@ __all__ = [
     "PassportClaim",
     "Thresholds",
     "Verdict",
+    "affines_of",
     "attack",
     "configuration",
     "draw_signature",

@@ -100,7 +100,8 @@ def agreeing_bits(detected: Tensor, bits: Tensor) -> int:
 def binomial_tail(agreeing: int, total: int, choices: int = 2) -> tuple[float, float]:
     """The chance that guesses agree at least this well: P(X >= agreeing), X ~ Binomial(total, 1 / choices).
 
-    Computed in whole numbers, so it is exact up to the final rounding, for any number of bits.
+    Computed in whole numbers, so it is exact up to the final rounding, for any number of bits: `scipy.stats.binom` ends
+    at 10^-308, which 2000 bits that all agree (10^-602) are below.
 
     Returns:
         The probability (0.0 where it is below the smallest float) and its base-10 logarithm (always finite).

@@ -23,7 +23,7 @@ def victim_of(data) -> Callable[[str, str, str], Victim]:
             network = small(model, norm)
             if scheme == "frontier_stitching":
                 memorise(network, data)  # an untrained network has no frontier near its images
-            return Victim(network, watermark(scheme, network, data), scheme)
+            return Victim(network, watermark(scheme, network, data))
         v1 = scheme == "passport_v1"
         network, plain, passport = protected(model, norm, public_affine=not v1)
         suspect = small(model, norm)
@@ -31,6 +31,6 @@ def victim_of(data) -> Callable[[str, str, str], Victim]:
         if v1:
             suspect.load_state_dict(network.state_dict(), strict=False)
         bits = {n: detect(layer.passport_affine()[0][0]) for n, layer in passport_layers(network).items()}
-        return Victim(suspect, PassportClaim(passport, bits, thresholds=Thresholds(0.1, 0.03)), scheme)
+        return Victim(suspect, PassportClaim(passport, bits, thresholds=Thresholds(0.1, 0.03)), v1)
 
     return make

@@ -43,7 +43,7 @@ def unsplittable(data):
     places = find_layers(network, example_of(data, network), ["conv2"])
     passport = random_passport(places, torch.Generator().manual_seed(0))
     bits = {"conv2": torch.ones(10, dtype=torch.int8)}
-    return Victim(network, PassportClaim(passport, bits, thresholds=Thresholds(0.1, 0.03)), "passport_v2")
+    return Victim(network, PassportClaim(passport, bits, thresholds=Thresholds(0.1, 0.03)))
 
 
 def searches_on(victim, data, kind, networks):

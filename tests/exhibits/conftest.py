@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from ipr.config.shipped import shipped
-from ipr.exhibits.base import Case
+from ipr.exhibits.base import OpenedRun
 from ipr.requests.compose import register, typed
 from ipr.workflows.exhibit import ExhibitConfig
 
@@ -35,15 +35,15 @@ def exhibit_for(cache, monkeypatch) -> Callable[..., ExhibitConfig]:
 
 
 @pytest.fixture
-def case_of(data) -> Callable[..., Case]:
+def case_of(data) -> Callable[..., OpenedRun]:
     """A case made by hand of a network and a claim; what it is not given must not be asked for."""
 
     def refuse(*_, **__):
         raise AssertionError("this exhibit has no use for it")
 
-    def make(suspect, claim, scheme, **more) -> Case:
+    def make(suspect, claim, scheme, **more) -> OpenedRun:
         others = {"layers": ("conv3", "conv4", "conv5"), "baseline": refuse, "train": refuse, "build": refuse}
         given = {"data": data, "seed": 0, "attack_seed": 0, **others, **more}
-        return Case(suspect=suspect, claim=claim, scheme=scheme, **given)
+        return OpenedRun(suspect=suspect, claim=claim, scheme=scheme, **given)
 
     return make

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ipr.errors import InputError
-from ipr.exhibits.convergence import Watch, final_from, mean_change, quarter
+from ipr.exhibits.convergence import EpochRecorder, final_from, mean_change, quarter
 from ipr.judging.claim_kinds import load_claim
 from ipr.schemes.start import plain_network
 from ipr.workflows.build import load_suspect, open_images
@@ -67,7 +67,7 @@ def test_the_update_of_the_first_epoch_is_from_the_start(exhibit_for):
 def test_an_interrupted_training_goes_on_with_what_was_seen(exhibit_for, monkeypatch):
     asked = ("scheme=passport_v1", "exhibit=convergence", "trainer.max_epochs=3")
     whole = exhibit(exhibit_for(*asked, "paths.runs=whole"))
-    look, calls = Watch.on_train_epoch_end, []
+    look, calls = EpochRecorder.on_train_epoch_end, []
 
     def stopped(self, trainer, pl_module):
         calls.append(trainer.current_epoch)
@@ -76,7 +76,7 @@ def test_an_interrupted_training_goes_on_with_what_was_seen(exhibit_for, monkeyp
         look(self, trainer, pl_module)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Watch, "on_train_epoch_end", stopped)
+        patched.setattr(EpochRecorder, "on_train_epoch_end", stopped)
         with pytest.raises(KeyboardInterrupt):
             exhibit(exhibit_for(*asked))
     again = exhibit(exhibit_for(*asked))

@@ -59,9 +59,8 @@ class Asked:
 
 def passport_claim(pixels, labels):
     maps, bits = {"conv5": torch.zeros(2, 4, 2, 2)}, {"conv5": torch.ones(4, dtype=torch.int8)}
-    return PassportClaim(
-        maps, bits, triggers=TriggerSet(pixels, labels), thresholds=Thresholds(None), architecture=CLASSES
-    )
+    triggers = None if pixels is None else TriggerSet(pixels, labels)
+    return PassportClaim(maps, bits, triggers=triggers, thresholds=Thresholds(None), architecture=CLASSES)
 
 
 def key_claim(pixels, labels, choices=10, architecture=CLASSES):

@@ -9,13 +9,13 @@ from ipr.passport.fork import fork
 from ipr.passport.generate import random_passport
 from ipr.passport.layer import (
     Branch,
-    answering_with,
+    affines_of,
     passport_layers,
     patch_mean,
     presenting,
     scale_and_shift,
 )
-from ipr.passport.surgery import find_layers, protect
+from ipr.passport.surgery import find_layers, fold, protect, strip
 from reference_forms import cross_entropies, naive_affine, naive_protect, two_passes
 from references import default_layers, protected
 
@@ -31,6 +31,11 @@ CONVOLUTIONS = [
     dict(kernel_size=3, padding=1, padding_mode="reflect"),
     dict(kernel_size=3, padding=(1, 2), padding_mode="circular"),
 ]
+
+
+def both(network):
+    """The scales and shifts of both branches, the public one first."""
+    return [affines_of(network, branch) for branch in Branch]
 
 
 @pytest.mark.parametrize("options", CONVOLUTIONS, ids=str)
@@ -77,7 +82,7 @@ def test_both_branches_equal_two_naive_passes(name, norm, training, device):
     x, y = torch.randn(4, 3, 16, 16, dtype=torch.float64), torch.tensor([0, 1, 2, 3])
     slow = cross_entropies(two_passes(naive, x), y)
     network, there = network.to(device), x.to(device)
-    fast = cross_entropies(list(fork(network, there[:1])(there, Branch.PUBLIC, Branch.PRIVATE)), y.to(device))
+    fast = cross_entropies(fork(network, there[:1])(there, both(network)), y.to(device))
     torch.testing.assert_close(fast.cpu(), slow, rtol=0, atol=1e-9)
     slow.sum().backward()
     fast.sum().backward()
@@ -103,7 +108,7 @@ def test_the_trunk_runs_once(name):
     first, last = network.conv2 if name == "alexnet" else network.conv5_x[0].conv1, network.linear
     for key, module in (("trunk", first), ("tail", last)):
         module.register_forward_hook(lambda m, a, out, key=key: calls.setdefault(key, []).append(out.shape[0]))
-    forked(torch.randn(3, 3, 16, 16), Branch.PUBLIC, Branch.PRIVATE)
+    forked(torch.randn(3, 3, 16, 16), both(network))
     assert calls == {"trunk": [3], "tail": [3, 3]}
 
 
@@ -115,14 +120,13 @@ def test_rival_passports_share_the_trunk_and_answer_as_alone(name, norm, device)
     means = {key: torch.randn(4, *layer.patch_means.shape[1:], dtype=torch.float64) for key, layer in layers.items()}
     rivals = {key: scale_and_shift(layer.conv.weight.detach(), means[key].to(device)) for key, layer in layers.items()}
     x = torch.randn(2, 3, 16, 16, dtype=torch.float64).to(device)
-    with presenting(network, rivals):
-        together = fork(network, x[:1])(x, Branch.PUBLIC, Branch.PRIVATE)
-    assert together.shape == (5, 2, 10)
-    for k in range(4):
-        with presenting(network, {key: (g[k : k + 1], b[k : k + 1]) for key, (g, b) in rivals.items()}):
-            torch.testing.assert_close(together[k + 1], network(x), rtol=0, atol=1e-9)
-    with answering_with(network, Branch.PUBLIC):
-        torch.testing.assert_close(together[0], network(x), rtol=0, atol=1e-9)
+    each = [{key: (g[k : k + 1], b[k : k + 1]) for key, (g, b) in rivals.items()} for k in range(4)]
+    each.insert(0, affines_of(network, Branch.PUBLIC))
+    together = fork(network, x[:1])(x, each)
+    assert [answer.shape for answer in together] == [(2, 10)] * 5
+    for answer, own in zip(together, each, strict=True):
+        with presenting(network, own):
+            torch.testing.assert_close(answer, network(x), rtol=0, atol=1e-9)
 
 
 def test_a_skip_around_the_first_passport_layer_joins_trunk_and_tail(device):
@@ -134,8 +138,8 @@ def test_a_skip_around_the_first_passport_layer_joins_trunk_and_tail(device):
     x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
     forked = fork(network.to(device), x[:1].to(device))
     assert forked.shares_trunk
-    both = forked(x.to(device), Branch.PUBLIC, Branch.PRIVATE)
-    torch.testing.assert_close(both.cpu(), torch.stack(two_passes(naive, x)), rtol=0, atol=1e-9)
+    answers = torch.stack(forked(x.to(device), both(network)))
+    torch.testing.assert_close(answers.cpu(), torch.stack(two_passes(naive, x)), rtol=0, atol=1e-9)
 
 
 class _ChangesInPlace(nn.Module):
@@ -169,10 +173,10 @@ def test_a_graph_that_cannot_be_split_takes_full_passes(kind, device):
     x = x.to(device)
     forked = fork(network, x[:1])
     assert not forked.shares_trunk
-    with answering_with(network, Branch.PUBLIC):
+    with presenting(network, affines_of(network, Branch.PUBLIC)):
         public = network(x)
-    expected = torch.stack([public, network(x)])
-    torch.testing.assert_close(forked(x, Branch.PUBLIC, Branch.PRIVATE), expected, rtol=0, atol=0)
+    expected = [public, network(x)]
+    torch.testing.assert_close(forked(x, both(network)), expected, rtol=0, atol=0)
 
 
 def test_an_example_that_does_not_fit_is_not_taken_for_a_graph_that_cannot_be_split():
@@ -181,23 +185,70 @@ def test_an_example_that_does_not_fit_is_not_taken_for_a_graph_that_cannot_be_sp
         fork(network, torch.randn(1, 5, 16, 16))
 
 
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("public_affine", [True, False])
+@pytest.mark.parametrize(
+    "norm",
+    [
+        lambda affine: nn.BatchNorm2d(6, affine=affine),
+        lambda affine: nn.BatchNorm2d(6, momentum=None, affine=affine),
+        lambda affine: nn.BatchNorm2d(6, momentum=1.0, affine=affine),
+        lambda affine: nn.BatchNorm2d(6, momentum=0.0, affine=affine),
+        lambda affine: nn.BatchNorm2d(6, track_running_stats=False, affine=affine),
+        lambda affine: nn.BatchNorm2d(6, momentum=None, track_running_stats=False, affine=affine),
+        lambda affine: nn.GroupNorm(2, 6, affine=affine),
+    ],
+    ids=["momentum", "cumulative", "momentum 1", "momentum 0", "no statistics", "neither", "group norm"],
+)
+def test_it_normalises_as_torch_does(norm, affine, public_affine):
+    """Three batches, then at rest: the answers and the statistics of the plain norm with its scale and shift."""
+    torch.manual_seed(0)
+    plain, x = nn.Sequential(nn.Conv2d(3, 6, 3), norm(affine)), torch.randn(1, 3, 8, 8)
+    passport = random_passport(find_layers(plain, x), torch.Generator().manual_seed(0))
+    network = protect(plain, passport, x, public_affine=public_affine)
+    for images in torch.randn(3, 4, 3, 8, 8):
+        with presenting(network, affines_of(network, Branch.PUBLIC)):
+            torch.testing.assert_close(network.train()(images), plain.train()(images), rtol=1e-6, atol=1e-6)
+    for name, statistic in plain[1].named_buffers():
+        assert torch.equal(network[1].get_buffer(name), statistic), name
+    images = torch.randn(4, 3, 8, 8)
+    with presenting(network, affines_of(network, Branch.PUBLIC)):
+        torch.testing.assert_close(network.eval()(images), plain.eval()(images), rtol=1e-6, atol=1e-6)
+    assert torch.equal(strip(network)(images), plain(images))
+    torch.testing.assert_close(strip(network, Branch.PRIVATE)(images), network(images))
+    torch.testing.assert_close(fold(plain, x)(images), plain(images), rtol=1e-4, atol=1e-4)
+    assert str(strip(network)) == str(plain)
+
+
+def test_statistics_that_are_no_longer_tracked_stay_as_they_are():
+    """`track_running_stats` may be set at any time: torch then uses the batch's in training, and those kept at rest."""
+    network, plain, _ = protected("alexnet", "bn")
+    layer, norm = network.norm5, copy.deepcopy(plain.norm5)
+    assert isinstance(layer, nn.BatchNorm2d)
+    layer.track_running_stats = norm.track_running_stats = False
+    for training in (True, False):
+        x = torch.randn(4, norm.num_features, 3, 3)
+        torch.testing.assert_close(layer.train(training)(x, layer.public_affine()), norm.train(training)(x))
+    assert all(torch.equal(layer.get_buffer(name), value) for name, value in norm.named_buffers())
+
+
 def test_several_passports_need_a_fork():
     network, _, _ = protected()
     two = {key: (torch.ones(2, layer.conv.out_channels),) * 2 for key, layer in passport_layers(network).items()}
-    with presenting(network, two), pytest.raises(ValueError, match=r"2 passports are presented; let ipr\.fork"):
-        network(torch.randn(1, 3, 16, 16))
+    with pytest.raises(ValueError, match=r"2 scales for conv3; let ipr\.fork"), presenting(network, two):
+        pass
+    network(torch.randn(1, 3, 16, 16))  # nothing of it is left
 
 
-def test_other_branches_and_passports_last_only_inside():
+def test_other_scales_last_only_inside():
     network, _, _ = protected()
     zeros = {key: (torch.zeros(1, layer.conv.out_channels),) * 2 for key, layer in passport_layers(network).items()}
-    x = torch.randn(2, 3, 16, 16)
+    x, public = torch.randn(2, 3, 16, 16), affines_of(network, Branch.PUBLIC)
     genuine = network(x)
+    with presenting(network, zeros):
+        assert not torch.equal(network(x), genuine)
     with pytest.raises(RuntimeError, match="on purpose"):
-        with (
-            presenting(network, zeros),
-            answering_with(network, Branch.PUBLIC),
-        ):
+        with presenting(network, zeros), presenting(network, public):
             raise RuntimeError("on purpose")
     assert torch.equal(network(x), genuine)
 

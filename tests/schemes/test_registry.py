@@ -2,6 +2,7 @@
 
 import stat
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def test_every_scheme_says_where_it_comes_from_and_how_it_is_read(name):
         assert first.startswith("# ")
         author = about.source.split()[0]
         assert author in first
-        module = __import__(kind.__module__, fromlist=["_"])
+        module = import_module(entries("scheme")[name].module)
         assert author in module.__doc__
 
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -230,16 +229,6 @@ def test_half_a_file_is_not_somebody_dead(tmp_path):
     with Lease(folder, stale=0.5) as lease:
         assert lease.number == 4
         assert time.monotonic() - started >= 0.5
-
-
-def test_where_there_are_no_hard_links_creation_decides(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", refuse)
-    with Lease(tmp_path / "lease"):
-        assert held(tmp_path / "lease")
-    assert [path.name for path in Path(tmp_path / "lease").iterdir()] == ["1"]
 
 
 def test_a_link_is_no_lease_and_what_it_points_to_stays(tmp_path):

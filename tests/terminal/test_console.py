@@ -8,7 +8,7 @@ from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
-from ipr.store.lease import Owner, saying
+from ipr.store.lease import Owner, announce
 from ipr.terminal.console import Console
 from ipr.texts import printable
 
@@ -71,7 +71,7 @@ def test_an_error_and_a_waiting_process(ipr, capfd):
     assert_harmless(ipr("train", f"++{HOSTILE}=1").err)
     assert_harmless(ipr("train", f"scheme={HOSTILE.replace(chr(0), '')}").err)
     assert_harmless(ipr("verify", "suspect=a", f"claim={HOSTILE.replace(chr(0), '')}").err)
-    saying("is at it")(Owner(HOSTILE, "machine", 1, ""))
+    announce("is at it")(Owner(HOSTILE, "machine", 1, ""))
     assert_harmless(capfd.readouterr().err)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from ipr.errors import InputError
-from ipr.machine.slots import Places, cores_here
+from ipr.machine.slots import Slots, cores_here
 from ipr.workflows.build import open_images
-from ipr.workflows.side_by_side import places_for, train_all
+from ipr.workflows.side_by_side import slots_for, train_all
 from ipr.workflows.train import train
 
 
@@ -93,12 +93,12 @@ def test_what_a_killed_process_takes_with_it_is_gone_on_with_one_by_one(wanted, 
 
 def test_as_many_as_a_sweep_would_run_but_one_where_each_has_several_processes(wanted, monkeypatch):
     trainer = wanted(1)[0].trainer
-    assert places_for(trainer, None) == Places(cores_here(), 1, ())
-    assert places_for(trainer, 3).count == 3
-    assert places_for(replace(trainer, devices=2), 3).count == 1
+    assert slots_for(trainer, None) == Slots(cores_here(), 1, ())
+    assert slots_for(trainer, 3).count == 3
+    assert slots_for(replace(trainer, devices=2), 3).count == 1
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
     monkeypatch.setenv("PATH", os.defpath)
-    assert places_for(replace(trainer, accelerator="auto"), None).gpus == ("4", "5")
+    assert slots_for(replace(trainer, accelerator="auto"), None).gpus == ("4", "5")
 
 
 def test_nothing_is_started_for_one(wanted, monkeypatch):

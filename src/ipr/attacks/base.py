@@ -70,13 +70,13 @@ class Victim:
     Attributes:
         suspect: the plain network with the weights that were given away; an attack copies it and never changes it.
         claim: the owner's; None for a baseline. Each attack says what of it its attacker has.
-        scheme: the name of the scheme that made it.
+        locked: whether the weights that were given away lack the passport's scales (V1, `Scheme.locked`).
         judged: the points that were judged before an interruption; an attack may leave them out.
     """
 
     suspect: nn.Module
     claim: Claim | None
-    scheme: str
+    locked: bool = False
     judged: frozenset[str] = frozenset()
 
     @property
@@ -87,14 +87,14 @@ class Victim:
 
     def in_use(self, example: Tensor) -> nn.Module:
         """The network as whoever uses it holds it: with the distributed passport folded in (V1), else as it is."""
-        if self.scheme != "passport_v1":
+        if not self.locked:
             return self.suspect
         return strip(protect(self.suspect, self.passport_claim.passport, example, public_affine=True), Branch.PRIVATE)
 
     def held(self, example: Tensor) -> dict[str, nn.Module]:
         """Every network that an attacker holds, by its point: the one in use; for V1 also the file given away."""
         found = {"": self.in_use(example)}
-        return found | {"file=locked": self.suspect} if self.scheme == "passport_v1" else found
+        return found | {"file=locked": self.suspect} if self.locked else found
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from ipr.data.sources import DatasetRequest, Decoding, RawImages, Source, find_s
 from ipr.data.stored import Written, read_stored, write_stored
 from ipr.errors import InputError
 from ipr.files import ASIDE
-from ipr.store.lease import Lease, saying
+from ipr.store.lease import Lease, announce
 
 
 def load_images(
@@ -67,7 +67,7 @@ def load_images(
     data, warnings = _found(path), []
     if data is None:
         try:
-            with Lease(path.with_suffix(".lease"), saying(f"is decoding {name} into {path}")):
+            with Lease(path.with_suffix(".lease"), announce(f"is decoding {name} into {path}")):
                 if (data := _found(path)) is None:  # nor by whom this process has waited for
                     warnings = [f"warning: {doubt}" for doubt in _write(source.read(), path, unchanged)]
                     data = _read(path)

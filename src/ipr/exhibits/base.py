@@ -26,7 +26,7 @@ work takes on this machine."""
 
 
 @dataclass(frozen=True)
-class Shown:
+class Contents:
     """What an exhibit shows.
 
     Attributes:
@@ -39,21 +39,21 @@ class Shown:
 
 
 class Train(Protocol):
-    """Trains the case's run from its start while a callback watches; goes on where an earlier call was interrupted."""
+    """Trains the run from its start while a callback watches; goes on where an earlier call was interrupted."""
 
     def __call__(self, watch: L.Callback) -> None:
         """Returns when the training is over; the callback has seen every epoch."""
 
 
 class Build(Protocol):
-    """Builds what trains a scheme on the case's model and data."""
+    """Builds what trains a scheme on the run's model and data."""
 
     def __call__(self, scheme: str, norm: str) -> Scheme:
         """The LightningModule at the start of its training, with a random passport where it has one."""
 
 
 @dataclass(frozen=True)
-class Case:
+class OpenedRun:
     """A run, opened.
 
     Attributes:
@@ -118,8 +118,8 @@ class Exhibit(Applicable, ABC):
             raise InputError("exhibit", self.name, what, f"choose among: {', '.join(self.schemes())}")
 
     @abstractmethod
-    def show(self, case: Case) -> Shown:
-        """Computes what is shown; everything in the case is left as it was.
+    def show(self, opened: OpenedRun) -> Contents:
+        """Computes what is shown; everything in the run is left as it was.
 
         Raises:
             InputError: a setting does not fit the network.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ipr.attacks.base import example_of
 from ipr.config.registry import register
 from ipr.data.images import ImageData, LabelledImages
-from ipr.exhibits.base import Case, Exhibit, Fact, Shown, require
+from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun, require
 from ipr.exhibits.distributions import chosen_layer
 from ipr.judging.fidelity import accuracy
 from ipr.passport.layer import PassportLayer
@@ -31,7 +31,7 @@ def affine_at(norm: nn.Module) -> tuple[Tensor, Tensor]:
     return gamma.detach(), beta.detach()
 
 
-class Watch(L.Callback):
+class EpochRecorder(L.Callback):
     """Looks at a training at the end of every epoch, and at no other time: nothing in a step waits for the device.
 
     What was seen is in the checkpoint, so that a resumed training goes on with it. Accuracy in V2 and V3 is that of the
@@ -62,7 +62,7 @@ class Watch(L.Callback):
         self.before = self._weight(pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Looks."""
+        """Records the epoch that ends."""
         network = pl_module.get_submodule("network")
         weight = self._weight(pl_module)
         gamma, beta = affine_at(network.get_submodule(self.layer.norm))
@@ -134,27 +134,27 @@ class Convergence(Exhibit):
         super().check(scheme)
         require(self.channels >= 1, "channels", self.channels, "give e.g. 10")
 
-    def show(self, case: Case) -> Shown:
+    def show(self, opened: OpenedRun) -> Contents:
         """See `Exhibit.show`."""
-        places = find_layers(case.suspect, example_of(case.data, case.suspect), case.layers)
+        places = find_layers(opened.suspect, example_of(opened.data, opened.suspect), opened.layers)
         place = chosen_layer(places, self.layer)
-        watch = Watch(case.data, places, place, self.channels)
-        case.train(watch)
-        seen = {name: torch.stack([one[name] for one in watch.epochs]) for name in watch.epochs[0]}
+        recorder = EpochRecorder(opened.data, places, place, self.channels)
+        opened.train(recorder)
+        seen = {name: torch.stack([one[name] for one in recorder.epochs]) for name in recorder.epochs[0]}
 
         facts: list[Fact] = []
-        for epoch, one in enumerate(watch.epochs, 1):
+        for epoch, one in enumerate(recorder.epochs, 1):
             row: Fact = {"epoch": epoch, "test_accuracy": float(one["accuracy"])}
             row["weight_update"] = float(one["weight_update"])
             facts.append(row | {name: int(one[name]) for name in ("bits_agreeing", "bits_total") if name in one})
-        last = quarter(len(watch.epochs))
+        last = quarter(len(recorder.epochs))
         first_change, last_change = mean_change(seen["scales"][: last + 1]), mean_change(seen["scales"][-last - 1 :])
-        bits = [bool(one["bits_agreeing"] == one["bits_total"]) for one in watch.epochs if "bits_total" in one]
+        bits = [bool(one["bits_agreeing"] == one["bits_total"]) for one in recorder.epochs if "bits_total" in one]
         summary: Fact = {"summary": "training", "layer": place.conv, "final_accuracy": float(seen["accuracy"][-1])}
         summary["accuracy_std_last"] = float(seen["accuracy"][-last:].std()) if last > 1 else None
         summary |= {"scale_change_first": first_change, "scale_change_last": last_change}
         summary["scale_change_ratio"] = last_change / first_change if first_change and last_change is not None else None
         summary["signs_final"] = final_from(bits)
-        return Shown(
+        return Contents(
             {name: seen[name].float() for name in ("accuracy", "weight_update", "scales", "shifts")}, [*facts, summary]
         )

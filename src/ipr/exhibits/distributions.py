@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ipr.attacks.base import example_of
 from ipr.config.registry import register
 from ipr.errors import InputError
-from ipr.exhibits.base import Case, Exhibit, Fact, Shown, require
+from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun, require
 from ipr.exhibits.distances import ks_distance
 from ipr.passport.surgery import ConvNorm, find_layers
 
@@ -59,14 +59,14 @@ class Distributions(Exhibit):
         super().check(scheme)
         require(self.gamma_0 > 0, "gamma_0", self.gamma_0, "give a number above 0, e.g. 0.1")
 
-    def show(self, case: Case) -> Shown:
+    def show(self, opened: OpenedRun) -> Contents:
         """See `Exhibit.show`."""
-        claim = case.passport_claim
-        places = find_layers(case.suspect, example_of(case.data, case.suspect), claim.layers)
+        claim = opened.passport_claim
+        places = find_layers(opened.suspect, example_of(opened.data, opened.suspect), claim.layers)
         place = chosen_layer(places, self.layer)
-        weight, _, _ = layer_parts(case.suspect, place)
-        gamma, beta = (part[0].detach().cpu().float() for part in claim.affines(case.suspect)[place.conv])
-        networks = {"baseline": layer_parts(case.baseline(), place), "passport": (weight, gamma, beta)}
+        weight, _, _ = layer_parts(opened.suspect, place)
+        gamma, beta = (part[0].detach().cpu().float() for part in claim.affines(opened.suspect)[place.conv])
+        networks = {"baseline": layer_parts(opened.baseline(), place), "passport": (weight, gamma, beta)}
 
         arrays: dict[str, Tensor] = {}
         facts: list[Fact] = []
@@ -86,4 +86,4 @@ class Distributions(Exhibit):
             ("weights in units of their std", ks_distance(one / one.std(), other / other.std())),
         ):
             facts.append({"layer": place.conv, "compared": compared, "ks_distance": apart})
-        return Shown(arrays, facts)
+        return Contents(arrays, facts)

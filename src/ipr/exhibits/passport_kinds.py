@@ -10,7 +10,7 @@ from torch import Tensor
 from ipr.attacks.base import example_of
 from ipr.config.registry import register
 from ipr.data.images import normalise
-from ipr.exhibits.base import Case, Exhibit, Fact, Shown
+from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun
 from ipr.passport.generate import draw_passport, energies, feature_maps
 from ipr.passport.surgery import find_layers
 from ipr.randomness import generator
@@ -53,15 +53,15 @@ class PassportKinds(Exhibit):
 
     layers: list[str] | None = None  # null for those that the scheme protects
 
-    def show(self, case: Case) -> Shown:
+    def show(self, opened: OpenedRun) -> Contents:
         """See `Exhibit.show`."""
-        network = case.baseline().cpu()
-        layers = find_layers(network, example_of(case.data, network), self.layers or case.layers)
+        network = opened.baseline().cpu()
+        layers = find_layers(network, example_of(opened.data, network), self.layers or opened.layers)
         arrays: dict[str, Tensor] = {}
         facts: list[Fact] = []
         for kind in PASSPORT_KINDS:
-            source = generator(case.seed, f"{kind} passport")
-            passport, pixels = draw_passport(kind, layers, case.data, case.passport_images, lambda: network, source)
+            source = generator(opened.seed, f"{kind} passport")
+            passport, pixels = draw_passport(kind, layers, opened.data, opened.passport_images, lambda: network, source)
             energy = energies(passport, network)
             for name, (scales, _) in passport.items():
                 arrays[f"{kind}_{name}"] = as_images(scales[:CHANNELS])
@@ -71,9 +71,9 @@ class PassportKinds(Exhibit):
             if kind == "image":
                 arrays["image_input"] = pixels[:half]
             if kind == "shuffled":
-                maps = feature_maps(network, layers, normalise(pixels, case.data.mean, case.data.std))
+                maps = feature_maps(network, layers, normalise(pixels, opened.data.mean, opened.data.std))
                 drawn = [(maps[name] == passport[name][0]).flatten(1).all(1).int().argmax() for name in passport]
                 arrays["shuffled_input"] = pixels[torch.stack(drawn)]
             combinations = {"random": None, "image": half, "shuffled": half ** len(layers)}[kind]
             facts.append({"kind": kind, "images": half, "passport_layers": len(layers), "combinations": combinations})
-        return Shown(arrays, facts)
+        return Contents(arrays, facts)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ipr.attacks.base import example_of
 from ipr.config.registry import register
 from ipr.errors import InputError
-from ipr.exhibits.base import Case, Exhibit, Fact, Shown, require
+from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun, require
 from ipr.passport.surgery import find_layers
 from ipr.signature import agreeing_bits, detect
 
@@ -51,14 +51,14 @@ class ScaleSigns(Exhibit):
         super().check(scheme)
         require(self.channels >= 1, "channels", self.channels, "give e.g. 48")
 
-    def show(self, case: Case) -> Shown:
+    def show(self, opened: OpenedRun) -> Contents:
         """See `Exhibit.show`."""
-        claim = case.passport_claim
+        claim = opened.passport_claim
         if self.layer is not None and self.layer not in claim.layers:
             remedy = f"choose among: {', '.join(claim.layers)}"
             raise InputError("exhibit.layer", self.layer, "is not a passport layer", remedy)
-        places = find_layers(case.suspect, example_of(case.data, case.suspect), claim.layers)
-        scales = claim.signed_scales(case.suspect, places)
+        places = find_layers(opened.suspect, example_of(opened.data, opened.suspect), claim.layers)
+        scales = claim.signed_scales(opened.suspect, places)
         gammas = {name: scales[name].detach().cpu().float() for name in claim.layers}
         if claim.text_bytes and self.layer is None:
             names, count = list(gammas), 8 * claim.text_bytes
@@ -80,4 +80,4 @@ class ScaleSigns(Exhibit):
             agreeing, total = agreeing_bits(detect(values), wanted), wanted.numel()
             facts.append({"agreement": which, "bits_agreeing": agreeing, "bits_total": total})
             facts[-1]["bits_share"] = agreeing / total
-        return Shown({"gamma": gamma, "bits": bits.float()}, facts)
+        return Contents({"gamma": gamma, "bits": bits.float()}, facts)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ipr.config.registry import register
 from ipr.data.images import normalise
-from ipr.exhibits.base import Case, Exhibit, Fact, Shown, require
+from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun, require
 from ipr.machine.clock import now
 from ipr.passport.layer import Branch
 from ipr.passport.surgery import fold, strip
@@ -128,43 +128,45 @@ class Timing(Exhibit):
         for field, good in (("rounds", 15), ("steps", 1), ("batch_size", 64)):
             require(getattr(self, field) >= 1, field, getattr(self, field), f"give e.g. {good}")
 
-    def show(self, case: Case) -> Shown:
+    def show(self, opened: OpenedRun) -> Contents:
         """See `Exhibit.show`."""
-        count = case.data.train_labels.numel()
+        count = opened.data.train_labels.numel()
         require(self.batch_size <= count, "batch_size", self.batch_size, f"there are {count} training images")
-        device = next(case.suspect.parameters()).device
-        pixels, y = case.data.train_pixels[: self.batch_size], case.data.train_labels[: self.batch_size].to(device)
-        x = normalise(pixels.to(device), case.data.mean, case.data.std)
-        order, clock = random.Random(derive_seed(case.seed, "order of timing")), clock_of(device)
+        device = next(opened.suspect.parameters()).device
+        pixels, y = opened.data.train_pixels[: self.batch_size], opened.data.train_labels[: self.batch_size].to(device)
+        x = normalise(pixels.to(device), opened.data.mean, opened.data.std)
+        order, clock = random.Random(derive_seed(opened.seed, "order of timing")), clock_of(device)
 
         facts: list[Fact] = []
-        for work, works in (("training", self._trainings(case, x, y)), ("inference", self._inferences(case, x))):
+        for work, works in (("training", self._trainings(opened, x, y)), ("inference", self._inferences(opened, x))):
             seconds = take_turns(works, self.rounds, order, clock)
             for name, taken in seconds.items():
-                facts.append(self._row(work, name, taken, seconds, case))
-        return Shown({}, facts)
+                facts.append(self._row(work, name, taken, seconds, opened))
+        return Contents({}, facts)
 
-    def _trainings(self, case: Case, x: Tensor, y: Tensor) -> dict[str, Work]:
+    def _trainings(self, opened: OpenedRun, x: Tensor, y: Tensor) -> dict[str, Work]:
         wanted = [("baseline", norm) for norm in ("bn", "gn")] + list(NORM_OF.items())
-        return {f"{scheme} {norm}": training(case.build(scheme, norm), x, y, self.steps) for scheme, norm in wanted}
+        return {f"{scheme} {norm}": training(opened.build(scheme, norm), x, y, self.steps) for scheme, norm in wanted}
 
-    def _inferences(self, case: Case, x: Tensor) -> dict[str, Work]:
+    def _inferences(self, opened: OpenedRun, x: Tensor) -> dict[str, Work]:
         networks: dict[str, nn.Module] = {
-            f"baseline {norm}": case.build("baseline", norm).network for norm in ("bn", "gn")
+            f"baseline {norm}": opened.build("baseline", norm).network for norm in ("bn", "gn")
         }
         example = x[:1].cpu()
-        v1 = case.build("passport_v1", "bn").network
+        v1 = opened.build("passport_v1", "bn").network
         networks["passport_v1 bn presented"] = v1
         networks["passport_v1 bn folded"] = fold(strip(v1, Branch.PRIVATE), example)
         for scheme in ("passport_v2", "passport_v3"):
-            networks[f"{scheme} gn as given away"] = strip(case.build(scheme, "gn").network)
+            networks[f"{scheme} gn as given away"] = strip(opened.build(scheme, "gn").network)
         return {name: inference(network, x, self.steps) for name, network in networks.items()}
 
-    def _row(self, work: str, name: str, taken: list[float], seconds: Mapping[str, list[float]], case: Case) -> Fact:
+    def _row(
+        self, work: str, name: str, taken: list[float], seconds: Mapping[str, list[float]], opened: OpenedRun
+    ) -> Fact:
         scheme, norm, *form = name.split(" ", 2)
         low, middle, high = quartiles([a / b for a, b in zip(taken, seconds[f"baseline {norm}"], strict=True)])
         images = self.steps * self.batch_size
-        labels = case.data.train_labels if work == "training" else case.data.test_labels
+        labels = opened.data.train_labels if work == "training" else opened.data.test_labels
         each = quartiles(taken)[1] / images
         return {
             "work": work,

@@ -11,7 +11,7 @@ from ipr.attacks.ambiguity.forge_trigger_set import ForgeTriggerSet
 from ipr.attacks.base import Victim
 from ipr.config.registry import register
 from ipr.data.images import LabelledImages
-from ipr.exhibits.base import Case, Exhibit, Fact, Shown, require
+from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun, require
 from ipr.exhibits.distances import total_variation
 from ipr.watermarks.key_images import KeyImageClaim, answers
 
@@ -68,17 +68,17 @@ class TriggerImages(Exhibit):
         require(self.lr > 0, "lr", self.lr, "give e.g. 0.1")
         require(self.iterations >= 1, "iterations", self.iterations, "give e.g. 100")
 
-    def show(self, case: Case) -> Shown:
+    def show(self, opened: OpenedRun) -> Contents:
         """See `Exhibit.show`."""
-        owner = case.claim
+        owner = opened.claim
         assert isinstance(owner, KeyImageClaim)
         forger = ForgeTriggerSet(eta=self.eta, bound=self.bound, lr=self.lr, iterations=self.iterations)
-        base, forged, done = forger.forged(Victim(case.suspect, owner, case.scheme), case.data, case.attack_seed)
+        base, forged, done = forger.forged(Victim(opened.suspect, owner), opened.data, opened.attack_seed)
         change = forged.float() - base.pixels.float()
 
         facts: list[Fact] = []
         for who, pixels, labels in (("genuine", owner.pixels, owner.labels), ("forged", forged, base.labels)):
-            given = answers(case.suspect, LabelledImages(pixels, labels, case.data.mean, case.data.std))
+            given = answers(opened.suspect, LabelledImages(pixels, labels, opened.data.mean, opened.data.std))
             share = float((given == labels).float().mean())
             facts.append({"claim": who, "images": labels.numel(), "answered_share": share})
         largest, mean = float(change.abs().max()), float(change.abs().mean())
@@ -89,4 +89,4 @@ class TriggerImages(Exhibit):
             facts.append({"compared": f"{who} and forged", "total_variation": apart})
         images = {"base": base.pixels, "noise": visible(change[:KEPT]), "forged": forged, "genuine": owner.pixels}
         arrays = {name: pixels[:KEPT] for name, pixels in images.items()}
-        return Shown(arrays | {f"histogram_{who}": values for who, values in counts.items()}, facts)
+        return Contents(arrays | {f"histogram_{who}": values for who, values in counts.items()}, facts)

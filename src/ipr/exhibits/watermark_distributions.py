@@ -11,7 +11,7 @@ from ipr.attacks.ambiguity.forge_uchida import ForgeUchida
 from ipr.attacks.ambiguity.projections import by_gradient
 from ipr.attacks.base import Victim
 from ipr.config.registry import register
-from ipr.exhibits.base import Case, Exhibit, Fact, Shown, require
+from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun, require
 from ipr.exhibits.distances import ks_distance
 from ipr.models.inspection import convolution_of
 from ipr.randomness import generator
@@ -60,20 +60,20 @@ class WatermarkDistributions(Exhibit):
         require(self.lr > 0, "lr", self.lr, "give e.g. 0.01")
         require(self.iterations >= 1, "iterations", self.iterations, "give e.g. 1000")
 
-    def show(self, case: Case) -> Shown:
+    def show(self, opened: OpenedRun) -> Contents:
         """See `Exhibit.show`."""
-        owner = case.claim
+        owner = opened.claim
         assert isinstance(owner, UchidaClaim)
         forgery = ForgeUchida(lr=self.lr, iterations=self.iterations).forgery(
-            Victim(case.suspect, owner, case.scheme), case.data, generator(case.attack_seed, "forged projection")
+            Victim(opened.suspect, owner), opened.data, generator(opened.attack_seed, "forged projection")
         )
         projection, iterations = by_gradient(forgery, self.lr, self.iterations)
         forged = forgery.claim(projection)
         assert isinstance(forged, UchidaClaim)
-        name, convolution = convolution_of(case.suspect, owner.layer)
+        name, convolution = convolution_of(opened.suspect, owner.layer)
         filters = {"trained": mean_filter(convolution).detach().cpu()}
-        if case.tuned is not None:
-            filters["fine-tuned"] = case.tuned[f"{name}.weight"].float().mean(0).flatten().cpu()
+        if opened.tuned is not None:
+            filters["fine-tuned"] = opened.tuned[f"{name}.weight"].float().mean(0).flatten().cpu()
 
         arrays = {"projection_genuine": owner.projection, "projection_forged": forged.projection}
         apart = ks_distance(owner.projection, forged.projection)
@@ -89,4 +89,4 @@ class WatermarkDistributions(Exhibit):
                 agreeing, total = agreeing_bits(detect(read[who]), claim.bits), claim.bits.numel()
                 row: Fact = {"state": state, "claim": who, "bits_agreeing": agreeing, "bits_total": total}
                 facts.append(row | {"bits_share": agreeing / total})
-        return Shown({name: array.detach().to(torch.float32) for name, array in arrays.items()}, facts)
+        return Contents({name: array.detach().to(torch.float32) for name, array in arrays.items()}, facts)

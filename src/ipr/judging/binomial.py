@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from scipy.special import logsumexp
+from scipy.stats import beta, binom
+
 
 def tail_log10(successes: int, trials: int, rate: float) -> float:
     """log10 P(X >= successes), X ~ Binomial(trials, rate): finite where the probability underflows.
+
+    The terms are added here, as `scipy.stats.binom.logsf` is -inf where the tail is below 10^-308.
 
     Args:
         successes: 0 to trials.
@@ -18,16 +24,8 @@ def tail_log10(successes: int, trials: int, rate: float) -> float:
     """
     if not (0 <= successes <= trials and 0 < rate < 1):
         raise ValueError(f"successes={successes}, trials={trials}, rate={rate}: out of range")
-    if successes == 0:
-        return 0.0
-    whole, hit, miss = math.lgamma(trials + 1), math.log(rate), math.log1p(-rate)
-    terms = [
-        whole - math.lgamma(k + 1) - math.lgamma(trials - k + 1) + k * hit + (trials - k) * miss
-        for k in range(successes, trials + 1)
-    ]
-    largest = max(terms)
-    summed = largest + math.log(math.fsum(math.exp(term - largest) for term in terms))
-    return min(0.0, summed / math.log(10))
+    terms = binom.logpmf(np.arange(successes, trials + 1), trials, rate)
+    return min(0.0, float(logsumexp(terms)) / math.log(10))
 
 
 def upper_limit(successes: int, trials: int, risk: float) -> float:
@@ -35,31 +33,17 @@ def upper_limit(successes: int, trials: int, risk: float) -> float:
 
     With no success it is 1 - risk^(1 / trials); with nothing but successes it is 1.
     """
-    if successes == trials:
-        return 1.0
-    # P(X <= successes) = risk, so that P(X >= successes + 1) = 1 - risk: it grows with the rate
-    return _rate_at(successes + 1, trials, math.log10(1 - risk))
+    return 1.0 if successes == trials else float(beta.isf(risk, successes + 1, trials - successes))
 
 
 def lower_limit(successes: int, trials: int, risk: float) -> float:
     """The one-sided lower limit of a rate: were it smaller, so many successes would come with less than `risk`."""
-    return 0.0 if successes == 0 else _rate_at(successes, trials, math.log10(risk))
+    return 0.0 if successes == 0 else float(beta.ppf(risk, successes, trials - successes + 1))
 
 
 def reached(p_value_log10: float, threshold_log10: float) -> bool:
     """Whether a p-value is at most a threshold; the comparison forgives the rounding of a logarithm, nothing more."""
     return p_value_log10 <= threshold_log10 + 1e-9
-
-
-def _rate_at(successes: int, trials: int, log10: float) -> float:
-    """The rate at which the tail has a given probability, by bisection to the last bits of a float."""
-    low, high = 0.0, 1.0
-    while low < (middle := (low + high) / 2) < high:
-        if tail_log10(successes, trials, middle) < log10:
-            low = middle
-        else:
-            high = middle
-    return high
 
 
 def power_of_ten(log10: float) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from ipr.data.images import LabelledImages
 from ipr.models.inspection import device_of, evaluating, logits_of
 from ipr.passport.fork import Forked
-from ipr.passport.layer import Branch
+from ipr.passport.layer import Affine
 
 BATCH = 256
 """Images of one pass."""
@@ -104,18 +105,19 @@ def accuracy(network: nn.Module, images: LabelledImages, batch_size: int = BATCH
 def accuracies(
     forked: Forked,
     images: LabelledImages,
-    *branches: Branch,
+    affines: Sequence[Mapping[str, Affine]],
+    *,
     batch_size: int = BATCH,
     progress: Iterable[None] | None = None,
 ) -> list[float]:
-    """The same for every branch and every passport presented to a protected network, in one trunk pass."""
+    """The same of a protected network with each of several scales and shifts presented, in one trunk pass."""
     network = forked.network
     device = device_of(network)
     correct: Tensor | int = 0
     ticks = iter(progress or ())
     with evaluating(network):
         for x, y in images.batches(batch_size, device):
-            answers = forked(x, *branches).argmax(-1)
+            answers = torch.stack(forked(x, affines)).argmax(-1)
             correct = correct + (answers == y).sum(1)
             next(ticks, None)
     assert isinstance(correct, Tensor)

@@ -19,7 +19,7 @@ from ipr.models.inspection import device_of
 from ipr.passport.claim import PassportClaim
 from ipr.passport.fork import fork
 from ipr.passport.generate import random_passport, with_energy
-from ipr.passport.layer import Branch, presenting
+from ipr.passport.layer import Branch, affines_of
 from ipr.passport.presented import PresentedClaim
 from ipr.passport.surgery import find_layers, protect
 from ipr.randomness import generator
@@ -171,18 +171,14 @@ def _judge_presented(
     protected = protect(suspect, blank, example, public_affine=True)
     forked = fork(protected, example)
     affines = [claim.checked_affines(protected) for claim in claims]
-    together = {
-        name: (torch.cat([a[name][0] for a in affines]), torch.cat([a[name][1] for a in affines])) for name in blank
-    }
-    with presenting(protected, together):
-        without, *found = accuracies(forked, images, Branch.PUBLIC, Branch.PRIVATE, progress=progress)
+    given = affines_of(protected, Branch.PUBLIC)
+    without, *found = accuracies(forked, images, [given, *affines], progress=progress)
     verdicts = []
     for claim, affine, reached in zip(claims, affines, found, strict=True):
         triggers: tuple[float | None, float | None] = (None, None)
         if claim.triggers is not None:
             marked = LabelledImages(claim.triggers.pixels, claim.triggers.labels, images.mean, images.std)
-            with presenting(protected, affine):
-                public, private = accuracies(forked, marked, Branch.PUBLIC, Branch.PRIVATE)
+            public, private = accuracies(forked, marked, [given, affine])
             triggers = public, private
         limits = claim.thresholds
         target = reached if limits.target_accuracy is None else limits.target_accuracy

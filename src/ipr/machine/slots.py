@@ -20,7 +20,7 @@ ASK_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Places:
+class Slots:
     """How many runs are there at a time on this machine, and on what.
 
     Attributes:
@@ -35,7 +35,7 @@ class Places:
     gpus: tuple[str, ...]
 
 
-def places(
+def slots(
     asked: int | None,
     gpus: tuple[str, ...],
     cores: int,
@@ -44,7 +44,7 @@ def places(
     each: int | None = None,
     devices: int = 1,
     memory: Callable[[], float] = lambda: 0.0,
-) -> Places:
+) -> Slots:
     """How many runs at a time: as many as asked for, else `runs_per_gpu` on each GPU, else one for each core.
 
     Args:
@@ -75,7 +75,7 @@ def places(
         count = len(groups) * (each or 1)
     else:
         count = len(groups) * runs_per_gpu(memory(), cores // len(groups))
-    return Places(count, max(1, cores // count), groups)
+    return Slots(count, max(1, cores // count), groups)
 
 
 def runs_per_gpu(memory: float, cores: int) -> int:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ipr.models.inspection import answer_of, evaluating
-from ipr.passport.layer import Affine, Branch, PassportLayer, answering_with, passport_layers, presenting
+from ipr.passport.layer import Affine, Branch, PassportLayer, affines_of, passport_layers, presenting
 from ipr.world import own_world
 
 
@@ -56,44 +56,24 @@ class Forked:
         self._halves, self._compiled = {}, True
         self.network.compile()
 
-    def __call__(self, x: Tensor, *branches: Branch) -> Tensor:
-        """The network's answers.
+    def __call__(self, x: Tensor, affines: Sequence[Mapping[str, Affine]]) -> list[Tensor]:
+        """The network's answers with each of several scales and shifts.
 
         Args:
             x: its input, shape (B, ...).
-            branches: the branches to answer with, PRIVATE standing for all K passports presented.
-
-        Returns:
-            Shape (number of branches and passports, B, ...).
-        """
-        affines = {
-            name: [pair for branch in branches for pair in _rows(layer.affine_of(branch))]
-            for name, layer in self._layers.items()
-        }
-        return torch.stack(self.answers(x, affines))
-
-    def answers(self, x: Tensor, affines: Mapping[str, Sequence[Affine]]) -> list[Tensor]:
-        """The network's answers with scales and shifts that are at hand.
-
-        Args:
-            x: its input, shape (B, ...).
-            affines: of every passport layer, one for each answer, each (1, C).
+            affines: for each answer the scale and shift of every passport layer, each (1, C): `affines_of` a branch, or
+                what a claim presents.
 
         Returns:
             The answers, each (B, ...).
         """
-        count = len(next(iter(affines.values())))
         if self.shares_trunk and not any(norm.training for norm in self._mixing):
             halves = self._split(self.network.training)
             shared = halves.trunk(x)
-            return [
-                halves.tail(*shared, *(part for name in halves.layers for part in affines[name][k]))
-                for k in range(count)
-            ]
+            return [halves.tail(*shared, *(part for name in halves.layers for part in own[name])) for own in affines]
         answers = []
-        for k in range(count):
-            own = {name: pairs[k] for name, pairs in affines.items()}
-            with presenting(self._layers, own), answering_with(self._layers, Branch.PRIVATE):
+        for own in affines:
+            with presenting(self._layers, own):
                 answers.append(answer_of(self.network, x))
         return answers
 
@@ -118,23 +98,16 @@ def fork(network: nn.Module, example: Tensor) -> Forked:
             not used where they disagree (a graph that changes a shared value in place).
     """
     forked = Forked(network, shares_trunk=True)
-    trial = {}
-    for name, layer in passport_layers(network).items():
-        gamma, beta = (part.detach() for part in layer.public_affine())
-        trial[name] = (torch.cat([gamma, gamma + 1]), torch.cat([beta, beta - 1]))
-    with evaluating(network), presenting(network, trial):
-        apart = Forked(network, shares_trunk=False)(example, Branch.PRIVATE)
+    public = affines_of(network, Branch.PUBLIC)
+    trial = [public, {name: (gamma + 1, beta - 1) for name, (gamma, beta) in public.items()}]
+    with evaluating(network):
+        apart = torch.stack(Forked(network, shares_trunk=False)(example, trial))
         try:
-            together = forked(example, Branch.PRIVATE)
+            together = torch.stack(forked(example, trial))
             forked.shares_trunk = torch.allclose(together, apart, rtol=1e-3, atol=1e-4)
         except (fx.proxy.TraceError, TypeError, RuntimeError, AttributeError, NotImplementedError):
             forked.shares_trunk = False  # what Python decides from a tensor's values cannot be traced
     return forked
-
-
-def _rows(affine: Affine) -> list[Affine]:
-    gamma, beta = affine
-    return list(zip(gamma.split(1), beta.split(1), strict=True))
 
 
 class _Tracer(fx.Tracer):

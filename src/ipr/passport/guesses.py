@@ -21,7 +21,7 @@ from torch.nn import functional
 from ipr.data.images import LabelledImages
 from ipr.models.inspection import evaluating
 from ipr.passport.fork import fork
-from ipr.passport.layer import Affine, Branch, filters, patch_mean, presenting, scale_and_shift
+from ipr.passport.layer import Affine, filters, patch_mean, scale_and_shift
 from ipr.passport.lift import lift, passport_of
 from ipr.passport.surgery import ConvNorm, Passport, protect
 
@@ -175,13 +175,8 @@ class _Trial:
         self, candidates: Sequence[list[_Along]], affines: Callable[[Sequence[_Along]], dict[str, Affine]]
     ) -> list[_Along]:
         """The candidate with the smallest cross-entropy; of equals the first."""
-        each = [affines(one) for one in candidates]
-        together = {
-            name: (torch.cat([one[name][0] for one in each]), torch.cat([one[name][1] for one in each]))
-            for name in each[0]
-        }
-        with evaluating(self.protected), presenting(self.protected, together):
-            answers = self.forked(self.x, Branch.PRIVATE)
+        with evaluating(self.protected):
+            answers = self.forked(self.x, [affines(one) for one in candidates])
         losses = torch.stack([functional.cross_entropy(one, self.labels) for one in answers]).nan_to_num(torch.inf)
         return candidates[int(losses.argmin())]
 

@@ -23,7 +23,7 @@ CPU (an attack on the scales asks for it); torch 2.14 does not, and what lies be
 
 
 class Branch(IntEnum):
-    """`idx` of Algorithm 3: which scale and shift a passport layer answers with."""
+    """`idx` of Algorithm 3: whose scale and shift, the norm's own or the passport's."""
 
     PUBLIC = 0
     PRIVATE = 1
@@ -89,16 +89,16 @@ class PassportLayer(nn.Module):
     convolution is read, not owned: it is kept in a tuple so that it is not registered twice, and the tie survives
     `copy.deepcopy`.
 
+    It answers with the passport's scale and shift, or with those that a forward is given. What calls the whole network
+    cannot give its layers any: there `presenting` puts them in place.
+
     Attributes:
-        branch: which branch the next forward answers with; set it through `answering_with`.
         patch_means: S of the passport, shape (1, 2, G, D).
-        presented: scales and shifts, each (K, C), to answer with in place of the passport's own; set it through
-            `presenting`.
+        presented: the scale and shift that `presenting` has put in the place of the passport's own, each (1, C).
         plain_affine: which of `weight` and `bias` the plain norm has, also where scheme V1 takes them out.
     """
 
     patch_means: Tensor
-    branch: Branch
     presented: Affine | None
     plain_affine: tuple[str, ...]
 
@@ -106,14 +106,13 @@ class PassportLayer(nn.Module):
         """Ties the layer, a plain norm until now, to its convolution and its passport (2, C_in, H, W)."""
         self._conv = (conv,)
         self.plain_affine = plain_affine
-        self.branch = Branch.PRIVATE
         self.presented = None
         means = patch_mean(passport.to(conv.weight), conv).unsqueeze(0)
         self.register_buffer("patch_means", means, persistent=False)
 
     def _untie(self) -> None:
         """Takes away all that a plain norm has not."""
-        for name in ("_conv", "plain_affine", "branch", "presented", "patch_means"):
+        for name in ("_conv", "plain_affine", "presented", "patch_means"):
             delattr(self, name)
 
     @property
@@ -122,9 +121,7 @@ class PassportLayer(nn.Module):
         return self._conv[0]
 
     def passport_affine(self) -> Affine:
-        """Eq. 4 for the passport, each (1, C) in the weights' precision; or the K affines presented, each (K, C)."""
-        if self.presented is not None:
-            return self.presented
+        """Gamma and beta of Eq. 4, each (1, C) in the weights' precision."""
         return scale_and_shift(self.conv.weight, self.patch_means)
 
     def public_affine(self) -> Affine:
@@ -135,7 +132,7 @@ class PassportLayer(nn.Module):
         return gamma.unsqueeze(0), beta.unsqueeze(0)
 
     def affine_of(self, branch: Branch) -> Affine:
-        """Scales and shifts of a branch, each (1, C); (K, C) for PRIVATE where K passports are presented."""
+        """The scale and shift of a branch, each (1, C)."""
         return self.public_affine() if branch is Branch.PUBLIC else self.passport_affine()
 
     def normalise(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -143,10 +140,8 @@ class PassportLayer(nn.Module):
         raise NotImplementedError("abstract: a subclass is one kind of norm")
 
     def forward(self, x: Tensor, affine: Affine | None = None) -> Tensor:
-        """Algorithm 1 or 3: Eq. 3 with the branch's scale and shift, or with those given, each (1, C)."""
-        gamma, beta = self.affine_of(self.branch) if affine is None else affine
-        if gamma.shape[0] != 1:
-            raise ValueError(f"{gamma.shape[0]} passports are presented; let ipr.fork(network, example) answer for all")
+        """Algorithm 1 or 3: Eq. 3 with the passport's scale and shift, or with those given, each (1, C)."""
+        gamma, beta = affine or self.presented or self.passport_affine()
         return self.normalise(x, gamma.squeeze(0), beta.squeeze(0))
 
 
@@ -154,13 +149,18 @@ class PassportBatchNorm2d(PassportLayer, nn.BatchNorm2d):
     """A passport layer over batch norm."""
 
     def normalise(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """`nn.BatchNorm2d.forward` with the affine given."""
-        if self.training and self.num_batches_tracked is not None:
+        """`nn.BatchNorm2d.forward` with the affine given: a `momentum` of None is the average over all batches so far,
+        and without running statistics those of the batch are used at rest, too.
+        """
+        momentum, mean, var = self.momentum or 0.0, self.running_mean, self.running_var
+        of_batch = self.training or mean is None
+        if self.training and not self.track_running_stats:
+            mean = var = None
+        elif self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-        momentum = 0.0 if self.momentum is None else self.momentum
-        return functional.batch_norm(
-            x, self.running_mean, self.running_var, weight, bias, self.training, momentum, self.eps
-        )
+            if self.momentum is None:
+                momentum = 1.0 / float(self.num_batches_tracked)
+        return functional.batch_norm(x, mean, var, weight, bias, of_batch, momentum, self.eps)
 
 
 class PassportGroupNorm(PassportLayer, nn.GroupNorm):
@@ -190,37 +190,33 @@ def passport_layers(network: nn.Module) -> dict[str, PassportLayer]:
     return layers
 
 
-@contextmanager
-def answering_with(network: nn.Module | Layers, branch: Branch) -> Iterator[None]:
-    """Inside, every passport layer answers with this branch; afterwards, with what it answered with before.
+def affines_of(network: nn.Module | Layers, branch: Branch) -> dict[str, Affine]:
+    """The scales and shifts of one branch, each (1, C), by the name of the layer's convolution.
 
     Args:
         network: a protected network, or its passport layers where they are at hand.
         branch: which.
     """
-    layers = list(_layers_of(network).values())
-    before = [layer.branch for layer in layers]
-    try:
-        for layer in layers:
-            layer.branch = branch
-        yield
-    finally:
-        for layer, was in zip(layers, before, strict=True):
-            layer.branch = was
+    return {name: layer.affine_of(branch) for name, layer in _layers_of(network).items()}
 
 
 @contextmanager
 def presenting(network: nn.Module | Layers, affines: Mapping[str, Affine]) -> Iterator[None]:
-    """Inside, the layers named answer with these scales and shifts, each (K, C) (Eq. 5); afterwards as before.
+    """Inside, the layers named answer with these scales and shifts, each (1, C) (Eq. 5); afterwards as before.
 
     Args:
         network: a protected network, or its passport layers where they are at hand.
         affines: by the name of a layer's convolution.
+
+    Raises:
+        ValueError: there are several for a layer.
     """
     layers = _layers_of(network)
     before = {name: layer.presented for name, layer in layers.items()}
     try:
         for name, (gamma, beta) in affines.items():
+            if gamma.shape[0] != 1:
+                raise ValueError(f"{gamma.shape[0]} scales for {name}; let ipr.fork(network, example) answer for all")
             layer = layers[name]
             layer.presented = gamma.to(layer.conv.weight), beta.to(layer.conv.weight)
         yield

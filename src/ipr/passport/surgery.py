@@ -139,8 +139,6 @@ def find_layers(network: nn.Module, example: Tensor, layers: Sequence[str] | Non
 def _why_not(norm: nn.Module, norm_calls: int, conv_calls: int) -> str | None:
     if type(norm) not in PASSPORT_NORMS:
         return f"{type(norm).__name__} is neither BatchNorm2d nor GroupNorm"
-    if isinstance(norm, nn.BatchNorm2d) and (norm.momentum is None or not norm.track_running_stats):
-        return "it keeps no running average with a fixed momentum"
     if norm_calls > 1 or conv_calls > 1:
         return "it or its convolution runs more than once in a forward pass"
     return None
@@ -301,7 +299,7 @@ def fold(network: nn.Module, example: Tensor) -> nn.Module:
 
     Returns:
         The network in evaluation mode: faster, with the same answers, and no longer to be trained or protected. A norm
-        that cannot be folded (group norm) stays.
+        that cannot be folded (group norm, batch norm without running statistics) stays.
 
     Raises:
         InputError: the network is still protected, or answers differently once it is folded.
@@ -311,7 +309,7 @@ def fold(network: nn.Module, example: Tensor) -> nn.Module:
     folded = copy.deepcopy(network).eval()
     for found in find_layers(folded, example):
         conv, norm = folded.get_submodule(found.conv), folded.get_submodule(found.norm)
-        if isinstance(norm, nn.BatchNorm2d):
+        if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None:
             assert isinstance(conv, nn.Conv2d)
             _replace(folded, conv, fuse_conv_bn_eval(conv, norm))
             _replace(folded, norm, nn.Identity())

@@ -1,12 +1,17 @@
-"""A table, and a list of sections, as Markdown, CSV and LaTeX text."""
+"""A table, and a list of sections, as Markdown, CSV and LaTeX text.
+
+Markdown and LaTeX are written here and not by pandas: its `to_markdown` needs `tabulate`, and escapes nothing; its
+`to_latex` (3.1) draws no rule below a heading that is split in ours and the paper's, and leaves letters such as ± and
+γ as they are, at which pdflatex stops.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from typing import Any
+
+import pandas as pd
 
 from ipr.reports.section import Checked, Section, TableView, Value
 
@@ -31,24 +36,16 @@ def table_csv(view: TableView) -> str:
     """A table as CSV; n and the paper's numbers are columns of their own, `<column>, n` and `<column>, paper`, after
     the columns that have them.
     """
-    counted = [_has_n(view, column) for column in range(len(view.header))]
-    compared = [_has_paper(view, column) for column in range(len(view.header))]
-
-    def spread(column: int, *texts: str) -> list[str]:
-        ours, n, paper = texts
-        return [ours, *([n] if counted[column] else []), *([paper] if compared[column] else [])]
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = (t for i, name in enumerate(view.header) for t in spread(i, name, f"{name}, n", f"{name}, paper"))
-    writer.writerow(map(csv_cell, names))
-    for line in view.lines:
-        cells = [
-            spread(i, value.ours, "" if value.n is None else str(value.n), value.paper or "")
-            for i, value in enumerate(line.cells)
-        ]
-        writer.writerow(csv_cell(text) for cell in cells for text in cell)
-    return text.getvalue()
+    columns: list[tuple[str, list[str]]] = []
+    for i, name in enumerate(view.header):
+        values = [line.cells[i] for line in view.lines]
+        columns.append((name, [value.ours for value in values]))
+        if _has_n(view, i):
+            columns.append((f"{name}, n", ["" if value.n is None else str(value.n) for value in values]))
+        if _has_paper(view, i):
+            columns.append((f"{name}, paper", [value.paper or "" for value in values]))
+    frame = pd.DataFrame(zip(*(texts for _, texts in columns), strict=True), dtype=object).map(csv_cell)
+    return frame.to_csv(index=False, header=[csv_cell(name) for name, _ in columns], lineterminator="\n")
 
 
 FORMULA = tuple("=+-@\t\n\uff1d\uff0b\uff0d\uff20")  # the last four: the first four, twice as wide

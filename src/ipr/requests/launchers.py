@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from ipr.errors import InputError
 from ipr.machine.gpus import visible_gpus
-from ipr.machine.slots import Places, cores_here, places, shared_memory
+from ipr.machine.slots import Slots, cores_here, shared_memory, slots
 
 
 @dataclass
@@ -97,8 +97,8 @@ def elsewhere(context: HydraContext) -> HydraContext:
 
 def places_here(
     asked: int | None, config: DictConfig, key: str, *, each: int | None = None, jobs: Iterable[Sequence[str]] = ()
-) -> Places:
-    """`places` for this machine and the jobs of a sweep, which may want no GPU, or several each.
+) -> Slots:
+    """`slots` for this machine and the jobs of a sweep, which may want no GPU, or several each.
 
     Args:
         asked: processes; None for the default.
@@ -111,7 +111,7 @@ def places_here(
     gpus = () if trainer.get("accelerator") == "cpu" else tuple(visible_gpus(os.environ))
     devices = most_devices(trainer.get("devices") or 1, jobs)
     memory = partial(shared_memory, os.environ)
-    return places(asked, gpus, cores_here(), key, each=each, devices=devices, memory=memory)
+    return slots(asked, gpus, cores_here(), key, each=each, devices=devices, memory=memory)
 
 
 def most_devices(common: int, jobs: Iterable[Sequence[str]]) -> int:

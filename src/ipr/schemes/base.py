@@ -62,6 +62,7 @@ class Scheme(L.LightningModule, ABC):
         about: what it says of itself.
         claim_kind: the class of its claims; None where nothing is embedded.
         tunes: whether its training begins with a trained plain network, `Trained`, and goes on for `scheme.epochs`.
+        locked: whether the network that is given away works with its passport alone.
         more_bits: what to raise where all of the bits can be guessed.
         stronger: what to raise where too few bits are read.
         share: which part of every batch this process takes.
@@ -74,6 +75,7 @@ class Scheme(L.LightningModule, ABC):
     about: ClassVar[About]
     claim_kind: ClassVar[type[Claim] | None] = None
     tunes: ClassVar[bool] = False
+    locked: ClassVar[bool] = False
     more_bits: ClassVar[str] = "scheme.bits"
     stronger: ClassVar[str] = "scheme.weight"
 

@@ -82,7 +82,6 @@ def batch_norm(layer: nn.BatchNorm2d, x: Tensor, weight: Tensor, bias: Tensor) -
     assert layer.running_mean is not None
     assert layer.running_var is not None
     assert layer.num_batches_tracked is not None
-    assert layer.momentum is not None
     if not layer.training:
         return nn.functional.batch_norm(x, layer.running_mean, layer.running_var, weight, bias, False, 0.0, layer.eps)
     with torch.autocast(x.device.type, enabled=False):
@@ -94,8 +93,9 @@ def batch_norm(layer: nn.BatchNorm2d, x: Tensor, weight: Tensor, bias: Tensor) -
         with torch.no_grad():
             count = means.shape[0] * x.numel() // x.shape[1]
             layer.num_batches_tracked.add_(1)
-            layer.running_mean.lerp_(mean, layer.momentum)
-            layer.running_var.lerp_(variance * (count / (count - 1)), layer.momentum)
+            momentum = 1 / float(layer.num_batches_tracked) if layer.momentum is None else layer.momentum
+            layer.running_mean.lerp_(mean, momentum)
+            layer.running_var.lerp_(variance * (count / (count - 1)), momentum)
         scale = weight * torch.rsqrt(variance + layer.eps)
         shift = bias - mean * scale
         normalised = torch.addcmul(shift[:, None, None], precise, scale[:, None, None])

@@ -27,6 +27,7 @@ class PassportV1(PassportScheme):
 
     Config = PassportV1Config
     public_affine = False
+    locked = True
     about = About(
         "passport", "Section III-D, V1; Algorithm 2", "scales and shifts from a distributed passport", "signs of scales"
     )

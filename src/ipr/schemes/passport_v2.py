@@ -15,7 +15,7 @@ from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.passport.claim import PassportClaim
 from ipr.passport.fork import fork
-from ipr.passport.layer import Branch, answering_with, presenting
+from ipr.passport.layer import Branch, affines_of, presenting
 from ipr.schemes.base import About, Scheme, Trained
 from ipr.schemes.passport import PassportScheme, PassportSchemeConfig, SignatureLoss
 from ipr.schemes.start import example_image
@@ -98,8 +98,7 @@ class PassportV2(PassportScheme):
         x, y = self.with_triggers(x, y)
         if self.alternation == "joint":
             affines = self.passport_affines()
-            both = {name: (self.layers[name].public_affine(), affine) for name, affine in affines.items()}
-            public, private = self.forked.answers(x, both)
+            public, private = self.forked(x, [affines_of(self.layers, Branch.PUBLIC), affines])
             self.means.count(public, y)
             return {
                 "cross_entropy_public": functional.cross_entropy(public, y),
@@ -107,9 +106,9 @@ class PassportV2(PassportScheme):
                 **self.regulariser(affines),
             }
         branch = Branch(self.global_step % 2)
-        affines = self.passport_affines() if branch is Branch.PRIVATE else {}
-        with answering_with(self.layers, branch), presenting(self.layers, affines):
+        affines = affines_of(self.layers, branch)
+        with presenting(self.layers, affines):
             logits = self.network(x)
         self.means.count(logits, y)
         loss = {f"cross_entropy_{branch.name.lower()}": functional.cross_entropy(logits, y)}
-        return loss | self.regulariser(affines) if affines else loss
+        return loss | self.regulariser(affines) if branch is Branch.PRIVATE else loss

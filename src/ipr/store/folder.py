@@ -14,7 +14,7 @@ from typing import Any
 from ipr.errors import InputError
 from ipr.files import clear_asides
 from ipr.store.irreplaceable import irreplaceable
-from ipr.store.lease import Lease, saying
+from ipr.store.lease import Lease, announce
 from ipr.texts import check_name
 
 
@@ -75,7 +75,7 @@ class RunFolder:
         """
         with ExitStack() as stack:
             try:
-                lease = stack.enter_context(Lease(self.path / ".lease", saying(f"is making {self.path}")))
+                lease = stack.enter_context(Lease(self.path / ".lease", announce(f"is making {self.path}")))
                 clear_asides(self.path, keep=irreplaceable)
             except OSError as error:
                 raise InputError(

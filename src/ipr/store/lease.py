@@ -1,13 +1,18 @@
 """A lease: who works on a folder that processes of many machines share.
 
-What locks of the operating system promise on one machine they may silently not keep on a network file system, and one
-whose owner died without a word stays. This needs of a file system only that two processes cannot make one name, which
-every NFS keeps: a lease is a folder of numbered files, the highest number has it, and a number is taken once. Taking
-over from the dead is taking the next number, so of several that notice at once one succeeds.
+What locks of the operating system promise on one machine they may silently not keep on a network file system. This
+needs only that two processes cannot create one name, which NFS keeps (`O_EXCL`, since version 3): a lease is a folder
+of numbered files, the highest number has it, and a number is taken once. Taking over from the dead is taking the next
+number, so of several that notice at once one succeeds.
 
 An owner on this machine is looked up: it is dead as soon as its process is. One on another machine touches its file
 every `BEAT` seconds; that the file did not *change* for `STALE` seconds of the waiter's own steady clock says that it
 is dead. No clocks are compared, so none has to be right.
+
+Why not filelock (measured with 4.2.12): its `SoftFileLease` takes over by exchanging two names, which NFS refuses, and
+without that who waited for a dead owner's lease of 2 s still waited after 15 s, and would for ever. Its
+`SoftReadWriteLock` works there, but looks nobody up: a process killed on the same machine is waited for as long as one
+elsewhere (`STALE` instead of 0.03 s), and giving back needs room on the disk. Its `FileLock` is the operating system's.
 """
 
 from __future__ import annotations
@@ -15,8 +20,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-import secrets
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -36,6 +41,9 @@ BEAT = 10.0
 
 STALE = 120.0
 """Seconds without one after which an owner on another machine counts as dead."""
+
+_RELEASED = 1
+"""Bytes that are left of the file of a lease that was given back."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +82,8 @@ def this_process() -> Owner:
     return Owner(platform.node(), _machine(), pid, _start_of(pid), job, int(restarts) if restarts.isdigit() else 0)
 
 
-def saying(what: str) -> Callable[[Owner | None], None]:
-    """Tells whoever looks at stderr that this process waits, and for whom.
+def announce(what: str) -> Callable[[Owner | None], None]:
+    """A line on stderr that says that this process waits, and for whom: see `Lease`.
 
     Args:
         what: what the other process does, e.g. `is making runs/train/...`.
@@ -89,11 +97,11 @@ def saying(what: str) -> Callable[[Owner | None], None]:
 
 
 class Lease:
-    """The right to work on something, for the duration of a `with`.
+    """The right to work on something, for the duration of one `with`.
 
     Args:
         folder: where its numbered files are; made if missing. One file of one byte stays behind.
-        waiting: is told, once, whom it has to wait for; None for nobody.
+        waiting: is called, once, with the process that is waited for (None: not known); None for nobody.
         beat: see `BEAT`.
         stale: see `STALE`.
 
@@ -112,24 +120,24 @@ class Lease:
     ) -> None:
         self.folder, self.waiting, self.beat, self.stale = folder, waiting, beat, stale
         self.number = 0
-        self._lost = self._ended = threading.Event()
+        self._lost, self._ended = threading.Event(), threading.Event()
 
     def __enter__(self) -> Self:
         if self.folder.is_symlink():
             raise InputError("lease", self.folder, "is a link, which nothing is written through", "remove the link")
-        told, pause, seen = False, 0.05, _Watched(self.stale)
+        waiting, pause, silence = self.waiting, 0.05, _Silence()
         while True:
             number = _newest(self.folder)
-            if number == 0 or seen.is_free(self.folder / str(number)):
+            path = self.folder / str(number)
+            if number == 0 or self._is_free(path, silence):
                 if self._take(number + 1):
                     break
                 continue
-            if not told and self.waiting is not None:
-                self.waiting(_owner(self.folder / str(number)))
-            told = True
+            if waiting is not None:
+                waiting(_owner(path))
+                waiting = None
             time.sleep(pause)
             pause = min(2 * pause, 1.0)
-        self._lost, self._ended = threading.Event(), threading.Event()
         threading.Thread(target=self._live, name=f"lease {self.folder}", daemon=True).start()
         return self
 
@@ -163,32 +171,26 @@ class Lease:
                 "nothing is lost: the same command finds what the other makes",
             )
 
+    def _is_free(self, path: Path, silence: _Silence) -> bool:
+        try:
+            ended = _has_ended(path)
+            return silence.of(path) >= self.stale if ended is None else ended
+        except FileNotFoundError:  # a newer one has just taken its place
+            return False
+
     def _take(self, number: int) -> bool:
         path = self.folder / str(number)
-        content = json.dumps(asdict(this_process())).encode()
-        aside = self.folder / f".{secrets.token_hex(8)}"
         self.folder.mkdir(parents=True, exist_ok=True)  # also if it was removed while this process waited
         try:
-            aside.write_bytes(content)
-            try:
-                os.link(aside, path)
-            except FileExistsError:
-                if aside.stat().st_nlink == 1:  # 2: it was made, and only the server's answer was lost
-                    return False
-            except OSError:  # no hard links here; an exclusive creation is the next best
-                try:
-                    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-                except FileExistsError:
-                    return False
-                try:
-                    os.write(descriptor, content)
-                except OSError:  # nobody is to wait for half a file
-                    path.unlink(missing_ok=True)
-                    raise
-                finally:
-                    os.close(descriptor)
-        finally:
-            aside.unlink(missing_ok=True)
+            file = path.open("xb")
+        except FileExistsError:
+            return False
+        try:
+            with file:
+                file.write(json.dumps(asdict(this_process())).encode())
+        except OSError:  # nobody is to wait for half a file
+            path.unlink(missing_ok=True)
+            raise
         if _newest(self.folder) != number:  # what this machine knew of the folder was out of date
             path.unlink(missing_ok=True)
             return False
@@ -199,18 +201,34 @@ class Lease:
         return True
 
     def _live(self) -> None:
-        path, ended, lost = self.folder / str(self.number), self._ended, self._lost
-        while not ended.wait(self.beat):
+        path = self.folder / str(self.number)
+        while not self._ended.wait(self.beat):
             try:
                 os.utime(path, follow_symlinks=False)
-                if _newest(self.folder) == self.number:
-                    continue
+                mine = _newest(self.folder) == self.number
             except FileNotFoundError:
-                pass
+                mine = False
             except OSError:  # a server that is away for a moment
                 continue
-            lost.set()
-            return
+            if not mine:
+                self._lost.set()
+                return
+
+
+class _Silence:
+    """For how long the file of a lease did not change, as far as this process has seen, by its own steady clock."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[str, int, int] | None = None
+        self._since = 0.0
+
+    def of(self, path: Path) -> float:
+        """Seconds; 0 for a file that is seen for the first time, or has changed since the last."""
+        found = path.lstat()
+        now, seen = time.monotonic(), (path.name, found.st_mtime_ns, found.st_size)
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+        return now - self._since
 
 
 def held(folder: Path) -> bool:
@@ -221,47 +239,24 @@ def held(folder: Path) -> bool:
     try:
         number = 0 if folder.is_symlink() else _newest(folder)
         path = folder / str(number)
-        owner, beat = _owner(path), path.lstat()
+        ended = number == 0 or _has_ended(path)
+        return _now(folder) - path.lstat().st_mtime < STALE if ended is None else not ended
     except PermissionError:
         return True
     except OSError:
         return False
-    if number == 0 or beat.st_size == _RELEASED or (owner is not None and owner.is_dead()):
-        return False
-    if owner is not None and owner.machine == this_process().machine:
+
+
+def _has_ended(path: Path) -> bool | None:
+    """Whether a lease was given back or its owner is dead; None where only its silence can tell."""
+    owner = _owner(path)  # opening the file also makes an NFS ask its server how it stands
+    if path.lstat().st_size == _RELEASED:
         return True
-    return _now(folder) - beat.st_mtime < STALE
-
-
-_RELEASED = 1
-"""Bytes that are left of the file of a lease that was given back."""
-
-
-class _Watched:
-    """What a waiter has seen of a lease so far."""
-
-    def __init__(self, stale: float) -> None:
-        self.stale = stale
-        self._seen: tuple[str, int, int] | None = None
-        self._since = 0.0
-
-    def is_free(self, path: Path) -> bool:
-        """Whether the lease of this file was given back, or its owner is dead."""
-        owner = _owner(path)  # opening the file also makes an NFS ask its server how it stands
-        try:
-            found = path.lstat()
-        except FileNotFoundError:  # a newer one has just taken its place
-            return False
-        if found.st_size == _RELEASED:
-            return True
-        if owner is not None and owner.machine == this_process().machine:
-            return owner.is_dead()
-        if owner is not None and owner.is_dead():
-            return True
-        now, seen = time.monotonic(), (path.name, found.st_mtime_ns, found.st_size)
-        if seen != self._seen:
-            self._seen, self._since = seen, now
-        return now - self._since >= self.stale
+    if owner is None:
+        return None
+    if owner.is_dead():
+        return True
+    return False if owner.machine == this_process().machine else None
 
 
 def _newest(folder: Path) -> int:
@@ -280,15 +275,11 @@ def _owner(path: Path) -> Owner | None:
 
 def _now(folder: Path) -> float:
     """The time by the clock that dates the files of a folder."""
-    probe = folder / f".{secrets.token_hex(8)}"
     try:
-        probe.touch()
-        return probe.stat().st_mtime
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            return os.fstat(probe.fileno()).st_mtime
     except OSError:
         return time.time()
-    finally:
-        with suppress(OSError):
-            probe.unlink(missing_ok=True)
 
 
 @cache

@@ -48,7 +48,7 @@ def check_count(count: int) -> None:
 
 
 def checked(tensors: Mapping[str, Tensor], file_bytes: int) -> dict[str, Tensor]:
-    """Tensors that are dense, of an ordinary type, no larger than their file, and finite.
+    """Tensors that are dense, of an ordinary type, of few dimensions, no larger than their file, and finite.
 
     Args:
         tensors: by name.
@@ -64,6 +64,8 @@ def checked(tensors: Mapping[str, Tensor], file_bytes: int) -> dict[str, Tensor]
             raise Refusal(f"{shown(name)} is no dense tensor", SAVE_AGAIN)
         if tensor.dtype not in (*FLOATS, *INTEGERS):
             raise Refusal(f"{shown(name)} is of type {tensor.dtype}", "save weights as float32")
+        if tensor.dim() > MAX_DIMENSIONS:
+            raise Refusal(f"{shown(name)} has {tensor.dim()} dimensions, more than {MAX_DIMENSIONS}", SAVE_AGAIN)
         size = tensor.numel() * tensor.element_size()
         total += size
         if size > tensor.untyped_storage().nbytes() or total > 2 * file_bytes:

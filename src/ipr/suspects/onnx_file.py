@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto
 from torch import Tensor
 
-from ipr.suspects.checks import DAMAGED, MAX_DIMENSIONS, SAVE_AGAIN, Refusal, check_count, shown
+from ipr.suspects.checks import DAMAGED, SAVE_AGAIN, Refusal, check_count, shown
 from ipr.suspects.onnx_graph import MAX_GRAPH_BYTES, Layer, layers_of
 from ipr.suspects.protobuf import fields
 
@@ -79,7 +79,7 @@ def _tensor(message: memoryview) -> tuple[str, Tensor]:
         raise Refusal(f"keeps {shown(name)} in another file, which is not opened", "export it into one file")
     if proto.data_type not in _TYPES:
         raise Refusal(f"{shown(name)} is of ONNX's type {proto.data_type}", "save weights as float32")
-    if len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape):
+    if any(size < 0 for size in shape):
         raise Refusal(f"is damaged (the shape of {shown(name)} is none)", DAMAGED)
     kind, listed = _TYPES[proto.data_type]
     if listed and not proto.HasField("raw_data"):

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from google.protobuf.message import DecodeError
+from onnx import NodeProto
 from torch import Tensor
 
 from ipr.suspects.checks import DAMAGED, Refusal, check_finite
-from ipr.suspects.protobuf import fields
 
 MAX_GRAPH_BYTES = 16 * 2**20
 """The most that a graph's nodes may take, beside its weights."""
+
+MAX_NODE_BYTES = 2**20
+"""The longest node that is read, as the library takes a hundred times as much; a longer one is a constant, no layer."""
 
 
 @dataclass(frozen=True)
@@ -139,27 +143,11 @@ def _operands(node: _Node, made: Mapping[str, _Node], tensors: Mapping[str, Tens
 
 
 def _node(message: memoryview) -> _Node:
-    node = _Node()
-    for number, value in fields(message):
-        if isinstance(value, int):
-            continue
-        if number == 1:
-            node.inputs.append(_text(value))
-        elif number == 2:
-            node.outputs.append(_text(value))
-        elif number == 4:
-            node.operator = _text(value)
-        elif number == 5:
-            attribute = dict(fields(value))  # onnx.AttributeProto: 1 is its name, 3 an integer
-            name = attribute.get(1)
-            node.transposed |= isinstance(name, memoryview) and bytes(name) == b"transB" and attribute.get(3) == 1
-            if isinstance(name, memoryview) and bytes(name) == b"axis" and isinstance(axis := attribute.get(3), int):
-                node.axis = axis if axis < 2**63 else axis - 2**64  # a negative one, from the end
-    return node
-
-
-def _text(value: memoryview) -> str:
+    if len(message) > MAX_NODE_BYTES:
+        return _Node()
     try:
-        return str(value, "utf-8")
-    except UnicodeDecodeError as error:
-        raise Refusal("is damaged (a name is no text)", DAMAGED) from error
+        node = NodeProto.FromString(bytes(message))
+    except DecodeError as error:
+        raise Refusal("is damaged (a node cannot be read)", DAMAGED) from error
+    set_to = {attribute.name: attribute.i for attribute in node.attribute}
+    return _Node(node.op_type, list(node.input), list(node.output), set_to.get("transB") == 1, set_to.get("axis", 1))

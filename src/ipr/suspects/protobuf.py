@@ -1,6 +1,7 @@
 """The wire format of protocol buffers, walked without making anything of it: a library would make objects first.
 
-An empty message takes two bytes of a file and a hundred of memory, so what is handed to a library is measured before.
+An empty message takes two bytes of a file and two hundred of memory (measured with protobuf 7.36: a node of 4 MiB takes
+405 MiB), so what is handed to a library is measured before.
 """
 
 from __future__ import annotations

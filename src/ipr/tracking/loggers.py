@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipr.config.schema import LoggerConfig
 from ipr.errors import InputError
-from ipr.store.lease import Lease, saying
+from ipr.store.lease import Lease, announce
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -73,7 +73,7 @@ def open_logger(config: LoggerConfig, folder: Path, key: str, tags: Mapping[str,
     store = os.environ.get("MLFLOW_TRACKING_URI") if config.mode == "online" else None
     store = store or f"sqlite:///{place / 'mlflow.db'}"
     logger = MLFlowLogger(experiment_name=config.project, run_name=key, tracking_uri=store, tags=dict(tags))
-    with Lease(place / ".mlflow.lease", saying("is opening MLflow's store")):
+    with Lease(place / ".mlflow.lease", announce("is opening MLflow's store")):
         _ = logger.experiment  # makes store and experiment where there is none: one job of a sweep after the other
     return logger
 

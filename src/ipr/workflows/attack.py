@@ -37,7 +37,7 @@ from ipr.store.reading import Fitting
 from ipr.store.record import provenance
 from ipr.store.tags import joined
 from ipr.terminal.console import Console
-from ipr.tracking.loggers import LoggerTracker, check_installed
+from ipr.tracking.loggers import LoggerTracker
 from ipr.tracking.wandb_run import Tracker, tracking
 from ipr.training.fit import fit
 from ipr.training.guards import KeepLease
@@ -45,7 +45,7 @@ from ipr.training.metrics import read_metrics
 from ipr.workflows.build import load_suspect, open_images
 from ipr.workflows.named_run import named_run
 from ipr.workflows.rehearsal import rehearsal
-from ipr.workflows.request import check, processes_of, with_limit, without_secrets
+from ipr.workflows.request import check, processes_of, scheme_of, with_limit, without_secrets
 from ipr.workflows.train import Run, judging, train
 from ipr.world import own_world
 
@@ -116,7 +116,6 @@ def attack(config: AttackConfig) -> AttackRun:
         InputError: the configuration asks for something that cannot be.
     """
     check(config)
-    check_installed(config.logger)
     if config.trainer.fast_dev_run:
         with rehearsal(config) as short:
             return attack(replace(short, attack_epochs=1))
@@ -262,7 +261,7 @@ class CarryingOut:
         self.clock = _Clock(self.where)
         suspect = load_suspect(config.model, data, run.folder.weights).to(self.where)
         claim = load_claim(run.folder.claim) if run.folder.claim.exists() else None  # the baseline has none
-        self.victim = Victim(suspect, claim, config.scheme.name)
+        self.victim = Victim(suspect, claim, scheme_of(config).locked)
         test = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
         self.before = accuracy(self.victim.in_use(example_of(data, suspect)), test)
 

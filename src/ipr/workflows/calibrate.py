@@ -65,11 +65,8 @@ def calibrate(config: CalibrateConfig, ready: Callable[[], object] = lambda: Non
         _check_distinct([*independent, *marked])
         place = device_for(config.trainer.accelerator)
         alike = [*own, *(one for one, alike in given if alike)]
-        suspects = {
-            sort: [one.network.to(place) for one in opened]
-            for sort, opened in (("independent", alike), ("marked", marked))
-            if opened
-        }
+        sorts = {"independent": alike, "marked": marked}
+        suspects = {sort: [one.network.to(place) for one in opened] for sort, opened in sorts.items() if opened}
         others = [one.network.to(place) for one, alike in given if not alike]
         whole = claim.without_repeats()
         judged = judge_wrong_claims(whole, data, suspects, others, config.wrong, config.seed, rule, bar)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ipr.errors import InputError
 from ipr.store.cell_state import CellWord, lease_of, leave_word, read_word, words_folder
-from ipr.store.lease import Lease, saying
+from ipr.store.lease import Lease, announce
 from ipr.workflows.attack import AttackRun, attack
 from ipr.workflows.exhibit import ExhibitConfig, ExhibitRun, exhibit
 from ipr.workflows.train import Run, train
@@ -32,7 +32,7 @@ def run_cell(config: CellConfig) -> CellWord:
         InputError: it asks for something that cannot be; also left as its word, as is every other error.
     """
     studies = Path(config.studies)
-    with Lease(lease_of(studies, config.cell), saying(f"is at the cell {config.cell}")):
+    with Lease(lease_of(studies, config.cell), announce(f"is at the cell {config.cell}")):
         started = time.perf_counter()
         earlier = read_word(studies, config.cell)
         took = earlier.took if earlier else None

@@ -27,7 +27,7 @@ from ipr.config.schema import (
 )
 from ipr.data.images import ImageData
 from ipr.errors import InputError
-from ipr.exhibits.base import Case, Exhibit, Fact
+from ipr.exhibits.base import Exhibit, Fact, OpenedRun
 from ipr.files import write_atomically
 from ipr.judging.claim_kinds import load_claim
 from ipr.machine.device import device_for
@@ -235,7 +235,7 @@ def _opened(
     run: RunFolder | None,
     tuned: Mapping[str, Tensor] | None,
     folder: RunFolder,
-) -> Case:
+) -> OpenedRun:
     where = device_for(config.trainer.accelerator)
 
     def baseline() -> nn.Module:
@@ -247,7 +247,7 @@ def _opened(
     else:
         suspect = load_suspect(config.model, data, run.weights)
         claim = load_claim(run.claim) if run.claim.exists() else None
-    return Case(
+    return OpenedRun(
         suspect=suspect.to(where),
         claim=claim,
         scheme=config.scheme.name,

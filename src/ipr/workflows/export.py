@@ -65,8 +65,7 @@ def export(
     """
     if format not in ENDINGS:
         raise InputError("format", format, "is unknown", f"choose among: {', '.join(ENDINGS)}")
-    folder = Found(run)
-    model, data = _opened(folder, paths, root)
+    model, data = _opened(folder := Found(run), paths, root)
     weights, network = read_weights(folder.weights, "weights"), load_suspect(model, data, folder.weights)
     kinds = ("public",) if weights.keys() == network.state_dict().keys() else ("locked", "folded")
     kind = kind or kinds[0]
@@ -78,12 +77,12 @@ def export(
         assert isinstance(claim, PassportClaim)
         weights = unlock(network, weights, claim.passport, example_image(data))
         network.load_state_dict(weights)
-    as_onnx = format == "onnx"
-    content = onnx_bytes(network, data.channels, data.image_size) if as_onnx else WRITERS[format](weights)
+    onnx = format == "onnx"
+    content = onnx_bytes(network, data.channels, data.image_size) if onnx else WRITERS[format](weights)
     path = out or run / "export" / _name(model, format, kind)
     card = card_of(model, data, format, kind, weights, content)
-    told = (json.dumps(card, indent=2) + "\n").encode()
-    write_new({path: content, path.with_name(f"{path.name}.json"): told}, 0o600 if kind == "folded" else 0o666)
+    told = {path: content, path.with_name(f"{path.name}.json"): (json.dumps(card, indent=2) + "\n").encode()}
+    write_new(told, 0o600 if kind == "folded" else 0o666)
     return path
 
 

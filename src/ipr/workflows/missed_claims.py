@@ -86,7 +86,7 @@ def missed(
         bar: shows how far it is.
     """
     images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
-    victim = Victim(marked, claim, "passport_v1" if locked(marked, claim, data) else "any other")
+    victim = Victim(marked, claim, locked(marked, claim, data))
     rows = []
     for change, attacks in bar.track(changes(copies).items(), description="judging changed copies"):
         suspects = [marked] if change == UNCHANGED else []

@@ -25,7 +25,7 @@ from ipr.schemes.passport import is_bound
 from ipr.store.folder import RunFolder, folder_named, run_key, secret_digest
 from ipr.store.tags import check_tags
 from ipr.texts import refuse_retyped
-from ipr.tracking.loggers import check_logger
+from ipr.tracking.loggers import check_installed, check_logger
 from ipr.training.numerics import check_numerics
 
 Asked = TypeVar("Asked", bound=TrainConfig)
@@ -46,6 +46,7 @@ def check(config: TrainConfig) -> None:
     _check_batches(config.trainer)
     check_numerics(config.trainer)
     check_logger(config.logger)
+    check_installed(config.logger)
     if config.model.norm not in ("bn", "gn"):
         raise InputError("model.norm", config.model.norm, "is unknown", "choose among: bn, gn")
     if is_bound(config.scheme) and has_text(config.scheme):

@@ -13,7 +13,7 @@ from pathlib import Path
 from ipr.config.schema import TrainConfig, TrainerConfig
 from ipr.data.images import ImageData
 from ipr.machine.gpus import claim_gpu, threads_each, visible_gpus
-from ipr.machine.slots import Places, cores_here, places, shared_memory
+from ipr.machine.slots import Slots, cores_here, shared_memory, slots
 from ipr.workflows.request import check, folder_of, processes_of, with_limit
 from ipr.workflows.train import Run, train
 
@@ -43,7 +43,7 @@ def train_all(
     for request in requests:
         check(request)
     missing = [one for one in requests if not folder_of(with_limit(one), data).record.exists()]
-    here = places_for(requests[0].trainer, asked) if missing else None
+    here = slots_for(requests[0].trainer, asked) if missing else None
     made: list[TrainConfig] = []
     if here is not None and here.count > 1 and len(missing) > 1:
         made = in_processes(missing, here, told)
@@ -55,7 +55,7 @@ def train_all(
     return runs
 
 
-def places_for(trainer: TrainerConfig, asked: int | None) -> Places:
+def slots_for(trainer: TrainerConfig, asked: int | None) -> Slots:
     """How many trainings there are at a time, and on what.
 
     Args:
@@ -68,11 +68,11 @@ def places_for(trainer: TrainerConfig, asked: int | None) -> Places:
     if processes_of(trainer) > 1:
         asked = 1
     gpus = () if trainer.accelerator == "cpu" else tuple(visible_gpus(os.environ))
-    return places(asked, gpus, cores_here(), "processes", memory=partial(shared_memory, os.environ))
+    return slots(asked, gpus, cores_here(), "processes", memory=partial(shared_memory, os.environ))
 
 
 def in_processes(
-    requests: Sequence[TrainConfig], here: Places, told: Callable[[], object] = lambda: None
+    requests: Sequence[TrainConfig], here: Slots, told: Callable[[], object] = lambda: None
 ) -> list[TrainConfig]:
     """Trains each in one of several processes.
 

@@ -28,7 +28,7 @@ from ipr.store.folder import RunFolder
 from ipr.store.record import Record, load_record
 from ipr.store.tags import joined, parted
 from ipr.terminal.console import Console
-from ipr.tracking.loggers import LoggerTracker, check_installed
+from ipr.tracking.loggers import LoggerTracker
 from ipr.tracking.wandb_run import Tracker, tracking
 from ipr.training.fit import fit
 from ipr.training.guards import KeepLease
@@ -79,7 +79,6 @@ def train(config: TrainConfig) -> Run:
         InputError: the configuration asks for something that cannot be.
     """
     check(config)
-    check_installed(config.logger)
     if config.trainer.fast_dev_run:
         with rehearsal(config) as short:
             return train(short)
@@ -114,8 +113,8 @@ def train(config: TrainConfig) -> Run:
                     callbacks=[KeepLease(lease)],
                 )
                 save_weights(scheme.network, folder.weights)
-            # a network that is tuned was not trained anew: what its plain network took is part of what it took
-            run = _judged(config, data, folder, claim, baseline.run.record.train_seconds if kind.tunes else 0.0)
+            before = baseline.run.record.train_seconds if kind.tunes else 0.0  # part of what the run took
+            run = _judged(config, data, folder, claim, before)
             lease.check()
             run.record.save(folder.record)
             tracker.summary(asdict(run.record) | {one.name.replace(" ", "_"): one.holds for one in run.checks})

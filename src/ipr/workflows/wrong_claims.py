@@ -101,13 +101,8 @@ def judge_wrong_claims(
         bar: shows how far it is.
     """
     images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
-    kinds, judged = kinds_for(claim), []
-    for evidence, genuine in genuine_claims(claim).items():
-        asked = [*suspects.get("independent", ()), *(others if evidence == "images" else ())]
-        ones = [_judge(network, [genuine], images, evidence, True, rule)[0] for network in asked]
-        if ones:
-            judged.append(JudgedKind(evidence, "genuine", "independent", True, ones))
-    independent = suspects.get("independent", ())
+    kinds, independent = kinds_for(claim), suspects.get("independent", ())
+    judged = _judge_genuine(claim, images, independent, others, rule)
     for name, kind in bar.track(kinds.items(), description="judging wrong claims"):
         for sort, networks in suspects.items():
             rest = [[one for one in independent if one is not network] for network in networks]
@@ -126,6 +121,18 @@ def judge_wrong_claims(
                     claims = kind.drawn(claim, source, data, min(CHUNK, count - first), own)
                     ones += _judge(network, claims, images, kind.evidence, kind.dated, rule)
             judged.append(JudgedKind(kind.evidence, name, sort, kind.dated, ones))
+    return judged
+
+
+def _judge_genuine(
+    claim: Claim, images: LabelledImages, alike: Sequence[nn.Module], others: Sequence[nn.Module], rule: Rule
+) -> list[JudgedKind]:
+    judged = []
+    for evidence, genuine in genuine_claims(claim).items():
+        asked = [*alike, *(others if evidence == "images" else ())]
+        ones = [_judge(network, [genuine], images, evidence, True, rule)[0] for network in asked]
+        if ones:
+            judged.append(JudgedKind(evidence, "genuine", "independent", True, ones))
     return judged
 
 

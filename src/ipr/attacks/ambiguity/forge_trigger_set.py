@@ -67,8 +67,7 @@ def forged_trigger_set(
             functional.cross_entropy(logits, labels).backward()
             optimizer.step()
             if bound is not None:
-                with torch.no_grad():
-                    noise.clamp_(-bound, bound)
+                noise.detach().clamp_(-bound, bound)
     return stored().detach().round().to(torch.uint8).cpu(), done
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of
-from ipr.config.registry import register
+from ipr.config.registry import load, register
 from ipr.data.images import ImageData
 from ipr.judging.verdict import claim_of_signs
 from ipr.passport.generate import random_passport, with_energy
@@ -29,8 +29,12 @@ class LiftPassport(Attack):
     kind = "ambiguity"
     section = "none (this project)"
     attacker_has = "the weights and the places of the passport layers"
-    only = ("passport_v2", "passport_v3")
     needs = "no scale or shift is given away with its protected layers"
+
+    @classmethod
+    def schemes(cls) -> tuple[str, ...]:
+        """See `Applicable.schemes`: those that give scales away."""
+        return tuple(name for name in super().schemes() if not load("scheme", name).locked)
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""

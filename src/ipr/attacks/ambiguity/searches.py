@@ -106,7 +106,7 @@ class SideBySide(Scheme):
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """The terms of every search, from one pass through the trunk."""
         tried = [search.affines() for search in self.by_name.values()]
-        answers = self.forked.answers(x, {name: [affines[name] for affines in tried] for name in tried[0]})
+        answers = self.forked(x, tried)
         self.means.count(torch.cat(answers), y.repeat(len(answers)))
         return {
             f"{name}/{term}": value

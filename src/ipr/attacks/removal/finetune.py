@@ -74,7 +74,7 @@ class Finetune(Attack):
         tuning = Finetuning(network, constant_rate(self.lr, self.weight_decay), len(data.classes))
         fit("finetune", tuning, epochs=self.epochs, clip_norm=None)
         network.requires_grad_(True)
-        yield Attacked(network, {"": victim.claim}, freed=victim.scheme == "passport_v1")
+        yield Attacked(network, {"": victim.claim}, freed=victim.locked)
         images = victim.claim is not None and victim.claim.triggers is not None
         if images and owners.out_features != len(data.classes):
             restored = copy.deepcopy(network)

@@ -60,9 +60,8 @@ class Overwrite(Attack):
         source = generator(seed, "second passport")
         passport = with_energy(random_passport(places, source), victim.suspect, claim.energies(victim.suspect))
         signature = draw_signature({place.conv: place.channels for place in places}, None, source)
-        v1 = victim.scheme == "passport_v1"
-        protected = protect(victim.suspect, passport, example, public_affine=not v1)
-        kind = PassportV1 if v1 else partial(PassportV2, example=example)
+        protected = protect(victim.suspect, passport, example, public_affine=not victim.locked)
+        kind = PassportV1 if victim.locked else partial(PassportV2, example=example)
         scheme = kind(
             protected,
             constant_rate(self.lr, self.weight_decay),
@@ -72,7 +71,7 @@ class Overwrite(Attack):
         )
         fit("overwrite", scheme, epochs=self.epochs, clip_norm=1.0)
         second = claim.forged(passport=passport, signature=signature, text_bytes=0, triggers=None)
-        suspect = strip(scheme.network, Branch.PRIVATE if v1 else Branch.PUBLIC)
+        suspect = strip(scheme.network, Branch.PRIVATE if victim.locked else Branch.PUBLIC)
         yield Attacked(suspect, {"claim=owner": claim, "claim=second": second})
 
     def _watermark(self, suspect: nn.Module, claim: WatermarkClaim, data: ImageData, fit: Fit, seed: int) -> Attacked:

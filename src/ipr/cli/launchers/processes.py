@@ -1,4 +1,9 @@
-"""The jobs of a sweep in several processes of this machine, with joblib."""
+"""The jobs of a sweep in several processes of this machine, with joblib.
+
+Why not submitit's local queue: it starts two processes for each job, joblib's run one job after the other. Eight
+trainings of one epoch of digits, two at a time, took 51 s of CPU with `hydra/launcher=submitit_local` and 16 s with
+`joblib`, which also print as they go.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from ipr.cli.launchers.processes import ended, tell_death
 from ipr.errors import InputError
 from ipr.files import expanded
 from ipr.machine.gpus import OnGpu, threads_each
-from ipr.machine.slots import Places
+from ipr.machine.slots import Slots
 from ipr.requests.launchers import check_keys, elsewhere, most_devices, places_here
 from ipr.store.lease import Lease
 from ipr.texts import printable
@@ -398,7 +398,7 @@ class LocalQueue:
     """One of processes of this machine."""
 
     executor: submitit.LocalExecutor
-    here: Places
+    here: Slots
 
     @property
     def room(self) -> int:

@@ -1,4 +1,9 @@
-"""Questions over HTTP to a server that may do anything: it has so much time, so many bytes, and is followed nowhere."""
+"""Questions over HTTP to a server that may do anything: it has so much time, so many bytes, and is followed nowhere.
+
+urllib3 connects, speaks HTTP and reads Retry-After; when to ask again is decided here. Its `Retry` (2.8) does not wait
+before the second attempt, lets a Retry-After that it cannot read end the request, and asks no second time where an
+answer breaks off, unless the answer is read whole, before anybody has counted its bytes.
+"""
 
 from __future__ import annotations
 
@@ -217,7 +222,7 @@ class _Hasty(io.RawIOBase):
         self._until = None if self._limit is None else time.monotonic() + self._limit
 
     def readable(self) -> bool:
-        """Yes."""
+        """True, as `io.RawIOBase` asks of a stream that can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from ipr.errors import InputError
-from ipr.machine.slots import places, runs_per_gpu, shared_memory, smallest
+from ipr.machine.slots import runs_per_gpu, shared_memory, slots, smallest
 
 H100 = "81559, Disabled, Default"
 
@@ -30,37 +30,37 @@ def test_one_run_for_each_ten_gib_at_most_eight_and_one_for_each_core(memory, co
 
 
 def test_as_many_places_as_the_gpus_hold_or_else_cores():
-    assert places(None, ("0", "1"), 64, "k", memory=lambda: 0.0).count == 2
-    assert (places(None, (), 6, "k").count, places(None, (), 6, "k").threads) == (6, 1)
-    shared = places(None, ("0", "1"), 32, "k", memory=lambda: 80.0)
+    assert slots(None, ("0", "1"), 64, "k", memory=lambda: 0.0).count == 2
+    assert (slots(None, (), 6, "k").count, slots(None, (), 6, "k").threads) == (6, 1)
+    shared = slots(None, ("0", "1"), 32, "k", memory=lambda: 80.0)
     assert (shared.count, shared.threads, shared.gpus) == (16, 2, ("0", "1"))
-    assert places(None, ("0", "1"), 6, "k", memory=lambda: 80.0).count == 6
-    assert places(None, ("0", "1", "2"), 2, "k", memory=lambda: 80.0).count == 3
+    assert slots(None, ("0", "1"), 6, "k", memory=lambda: 80.0).count == 6
+    assert slots(None, ("0", "1", "2"), 2, "k", memory=lambda: 80.0).count == 3
 
 
 def test_who_says_how_many_has_them_and_no_gpu_is_asked():
-    assert places(8, ("0", "1", "2", "3"), 64, "k", memory=never).count == 8
-    assert places(8, ("0",), 64, "k", memory=never).threads == 8
-    assert places(8, (), 2, "k").threads == 1
-    assert places(1, ("0",), 64, "k", each=5, memory=never).count == 1
-    assert places(None, ("0", "1"), 2, "k", each=3, memory=never).count == 6
-    assert places(None, (), 4, "k", each=3, memory=never).count == 4  # there is none to share
+    assert slots(8, ("0", "1", "2", "3"), 64, "k", memory=never).count == 8
+    assert slots(8, ("0",), 64, "k", memory=never).threads == 8
+    assert slots(8, (), 2, "k").threads == 1
+    assert slots(1, ("0",), 64, "k", each=5, memory=never).count == 1
+    assert slots(None, ("0", "1"), 2, "k", each=3, memory=never).count == 6
+    assert slots(None, (), 4, "k", each=3, memory=never).count == 4  # there is none to share
     with pytest.raises(InputError, match="k=0: must be at least 1"):
-        places(0, (), 2, "k")
+        slots(0, (), 2, "k")
     with pytest.raises(InputError, match=r"hydra.launcher.runs_per_gpu=0: must be at least 1"):
-        places(None, ("0",), 2, "k", each=0)
+        slots(None, ("0",), 2, "k", each=0)
 
 
 def test_a_training_over_several_gpus_has_them_for_itself_unless_it_is_told_to_share():
     def of(count, **more):
-        return places(None, tuple(map(str, range(count))), 64, "k", devices=2, memory=never, **more)
+        return slots(None, tuple(map(str, range(count))), 64, "k", devices=2, memory=never, **more)
 
     assert (of(4).count, of(4).gpus, of(4).threads) == (2, ("0,1", "2,3"), 32)
     assert (of(5).count, of(5).gpus) == (2, ("0,1", "2,3"))
     assert (of(4, each=3).count, of(4, each=3).gpus) == (6, ("0,1", "2,3"))
     assert (of(1).count, of(1).gpus) == (1, ("0",))  # the training says that there are too few
-    assert places(None, (), 8, "k", devices=4).count == 2
-    assert places(None, (), 2, "k", devices=4).count == 1
+    assert slots(None, (), 8, "k", devices=4).count == 2
+    assert slots(None, (), 2, "k", devices=4).count == 1
 
 
 @pytest.mark.parametrize(
