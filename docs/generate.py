@@ -20,7 +20,8 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,12 @@ def forging_table() -> str:
     return "\n".join(lines)
 
 
+def listing(path: Path) -> str:
+    """A file of the package that docs/extending.md explains, as a block of code."""
+    kind = {".py": "python"}.get(path.suffix, path.suffix.removeprefix("."))
+    return f"```{kind}\n{path.read_text().strip()}\n```"
+
+
 def with_table(text: str, name: str, table: str) -> str:
     """A document with the table between `<!-- NAME -->` and `<!-- end -->` replaced."""
     new, count = re.subn(
@@ -131,12 +138,21 @@ def main(arguments: list[str]) -> None:
             shutil.copy(measured.with_name("forgeries.png"), TOP / "docs" / "images" / "forgeries.png")
 
 
-GENERATED = {
+PACKAGE = TOP / "tests" / "plugin_package"
+LISTED = {
+    "pyproject.toml": PACKAGE / "pyproject.toml",
+    **{path.name: path for path in PACKAGE.glob("src/*/[a-z]*.py")},
+    **{f"{path.parent.name}/{path.name}": path for path in PACKAGE.glob("src/*/conf/*/*.yaml")},
+}
+"""Files of the package that docs/extending.md explains, by their marks."""
+
+GENERATED: dict[str, tuple[Path, Callable[[], str]]] = {
+    **{mark: (TOP / "docs" / "extending.md", partial(listing, path)) for mark, path in LISTED.items()},
     "attacks": (TOP / "docs" / "attacks.md", attacks_table),
     "schemes": (TOP / "docs" / "schemes.md", schemes_table),
     "forging": (TOP / "docs" / "verdicts.md", forging_table),
 }
-"""Tables that need no measurement, by their marks: where each stands, and what makes it."""
+"""What needs no measurement, by its mark: the document that it stands in, and what makes it."""
 
 if __name__ == "__main__":
     main(sys.argv[1:])
