@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 import ipr
-from ipr.config.shipped import shipped, sweeps
+from ipr.config.shipped import shipped
 from ipr.terminal.spelling import closest
 
 PACKAGE = Path(ipr.__file__).parent
@@ -215,8 +215,7 @@ def groups_of(command: str) -> dict[str, Group]:
         if name.startswith("override "):
             continue
         folder, _, field = name.partition("@")
-        found = sweeps() if name == "study" else conf.glob(f"{folder}/*.yaml")
-        choices = tuple(sorted(path.stem for path in found))
+        choices = tuple(sorted(path.stem for path in conf.glob(f"{folder}/*.yaml")))
         groups[name] = Group(name, field or folder, default or "", choices)
     return groups
 

@@ -136,10 +136,7 @@ def attack(config: AttackConfig) -> AttackRun:
     if config.trainer.fast_dev_run:
         with rehearsal(config) as short:
             return attack(replace(short, attack_epochs=1))
-    config = with_limit(config)
-    config = replace(config, attack=_of_length(config.attack, config.attack_epochs))
-    if config.rival is not None:
-        config = replace(config, rival=_of_length(config.rival, config.attack_epochs))
+    config = with_lengths(config)
     config.attack.check(config.scheme.name)
     data = open_images(config.dataset, config.paths)
     own = data if config.transfer is None else open_images(config.transfer, config.paths)
@@ -168,22 +165,7 @@ def attack(config: AttackConfig) -> AttackRun:
             "use attack=finetune",
         )
     victim = train(config) if config.run is None else named_run(config)
-    elsewhere: list[Any] = []
-    if config.transfer is not None:
-        named = (config.transfer.part, config.transfer.validation)
-        elsewhere = [own.fingerprint, own.train_labels.numel(), *(part for part in named if part)]
-    identity = {
-        "victim": short_key(victim.folder.key),
-        "attack": asdict(config.attack),
-        "seed": config.attack_seed,
-        "images": elsewhere or own.fingerprint,
-        "verification": [config.verification.fidelity_threshold, config.verification.p_value],
-    }
-    if config.rival is not None:
-        identity["rival"] = asdict(config.rival)
-    prefix = f"{config.attack.name}-{config.scheme.name}-{config.model.name}-{config.model.norm}"
-    key = run_key(prefix, identity, width=config.model.width, seed=config.seed)
-    folder = folder_named(Path(config.paths.runs) / "attack", key)
+    folder = attack_folder(config, victim.folder, own)
 
     def make(lease: Lease) -> AttackRun:
         rows = load_rows(folder.path / "rows.jsonl")
@@ -194,6 +176,41 @@ def attack(config: AttackConfig) -> AttackRun:
 
     where = training_device(config.trainer.accelerator)
     return replace(once(folder, config.tags, where, lambda: _found(folder), make), victim=victim)
+
+
+def with_lengths(config: AttackConfig) -> AttackConfig:
+    """The same request as it is carried out: its attacks train `attack_epochs`, and a limit of batches is a tag."""
+    config = with_limit(config)
+    config = replace(config, attack=_of_length(config.attack, config.attack_epochs))
+    if config.rival is not None:
+        config = replace(config, rival=_of_length(config.rival, config.attack_epochs))
+    return config
+
+
+def attack_folder(config: AttackConfig, victim: RunFolder, own: ImageData) -> RunFolder:
+    """The folder of the attack that a request asks for, named by what determines its result.
+
+    Args:
+        config: the request, `with_lengths`.
+        victim: the run that is attacked.
+        own: the attacker's images: those of `transfer`, or the victim's.
+    """
+    elsewhere: list[Any] = []
+    if config.transfer is not None:
+        named = (config.transfer.part, config.transfer.validation)
+        elsewhere = [own.fingerprint, own.train_labels.numel(), *(part for part in named if part)]
+    identity = {
+        "victim": short_key(victim.key),
+        "attack": asdict(config.attack),
+        "seed": config.attack_seed,
+        "images": elsewhere or own.fingerprint,
+        "verification": [config.verification.fidelity_threshold, config.verification.p_value],
+    }
+    if config.rival is not None:
+        identity["rival"] = asdict(config.rival)
+    prefix = f"{config.attack.name}-{config.scheme.name}-{config.model.name}-{config.model.norm}"
+    key = run_key(prefix, identity, width=config.model.width, seed=config.seed)
+    return folder_named(Path(config.paths.runs) / "attack", key)
 
 
 def _found(folder: RunFolder) -> AttackRun | None:

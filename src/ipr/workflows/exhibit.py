@@ -96,25 +96,14 @@ def exhibit(config: ExhibitConfig) -> ExhibitRun:
         raise InputError("exhibit", None, "must be given", "choose one, e.g. exhibit=distributions")
     check_request(config, wanted)
     data = open_images(config.dataset, config.paths)
-    run = _as(TrainConfig, config)
+    run = part_of(TrainConfig, config)
     shown_on, checkpoint, made = folder_of(run, data).key, None, None
     if wanted.opens == "run":
         made = train(run)
     if config.attack is not None:
-        folder = attack(_as(AttackConfig, config)).folder
+        folder = attack(part_of(AttackConfig, config)).folder
         shown_on, checkpoint = folder.key, folder.checkpoint.parent / "finetune" / "last.ckpt"
-    identity: dict[str, Any] = {
-        "run": short_key(shown_on),
-        "exhibit": asdict(wanted),
-        "attack_seed": config.attack_seed,
-        "layers": shown_layers(config),  # the key of a baseline does not have them
-    }
-    where = device_for(config.trainer.accelerator)
-    if wanted.opens == "machine":
-        identity |= {"hardware": hardware(where), "per_step": config.trigger_set.per_step}
-    prefix = f"{wanted.name}-{config.scheme.name}-{config.model.name}-{config.model.norm}"
-    key = run_key(prefix, identity, width=config.model.width, seed=config.seed)
-    folder = folder_named(Path(config.paths.runs) / "exhibit", key)
+    where, folder = device_for(config.trainer.accelerator), exhibit_folder(config, wanted, shown_on)
 
     def make(lease: Lease) -> ExhibitRun:
         folder.path.chmod(0o700)  # it may show what a claim holds
@@ -130,6 +119,28 @@ def exhibit(config: ExhibitConfig) -> ExhibitRun:
         return ExhibitRun(folder, facts, shown.arrays, found=False)
 
     return replace(once(folder, config.tags, where, lambda: _found(folder), make), shown=made)
+
+
+def exhibit_folder(config: ExhibitConfig, wanted: Exhibit, shown_on: str) -> RunFolder:
+    """The folder of an exhibit, named by what determines what is shown.
+
+    Args:
+        config: the request.
+        wanted: the exhibit.
+        shown_on: the key of the run, or of the attack, that it is shown on.
+    """
+    identity: dict[str, Any] = {
+        "run": short_key(shown_on),
+        "exhibit": asdict(wanted),
+        "attack_seed": config.attack_seed,
+        "layers": shown_layers(config),  # the key of a baseline does not have them
+    }
+    if wanted.opens == "machine":
+        where = hardware(device_for(config.trainer.accelerator))
+        identity |= {"hardware": where, "per_step": config.trigger_set.per_step}
+    prefix = f"{wanted.name}-{config.scheme.name}-{config.model.name}-{config.model.norm}"
+    key = run_key(prefix, identity, width=config.model.width, seed=config.seed)
+    return folder_named(Path(config.paths.runs) / "exhibit", key)
 
 
 def _found(folder: RunFolder) -> ExhibitRun | None:
@@ -220,7 +231,7 @@ def tuned_weights(checkpoint: Path) -> dict[str, Tensor]:
     return {name.removeprefix("network."): tensor for name, tensor in own.items()}
 
 
-def _as(kind: type[Any], config: ExhibitConfig) -> Any:
+def part_of(kind: type[Any], config: ExhibitConfig) -> Any:
     """The part of a request that a run or an attack is made from."""
     return kind(**{field.name: getattr(config, field.name) for field in fields(kind)})
 
