@@ -61,8 +61,8 @@ def test_it_trains_from_any_folder(installed, tmp_path, cache):
     environment = os.environ | {"PYTHONPATH": str(site), "IPR_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
     code = "import ipr, sys; print(ipr.__file__); from ipr.cli import main; main(sys.argv[1:])"
     request = [
-        "train", "study=quickstart", "scheme=baseline", "dataset.image_size=8", "trainer.max_epochs=1", "logger=csv",
-        "trainer.progress_bar=false",
+        "reproduce", "study=quickstart", "scheme=baseline", "norm=bn", "dataset.image_size=8", "trainer.max_epochs=1",
+        "logger=csv", "trainer.progress_bar=false",
     ]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", code, *request], env=environment, cwd=tmp_path, capture_output=True, text=True

@@ -22,7 +22,7 @@ from one_line import assert_one_line
         (["dataset.flip=7.5"], ["dataset.flip", "7.5"]),
         (["scheme=passport_v9"], ["scheme=passport_v9", "baseline, deepmarks"]),
         (["model=vgg"], ["model=vgg", "alexnet, resnet18, resnet50"]),
-        (["study=nothing"], ["study=nothing", "quickstart"]),
+        (["study=nothing"], ["study=nothing", "ipr reproduce"]),
         (["scheme=baseline", "scheme.signature=mine"], ["scheme.signature"]),
         (["scheme.alternation=[a"], ["scheme.alternation=[a"]),
         (["scheme.alternation=both"], ["scheme.alternation=both", "choose joint or alternate"]),

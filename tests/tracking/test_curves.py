@@ -14,8 +14,8 @@ from ipr.data.module import Batches
 from ipr.errors import InputError
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.verdict import judge
-from ipr.reports.summary import records_frame, tables
-from ipr.reports.write import write_report
+from ipr.reports.runs import write_report
+from ipr.reports.trainings import records_frame, tables
 from ipr.store.record import cut_of, find_records
 from ipr.tracking.loggers import LoggerTracker, check_installed
 from ipr.training.metrics import read_metrics

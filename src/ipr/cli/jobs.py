@@ -55,7 +55,15 @@ def invoke(command: str, execute: Callable[[Any], int | Done], arguments: Sequen
     Returns:
         The exit codes of all jobs, wherever they ran: 2 for input that cannot be used, 70 for a defect of ours.
     """
+    return invoke_all(command, execute, arguments)[0]
+
+
+def invoke_all(
+    command: str, execute: Callable[[Any], int | Done], arguments: Sequence[str]
+) -> tuple[list[int], dict[int, JobOutcome]]:
+    """The same with the outcomes of the jobs that have one, by their numbers."""
     codes: list[int] = []
+    outcomes: dict[int, JobOutcome] = {}
     register(command)
     arguments = [in_section(argument, command) for argument in arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them; `reporting` does
@@ -82,7 +90,7 @@ def invoke(command: str, execute: Callable[[Any], int | Done], arguments: Sequen
         codes += ({number: outcome.code for number, outcome in outcomes.items()} | job.codes).values()
         if command != "cell":  # whose report follows
             tell_sweep(job.named, outcomes, job.codes)
-    return codes
+    return codes, outcomes
 
 
 def tell_sweep(named: Mapping[int, str], outcomes: Mapping[int, JobOutcome], codes: Mapping[int, int]) -> None:
