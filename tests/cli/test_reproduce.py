@@ -178,7 +178,7 @@ def test_a_dry_run_lists_cells_and_leaves_nothing(ipr):
     [
         (["study=table_99"], ["study=table_99", "is unknown", "table_01"]),
         (["study=nothing.yaml"], ["nothing.yaml", "cannot be read"]),
-        (["study=table_06", "scale=huge"], ["scale=huge", "cpu, paper, smoke"]),
+        (["study=table_06", "scale=huge"], ["scale=huge", "cpu, digits, paper, part, smoke"]),
         (["study=table_06", "scale.seed=1"], ["seed", "seeds"]),
         (["study=table_06", "trainer.epochs=1"], ["trainer.epochs", "max_epochs"]),
         (["study=table_06", "trainer.precision=8"], ["trainer.precision=8", "bf16-mixed"]),

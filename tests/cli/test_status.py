@@ -214,7 +214,7 @@ def test_an_empty_folder(ipr):
     [
         (["study=table_99"], ["study=table_99", "is unknown", "table_01", "quickstart"]),
         (["study=nothing.yaml"], ["nothing.yaml", "cannot be read"]),
-        (["scale=huge"], ["scale=huge", "cpu, paper, smoke"]),
+        (["scale=huge"], ["scale=huge", "cpu, digits, paper, part, smoke"]),
         (["cells=perhaps"], ["cells", "perhaps"]),
         (["tag=x"], ["tag"]),
         (["out=/proc/status.json"], ["out=/proc/status.json", "cannot be written"]),
