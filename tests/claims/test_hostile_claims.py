@@ -411,6 +411,7 @@ def test_a_judge_refuses_them_too(good, tmp_path, ipr):
         assert words in line
 
 
+@pytest.mark.system
 def test_no_claim_takes_the_memory_that_it_says_it_needs(good, tmp_path):
     """In a process of its own, which may not take 3 GiB of addresses more than it has when torch is loaded."""
     folders = []
@@ -486,6 +487,7 @@ FUZZED = settings(
 )
 
 
+@pytest.mark.fuzz
 @FUZZED
 @given(kind=st.sampled_from(list(KINDS)), where=st.integers(0, 10**6), value=ANY_JSON, gone=st.booleans())
 def test_any_value_anywhere_in_the_facts_is_read_or_refused(copies, kind, where, value, gone):
@@ -504,6 +506,7 @@ def test_any_value_anywhere_in_the_facts_is_read_or_refused(copies, kind, where,
     loads_or_is_refused(folder)
 
 
+@pytest.mark.fuzz
 @FUZZED
 @given(
     kind=st.sampled_from(list(KINDS)),

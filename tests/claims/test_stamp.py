@@ -718,6 +718,7 @@ def test_a_key_in_an_address_is_sent_and_not_shown(world, claim):
     assert "k123" not in str(error.value)
 
 
+@pytest.mark.system
 def test_a_stamp_needs_no_network_to_be_checked(world, claim):
     """In a process that may open no socket."""
     folder, digest = claim

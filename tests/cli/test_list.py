@@ -13,23 +13,26 @@ from ipr.errors import InputError
 from ipr.store.folder import folder_named, run_key, short_key
 from ipr.store.survey import Found, find_run
 from one_line import assert_one_line
+from trained import made_once
 
 SWEEP = ("-m", "scheme=passport_v1,uchida", "seed=0,1", "scheme.signature=hush", "passport.key=hushed")
 
 
 @pytest.fixture(scope="session")
-def made_runs(tmp_path_factory, cache, tiny) -> Path:
+def made_runs(shared, cache, tiny) -> Path:
     """Two schemes, two seeds, with a key and a text; and a baseline."""
-    place = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        patch.setenv("IPR_CACHE", str(cache))
-        patch.setattr("sys.argv", ["ipr"])
-        for asked in (SWEEP, ("scheme=baseline", "tags=[mine]")):
-            with pytest.raises(SystemExit) as stopped:
-                main(["train", *tiny, *asked])
-            assert stopped.value.code == 0
-    return place
+
+    def make(place: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(place)
+            patch.setenv("IPR_CACHE", str(cache))
+            patch.setattr("sys.argv", ["ipr"])
+            for asked in (SWEEP, ("scheme=baseline", "tags=[mine]")):
+                with pytest.raises(SystemExit) as stopped:
+                    main(["train", *tiny, *asked])
+                assert stopped.value.code == 0
+
+    return made_once(shared / "listed", make)
 
 
 @pytest.fixture

@@ -114,6 +114,7 @@ def test_a_report_is_written_while_cells_are_still_running(ipr, tmp_path):
     assert "Uchida" not in Path("runs/report/mine-smoke/mine.md").read_text()
 
 
+@pytest.mark.system
 def test_jobs_go_where_the_launcher_sends_them(ipr, tmp_path):
     """Two processes of joblib: each cell is done once, and its word is there for the one that asked."""
     study = own_study(tmp_path)
@@ -228,6 +229,7 @@ def test_a_cell_that_another_sweep_is_making_is_left_to_it(tmp_path):
     assert read_word(tmp_path, "a").state == "running"
 
 
+@pytest.mark.system
 def test_an_interrupted_sweep_goes_on(ipr, tmp_path):
     """Killed in the middle of a training, as by a power cut: the same command ends it."""
     study = own_study(tmp_path, sweeps=[{"scheme": ["uchida"]}])

@@ -97,6 +97,7 @@ def test_a_sweeper_sees_the_number_of_the_record_that_was_chosen(ipr, tiny):
     assert re.search(rf"2 +seed=1 .* {bits[1]} ", table)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
 def test_numbers_come_back_from_wherever_jobs_run(launcher):
     """A job that is refused has none; the others go on."""

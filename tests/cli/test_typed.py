@@ -209,6 +209,7 @@ def test_help_and_version_wherever_they_stand(ipr):
     assert ipr("train", "--version").out == ipr("--version", "train").out == ipr("--version").out == "0.1.0\n"
 
 
+@pytest.mark.system
 def test_python_m_is_the_same():
     outcome = subprocess.run([sys.executable, "-m", "ipr", "--version"], capture_output=True, text=True, check=True)
     assert outcome.stdout == "0.1.0\n"
@@ -262,6 +263,7 @@ def test_what_is_offered_is_accepted():
             )
 
 
+@pytest.mark.system
 def test_completion_in_bash(tmp_path):
     """The script, evaluated by a bash that breaks words at `=`, and asked as readline asks it."""
     (tmp_path / "bin").mkdir()

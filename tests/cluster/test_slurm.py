@@ -17,6 +17,8 @@ from ipr.store.record import without_times
 from ipr.training.metrics import read_metrics
 from sweeps import SECONDS, command, commands_of, trained_at, until, weights
 
+pytestmark = pytest.mark.system
+
 TINY = [
     "model.width=0.0625", "dataset.image_size=8", "dataset.limit_train=64", "dataset.limit_test=20",
     "optimizer.batch_size=32", "trainer.max_epochs=1", "trainer.progress_bar=false", "trainer.accelerator=cpu",

@@ -63,6 +63,7 @@ for path in sorted(Path().iterdir()):
 """
 
 
+@pytest.mark.system
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_what_asks_for_memory_without_end_gets_less_than_a_gibibyte(victim, tmp_path):
     for name in BOMBS:

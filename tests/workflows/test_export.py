@@ -59,16 +59,13 @@ GIVEN = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory, cache):
-    """Gives a finished run of `RUNS`: its folder, its configuration and its images; made once."""
-    place, made = tmp_path_factory.mktemp("runs"), {}
+@pytest.fixture
+def store(cache, trained):
+    """Gives a finished run of `RUNS`: its folder, its configuration and its images."""
 
     def find(name):
-        if name not in made:
-            config = configuration("train", *TINY, f"paths.runs={place}", f"paths.cache={cache}", *RUNS[name])
-            made[name] = train(config).folder, config, open_images(config.dataset, config.paths)
-        return made[name]
+        config = configuration("train", *TINY, f"paths.cache={cache}", *RUNS[name])
+        return trained(config).folder, config, open_images(config.dataset, config.paths)
 
     return find
 

@@ -159,6 +159,7 @@ def _rows(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.system
 def test_a_killed_run_resumes_to_the_same_bits(cache):
     """SIGKILL after some epoch, then the same command: equal weights, equal record but for times."""
     request = [*TINY, "trainer.max_epochs=12"]
@@ -181,6 +182,7 @@ def test_a_killed_run_resumes_to_the_same_bits(cache):
     assert [row["epoch"] for row in _rows(broken / "metrics.csv")] == [str(e) for e in range(12)]
 
 
+@pytest.mark.system
 def test_an_interrupted_run_says_so_and_exits_130(cache, monkeypatch):
     monkeypatch.setenv("IPR_CACHE", str(cache))
     with command("train", *TINY, "trainer.max_epochs=40000", "paths.runs=stopped") as process:
@@ -192,6 +194,7 @@ def test_an_interrupted_run_says_so_and_exits_130(cache, monkeypatch):
     assert "Traceback" not in err
 
 
+@pytest.mark.system
 def test_two_processes_that_ask_for_one_run_train_it_once(cache):
     request = [*TINY, "trainer.max_epochs=3", "paths.runs=shared"]
     both = [
