@@ -7,7 +7,9 @@ import runpy
 from pathlib import Path
 
 import pytest
+import torch
 
+from ipr.judging.claim_kinds import load_claim
 from one_line import assert_one_line
 
 
@@ -97,6 +99,15 @@ def test_forgers_of_a_trained_network(scheme, ipr, tiny):
     assert row["bits_agreeing"] == row["bits_total"]
 
 
+def _freed(attack, victim):
+    """The bits of the owner's signature that the signs of the attacked network's own scales spell."""
+    state = torch.load(attack / "checkpoints" / "finetune" / "last.ckpt", weights_only=True)["state_dict"]
+    signature = load_claim(victim / "claim").signature
+    scales = {name: state[f"network.{name.replace('conv', 'norm')}.weight"] for name in signature}
+    assert all(0 < (scale > 0).float().mean() < 1 for scale in scales.values())
+    return sum(int(((scales[name] > 0) == (bits > 0)).sum()) for name, bits in signature.items())
+
+
 def image_folder(root, classes):
     from PIL import Image
 
@@ -123,7 +134,7 @@ def test_finetuning_to_another_data_set(ipr, tiny):
     assert (row["dataset"], row["transfer"]) == ("image_folder", "image_folder")
     assert row["fidelity_kept"] is None
     assert row["bits_total"] == 224
-    assert 0 <= row["bits_freed"] <= 224
+    assert row["bits_freed"] == _freed(attacked("finetune", "passport_v1"), Path("runs/train") / row["victim"])
 
 
 @pytest.mark.parametrize(
@@ -199,5 +210,5 @@ def test_a_baseline_is_tuned_to_compare_with(ipr, tiny):
     assert row["trigger_accuracy"] is None
     assert not row["mark_read"]
     assert not row["attack_succeeded"]
-    assert 0 < row["accuracy_after"] <= 1
+    assert round(40 * row["accuracy_after"], 9) in range(1, 41)  # a share of the test images
     assert ipr("report").code == 0

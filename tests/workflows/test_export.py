@@ -91,7 +91,10 @@ def read(path):
     return load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
 
 
-@pytest.mark.parametrize(("name", "kind"), GIVEN)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [pytest.param(*given, marks=() if given == ("v1-alexnet", "folded") else pytest.mark.slow) for given in GIVEN],
+)
 def test_every_format_answers_as_the_judged_network_and_holds_no_secret(store, tmp_path, name, kind):
     folder, config, data = store(name)
     pixels = data.test_pixels[:7]
@@ -188,6 +191,7 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes_and_the_graph_of_a_plain_network(store, tmp_path):
     folder, config, data = store("v1-alexnet")
     for format, ending in (("safetensors", ".safetensors"), ("torch", ".pt"), ("onnx", ".onnx")):
