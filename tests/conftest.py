@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,18 @@ def pytest_xdist_make_scheduler(config, log):
             return "slurm" if nodeid.startswith("tests/cluster/") else nodeid
 
     return OneSlurm(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)  # before what is asked for by `-m` is chosen
+def pytest_collection_modifyitems(items):
+    """Marks as slow what a mark `sampled(n)` leaves out: all but every n-th set of a test's parameters."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        if (mark := item.get_closest_marker("sampled")) is not None:
+            test = item.nodeid.partition("[")[0]
+            if seen[test] % mark.args[0]:
+                item.add_marker(pytest.mark.slow)
+            seen[test] += 1
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -29,8 +29,9 @@ def trained_once(place: Path, config: TrainConfig) -> Path:
 
     Args:
         place: where such folders lie.
-        config: what is asked for; where it keeps its runs and finds its images makes no difference.
+        config: what is asked for, of a training, an attack or an exhibit; where its runs and images lie makes no
+            difference.
     """
-    asked = [(field.name, getattr(config, field.name)) for field in fields(config) if field.name != "paths"]
+    asked = [(field.name, getattr(config, field.name)) for field in fields(TrainConfig) if field.name != "paths"]
     name = f"{config.scheme.name}-{sha256(repr(asked).encode()).hexdigest()[:12]}"
     return made_once(place / name, lambda runs: train(replace(config, paths=replace(config.paths, runs=str(runs)))))

@@ -27,10 +27,8 @@ def attacked(request_for, trained):
     """Attacks a trained network: the record of its training, and the attack's rows by their points."""
 
     def carried_out(scheme, seed, *asked, of=()):
-        victim = (*LEARNED, *of, f"scheme={scheme}", f"seed={seed}")
-        record = trained(request_for(*victim)).record
-        rows = attack(request_for(*victim, *asked, command="attack")).rows
-        return record, {row.point: row for row in rows}
+        request = request_for(*LEARNED, *of, *asked, f"scheme={scheme}", f"seed={seed}", command="attack")
+        return trained(request).record, {row.point: row for row in attack(request).rows}
 
     return carried_out
 

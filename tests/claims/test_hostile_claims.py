@@ -30,6 +30,8 @@ from ipr.requests.compose import configuration
 from ipr.workflows.build import open_images
 from ipr.workflows.draw_claim import make_claim
 
+pytestmark = pytest.mark.fuzz
+
 SMALL = (
     "model.width=0.25", "dataset.image_size=8", "dataset.limit_train=96", "dataset.limit_test=40", "passport=random",
     "trigger_set.size=6", "optimizer.batch_size=32", "trainer.max_epochs=1", "owner=Ada",
@@ -487,7 +489,6 @@ FUZZED = settings(
 )
 
 
-@pytest.mark.fuzz
 @FUZZED
 @given(kind=st.sampled_from(list(KINDS)), where=st.integers(0, 10**6), value=ANY_JSON, gone=st.booleans())
 def test_any_value_anywhere_in_the_facts_is_read_or_refused(copies, kind, where, value, gone):
@@ -506,7 +507,6 @@ def test_any_value_anywhere_in_the_facts_is_read_or_refused(copies, kind, where,
     loads_or_is_refused(folder)
 
 
-@pytest.mark.fuzz
 @FUZZED
 @given(
     kind=st.sampled_from(list(KINDS)),

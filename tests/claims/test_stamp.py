@@ -516,6 +516,7 @@ PLACES = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", PLACES)
 def test_what_is_no_stamp_is_refused_wherever_it_is_looked_at(world, claim, name, ipr):
     folder, digest = claim
@@ -657,6 +658,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", ANSWERS)
 def test_an_authority_that_does_not_stamp(world, claim, ipr, name):
     folder, _ = claim

@@ -26,9 +26,8 @@ def attacked(name, scheme):
     return folder
 
 
-def test_a_sweep_trains_its_victim_once_and_leaves_it_untouched(ipr, tiny, run_folder):
-    assert ipr("train", *tiny, "scheme=passport_v1").code == 0
-    victim = run_folder("passport_v1")
+def test_a_sweep_trains_its_victim_once_and_leaves_it_untouched(ipr, tiny, run_of):
+    victim = run_of(*tiny, "scheme=passport_v1")
     before = hashes(victim)
     outcome = ipr("attack", "-m", *tiny, "scheme=passport_v1", "attack=prune,fake1,flip_signs,partial_signature")
     assert outcome.code == 0, outcome.err
@@ -74,6 +73,7 @@ def test_the_same_attack_is_found_and_an_interrupted_one_goes_on(ipr, tiny):
         assert len(list(csv.DictReader(file))) == 1
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("scheme", ["passport_v1", "passport_v2", "passport_v3"])
 def test_forgers_of_a_trained_network(scheme, ipr, tiny):
     """A lifted passport has the accuracy of the network as it is given away, exactly."""

@@ -47,6 +47,7 @@ class Bomb:
         return (Path.touch, (Path("executed"),))
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("prepare", "arguments", "words"),
     [

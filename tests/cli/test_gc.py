@@ -84,9 +84,9 @@ def test_the_size_is_that_of_the_files(ipr, store):
     assert f"({size / 1000:.0f} kB)" in line
 
 
-def test_a_run_of_ones_own_goes_only_when_it_is_asked_for_by_class(ipr, store, tiny):
-    assert ipr("train", *tiny, "scheme=deepmarks", "scheme.order=3").code == 0
-    assert ipr("train", *tiny, "scheme=baseline", "tags=[quickstart]").code == 0  # of a study that is swept by tag
+def test_a_run_of_ones_own_goes_only_when_it_is_asked_for_by_class(ipr, store, tiny, run_of):
+    run_of(*tiny, "scheme=deepmarks", "scheme.order=3")
+    run_of(*tiny, "scheme=baseline", "tags=[quickstart]")  # of a study that is swept by tag
     own = only("train/deepmarks-*")
     assert listed(ipr("gc"))["runs"] == {own}
     assert ipr("gc", "remove=leftovers,checkpoints,words").code == 0
@@ -96,9 +96,9 @@ def test_a_run_of_ones_own_goes_only_when_it_is_asked_for_by_class(ipr, store, t
     assert {path.name for path in Path("runs").iterdir()} == {"train", "attack", "exhibit", "studies", "report"}
 
 
-def test_a_run_with_a_key_survives(ipr, store, tiny):
+def test_a_run_with_a_key_survives(ipr, store, tiny, run_of):
     secret = "correct horse"
-    assert ipr("train", *tiny, "scheme=passport_v2", f"passport.key={secret}").code == 0
+    run_of(*tiny, "scheme=passport_v2", f"passport.key={secret}")
     owned = only("train/passport_v2-*")
     outcome = ipr("gc")
     assert "runs" not in listed(outcome)
@@ -170,8 +170,8 @@ def test_what_killed_processes_left_half_written_goes(ipr, store):
     assert (victim / "checkpoints" / "last.ckpt").exists()
 
 
-def test_a_victim_stays_where_the_attack_on_it_cannot_be_read(ipr, store, tiny):
-    assert ipr("train", *tiny, "scheme=deepmarks", "scheme.order=3").code == 0
+def test_a_victim_stays_where_the_attack_on_it_cannot_be_read(ipr, store, tiny, run_of):
+    run_of(*tiny, "scheme=deepmarks", "scheme.order=3")
     attacked = only("attack/prune-*")
     for words in Path("runs/studies/smoke/cells").glob("*.json"):
         if not words.name.startswith("prune"):
@@ -200,8 +200,8 @@ def test_the_only_claim_of_a_run_is_no_leftover(ipr, store):
 
 
 @pytest.mark.system
-def test_what_a_process_works_on_stays_until_it_is_gone(ipr, store, tiny):
-    assert ipr("train", *tiny, "scheme=deepmarks", "scheme.order=3").code == 0
+def test_what_a_process_works_on_stays_until_it_is_gone(ipr, store, tiny, run_of):
+    run_of(*tiny, "scheme=deepmarks", "scheme.order=3")
     own = only("train/deepmarks-*")
     (own / f".record.json.{HEX}").write_text("half")
     command = [sys.executable, "-c", HOLD, str(own / ".lease")]

@@ -125,6 +125,7 @@ def test_the_sweeps_folder_stands_beside_other_keys_as_argparse_wants():
     assert with_sweep_folder(["hydra.sweep.dir=G"], "F") == ["hydra.sweep.dir=G"]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", LAUNCHERS)
 @pytest.mark.parametrize("of", ["train", "attack", "exhibit", "cell"])
 def test_every_launcher_composes_with_its_schema_and_not_with_that_of_its_package(name, of):
@@ -139,6 +140,7 @@ def test_every_launcher_composes_with_its_schema_and_not_with_that_of_its_packag
         assert launcher.additional_parameters.requeue is True
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -69,6 +69,7 @@ def test_what_is_there_is_listed_with_what_it_is(ipr, runs):
     assert "1 of 6 runs" in outcome.out
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("asked", "count"),
     [
@@ -138,6 +139,7 @@ def test_several_runs_are_attacked_in_a_sweep_that_ends_with_one_table(ipr, runs
     assert jobs[0][-1] == next(runs.glob("attack/forge_uchida-*-s0-*")).name
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
@@ -166,8 +168,8 @@ def test_a_run_that_says_nothing_of_itself(ipr, runs):
         attack(replace(configuration("attack", f"run={one}", "attack=prune"), run=other))
 
 
-def test_an_exhibit_of_a_run_by_its_name(ipr, runs, tiny):
-    assert ipr("train", *tiny, "scheme=passport_v1").code == 0
+def test_an_exhibit_of_a_run_by_its_name(ipr, runs, tiny, run_of):
+    run_of(*tiny, "scheme=passport_v1")
     (open_one,) = (
         path for path in runs.glob("train/passport_v1-*-s0-*") if "key: null" in (path / "config.yaml").read_text()
     )

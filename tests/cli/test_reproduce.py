@@ -131,6 +131,7 @@ def test_a_dry_run_lists_cells_and_leaves_nothing(ipr):
     assert not Path("runs").exists()
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -40,6 +40,7 @@ def test_the_closest_name(wrong, known, meant):
     assert closest(wrong, known) == meant
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("words", "options", "rest"),
     [
@@ -64,6 +65,7 @@ def test_options_may_stand_anywhere(words, options, rest):
     assert line.arguments == [*options, *rest]
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -116,6 +118,7 @@ def test_what_may_be_secret_is_not_repeated(words):
     assert "hush" not in str(raised.value).partition("did you mean")[2]
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("argument", "said"),
     [
@@ -180,6 +183,7 @@ def test_keys_are_those_of_the_schema():
             assert own == {f"{command}.{f.name}" for f in fields(kind)}, name
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"attack", "exhibit"}))
 def test_help_lists_every_key_once_and_no_group_of_other_commands(command):
     text = help_text(command)

@@ -146,6 +146,7 @@ def plain(path):
     return network
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

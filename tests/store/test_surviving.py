@@ -105,6 +105,7 @@ def empty(path):
     path.write_bytes(b"")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("scheme", ["passport_v1", "passport_v2", "uchida", "deepmarks", "deepsigns", "trigger_set"])
 def test_what_goes_on_ends_as_if_it_had_never_stopped(request_for, monkeypatch, scheme):
     """The claim is drawn by the first process and read from its file by the second: both must compute alike."""
@@ -115,6 +116,7 @@ def test_what_goes_on_ends_as_if_it_had_never_stopped(request_for, monkeypatch, 
     assert same(folder, whole.path)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("damage", [cut, flip, empty, Path.unlink])
 def test_after_a_torn_checkpoint_the_one_before_is_used(request_for, monkeypatch, capsys, damage):
     arguments = ("scheme=passport_v3", "trainer.max_epochs=4", "dataset.limit_train=640")

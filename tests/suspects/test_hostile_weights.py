@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 
 from hostile_weights import BOMBS, CASES
 
+pytestmark = pytest.mark.fuzz
+
 
 def facts_of(place):
     """Every path below a folder with what it is and holds."""
