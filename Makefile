@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install quickstart test attacks forgeries studies serve bench soak gpu gpu-check gpu-table6 docs notebooks lint format lock clean
+.PHONY: help install quickstart test test-all attacks forgeries studies serve bench soak gpu gpu-check gpu-table6 docs notebooks lint format lock clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -21,7 +21,10 @@ install: $(VENV)/installed ## the environment in .venv
 quickstart: install ## train, judge and compare baseline, V1, V2 and V3 on handwritten digits
 	$(BIN)/ipr reproduce study=quickstart
 
-test: install ## all tests
+test: install ## the tests that need neither other processes nor many seconds; under five minutes on two cores
+	$(BIN)/pytest -n 2 -m "not system and not fuzz and not slow"
+
+test-all: install ## all tests; those of Slurm where it is installed (.ci/slurm does that)
 	$(BIN)/pytest -n 2
 
 attacks: install ## every attack on every scheme, and its table in README.md; IMAGES=FOLDER holds cifar10/train, cifar10/test

@@ -43,6 +43,8 @@ from networks import batch, passport_for, plain, scheme, training_step
 from sweeps import until
 from test_docs import TOP, folder_of_images
 
+pytestmark = pytest.mark.system
+
 SMALL = [
     "dataset.limit_train=64", "dataset.limit_test=20", "model.width=0.1", "optimizer.batch_size=32",
     "verification.forged=2",

@@ -72,6 +72,7 @@ def _run_all(commands, ipr, tmp_path):
         assert outcome.code in ((0, 1, 3) if name == "verify" else (0,)), (command, outcome.err)
 
 
+@pytest.mark.system
 def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
     """And what `make attacks` runs."""
     folder_of_images(tmp_path / "images" / "cifar10")
@@ -92,6 +93,7 @@ def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
     assert written.split("<!-- end -->")[1] == README.split("<!-- end -->")[1]
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     "document",
     ["attacks.md", "schemes.md", "wandb.md", "studies.md", "claims.md", "commands.md", "suspects.md", "verdicts.md"],
@@ -106,6 +108,7 @@ def test_every_command_of_a_document_runs(document, ipr, tmp_path):
     _run_all(commands, ipr, tmp_path)
 
 
+@pytest.mark.system
 def test_every_command_of_the_page_on_clusters_is_one_that_tests_run(ipr, tmp_path, monkeypatch):
     """Those of launchers in tests/cli/test_launchers.py and tests/cluster, which read the page too; the others here."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -119,6 +122,7 @@ def test_every_command_of_the_page_on_clusters_is_one_that_tests_run(ipr, tmp_pa
     _run_all(here, ipr, tmp_path)
 
 
+@pytest.mark.system
 def test_every_command_of_the_page_on_exporting_runs(ipr):
     """Each training and what follows it, with the key that it prints; then the page's Python."""
     page = (TOP / "docs" / "export.md").read_text()
@@ -166,6 +170,7 @@ def test_every_command_of_the_page_on_performance_is_one_that_tests_run():
             assert f"import {script}\n" in tests or f"{script}.py" in tests
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("code", [block for kind, block in BLOCKS if kind == "python"])
 def test_the_python_of_the_readme_runs(code):
     namespace = {}
@@ -173,6 +178,7 @@ def test_the_python_of_the_readme_runs(code):
     assert Path("public.pt").exists()
 
 
+@pytest.mark.system
 def test_the_page_on_black_boxes_says_what_is_so():
     """Its Python runs, its settings exist, and its server is the one that tests/suspects/test_mlserver.py asks."""
     page = (TOP / "docs" / "blackbox.md").read_text()

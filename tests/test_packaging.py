@@ -26,6 +26,7 @@ def installed(tmp_path_factory):
     return wheel, place / "site"
 
 
+@pytest.mark.system
 def test_it_holds_code_configuration_studies_and_licence_only(installed):
     wheel, _ = installed
     names = zipfile.ZipFile(wheel).namelist()
@@ -56,6 +57,7 @@ def test_every_plugin_of_hydra_has_an_entry_point(installed):
     assert len(named) >= 4
 
 
+@pytest.mark.system
 def test_it_trains_from_any_folder(installed, tmp_path, cache):
     _, site = installed
     environment = os.environ | {"PYTHONPATH": str(site), "IPR_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
@@ -72,6 +74,7 @@ def test_it_trains_from_any_folder(installed, tmp_path, cache):
     assert len(list(tmp_path.glob("runs/train/baseline-*/record.json"))) == 1
 
 
+@pytest.mark.system
 def test_import_and_help_do_not_load_torch():
     code = "import sys, ipr; from ipr.cli import usage; usage(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -52,6 +52,7 @@ def test_the_groups_are_those_people_type():
         assert option in OPTIONS
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes(option):
     group = option.split("=")[0]

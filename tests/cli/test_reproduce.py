@@ -121,6 +121,7 @@ def test_a_training_that_diverges_is_shown_as_failed_with_its_reason(ipr, tmp_pa
     assert "diverged" in Path("runs/report/mine-smoke/index.html").read_text()
 
 
+@pytest.mark.system
 def test_jobs_go_where_the_launcher_sends_them(ipr, tmp_path):
     """Two processes of joblib: each cell is done once, and its run is named for the one that asked."""
     study = own_study(tmp_path)
@@ -173,6 +174,7 @@ def test_a_dry_run_lists_cells_and_leaves_nothing(ipr):
     assert not Path("runs").exists()
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -269,6 +271,7 @@ def test_what_is_said_of_cells_that_are_not_done_when_all_jobs_have_ended(tmp_pa
     assert reasons(tmp_path, [plan], {})["none"] == "not begun"
 
 
+@pytest.mark.system
 def test_an_interrupted_sweep_goes_on(ipr, tmp_path):
     """Killed in the middle of a training, as by a power cut: the same command ends it."""
     study = own_study(tmp_path, sweeps=[{"scheme": ["uchida"]}])

@@ -126,6 +126,7 @@ def test_a_cell_whose_run_was_deleted_is_missing_and_a_study_whose_file_is_gone_
     assert cells[name]["command"].startswith("ipr attack ")
 
 
+@pytest.mark.system
 def test_running_and_then_killed(ipr, tmp_path, cache):
     """A real `ipr reproduce`: its cell runs while it lives, and is stopped when it was killed; then it goes on."""
     study = {
@@ -237,6 +238,7 @@ def test_a_plan_that_cannot_be_read_is_named(ipr, store):
     assert len(outcome.err.strip().splitlines()) == 1
 
 
+@pytest.mark.system
 def test_it_starts_without_torch(store):
     """It is what one looks at every minute."""
     code = "import sys; from ipr.cli import main\ntry: main(['{}'])\nfinally: assert 'torch' not in sys.modules"

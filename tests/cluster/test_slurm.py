@@ -18,6 +18,8 @@ from ipr.studies.planned import read_plans
 from ipr.training.metrics import read_metrics
 from sweeps import SECONDS, command, commands_of, trained_at, until, weights
 
+pytestmark = pytest.mark.system
+
 TINY = [
     "model.width=0.0625", "dataset.image_size=8", "dataset.limit_train=64", "dataset.limit_test=20",
     "optimizer.batch_size=32", "trainer.max_epochs=1", "trainer.progress_bar=false", "trainer.accelerator=cpu",
