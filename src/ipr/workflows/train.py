@@ -32,7 +32,7 @@ from ipr.store.tags import joined, parted
 from ipr.terminal.console import Console
 from ipr.tracking.loggers import check_installed
 from ipr.tracking.wandb_run import tracking
-from ipr.training.fit import fit
+from ipr.training.fit import check_limit, fit
 from ipr.training.guards import KeepLease
 from ipr.training.metrics import curve, read_metrics
 from ipr.training.numerics import layout
@@ -41,7 +41,7 @@ from ipr.workflows.build import build_scheme, load_suspect, open_images, plain_n
 from ipr.workflows.draw_claim import make_claim
 from ipr.workflows.embedding_checks import Check, embedding_of, failed, trigger_reading
 from ipr.workflows.rehearsal import rehearsal
-from ipr.workflows.request import check, check_limit, folder_of, has_text, processes_of, with_limit, without_secrets
+from ipr.workflows.request import check, folder_of, has_text, processes_of, with_limit, without_secrets
 from ipr.world import own_world
 
 READABLE = "a signature's text can be read from the weights: do not use it as a secret"
