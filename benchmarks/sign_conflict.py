@@ -1,7 +1,7 @@
 """Why V2 and V3 stay behind their baseline: do the two branches want features of opposite sign?
 
 Trains as `ipr reproduce` does, but with a signature of +1 in every bit, so that the private branch wants features of
-the same sign as the public one, whose scales start at 1. Runs go to a folder of their own, as a run's name does not tell.
+the same sign as the public one, whose scales start at 1. Runs go to a folder of their own, as a name does not tell.
 
     python benchmarks/sign_conflict.py study=cifar10_part scheme=passport_v2 images=FOLDER
     ipr report paths.runs=runs/same_sign
