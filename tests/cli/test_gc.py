@@ -124,7 +124,6 @@ def test_without_its_plan_all_of_a_study_is_listed_but_its_baseline(ipr, store):
     assert outcome.code == 0, outcome.err
     assert removed(outcome) == said
     assert all(path.exists() for path in runs)
-    assert not Path("runs/.removed").exists()
 
 
 def test_what_the_cells_of_a_study_were_made_from_is_needed(ipr, store):
@@ -153,18 +152,19 @@ def test_what_killed_processes_left_half_written_goes(ipr, store):
         path.write_text("half")
     claim = victim / f".claim.{HEX}"
     shutil.copytree(victim / "claim", claim)
-    half = Path("runs/.removed/x1/train-1")  # of a removal that was killed
-    half.mkdir(parents=True)
-    shutil.copy(victim / "record.json", half)
+    half = Path(f"runs/jobs/.abc.{HEX}"), victim / f".checkpoints.{HEX}"  # of removals that were killed
+    for path in half:
+        path.mkdir(parents=True)
+        shutil.copy(victim / "record.json", path)
     others = {"train": victim / ".notes", "wandb": victim / "wandb" / f".log.{HEX}"}
     for path in others.values():
         path.parent.mkdir(exist_ok=True)
         path.write_text("not ours")
     records = [record.key for record in find_records(Path("runs"))]
     assert len(records) == len(set(records))  # nobody takes what is being removed for a run
-    assert listed(ipr("gc"))["leftovers"] == left | {claim, half.parent}
-    assert removed(ipr("gc", "remove=leftovers")) == left | {claim, half.parent}
-    assert not any(path.exists() for path in left | {claim, half})
+    assert listed(ipr("gc"))["leftovers"] == left | {claim, *half}
+    assert removed(ipr("gc", "remove=leftovers")) == left | {claim, *half}
+    assert not any(path.exists() for path in left | {claim, *half})
     assert all(path.exists() for path in others.values())
     assert (victim / "checkpoints" / "last.ckpt").exists()
 
@@ -320,7 +320,7 @@ def test_stamps_keys_and_copies_of_commitments_stay_wherever_they_lie(ipr, deepm
 
 def test_a_commitment_in_what_looks_like_a_leftover_stays(ipr, deepmarks):
     own = only("train/deepmarks-*")
-    places = [own / f".claim.{HEX}", Path("runs/.removed/x1/train-1/claim"), Path("runs/jobs/x")]
+    places = [own / f".claim.{HEX}", Path(f"runs/jobs/.x.{HEX}"), Path("runs/jobs/x")]
     for place in places:
         shutil.copytree(own / "claim", place)
         (place / "commitment.json").write_text("{}")
@@ -334,11 +334,10 @@ def test_a_commitment_in_what_looks_like_a_leftover_stays(ipr, deepmarks):
 def test_a_commitment_made_after_the_list_counts(ipr, deepmarks):
     jobs = Path("runs/jobs/x")
     jobs.mkdir(parents=True)
-    found = find_unneeded(Path("runs"), [])
-    (item,) = [item for item in found.items if item.kind == "jobs"]
+    (item,) = [item for item in find_unneeded(Path("runs"), []) if item.kind == "jobs"]
     (jobs / "commitment.json").write_text("{}")
     told = []
-    remove(Path("runs"), [item], lambda item, why: told.append(why))
+    remove([item], lambda item, why: told.append(why))
     assert len(told) == 1
     assert "commitment" in told[0]
     assert (jobs / "commitment.json").exists()
@@ -381,7 +380,7 @@ def test_what_a_lease_that_is_a_link_points_to_is_not_touched(ipr, deepmarks, tm
     assert own.exists()
     told = []
     for lease in (own / ".lease", words / "x.lease"):
-        remove(Path("runs"), [Item("jobs", own, 1, "", lease)], lambda item, why: told.append(why))
+        remove([Item("jobs", own, 1, "", lease)], lambda item, why: told.append(why))
     assert ["is a link" in why for why in told[:1]] == [True]
     (own / "record.json").unlink(missing_ok=True)
     refused = ipr(*deepmarks)

@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from ipr.cli.reproduce import reasons, split
 from ipr.store.lease import Lease
 from ipr.studies.planned import Plan, PlannedCell, read_plans
 from ipr.studies.study import find_studies
+from sweeps import until
 
 TINY = [
     "logger=csv", "model.width=0.0625", "trainer.max_epochs=1", "dataset.limit_train=64", "dataset.limit_test=20",
@@ -278,9 +278,7 @@ def test_an_interrupted_sweep_goes_on(ipr, tmp_path):
     long = [a for a in TINY if "max_epochs" not in a] + ["trainer.max_epochs=40"]
     command = [sys.executable, "-c", "from ipr.cli import main; main()", "reproduce", f"study={study}", *long]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
-        while not list(Path("runs/train").glob("uchida-*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(lambda: list(Path("runs/train").glob("uchida-*/checkpoints/last.ckpt")))
         process.kill()
     assert [*states().values()] == ["stopped"]
     outcome = ipr("reproduce", f"study={study}", *long)

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.table import Table
-
 from ipr.errors import InputError
-from ipr.studies.collection import CLASSES, RUNS, Item, find_unneeded, remove
+from ipr.studies.collection import CLASSES, KEPT, RUNS, Item, find_unneeded, remove
 from ipr.studies.config import GcConfig
 from ipr.studies.planned import read_plans
 from ipr.terminal.console import Console
 from ipr.terminal.spelling import choose_among
+from ipr.terminal.table import print_table
 
 
 def execute(config: GcConfig) -> int:
     """Lists what no study needs, or removes what it is asked to; returns 1 if something of that could not be."""
     runs, console = Path(config.paths.runs), Console()
     asked = classes(config.remove)
-    found = find_unneeded(runs, read_plans(runs))
+    items = find_unneeded(runs, read_plans(runs))
 
     def say(line: str) -> None:
         console.print(line, highlight=False, soft_wrap=True)
@@ -32,16 +31,19 @@ def execute(config: GcConfig) -> int:
         say(f"not removed: {item.path}: {why_not}" if why_not else f"removed: {item.path}")
 
     if asked:
-        remove(runs, (item for item in found.items if item.kind in asked), tell)
+        remove((item for item in items if item.kind in asked), tell)
         say(f"{len(removed)} removed, {in_bytes(removed)}")
     else:
-        for item in found.items:
+        for item in items:
             say(f"{item.kind}: {item.path} ({in_bytes([item])}): {item.reason}")
-        for kept in found.kept:
-            say(f"kept: {kept.path}: {kept.reason}")
-    left = [item for item in found.items if item not in removed]
-    if left:
-        console.print(class_table(left))
+    left = [item for item in items if item not in removed and item.kind != KEPT]
+    rows = []
+    for name in (*CLASSES, RUNS):
+        if same := [item for item in left if item.kind == name]:
+            how = "hand, folder by folder" if name == RUNS else f"ipr gc remove={name}"
+            rows.append([name, str(len(same)), in_bytes(same), how])
+    if rows:
+        print_table("", ["class", "number", "size", "removed by"], rows)
     else:
         say(f"nothing {'more ' if asked else ''}to remove in {runs.absolute()}")
     return 1 if failed else 0
@@ -58,20 +60,6 @@ def classes(asked: str | None) -> list[str]:
         if name not in CLASSES:
             raise InputError("remove", name, "is unknown", choose_among(name, CLASSES))
     return named
-
-
-def class_table(items: Sequence[Item]) -> Table:
-    """How much of each class there is, and how it is removed."""
-    table = Table(title_justify="left")
-    table.add_column("class")
-    table.add_column("number", justify="right")
-    table.add_column("size", justify="right")
-    table.add_column("removed by")
-    for name in (*CLASSES, RUNS):
-        if same := [item for item in items if item.kind == name]:
-            how = "hand, folder by folder" if name == RUNS else f"ipr gc remove={name}"
-            table.add_row(name, str(len(same)), in_bytes(same), how)
-    return table
 
 
 def in_bytes(items: Sequence[Item]) -> str:

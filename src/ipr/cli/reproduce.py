@@ -10,11 +10,11 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from rich.table import Table
 
 from ipr.cli import loading
 from ipr.cli.jobs import invoke, invoke_all, reporting
 from ipr.cli.launchers.outcomes import look_again
+from ipr.cli.status import tell_cells
 from ipr.config.registry import load
 from ipr.config.shipped import shipped
 from ipr.errors import InputError
@@ -24,10 +24,10 @@ from ipr.store.cell_run import cells_folder
 from ipr.store.survey import FINISHED
 from ipr.studies.config import FilterConfig, ReproduceConfig
 from ipr.studies.filter import chosen, matches
-from ipr.studies.plan import DEFAULT_SCALE, WAVES, Cell, plan, wave_of, with_changes
-from ipr.studies.planned import Plan, PlannedCell, planned, read_plans, studies_folder, write_plan
+from ipr.studies.plan import DEFAULT_SCALE, WAVES, Cell, plan, with_changes
+from ipr.studies.planned import Plan, planned, read_plans, studies_folder, write_plan
 from ipr.studies.settable import check_open
-from ipr.studies.status import STOPPED
+from ipr.studies.status import STOPPED, statuses, together
 from ipr.studies.study import Study, find_studies
 from ipr.terminal.console import Console
 from ipr.texts import refuse_retyped, types_at
@@ -130,7 +130,7 @@ def reproduce(config: ReproduceConfig, passed: Sequence[str]) -> int:
     if not ordered:
         raise InputError("study", config.study, "has no such cell", "ask for less, or for another scale")
     if config.dry:
-        console.print(listing(runs, plans))
+        tell_cells(together(config.scale.name, statuses(runs, plans, read_plans(runs))).cells)
         return 0
     enter(config, ordered)
     try_out(ordered, passed)
@@ -253,14 +253,3 @@ def run_waves(runs: Path, scale: str, cells: Sequence[Cell], passed: Sequence[st
             return max(codes), errors
         errors |= {names[number]: one.line for number, one in outcomes.items() if one.code}
     return 0, errors
-
-
-def listing(runs: Path, plans: Sequence[Plan]) -> Table:
-    """What would be run, and what is there."""
-    cells: list[PlannedCell] = list({cell.name: cell for plan in plans for cell in plan.cells}.values())
-    table = Table(title=f"{len(cells)} cells", title_justify="left")
-    for heading in ("wave", "cell", "state"):
-        table.add_column(heading, overflow="fold")
-    for cell in sorted(cells, key=lambda cell: WAVES.index(wave_of(cell.about))):
-        table.add_row(wave_of(cell.about), cell.name, cell.state(runs))
-    return table

@@ -8,9 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
 from ipr.config.shipped import studies
 from ipr.errors import InputError
 from ipr.files import write_atomically
@@ -22,28 +19,22 @@ from ipr.studies.scale import Scale
 from ipr.studies.status import STATES, CellStatus, StudyStatus, statuses, together
 from ipr.studies.study import find_studies, load_scale
 from ipr.terminal.console import Console
+from ipr.terminal.table import print_table
 
 SCHEMA_VERSION = 2
 
 
 def execute(config: StatusConfig) -> int:
     """Prints where studies stand, and writes it to a file if asked to."""
-    runs, console = Path(config.paths.runs), Console()
+    runs = Path(config.paths.runs)
     planned = read_plans(runs)
     found = statuses(runs, chosen(config.study, config.scale, planned, runs), planned)
-
-    def say(line: str) -> None:
-        console.print(line, highlight=False, soft_wrap=True)
-
     for scale in dict.fromkeys(study.scale for study in found):
         same = [study for study in found if study.scale == scale]
-        console.print(study_table(scale, same))
+        tell_studies(scale, same)
         cells = [cell for cell in together(scale, same).cells if config.cells or cell.state != "done"]
         if cells and (config.study is not None or config.cells):
-            console.print(cell_table(cells))
-            for cell in cells:
-                if cell.reason:
-                    say(f"{cell.state}: {cell.cell}: {cell.reason}")
+            tell_cells(cells)
     if not found:
         say(f"nothing was planned in {runs.absolute()}; ipr status study=all shows what could be")
     if config.out is not None:
@@ -82,33 +73,32 @@ def chosen(asked: str | None, scale: Scale | None, planned: Sequence[Plan], runs
     return found
 
 
-def study_table(scale: str, studies: Sequence[StudyStatus]) -> Table:
-    """A line for each study of a scale, and for all of them together where there are several."""
-    table = _table(f"scale {scale}", ["study"], ["cells", *STATES, "spent", "left"])
-    for study in [*studies, together(scale, studies)] if len(studies) > 1 else studies:
+def tell_studies(scale: str, found: Sequence[StudyStatus]) -> None:
+    """Prints a line for each study of a scale, and for all of them together where there are several."""
+    rows = []
+    for study in [*found, together(scale, found)] if len(found) > 1 else found:
         counts = [str(count) if count else "-" for count in study.counts.values()]
         times = [duration(study.seconds_spent), remaining(study)]
-        table.add_row(study.study, str(len(study.cells)), *counts, *times)
-    return table
+        rows.append([study.study, str(len(study.cells)), *counts, *times])
+    print_table(f"scale {scale}", ["study", "cells", *STATES, "spent", "left"], rows)
 
 
-def cell_table(cells: Sequence[CellStatus]) -> Table:
-    """A line for each cell."""
-    table = _table("", ["cell", "state"], ["took", "left"])
+def tell_cells(cells: Sequence[CellStatus]) -> None:
+    """Prints a line for each cell, and why those failed or stopped that did."""
+    rows = []
     for cell in cells:
         took = "-" if cell.seconds is None else duration(cell.seconds)
         left = "unknown" if cell.seconds_left is None else duration(cell.seconds_left)
-        table.add_row(cell.cell, cell.state, took, left)
-    return table
+        rows.append([cell.cell, cell.state, took, left])
+    print_table(f"{len(cells)} cells", ["cell", "state", "took", "left"], rows)
+    for cell in cells:
+        if cell.reason:
+            say(f"{cell.state}: {cell.cell}: {cell.reason}")
 
 
-def _table(title: str, names: Sequence[str], numbers: Sequence[str]) -> Table:
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
-    for name in names:
-        table.add_column(name, overflow="fold", min_width=9)
-    for number in numbers:
-        table.add_column(number, justify="right", no_wrap=True)
-    return table
+def say(line: str) -> None:
+    """Prints a line, however long."""
+    Console().print(line, highlight=False, soft_wrap=True)
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from ipr.reports.drawing import figure_of
 from ipr.reports.results import provenance_of
 from ipr.reports.section import Line, Picture, Section, TableView, Value
-from ipr.reports.selection import baseline_of, rank
+from ipr.reports.selection import baseline_of, grouped, rank
 from ipr.reports.units import mean_and_spread
 from ipr.store.record import Record, cut_of
 from ipr.studies.study import FigureDrawing
@@ -90,9 +90,7 @@ def records_frame(records: Iterable[Record]) -> pd.DataFrame:
 
 def tables(frame: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     """One table per setting: the setting, and its rows with the records of each."""
-    return [
-        (dict(zip(SETTING, keys, strict=True)), part) for keys, part in frame.groupby(SETTING, dropna=False, sort=True)
-    ]
+    return [(dict(zip(SETTING, key, strict=True)), part) for key, part in grouped(frame, SETTING)]
 
 
 def rows(part: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:

@@ -9,16 +9,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from errno import ENOTDIR
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ipr.config.shipped import studies
-from ipr.files import ASIDE
+from ipr.files import ASIDE, aside_of
 from ipr.store.cell_run import cells_folder
 from ipr.store.irreplaceable import irreplaceable
 from ipr.store.lease import BEAT, Lease, Owner, held
@@ -29,14 +27,11 @@ CLASSES = ("leftovers", "checkpoints", "jobs")
 """What can be removed: what killed processes left half-written, and what is said of cells that no study has;
 checkpoints of finished runs; what a sweep that was killed had sent to a queue."""
 
-RUNS = "runs"
-"""The class of what is only listed: runs that no study needs."""
+RUNS, KEPT = "runs", "kept"
+"""What is only listed: runs that no study needs, and what no study needs and must stay all the same."""
 
 LEFT = re.compile(rf"{ASIDE.pattern}|\.(.+)\.\d+(\.old)?|(.+)\.part")
 """How what is being written is named until it is renamed into place; once, it was named by its process."""
-
-REMOVED = ".removed"
-"""Where what is being removed lies, below the folder of runs: a kill leaves it where nobody looks for runs."""
 
 BUSY = "a process works on it"
 
@@ -46,10 +41,10 @@ class Item:
     """Something that nobody needs.
 
     Attributes:
-        kind: which of `CLASSES`, or `RUNS`.
+        kind: which of `CLASSES`, or `RUNS` or `KEPT`.
         path: a file or folder.
         size: bytes.
-        reason: why nobody needs it, in a line.
+        reason: why nobody needs it, or why it stays, in a line.
         lease: the folder of the lease that whoever works on it would have; None where there is none.
     """
 
@@ -60,52 +55,27 @@ class Item:
     lease: Path | None = None
 
 
-@dataclass(frozen=True)
-class Kept:
-    """Something that no study needs and that stays all the same, with the reason."""
-
-    path: Path
-    reason: str
-
-
-@dataclass(frozen=True)
-class Unneeded:
-    """What was found; `kept` is what would be in `items` but for its reason."""
-
-    items: Sequence[Item]
-    kept: Sequence[Kept]
-
-
-def find_unneeded(runs: Path, plans: Sequence[Plan]) -> Unneeded:
-    """All that no study needs. Links are not followed, and what is behind them is not touched.
+def find_unneeded(runs: Path, plans: Sequence[Plan]) -> list[Item]:
+    """All that no study needs, by kind. Links are not followed, and what is behind them is not touched.
 
     Args:
         runs: the folder of runs.
         plans: all its plans.
     """
-    folders, items, kept = list(find_folders(runs)), list[Item](), list[Kept]()
-    named = named_by(plans, folders)
+    folders = list(find_folders(runs))
+    named, items = named_by(plans, folders), list[Item]()
     for folder in folders:
-        needed = folder.name in named
-        if folder.held:
-            kept += [] if needed else [Kept(folder.path, BUSY)]
-            continue
-        inside = list(_inside(folder))
-        items += [one for one in inside if isinstance(one, Item)]
-        kept += [one for one in inside if isinstance(one, Kept)]
-        if not needed and (reason := _precious(folder)):
-            kept.append(Kept(folder.path, reason))
-        elif not needed:
+        lease, held_now = folder.path / ".lease", folder.held
+        if not held_now:
+            items += _inside(folder, lease)
+        if folder.name not in named:
+            why, size = BUSY if held_now else _precious(folder), size_of(folder.path)
             reason = "no study needs it" if folder.finished else "no study needs it, and it is not finished"
-            items.append(Item(RUNS, folder.path, size_of(folder.path), reason, folder.path / ".lease"))
+            items.append(Item(KEPT if why else RUNS, folder.path, size, why or reason, lease))
     items += [*_cells(runs, plans), *_jobs(runs), *_other_leftovers(runs)]
-    removable = []
-    for item in items:  # the one place that all of them pass
-        if reason := _why_kept(item):
-            kept.append(Kept(item.path, reason))
-        else:
-            removable.append(item)
-    return Unneeded(sorted(removable, key=lambda item: ((*CLASSES, RUNS).index(item.kind), item.path)), kept)
+    # the one place that all of them pass
+    items = [replace(item, kind=KEPT, reason=why) if (why := _why_kept(item)) else item for item in items]
+    return sorted(items, key=lambda item: ((*CLASSES, RUNS, KEPT).index(item.kind), item.path))
 
 
 def named_by(plans: Iterable[Plan], folders: Sequence[Found]) -> set[str]:
@@ -147,14 +117,13 @@ def _precious(folder: Found) -> str:
     return ""
 
 
-def _inside(folder: Found) -> Iterator[Item | Kept]:
+def _inside(folder: Found, lease: Path) -> Iterator[Item]:
     """In a run folder that nobody works on: what was left half-written, and checkpoints of what is finished."""
-    lease = folder.path / ".lease"
     for path in _asides(folder.path):
+        kind, reason = "leftovers", "half-written by a process that is gone"
         if path.name.startswith(".claim.") and not folder.claim.exists():
-            yield Kept(path, "a claim, and there is no other; rename it to `claim` or remove it by hand")
-        else:
-            yield Item("leftovers", path, size_of(path), "half-written by a process that is gone", lease)
+            kind, reason = KEPT, "a claim, and there is no other; rename it to `claim` or remove it by hand"
+        yield Item(kind, path, size_of(path), reason, lease)
     for path in _checkpoints(folder):
         yield Item("checkpoints", path, size_of(path), "its run is finished", lease)
 
@@ -201,6 +170,9 @@ def _cells(runs: Path, plans: Iterable[Plan]) -> Iterator[Item]:
 
 def _jobs(runs: Path) -> Iterator[Item]:
     """Arguments, secrets included, and logs of sweeps that were killed while they waited for a queue."""
+    for path in (runs / "jobs").glob(".*"):  # of a removal that was killed
+        if LEFT.fullmatch(path.name):
+            yield Item("leftovers", path, size_of(path), "was being removed")
     for path in _subfolders(runs / "jobs"):
         lease = path / ".lease"
         if path.is_symlink() or held(lease):
@@ -213,7 +185,7 @@ def _jobs(runs: Path) -> Iterator[Item]:
 
 
 def _other_leftovers(runs: Path) -> Iterator[Item]:
-    """Beside plans, cells and reports, for which there are no leases; and what a killed removal left."""
+    """Beside plans, cells and reports, for which there are no leases."""
     found: dict[Path, tuple[int, int, int]] = {}
     for place in (runs, runs / "studies", runs / "report"):
         for folder, names, files in os.walk(place) if not place.is_symlink() else ():
@@ -227,8 +199,6 @@ def _other_leftovers(runs: Path) -> Iterator[Item]:
     for path, state in found.items():
         if _state(path) == state:
             yield Item("leftovers", path, state[2], "half-written by a process that is gone")
-    for path in _subfolders(runs / REMOVED):
-        yield Item("leftovers", path, size_of(path), "was being removed")
 
 
 def _state(path: Path) -> tuple[int, int, int]:
@@ -248,11 +218,10 @@ def size_of(path: Path) -> int:
     return sum(_state(place)[2] for place in places)
 
 
-def remove(runs: Path, items: Iterable[Item], tell: Callable[[Item, str], None]) -> None:
-    """Removes things, each whole: it is renamed aside while nobody works on it, and only then taken apart.
+def remove(items: Iterable[Item], tell: Callable[[Item, str], None]) -> None:
+    """Removes things, each whole: a folder is renamed aside while nobody works on it, and only then taken apart.
 
     Args:
-        runs: the folder of runs.
         items: what.
         tell: is told of each, and why it was left; "" where it was removed.
     """
@@ -262,9 +231,9 @@ def remove(runs: Path, items: Iterable[Item], tell: Callable[[Item, str], None])
                 if reason := _why_kept(item):  # a commitment may be new
                     tell(item, reason)
                     continue
-                gone = _set_aside(runs, item.path)
-            if gone is not None:
-                shutil.rmtree(gone)
+                aside = _aside(item.path)
+            if aside is not None:
+                shutil.rmtree(aside)
             tell(item, "")
         except BlockingIOError:
             tell(item, BUSY)
@@ -272,26 +241,16 @@ def remove(runs: Path, items: Iterable[Item], tell: Callable[[Item, str], None])
             continue
         except OSError as error:
             tell(item, error.strerror or str(error))
-    with suppress(OSError):
-        (runs / REMOVED).rmdir()
 
 
-def _set_aside(runs: Path, path: Path) -> Path | None:
-    if path.parent == runs / REMOVED:
-        return path
+def _aside(path: Path) -> Path | None:
+    """A folder under the name of what is half-written, so that a removal that is killed leaves a leftover; a file is
+    removed at once.
+    """
     if path.is_symlink() or not path.is_dir():
         path.unlink()
         return None
-    if (runs / REMOVED).is_symlink():
-        raise NotADirectoryError(ENOTDIR, "a link is in the way", str(runs / REMOVED))
-    (runs / REMOVED).mkdir(mode=0o700, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=runs / REMOVED))
-    try:
-        path.rename(aside / path.name)
-    except OSError:
-        aside.rmdir()
-        raise
-    return aside
+    return path if LEFT.fullmatch(path.name) else path.rename(aside_of(path))
 
 
 @contextmanager

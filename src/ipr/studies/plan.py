@@ -14,7 +14,7 @@ from ipr.config.schema import HIDDEN
 from ipr.config.secrets import revealed
 from ipr.errors import InputError
 from ipr.store.folder import secret_digest
-from ipr.studies.scale import DataScale, Scale
+from ipr.studies.scale import DataScale, ModelScale, Scale
 from ipr.studies.settable import check_choices, check_set
 from ipr.studies.study import Study, Sweep
 from ipr.texts import check_name
@@ -153,11 +153,7 @@ def _cells(study: Study, sweep: Sweep, scale: Scale, seeds: Sequence[int] | None
     for scheme, model, dataset, norm, attack, transfer, exhibit in product(*axes):
         size, images = scale.models.get(model), scale.datasets.get(dataset)
         target = scale.datasets.get(transfer) if transfer else None
-        if size is None or images is None or not images.victims or transfer == dataset:
-            continue
-        if transfer and (target is None or not size.transfer):
-            continue
-        if attack and size.attacks is not None and attack not in size.attacks:
+        if size is None or images is None or not _is_run(size, images, dataset, attack, transfer, target):
             continue
         repeated = seeds if seeds is not None else size.seeds if size.seeds is not None else scale.seeds
         if exhibit or sweep.first_seed:
@@ -192,6 +188,19 @@ def _cells(study: Study, sweep: Sweep, scale: Scale, seeds: Sequence[int] | None
                 length = values["passport.energy"]
                 about["energy"] = "as published" if length is None else length
             yield Cell(about, choices, values)
+
+
+def _is_run(
+    size: ModelScale,
+    images: DataScale,
+    dataset: str,
+    attack: str | None,
+    transfer: str | None,
+    target: DataScale | None,
+) -> bool:
+    """Whether a scale has such a cell: victims of these images, attacked so, and tuned to that data set."""
+    tuned = transfer is None or (transfer != dataset and target is not None and size.transfer)
+    return images.victims and tuned and (attack is None or size.attacks is None or attack in size.attacks)
 
 
 def _limits(place: str, images: DataScale) -> dict[str, int]:
