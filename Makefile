@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install quickstart test attacks forgeries studies serve bench soak gpu gpu-check gpu-table6 docs notebooks lint format lock clean
+.PHONY: help install quickstart test test-all attacks forgeries studies serve bench soak gpu gpu-check gpu-table6 docs notebooks lint format lock clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -19,20 +19,20 @@ $(VENV)/installed: requirements.lock pyproject.toml
 install: $(VENV)/installed ## the environment in .venv
 
 quickstart: install ## train, judge and compare baseline, V1, V2 and V3 on handwritten digits
-	$(BIN)/ipr train study=quickstart
-	$(BIN)/ipr report tag=quickstart
+	$(BIN)/ipr reproduce study=quickstart
 
-test: install ## all tests
+test: install ## the tests that need neither other processes nor many seconds; under five minutes on two cores
+	$(BIN)/pytest -n 2 -m "not system and not fuzz and not slow"
+
+test-all: install ## all tests; those of Slurm where it is installed (.ci/slurm does that)
 	$(BIN)/pytest -n 2
 
 attacks: install ## every attack on every scheme, and its table in README.md; IMAGES=FOLDER holds cifar10/train, cifar10/test
-	$(BIN)/ipr attack study=cifar10_part_attacks dataset.root=$(IMAGES)
-	$(BIN)/ipr report tag=cifar10_part_attacks
+	$(BIN)/ipr reproduce study=cifar10_part_attacks images=$(IMAGES)
 	$(BIN)/python docs/generate.py runs/report/cifar10_part_attacks/attacks.md
 
 forgeries: install ## passports forged from public weights, on the digits, and their table in README.md
-	$(BIN)/ipr attack study=forged_passports
-	$(BIN)/ipr report tag=forged_passports
+	$(BIN)/ipr reproduce study=forged_passports
 	$(BIN)/python docs/generate.py runs/report/forged_passports/attacks.md
 
 studies: install ## the paper's tables and figures at scale=cpu, and docs/results/cpu; IMAGES=FOLDER holds cifar10, cifar100, caltech101
@@ -65,8 +65,7 @@ soak: install ## 200 kills of small runs, compared with undisturbed ones, and th
 
 gpu: install ## epoch seconds of every scheme, then Table IV in full, 200 epochs; IMAGES=FOLDER as above; for a GPU
 	$(BIN)/python benchmarks/epochs.py dataset.root=$(IMAGES)
-	$(BIN)/ipr train study=published dataset.root=$(IMAGES)
-	$(BIN)/ipr report tag=published
+	$(BIN)/ipr reproduce study=published images=$(IMAGES)
 
 gpu-check: install ## ten minutes on a GPU, no data set needed: what must be right there, how fast it is, and docs/results/gpu
 	$(BIN)/python benchmarks/gpu_check.py --out runs/gpu; $(BIN)/python benchmarks/gpu_tables.py runs/gpu/gpu.json

@@ -23,7 +23,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -31,14 +30,13 @@ from hydra import compose, initialize_config_dir
 from ipr.cli.jobs import reporting
 from ipr.cli.report import report_studies
 from ipr.cli.reproduce import UNCHANGING, check_passed, enter
-from ipr.config.shipped import papers, shipped
+from ipr.config.shipped import shipped, studies
 from ipr.exhibits.timing import NORM_OF
 from ipr.machine.gpus import choose, visible_gpus
 from ipr.requests.compose import as_texts, register, typed
-from ipr.store.cell_state import read_word
 from ipr.studies.config import ReproduceConfig
-from ipr.studies.found import read_planned, studies_folder, write_plan
 from ipr.studies.plan import Cell, plan, with_changes
+from ipr.studies.planned import planned, read_plans, write_plan
 from ipr.studies.status import StudyStatus, statuses
 from ipr.studies.study import load_study
 from ipr.terminal.console import Console
@@ -117,7 +115,7 @@ class Asked:
 
 def cells_of(asked: Asked, request: ReproduceConfig) -> list[Cell]:
     """All cells, the most telling first."""
-    cells = with_changes(plan(load_study(papers()[STUDY]), request.scale), asked.changes)
+    cells = with_changes(plan(load_study(studies()[STUDY]), request.scale), asked.changes)
     return sorted(cells, key=_worth)
 
 
@@ -249,10 +247,9 @@ def main(asked: Asked, started: float) -> int:
     check_passed(asked.overrides)
     cells = cells_of(asked, request)
     scale, needed = request.scale, needs(cells)
-    datasets = {name: images.name for name, images in scale.datasets.items()}
     enter(request, cells)
     check(config_of(asked, cells[0].name))
-    write_plan(asked.runs, papers()[STUDY], scale.name, scale.what, asked.changes, datasets, cells)
+    write_plan(asked.runs, planned(asked.runs, studies()[STUDY], scale, asked.changes, cells))
     done = {cell.cell for cell in status_of(asked.runs, scale.name).cells if cell.state == "done"}
     chosen = [cell.name for cell in cells[: asked.cells]]
     work = Work(asked, [name for name in chosen if name not in done], needed, done)
@@ -265,11 +262,10 @@ def main(asked: Asked, started: float) -> int:
         stopped = [*work.running]
         work.stop(deadline - reserve / 2)
     for name in work.failed:
-        word = read_word(studies_folder(asked.runs, scale.name), name)
-        tell(f"failed: {name}: {word.reason if word and word.reason else 'see ' + str(asked.out / 'logs')}")
+        tell(f"failed: {name}: see {asked.out / 'logs'}")
     for name in stopped:
         tell(f"stopped: {name}: the same command goes on")
-    report_studies(str(asked.runs), STUDY, scale.name, str(asked.out), Console())
+    report_studies(asked.runs, STUDY, scale.name, str(asked.out), Console())
     found = status_of(asked.runs, scale.name)
     (asked.out / "cells.md").write_text(listing(found))
     left = "" if found.counts["done"] == len(cells) else f"; what is missing: {asked.out / 'cells.md'}"
@@ -279,9 +275,9 @@ def main(asked: Asked, started: float) -> int:
 
 def status_of(runs: Path, scale: str) -> StudyStatus:
     """What became of the cells."""
-    planned = read_planned(runs)
-    shown = [study for study in planned if (study.name, study.scale) == (STUDY, scale)]
-    return statuses(runs, shown, planned, datetime.now(UTC))[0]
+    plans = read_plans(runs)
+    shown = [study for study in plans if (study.name, study.scale) == (STUDY, scale)]
+    return statuses(runs, shown, plans)[0]
 
 
 def listing(status: StudyStatus) -> str:

@@ -25,7 +25,8 @@ OPTIONS = {
     "trainer.compile=true": ["trainer.compile=true"],
 }
 SETTING = [
-    "study=cifar10_part", "scheme=passport_v2", "passport=random", "trainer.max_epochs=5", "paths.runs=runs/options",
+    "dataset=cifar10", "dataset.limit_train=10000", "dataset.limit_test=2000", "model=alexnet", "model.width=0.25",
+    "scheme=passport_v2", "passport=random", "trainer.max_epochs=5", "paths.runs=runs/options",
     "trainer.progress_bar=false", "logger=csv", "verification.forged=10",
 ]  # fmt: skip
 

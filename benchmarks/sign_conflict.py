@@ -1,9 +1,9 @@
 """Why V2 and V3 stay behind their baseline: do the two branches want features of opposite sign?
 
-Trains as `ipr train` does, but with a signature of +1 in every bit, so that the private branch wants features of the
-same sign as the public one, whose scales start at 1. Runs go to a folder of their own, as a run's name does not tell.
+Trains as `ipr reproduce` does, but with a signature of +1 in every bit, so that the private branch wants features of
+the same sign as the public one, whose scales start at 1. Runs go to a folder of their own: a run's name does not tell.
 
-    python benchmarks/sign_conflict.py study=cifar10_part scheme=passport_v2 dataset.root=FOLDER
+    python benchmarks/sign_conflict.py study=cifar10_part scheme=passport_v2 images=FOLDER
     ipr report paths.runs=runs/same_sign
 """
 
@@ -26,4 +26,4 @@ def same_sign(capacities: dict[str, int], text: str | None, generator: Generator
 
 if __name__ == "__main__":
     with patch.object(build, "draw_signature", same_sign):
-        main(["train", *sys.argv[1:], "paths.runs=runs/same_sign"])
+        main(["reproduce", *sys.argv[1:], "paths.runs=runs/same_sign"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,9 @@ from ipr.config.shipped import shipped
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData
 from ipr.requests.compose import register, typed
+from ipr.workflows.train import Run, train
 from served import mlserver_environment
+from trained import trained_once
 
 registered()  # before the first gradients
 
@@ -38,9 +42,22 @@ def pytest_xdist_make_scheduler(config, log):
     return OneSlurm(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)  # before what is asked for by `-m` is chosen
+def pytest_collection_modifyitems(items):
+    """Marks as slow what a mark `sampled(n)` leaves out: all but every n-th set of a test's parameters."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        if (mark := item.get_closest_marker("sampled")) is not None:
+            test = item.nodeid.partition("[")[0]
+            if seen[test] % mark.args[0]:
+                item.add_marker(pytest.mark.slow)
+            seen[test] += 1
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The tests judge with a key of their own."""
+    """The tests judge with a key of their own; what is made for several of them is made with one thread, too."""
+    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPR_JUDGE_KEY", str(tmp_path_factory.mktemp("judge") / "judge.pem"))
         yield
@@ -59,7 +76,10 @@ def _steady(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.fixture(params=["cpu", "emulated", *(["cuda"] if torch.cuda.is_available() else [])])
+EMULATED = pytest.param("emulated", marks=pytest.mark.slow)
+
+
+@pytest.fixture(params=["cpu", EMULATED, *(["cuda"] if torch.cuda.is_available() else [])])
 def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
     """Each device in turn, as this process's own: the CPU, one that is emulated, and a GPU where there is one."""
     if request.param == "emulated":
@@ -102,10 +122,29 @@ def digits(cache: Path) -> ImageData:
 
 
 @pytest.fixture(scope="session")
-def mlserver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment to serve models from (`served.serving_onnx`); the test is skipped where there can be none."""
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of a test run share."""
     own = tmp_path_factory.getbasetemp()
-    return mlserver_environment(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def trained(shared: Path) -> Callable[[TrainConfig], Run]:
+    """`train` for what a test begins with: a network is trained once a test run, copied and found."""
+
+    def copied(config: TrainConfig) -> Run:
+        shutil.copytree(trained_once(shared, config), config.paths.runs, symlinks=True, dirs_exist_ok=True)
+        return train(config)
+
+    return copied
+
+
+@pytest.fixture(scope="session")
+def mlserver(shared: Path) -> Path:
+    """An environment to serve models from (`served.serving_onnx`); the test is skipped where there can be none."""
+    return mlserver_environment(shared)
 
 
 @pytest.fixture

@@ -56,10 +56,6 @@ def _run_all(commands, ipr, tmp_path):
             arguments += SMALL if name == "train" else [*SMALL, "attack_epochs=1"]
             if "frontier_stitching" in command:  # it needs a network that has learned something
                 arguments += ["trainer.max_epochs=25", "trigger_set.size=4", "scheme.epsilon=0.1", "scheme.epochs=1"]
-            if "study=cifar10_part_attacks" in command:
-                arguments += ["scheme=passport_v2,uchida", "attack=prune,forge_uchida"]
-            if "study=quickstart" not in command and any("study=" in a for a in arguments):
-                arguments.append("seed=0")
         if any("KEY" in a for a in arguments):
             key = max(Path("runs/train").glob("passport_v[23]-alexnet-*")).name
             arguments = [a.replace("KEY", key) for a in arguments]
@@ -70,10 +66,13 @@ def _run_all(commands, ipr, tmp_path):
             arguments = [a.replace("study=all", "study=table_09") for a in arguments]
             if "dry=true" not in arguments:
                 arguments += [a for a in SMALL if "width" not in a] + ["scale.seeds=[0]"]
+            if "study=cifar10_part_attacks" in command:
+                arguments += ["scheme=passport_v2,uchida", "attack=null,prune,forge_uchida", "attack_epochs=1"]
         outcome = ipr(name, *arguments)
         assert outcome.code in ((0, 1, 3) if name == "verify" else (0,)), (command, outcome.err)
 
 
+@pytest.mark.system
 def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
     """And what `make attacks` runs."""
     folder_of_images(tmp_path / "images" / "cifar10")
@@ -82,18 +81,19 @@ def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
     assert "make attacks IMAGES=FOLDER" in COMMANDS
     recipe = (TOP / "Makefile").read_text().split("\nattacks:")[1].split("\n\n")[0].splitlines()[1:]
     made = [line.strip().removeprefix("$(BIN)/").replace("$(IMAGES)", "FOLDER") for line in recipe]
-    assert made[2] == "python docs/generate.py runs/report/cifar10_part_attacks/attacks.md"
-    _run_all(commands + made[:2], ipr, tmp_path)
+    assert made[1] == "python docs/generate.py runs/report/cifar10_part_attacks/attacks.md"
+    _run_all(commands + made[:1], ipr, tmp_path)
     generate = runpy.run_path(str(TOP / "docs" / "generate.py"))
-    table = Path(made[2].split()[-1]).read_text().strip()
+    table = Path(made[1].split()[-1]).read_text().strip()
     assert re.search(r"\| forge_uchida \| n/a \(.\) \| \*\*2/2\*\*; ", table)
-    assert Path(made[2].split()[-1]).with_name("forgeries.png").exists()
+    assert Path(made[1].split()[-1]).with_name("forgeries.png").exists()
     written = generate["with_table"](README, "attacks", table)
     assert table in written
     assert written.split("<!-- attacks -->")[0] == README.split("<!-- attacks -->")[0]
     assert written.split("<!-- end -->")[1] == README.split("<!-- end -->")[1]
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     "document",
     ["attacks.md", "schemes.md", "wandb.md", "studies.md", "claims.md", "commands.md", "suspects.md", "verdicts.md"],
@@ -108,6 +108,7 @@ def test_every_command_of_a_document_runs(document, ipr, tmp_path):
     _run_all(commands, ipr, tmp_path)
 
 
+@pytest.mark.system
 def test_every_command_of_the_page_on_clusters_is_one_that_tests_run(ipr, tmp_path, monkeypatch):
     """Those of launchers in tests/cli/test_launchers.py and tests/cluster, which read the page too; the others here."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -121,6 +122,7 @@ def test_every_command_of_the_page_on_clusters_is_one_that_tests_run(ipr, tmp_pa
     _run_all(here, ipr, tmp_path)
 
 
+@pytest.mark.system
 def test_every_command_of_the_page_on_exporting_runs(ipr):
     """Each training and what follows it, with the key that it prints; then the page's Python."""
     page = (TOP / "docs" / "export.md").read_text()
@@ -168,6 +170,7 @@ def test_every_command_of_the_page_on_performance_is_one_that_tests_run():
             assert f"import {script}\n" in tests or f"{script}.py" in tests
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("code", [block for kind, block in BLOCKS if kind == "python"])
 def test_the_python_of_the_readme_runs(code):
     namespace = {}
@@ -175,6 +178,7 @@ def test_the_python_of_the_readme_runs(code):
     assert Path("public.pt").exists()
 
 
+@pytest.mark.system
 def test_the_page_on_black_boxes_says_what_is_so():
     """Its Python runs, its settings exist, and its server is the one that tests/suspects/test_mlserver.py asks."""
     page = (TOP / "docs" / "blackbox.md").read_text()

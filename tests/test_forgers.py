@@ -46,6 +46,8 @@ from ipr.workflows.build import save_weights
 from one_line import assert_one_line
 from stamp_authority import OPENSSL, Authority, issue, serving
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("dataset.image_size=8", "optimizer.batch_size=32", "trainer.max_epochs=6", "trainer.accelerator=cpu")
 IN_TIME, RELEASED = forgers.IN_TIME, forgers.RELEASED
 

@@ -14,6 +14,8 @@ from ipr.training.checkpoints import epochs_in
 from ipr.training.metrics import read_metrics
 from sweeps import until
 
+pytestmark = pytest.mark.system
+
 TINY = (
     "dataset.limit_train=64", "dataset.limit_test=20", "passport.images=2", "verification.forged=2",
     "optimizer.batch_size=32", "trainer.checkpoint_seconds=0",

@@ -64,6 +64,7 @@ def test_there_are_four():
     assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04"]
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs_and_leaves_nothing_behind(path, execute):
     """Its own assertions hold, and it writes to a temporary folder alone."""
@@ -74,6 +75,7 @@ def test_it_runs_and_leaves_nothing_behind(path, execute):
     assert [output.text for output in said if output.get("name") == "stderr"] == []
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("code", ["assert 1 == 2", "import warnings; warnings.warn('careful', stacklevel=1)"])
 def test_a_failed_assertion_and_a_warning_would_be_seen(code, execute):
     with pytest.raises(CellExecutionError):

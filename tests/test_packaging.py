@@ -26,6 +26,7 @@ def installed(tmp_path_factory):
     return wheel, place / "site"
 
 
+@pytest.mark.system
 def test_it_holds_code_configuration_studies_and_licence_only(installed):
     wheel, _ = installed
     names = zipfile.ZipFile(wheel).namelist()
@@ -56,13 +57,14 @@ def test_every_plugin_of_hydra_has_an_entry_point(installed):
     assert len(named) >= 4
 
 
+@pytest.mark.system
 def test_it_trains_from_any_folder(installed, tmp_path, cache):
     _, site = installed
     environment = os.environ | {"PYTHONPATH": str(site), "IPR_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
     code = "import ipr, sys; print(ipr.__file__); from ipr.cli import main; main(sys.argv[1:])"
     request = [
-        "train", "study=quickstart", "scheme=baseline", "dataset.image_size=8", "trainer.max_epochs=1", "logger=csv",
-        "trainer.progress_bar=false",
+        "reproduce", "study=quickstart", "scheme=baseline", "norm=bn", "dataset.image_size=8", "trainer.max_epochs=1",
+        "logger=csv", "trainer.progress_bar=false",
     ]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", code, *request], env=environment, cwd=tmp_path, capture_output=True, text=True
@@ -72,6 +74,7 @@ def test_it_trains_from_any_folder(installed, tmp_path, cache):
     assert len(list(tmp_path.glob("runs/train/baseline-*/record.json"))) == 1
 
 
+@pytest.mark.system
 def test_import_and_help_do_not_load_torch():
     code = "import sys, ipr; from ipr.cli import usage; usage(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -89,6 +89,7 @@ WORLDS = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_key_gives_the_same_weights_in_every_world(world, trained, plain):
     with WORLDS[world]():

@@ -85,7 +85,12 @@ def carried_out(name, victim, data, seed=0):
 
 @pytest.mark.parametrize(
     ("name", "victim"),
-    [(name, victim) for name in ATTACKS for victim in VICTIMS if not ATTACKS[name].inapplicable(victim[0])],
+    [
+        pytest.param(name, victim, marks=pytest.mark.slow if victim[1] == "resnet18" else ())
+        for name in ATTACKS
+        for victim in VICTIMS
+        if not ATTACKS[name].inapplicable(victim[0])
+    ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
 def test_the_contract(name, victim, victim_of, data):

@@ -30,6 +30,8 @@ from ipr.requests.compose import configuration
 from ipr.workflows.build import open_images
 from ipr.workflows.draw_claim import make_claim
 
+pytestmark = pytest.mark.fuzz
+
 SMALL = (
     "model.width=0.25", "dataset.image_size=8", "dataset.limit_train=96", "dataset.limit_test=40", "passport=random",
     "trigger_set.size=6", "optimizer.batch_size=32", "trainer.max_epochs=1", "owner=Ada",
@@ -411,6 +413,7 @@ def test_a_judge_refuses_them_too(good, tmp_path, ipr):
         assert words in line
 
 
+@pytest.mark.system
 def test_no_claim_takes_the_memory_that_it_says_it_needs(good, tmp_path):
     """In a process of its own, which may not take 3 GiB of addresses more than it has when torch is loaded."""
     folders = []

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
+from ipr import configuration
 from ipr.cli import main
+from ipr.config.schema import TrainConfig
+from trained import made_once, trained_once
 
 TINY = (
     "model.width=0.25", "dataset.image_size=8", "dataset.limit_train=96", "dataset.limit_test=40",
@@ -22,6 +25,22 @@ TINY = (
 def tiny() -> tuple[str, ...]:
     """A training of a second."""
     return TINY
+
+
+@functools.cache
+def _asked(arguments: tuple[str, ...]) -> TrainConfig:
+    return configuration("train", *arguments)
+
+
+@pytest.fixture
+def run_of(cache, monkeypatch, trained):
+    """The run that `ipr train ARGUMENTS` leaves in the working folder; it is trained once a test run, and copied."""
+    monkeypatch.setenv("IPR_CACHE", str(cache))
+
+    def of(*arguments: str) -> Path:
+        return trained(_asked(arguments)).folder.path
+
+    return of
 
 
 @pytest.fixture
@@ -55,18 +74,20 @@ SMALL = (
 
 
 @pytest.fixture(scope="session")
-def made_store(tmp_path_factory, cache) -> Path:
+def made_store(shared, cache) -> Path:
     """A study that was run: its file, and `runs` with it; the victim of one attack, and a baseline, are no cells."""
-    place = tmp_path_factory.mktemp("store")
-    (place / "mine.yaml").write_text(yaml.safe_dump(STUDY))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        patch.setenv("IPR_CACHE", str(cache))
-        patch.setattr("sys.argv", ["ipr"])
-        with pytest.raises(SystemExit) as stopped:
-            main(["reproduce", "study=mine.yaml", *SMALL])
-    assert stopped.value.code == 0
-    return place
+
+    def make(place: Path) -> None:
+        (place / "mine.yaml").write_text(yaml.safe_dump(STUDY))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(place)
+            patch.setenv("IPR_CACHE", str(cache))
+            patch.setattr("sys.argv", ["ipr"])
+            with pytest.raises(SystemExit) as stopped:
+                main(["reproduce", "study=mine.yaml", *SMALL])
+        assert stopped.value.code == 0
+
+    return made_once(shared / "study", make)
 
 
 @pytest.fixture
@@ -77,20 +98,12 @@ def store(made_store, tmp_path) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def made_owner(tmp_path_factory, cache) -> Path:
+def made_owner(shared, cache) -> Path:
     """A V3 network of seconds whose marks are all there, and its owner's claim: `public.safetensors` and `claim`."""
-    place = tmp_path_factory.mktemp("owner")
     asked = [a for a in TINY if not a.startswith(("dataset.limit_train", "trainer.max_epochs"))]
-    asked += ["trainer.max_epochs=6", "trigger_set.size=40", "trigger_set.per_step=4"]
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        patch.setenv("IPR_CACHE", str(cache))
-        patch.setattr("sys.argv", ["ipr"])
-        with pytest.raises(SystemExit) as stopped:
-            main(["train", *asked, "scheme=passport_v3", "scheme.signature=hush", *OWN])
-    assert stopped.value.code == 0
-    (folder,) = place.glob("runs/train/passport_v3-*")
+    asked += ["trainer.max_epochs=6", "trigger_set.size=40", "trigger_set.per_step=4", f"paths.cache={cache}"]
+    config = configuration("train", *asked, "scheme=passport_v3", "scheme.signature=hush", *OWN)
+    (folder,) = trained_once(shared, config).glob("train/*")
     return folder
 
 

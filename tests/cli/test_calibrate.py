@@ -37,6 +37,7 @@ FEW = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_calibration_counts_and_is_used(ipr, owner):
     outcome = ipr(*FEW, "suspect=owned/public.safetensors")
     assert outcome.code == 0, outcome.err
@@ -153,6 +154,7 @@ def test_a_bad_key_is_told_before_anything_is_trained(ipr, owner, monkeypatch):
     assert Path("judge.pem").read_text() == "hello"
 
 
+@pytest.mark.slow
 def test_images_that_every_network_answers_so_are_not_claimed(ipr, owner, digits):
     """A forger in time: ordinary images under the labels that networks give them anyway, committed to."""
     pixels, labels = digits.test_pixels[40:140], digits.test_labels[40:140]
@@ -178,6 +180,7 @@ def test_images_that_every_network_answers_so_are_not_claimed(ipr, owner, digits
     assert verdict["trigger_set"]["p_guess_log10"] < -50
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -83,6 +83,7 @@ def test_what_is_secret_is_not_shown(ipr, tiny, run_folder):
         assert secret not in shown.out
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

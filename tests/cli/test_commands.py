@@ -54,9 +54,8 @@ def test_train_judge_and_verify_end_to_end(ipr, tiny, run_folder):
         (lambda w: w.update({"conv1.weight": torch.zeros(3)}), r"conv1.weight: (3,)"),
     ],
 )
-def test_suspects_of_another_shape_are_refused(ipr, tiny, run_folder, change, message):
-    assert ipr("train", *tiny).code == 0
-    folder = run_folder("passport_v2")
+def test_suspects_of_another_shape_are_refused(ipr, tiny, run_of, change, message):
+    folder = run_of(*tiny)
     weights = load_file(folder / "public.safetensors")
     change(weights)
     save_file(weights, "suspect")
@@ -66,12 +65,12 @@ def test_suspects_of_another_shape_are_refused(ipr, tiny, run_folder, change, me
     assert len(outcome.err.splitlines()) == 1
 
 
-def test_a_pickle_is_not_opened_as_a_suspect(ipr, tiny, run_folder):
+def test_a_pickle_is_not_opened_as_a_suspect(ipr, tiny, run_folder, run_of):
     class Bomb:
         def __reduce__(self):
             return (Path.touch, (Path("executed"),))
 
-    assert ipr("train", *tiny).code == 0
+    run_of(*tiny)
     torch.save({"state_dict": Bomb()}, "suspect.pt")
     outcome = ipr("verify", "suspect=suspect.pt", f"claim={run_folder('passport_v2')}/claim", "dataset.image_size=8")
     assert outcome.code == 2
@@ -97,10 +96,10 @@ def test_a_sweep_runs_every_job_and_its_report_has_a_row_each(ipr, tiny):
     assert not Path("runs/report/mine/energy.png").exists()
 
 
-def test_a_report_by_tag_brings_its_baselines_along(ipr, tiny):
-    assert ipr("train", *tiny, "scheme=baseline", "model.norm=gn").code == 0
-    assert ipr("train", *tiny, "scheme=baseline", "seed=1", "model.norm=gn").code == 0
-    assert ipr("train", *tiny, "scheme=passport_v2", "tags=[mine]").code == 0
+def test_a_report_by_tag_brings_its_baselines_along(ipr, tiny, run_of):
+    run_of(*tiny, "scheme=baseline", "model.norm=gn")
+    run_of(*tiny, "scheme=baseline", "seed=1", "model.norm=gn")
+    run_of(*tiny, "scheme=passport_v2", "tags=[mine]")
     assert ipr("report", "tag=mine").code == 0
     rows = Path("runs/report/mine/table.md").read_text().splitlines()
     assert [row.split(" | ")[3] for row in rows if row.startswith("| baseline")] == ["1"]  # its own seed's, no other
@@ -115,6 +114,7 @@ def test_several_energies_give_their_figure(ipr, tiny):
     assert "as published" in Path("runs/report/all/table.md").read_text()
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "command",
     [

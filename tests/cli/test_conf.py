@@ -1,25 +1,26 @@
 """Every option under conf/ and every study composes into the schema and passes the checks."""
 
-import itertools
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from ipr.cli.reproduce import enter
 from ipr.config.rule import Rule
-from ipr.config.schema import EndpointConfig
-from ipr.config.shipped import shipped, sweeps
-from ipr.requests.compose import register, typed
+from ipr.config.schema import EndpointConfig, PathsConfig
+from ipr.config.shipped import shipped, studies
+from ipr.requests.compose import as_texts, register, typed
+from ipr.studies.config import ReproduceConfig
+from ipr.studies.plan import plan
+from ipr.studies.study import load_scale, load_study
 from ipr.workflows.request import check, without_secrets
 
 CONF = shipped("conf")
 OPTIONS = [
     f"{path.parent.relative_to(CONF)}={path.stem}" for path in sorted(CONF.glob("*/*.yaml")) if path.parent != CONF
 ]
-STUDIES = [path.stem for path in sweeps()]
 
 
 def composed(*overrides, command="train"):
@@ -51,6 +52,7 @@ def test_the_groups_are_those_people_type():
         assert option in OPTIONS
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes(option):
     group = option.split("=")[0]
@@ -69,15 +71,18 @@ def test_every_option_composes(option):
     check(typed(composed(option, command=group if group in ("attack", "exhibit") else "train")))
 
 
-@pytest.mark.parametrize("study", STUDIES)
-def test_every_study_composes_with_each_of_its_jobs(study):
-    sweep = yaml.safe_load((shipped("experiments") / f"{study}.yaml").read_text())["hydra"]["sweeper"]["params"]
-    choices = [[f"{key}={value}" for value in str(values).split(",")] for key, values in sweep.items()]
-    choices = [values[:1] if values[0].startswith("seed=") else values for values in choices]  # all compose alike
-    for job in itertools.product(*choices):
-        config = typed(composed(f"study={study}", *job, command="attack" if "attack" in sweep else "train"))
+@pytest.mark.parametrize("name", [name for name, path in studies().items() if load_study(path).scale])
+def test_every_study_of_its_own_scale_composes_with_each_scheme_and_attack(name):
+    study = load_study(studies()[name])
+    cells = {(c.about["scheme"], c.about.get("norm")): c for c in plan(study, load_scale(study.scale))}
+    cells |= {c.about.get("attack"): c for c in plan(study, load_scale(study.scale))}
+    request = ReproduceConfig(study=name, scale=load_scale(study.scale), paths=PathsConfig(cache="cache"))
+    enter(request, [*cells.values()])
+    for cell in cells.values():
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = typed(compose("cell", as_texts("cell", [f"cell={cell.name}"])))
         check(config)
-        assert config.tags == [study]
+        assert config.tags == [name]
 
 
 @pytest.mark.parametrize(("scheme", "norm"), [("baseline", "bn"), ("passport_v1", "bn"), ("passport_v2", "gn")])

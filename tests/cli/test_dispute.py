@@ -120,6 +120,7 @@ def test_where_nothing_is_verified_nothing_stands(ipr, parties):
     assert found.out.splitlines()[-1] == "None of the claims stands."
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

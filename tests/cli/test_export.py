@@ -1,38 +1,19 @@
 """`ipr export` and `ipr unlock`: where files go, and what a user sees who gets something wrong."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ipr.cli import main
-
 SCHEMES = ("passport_v1", "passport_v2", "uchida")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory, cache, tiny):
-    """Runs of a second, one a scheme."""
-    place = tmp_path_factory.mktemp("made")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        patch.setenv("IPR_CACHE", str(cache))
-        patch.setattr("sys.argv", ["ipr"])
-        for scheme in SCHEMES:
-            with pytest.raises(SystemExit) as stopped:
-                main(["train", *tiny, f"scheme={scheme}"])
-            assert stopped.value.code == 0
-    return place
-
-
 @pytest.fixture
-def keys(made, tmp_path):
-    """A copy of them in the working folder; scheme -> key."""
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    return {scheme: next(Path("runs/train").glob(f"{scheme}-*")).name for scheme in SCHEMES}
+def keys(run_of, tiny):
+    """Runs of a second in the working folder, one a scheme: scheme -> key."""
+    return {scheme: run_of(*tiny, f"scheme={scheme}").name for scheme in SCHEMES}
 
 
 def test_a_locked_file_is_given_away_and_unlocked(ipr, keys):
@@ -66,6 +47,7 @@ class Bomb:
         return (Path.touch, (Path("executed"),))
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("prepare", "arguments", "words"),
     [

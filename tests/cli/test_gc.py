@@ -1,4 +1,4 @@
-"""`ipr gc`: it removes what it lists, and never what a study, a process or an owner needs."""
+"""`ipr gc`: it removes what it is asked to of what it lists, never a run, and nothing that cannot be made again."""
 
 import json
 import os
@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ipr.cli import main
 from ipr.store.irreplaceable import irreplaceable
 from ipr.store.lease import Lease
 from ipr.store.record import find_records
-from ipr.studies.collection import Item, find_garbage, remove
+from ipr.studies.collection import Item, find_unneeded, remove
 
 HOLD = """
 import sys, time
@@ -26,6 +25,7 @@ with Lease(Path(sys.argv[1])):
     time.sleep(60)
 """
 HEX = "0123456789abcdef"
+ALL = "remove=leftovers,checkpoints,jobs"
 
 
 def listed(outcome):
@@ -64,7 +64,7 @@ def test_what_is_listed_is_removed_and_the_study_is_still_found(ipr, store):
         "train/baseline-alexnet-bn-digits-w0.0625-s0", "attack/fake2-passport_v1-alexnet-bn-w0.0625-s0",
     }  # fmt: skip
     before = everything()
-    outcome = ipr("gc", "remove=leftovers,checkpoints,words,runs")
+    outcome = ipr("gc", ALL)
     assert outcome.code == 0, outcome.err
     assert removed(outcome) == found["checkpoints"]
     assert before - everything() == below(before, found["checkpoints"])
@@ -85,62 +85,60 @@ def test_the_size_is_that_of_the_files(ipr, store):
     assert f"({size / 1000:.0f} kB)" in line
 
 
-def test_a_run_of_ones_own_goes_only_when_it_is_asked_for_by_class(ipr, store, tiny):
+def test_a_run_of_ones_own_is_listed_and_stays(ipr, store, tiny):
     assert ipr("train", *tiny, "scheme=deepmarks", "scheme.order=3").code == 0
-    assert ipr("train", *tiny, "scheme=baseline", "tags=[quickstart]").code == 0  # of a study that is swept by tag
+    assert ipr("train", *tiny, "scheme=uchida", "tags=[quickstart]").code == 0  # of a study
     own = only("train/deepmarks-*")
-    assert listed(ipr("gc"))["runs"] == {own}
-    assert ipr("gc", "remove=leftovers,checkpoints,words").code == 0
-    assert own.exists()
-    assert removed(ipr("gc", "remove=runs")) == {own}
-    assert not own.exists()
-    assert {path.name for path in Path("runs").iterdir()} == {"train", "attack", "exhibit", "studies", "report"}
+    outcome = ipr("gc")
+    assert listed(outcome)["runs"] == {own}
+    assert "hand" in outcome.out
+    assert removed(ipr("gc", ALL)) == listed(outcome)["checkpoints"]
+    assert (own / "record.json").exists()
+    assert listed(ipr("gc")).keys() == {"runs"}
 
 
-def test_a_run_with_a_key_survives(ipr, store, tiny):
+def test_a_run_with_a_key_is_not_even_listed(ipr, store, tiny, run_of):
     secret = "correct horse"
-    assert ipr("train", *tiny, "scheme=passport_v2", f"passport.key={secret}").code == 0
+    run_of(*tiny, "scheme=passport_v2", f"passport.key={secret}")
     owned = only("train/passport_v2-*")
     outcome = ipr("gc")
     assert "runs" not in listed(outcome)
     assert listed(outcome)["kept"] == {owned}
     assert "passport.key" in outcome.out
     assert secret not in outcome.out
-    assert ipr("gc", "remove=runs,checkpoints,leftovers,words").code == 0
+    assert ipr("gc", ALL).code == 0
     assert (owned / "claim" / "secrets.safetensors").exists()
     assert (owned / "record.json").exists()
     (owned / "config.yaml").write_text("{ not yaml")  # nobody can tell now whether there was a key
-    assert ipr("gc", "remove=runs").code == 0
-    assert (owned / "claim" / "secrets.safetensors").exists()
+    assert listed(ipr("gc"))["kept"] == {owned}
 
 
-def test_without_its_plan_all_of_a_study_goes(ipr, store):
+def test_without_its_plan_all_of_a_study_is_listed_but_its_baseline(ipr, store):
     Path("runs/studies/smoke/mine.json").unlink()
     found = listed(ipr("gc"))
-    words = {*Path("runs/studies/smoke/cells").iterdir()}
-    assert found["words"] == words
-    assert found["runs"] == {path for kind in ("train", "attack", "exhibit") for path in Path("runs", kind).iterdir()}
-    outcome = ipr("gc", "remove=words,runs")
+    said = {*Path("runs/studies/smoke/cells").iterdir()}
+    assert said <= found["leftovers"]
+    runs = {path for kind in ("train", "attack", "exhibit") for path in Path("runs", kind).iterdir()}
+    assert found["runs"] == runs - {only("train/baseline-*")}
+    outcome = ipr("gc", "remove=leftovers")
     assert outcome.code == 0, outcome.err
-    assert removed(outcome) == found["words"] | found["runs"]
-    assert not [path for kind in ("train", "attack", "exhibit") for path in Path("runs", kind).iterdir()]
-    assert not [*Path("runs/studies/smoke/cells").iterdir()]
+    assert removed(outcome) == said
+    assert all(path.exists() for path in runs)
     assert not Path("runs/.removed").exists()
 
 
-def test_what_a_cell_that_is_not_done_may_start_from_stays(ipr, store):
-    """No word names the attack of the exhibit, its victim, or a baseline."""
-    (word,) = Path("runs/studies/smoke/cells").glob("watermark_distributions-*.json")
-    shutil.rmtree(Path("runs") / json.loads(word.read_text())["run"])
-    assert "runs" not in listed(ipr("gc"))
-    word.unlink()
-    found = listed(ipr("gc"))
-    assert found.keys() == {"checkpoints"}
-    assert ipr("gc", "remove=runs,checkpoints").code == 0
-    metrics = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("metrics*.csv")}
-    assert len(metrics) >= 4
-    assert ipr(*store).code == 0
-    assert metrics.items() <= {path: path.stat().st_mtime_ns for path in Path("runs").rglob("metrics*.csv")}.items()
+def test_what_the_cells_of_a_study_were_made_from_is_needed(ipr, store):
+    """No cell is the attack of the exhibit, or the victim of the attacks."""
+    plan = Path("runs/studies/smoke/mine.json")
+    read = json.loads(plan.read_text())
+    kept = [cell for cell in read["cells"] if cell["name"].startswith(("watermark_distributions", "prune"))]
+    plan.write_text(json.dumps(read | {"cells": kept}))
+    gone = {only("attack/fake2-*"), only("exhibit/distributions-*")}
+    assert listed(ipr("gc"))["runs"] == gone
+    (only("attack/prune-*") / "rows.jsonl").write_text("{")  # it does not say any more of what it was made
+    assert listed(ipr("gc"))["runs"] == gone | {only("train/passport_v1-*")}
+    assert ipr("gc", ALL).code == 0
+    assert only("train/passport_v1-*").exists()
 
 
 def test_what_killed_processes_left_half_written_goes(ipr, store):
@@ -171,27 +169,6 @@ def test_what_killed_processes_left_half_written_goes(ipr, store):
     assert (victim / "checkpoints" / "last.ckpt").exists()
 
 
-def test_a_victim_stays_where_the_attack_on_it_cannot_be_read(ipr, store, tiny):
-    assert ipr("train", *tiny, "scheme=deepmarks", "scheme.order=3").code == 0
-    attacked = only("attack/prune-*")
-    for words in Path("runs/studies/smoke/cells").glob("*.json"):
-        if not words.name.startswith("prune"):
-            words.unlink()
-    plan = Path("runs/studies/smoke/mine.json")
-    read = json.loads(plan.read_text())
-    plan.write_text(json.dumps(read | {"cells": [c for c in read["cells"] if c["name"].startswith("prune")]}))
-    victim, baseline = only("train/passport_v1-*"), only("train/baseline-*")
-    gone = {only("train/deepmarks-*"), only("train/uchida-*"), *Path("runs/exhibit").iterdir()}
-    gone |= {path for path in Path("runs/attack").iterdir() if path != attacked}
-    assert listed(ipr("gc"))["runs"] == gone
-    (attacked / "rows.jsonl").write_text("{")
-    assert listed(ipr("gc"))["runs"] == gone  # its config.yaml tells
-    (attacked / "config.yaml").write_text("{")
-    assert "runs" not in listed(ipr("gc"))
-    shutil.rmtree(attacked)
-    assert not gone & {victim, baseline, attacked}
-
-
 def test_the_only_claim_of_a_run_is_no_leftover(ipr, store):
     victim = only("train/uchida-*")
     (victim / "claim").rename(victim / ".claim.4711.old")
@@ -200,8 +177,9 @@ def test_the_only_claim_of_a_run_is_no_leftover(ipr, store):
     assert (victim / ".claim.4711.old" / "claim.json").exists()
 
 
-def test_what_a_process_works_on_stays_until_it_is_gone(ipr, store, tiny):
-    assert ipr("train", *tiny, "scheme=deepmarks", "scheme.order=3").code == 0
+@pytest.mark.system
+def test_what_a_process_works_on_stays_until_it_is_gone(ipr, store, tiny, run_of):
+    run_of(*tiny, "scheme=deepmarks", "scheme.order=3")
     own = only("train/deepmarks-*")
     (own / f".record.json.{HEX}").write_text("half")
     command = [sys.executable, "-c", HOLD, str(own / ".lease")]
@@ -210,13 +188,13 @@ def test_what_a_process_works_on_stays_until_it_is_gone(ipr, store, tiny):
         found = listed(ipr("gc"))
         assert found["kept"] == {own}
         assert found.keys() == {"kept", "checkpoints"}
-        outcome = ipr("gc", "remove=runs,leftovers,checkpoints")
+        outcome = ipr("gc", ALL)
         assert outcome.code == 0
         assert not below(removed(outcome), [own])
         assert (own / f".record.json.{HEX}").exists()
         assert (own / "checkpoints" / "last.ckpt").exists()
         process.send_signal(signal.SIGKILL)
-    assert removed(ipr("gc", "remove=runs")) == {own}
+    assert removed(ipr("gc", ALL)) == {own / "checkpoints", own / f".record.json.{HEX}"}
 
 
 def test_the_jobs_of_a_sweep_stay_while_it_waits_for_them(ipr, store):
@@ -236,22 +214,6 @@ def test_the_jobs_of_a_sweep_stay_while_it_waits_for_them(ipr, store):
     assert not jobs.exists()
 
 
-def test_what_an_attack_that_is_being_made_may_read_stays(ipr, store, tiny):
-    victim, attack = (*tiny, "scheme=deepmarks", "scheme.order=3"), ("attack=prune", "attack.rates=[0.5]")
-    assert ipr("attack", *victim, *attack).code == 0
-    own, attacked = only("train/deepmarks-*"), only("attack/prune-deepmarks-*")
-    for name in ("finished", "rows.jsonl"):
-        (attacked / name).unlink()  # it has only begun
-    assert listed(ipr("gc"))["runs"] == {own, attacked}
-    with Lease(attacked / ".lease"):
-        found = listed(ipr("gc"))
-        assert "runs" not in found
-        assert found["kept"] == {attacked}
-    (attacked / "config.yaml").unlink()
-    with Lease(attacked / ".lease"):  # it does not say yet what it needs
-        assert "runs" not in listed(ipr("gc"))
-
-
 def test_links_are_not_followed(ipr, store, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside")
     shutil.copytree(only("train/uchida-*"), outside / "run")
@@ -263,7 +225,7 @@ def test_links_are_not_followed(ipr, store, tmp_path_factory):
     Path("runs/report/linked").symlink_to(outside)
     Path("runs/studies/smoke/mine.json").unlink()
     before = sorted(outside.rglob("*"))
-    outcome = ipr("gc", "remove=leftovers,checkpoints,words,runs")
+    outcome = ipr("gc", ALL)
     assert outcome.code == 0, outcome.err
     assert removed(outcome)
     assert sorted(outside.rglob("*")) == before
@@ -273,8 +235,9 @@ def test_links_are_not_followed(ipr, store, tmp_path_factory):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["remove=all"], ["remove=all", "is unknown", "leftovers, checkpoints, words, jobs, runs"]),
-        (["remove=runs,everything"], ["remove=everything", "is unknown"]),
+        (["remove=all"], ["remove=all", "is unknown", "leftovers, checkpoints, jobs"]),
+        (["remove=runs"], ["remove=runs", "is unknown"]),
+        (["remove=jobs,everything"], ["remove=everything", "is unknown"]),
         (["remov=runs"], ["remov", "remove"]),
         (["study=table_06"], ["study"]),
     ],
@@ -294,7 +257,7 @@ def test_nothing_is_removed_where_a_plan_cannot_be_read(ipr, store):
     """What it names would look as if nobody needed it."""
     Path("runs/studies/smoke/mine.json").write_text('{"schema_version": 1')
     before = everything()
-    outcome = ipr("gc", "remove=runs")
+    outcome = ipr("gc", ALL)
     assert outcome.code == 2
     assert len(outcome.err.strip().splitlines()) == 1
     assert everything() == before
@@ -307,28 +270,12 @@ def test_an_empty_folder(ipr):
     assert not Path("runs").exists()
 
 
-ALL = "remove=leftovers,checkpoints,words,jobs,runs"
-
-
-@pytest.fixture(scope="module")
-def made_deepmarks(tmp_path_factory, tiny, cache):
-    """A run of one's own without a key, which no study needs, and how it is asked for."""
-    place, asked = tmp_path_factory.mktemp("own"), ("train", *tiny, "scheme=deepmarks", "scheme.order=3")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        patch.setenv("IPR_CACHE", str(cache))
-        patch.setattr("sys.argv", ["ipr"])
-        with pytest.raises(SystemExit) as stopped:
-            main([*asked])
-    assert stopped.value.code == 0
-    return place, asked
-
-
 @pytest.fixture
-def deepmarks(ipr, made_deepmarks, tmp_path):
-    """A copy of it in the working folder; how it is asked for."""
-    shutil.copytree(made_deepmarks[0], tmp_path, dirs_exist_ok=True)
-    return made_deepmarks[1]
+def deepmarks(ipr, run_of, tiny):
+    """A run of one's own without a key, which no study needs, in the working folder; how it is asked for."""
+    asked = (*tiny, "scheme=deepmarks", "scheme.order=3")
+    run_of(*asked)
+    return ("train", *asked)
 
 
 def files(folder):
@@ -365,9 +312,10 @@ def test_stamps_keys_and_copies_of_commitments_stay_wherever_they_lie(ipr, deepm
         (own / name).write_text("x")
         assert ipr("gc", ALL).code == 0
         assert (own / name).read_text() == "x"
+        assert own in listed(ipr("gc"))["kept"]
         (own / name).unlink()
     assert (own / "claim" / "secrets.safetensors").exists()
-    assert removed(ipr("gc", ALL)) == {own}
+    assert listed(ipr("gc")).get("runs") == {own}
 
 
 def test_a_commitment_in_what_looks_like_a_leftover_stays(ipr, deepmarks):
@@ -384,14 +332,16 @@ def test_a_commitment_in_what_looks_like_a_leftover_stays(ipr, deepmarks):
 
 
 def test_a_commitment_made_after_the_list_counts(ipr, deepmarks):
-    garbage = find_garbage(Path("runs"), [], [])
-    (item,) = [item for item in garbage.items if item.kind == "runs" and "deepmarks" in item.path.name]
-    assert ipr("claim", "commit", f"claim={item.path / 'claim'}").code == 0
+    jobs = Path("runs/jobs/x")
+    jobs.mkdir(parents=True)
+    found = find_unneeded(Path("runs"), [])
+    (item,) = [item for item in found.items if item.kind == "jobs"]
+    (jobs / "commitment.json").write_text("{}")
     told = []
     remove(Path("runs"), [item], lambda item, why: told.append(why))
     assert len(told) == 1
     assert "commitment" in told[0]
-    assert (item.path / "claim" / "commitment.json").exists()
+    assert (jobs / "commitment.json").exists()
 
 
 @pytest.mark.parametrize("group", ["passport", "scheme", "trigger_set", None])
@@ -431,7 +381,7 @@ def test_what_a_lease_that_is_a_link_points_to_is_not_touched(ipr, deepmarks, tm
     assert own.exists()
     told = []
     for lease in (own / ".lease", words / "x.lease"):
-        remove(Path("runs"), [Item("runs", own, 1, "", lease)], lambda item, why: told.append(why))
+        remove(Path("runs"), [Item("jobs", own, 1, "", lease)], lambda item, why: told.append(why))
     assert ["is a link" in why for why in told[:1]] == [True]
     (own / "record.json").unlink(missing_ok=True)
     refused = ipr(*deepmarks)

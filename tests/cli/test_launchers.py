@@ -125,6 +125,7 @@ def test_the_sweeps_folder_stands_beside_other_keys_as_argparse_wants():
     assert with_sweep_folder(["hydra.sweep.dir=G"], "F") == ["hydra.sweep.dir=G"]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", LAUNCHERS)
 @pytest.mark.parametrize("of", ["train", "attack", "exhibit", "cell"])
 def test_every_launcher_composes_with_its_schema_and_not_with_that_of_its_package(name, of):
@@ -139,6 +140,7 @@ def test_every_launcher_composes_with_its_schema_and_not_with_that_of_its_packag
         assert launcher.additional_parameters.requeue is True
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -177,6 +179,7 @@ def test_a_launcher_without_a_sweep_is_refused(ipr, tiny, name):
     assert f"hydra/launcher={name}: is for sweeps; add -m" in outcome.err
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     "launcher", [["joblib", "hydra.launcher.n_jobs=8"], ["submitit_local", "hydra.launcher.array_parallelism=8"]]
 )
@@ -200,6 +203,7 @@ def with_cards(answer):
     return f"{Path('bin').absolute()}{os.pathsep}{os.environ['PATH']}"
 
 
+@pytest.mark.system
 def test_a_run_of_two_gpus_takes_a_pair(at_home):
     asked = ["hydra/launcher=joblib", "trainer=ddp", "trainer.devices=2", "seed=0,1"]
     done = sweep("time.sleep(1)", *asked, CUDA_VISIBLE_DEVICES="0,1,2,3,4", PATH=with_cards(CARDS))
@@ -207,6 +211,7 @@ def test_a_run_of_two_gpus_takes_a_pair(at_home):
     assert sorted(fact["CUDA_VISIBLE_DEVICES"] for fact in facts()) == ["0,1", "2,3"]
 
 
+@pytest.mark.system
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="on one core there is one run")
 @pytest.mark.parametrize("given", [[], ["hydra.launcher.runs_per_gpu=4"]])
 def test_runs_share_a_large_gpu_as_far_as_there_are_cores_or_as_many_as_are_asked_for(at_home, given):
@@ -222,6 +227,7 @@ def test_runs_share_a_large_gpu_as_far_as_there_are_cores_or_as_many_as_are_aske
     assert {fact["OMP_NUM_THREADS"] for fact in facts()} == {str(max(1, cores_here() // expected))}
 
 
+@pytest.mark.system
 def test_one_process_for_each_gpu_where_nobody_says_what_they_have_and_each_keeps_its_own(at_home):
     done = sweep("time.sleep(0.3)", "hydra/launcher=joblib", "seed=range(8)", CUDA_VISIBLE_DEVICES="1,3")
     assert done.returncode == 0, done.stderr
@@ -239,6 +245,7 @@ def sorted_by_gpu():
     )
 
 
+@pytest.mark.system
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="on one core joblib needs no other process")
 @pytest.mark.parametrize("accelerator", ["auto", "cpu"])
 def test_without_a_gpu_one_process_of_one_thread_for_each_core(at_home, accelerator):
@@ -253,6 +260,7 @@ def test_without_a_gpu_one_process_of_one_thread_for_each_core(at_home, accelera
     assert {fact["OMP_NUM_THREADS"] for fact in facts()} == {"3"}
 
 
+@pytest.mark.system
 def test_a_process_that_dies_frees_its_gpu(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from ipr.machine.gpus import claim_gpu; gpus = ('0', '1')\n"
@@ -278,6 +286,7 @@ def test_a_process_that_dies_frees_its_gpu(tmp_path):
             process.stdout.close()
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("name", ["joblib", "submitit_local"])
 def test_a_job_that_is_killed_is_named_and_the_others_end(at_home, name):
     done = sweep(
@@ -297,6 +306,7 @@ def test_a_job_that_is_killed_is_named_and_the_others_end(at_home, name):
         assert log.parent.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.system
 def test_jobs_that_a_dying_one_took_with_it_are_run_again(at_home):
     done = sweep(DEADLY_ONCE, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=range(6)")
     assert done.returncode == 0, done.stderr
@@ -304,6 +314,7 @@ def test_jobs_that_a_dying_one_took_with_it_are_run_again(at_home):
     assert len(list(Path().glob("*.done"))) == 6
 
 
+@pytest.mark.system
 def test_a_defect_in_a_queue_is_told_in_a_line_and_its_log_is_kept(at_home):
     done = sweep("assert seed, 'nought'", "hydra/launcher=submitit_local", "seed=0,1")
     assert done.returncode == 70
@@ -313,6 +324,7 @@ def test_a_defect_in_a_queue_is_told_in_a_line_and_its_log_is_kept(at_home):
     assert "Traceback" in log.read_text()
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("name", ["joblib", "submitit_local"])
 def test_a_bad_job_lets_the_others_finish_and_a_second_sweep_finds_them(ipr, tiny, name, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -331,6 +343,7 @@ def test_a_bad_job_lets_the_others_finish_and_a_second_sweep_finds_them(ipr, tin
     assert trained_at("runs") == trained
 
 
+@pytest.mark.system
 def test_a_job_that_is_told_to_stop_starts_again_where_it_was(at_home, tiny):
     """As before the end of its time; SIGTERM comes first where a job is preempted. The weights are those of an
     undisturbed run, bit by bit.
@@ -359,6 +372,7 @@ def test_a_job_that_is_told_to_stop_starts_again_where_it_was(at_home, tiny):
     assert [path.read_text().count("\n") for path in Path().glob("*/train/*/metrics.csv")] == [61, 61]
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("name", ["local", "joblib", "submitit_local"])
 def test_an_interrupted_sweep_ends_its_jobs_in_one_line_and_goes_on_later(at_home, tiny, name):
     asked = [a for a in tiny if not a.startswith("trainer.max_epochs")]
@@ -380,6 +394,7 @@ def test_an_interrupted_sweep_ends_its_jobs_in_one_line_and_goes_on_later(at_hom
     assert not list(Path().glob("runs/train/*/record.json"))
 
 
+@pytest.mark.system
 def test_processes_of_joblib_leave_it_to_the_one_that_was_asked_to_hear_an_interruption(at_home, tiny):
     """A terminal interrupts them all, wherever they are; they are ended, and say nothing."""
     asked = [a for a in tiny if not a.startswith("trainer.max_epochs")]
@@ -396,6 +411,7 @@ def test_processes_of_joblib_leave_it_to_the_one_that_was_asked_to_hear_an_inter
     assert len(list(Path().glob("runs/train/*/record.json"))) == 2
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("name", ["joblib", "submitit_local"])
 def test_the_commands_of_the_document_run(ipr, tiny, name, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -13,23 +13,26 @@ from ipr.errors import InputError
 from ipr.store.folder import folder_named, run_key, short_key
 from ipr.store.survey import Found, find_run
 from one_line import assert_one_line
+from trained import made_once
 
 SWEEP = ("-m", "scheme=passport_v1,uchida", "seed=0,1", "scheme.signature=hush", "passport.key=hushed")
 
 
 @pytest.fixture(scope="session")
-def made_runs(tmp_path_factory, cache, tiny) -> Path:
+def made_runs(shared, cache, tiny) -> Path:
     """Two schemes, two seeds, with a key and a text; and a baseline."""
-    place = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        patch.setenv("IPR_CACHE", str(cache))
-        patch.setattr("sys.argv", ["ipr"])
-        for asked in (SWEEP, ("scheme=baseline", "tags=[mine]")):
-            with pytest.raises(SystemExit) as stopped:
-                main(["train", *tiny, *asked])
-            assert stopped.value.code == 0
-    return place
+
+    def make(place: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(place)
+            patch.setenv("IPR_CACHE", str(cache))
+            patch.setattr("sys.argv", ["ipr"])
+            for asked in (SWEEP, ("scheme=baseline", "tags=[mine]")):
+                with pytest.raises(SystemExit) as stopped:
+                    main(["train", *tiny, *asked])
+                assert stopped.value.code == 0
+
+    return made_once(shared / "listed", make)
 
 
 @pytest.fixture
@@ -66,6 +69,7 @@ def test_what_is_there_is_listed_with_what_it_is(ipr, runs):
     assert "1 of 6 runs" in outcome.out
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("asked", "count"),
     [
@@ -135,6 +139,7 @@ def test_several_runs_are_attacked_in_a_sweep_that_ends_with_one_table(ipr, runs
     assert jobs[0][-1] == next(runs.glob("attack/forge_uchida-*-s0-*")).name
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
@@ -163,8 +168,8 @@ def test_a_run_that_says_nothing_of_itself(ipr, runs):
         attack(replace(configuration("attack", f"run={one}", "attack=prune"), run=other))
 
 
-def test_an_exhibit_of_a_run_by_its_name(ipr, runs, tiny):
-    assert ipr("train", *tiny, "scheme=passport_v1").code == 0
+def test_an_exhibit_of_a_run_by_its_name(ipr, runs, tiny, run_of):
+    run_of(*tiny, "scheme=passport_v1")
     (open_one,) = (
         path for path in runs.glob("train/passport_v1-*-s0-*") if "key: null" in (path / "config.yaml").read_text()
     )

@@ -48,6 +48,7 @@ def test_nothing_prints_by_another_console():
     assert not [file for file, names in imports.items() if {"rich.console.Console", "rich.print"} & {*names}]
 
 
+@pytest.mark.system
 def test_a_name_that_cannot_be_encoded_is_printed_as_numbers(tmp_path):
     code = "import sys; from ipr.cli import main; main(sys.argv[1:])"
     done = subprocess.run(
@@ -220,6 +221,7 @@ def test_a_claim_in_the_wrong_place_is_pointed_at(ipr, owner):
     assert_one_line(ipr(*asked("owned/claim")), "claim=owned/claim", "restore it from your copy")
 
 
+@pytest.mark.system
 def test_sigterm_ends_several_processes(tiny, tmp_path, cache):
     """As a scheduler sends it; nobody waits for ever for the others."""
     asked = [word for word in tiny if not word.startswith("trainer.max_epochs")]

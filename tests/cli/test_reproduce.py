@@ -1,6 +1,6 @@
 """`ipr reproduce` and the report of studies, from the command line to the page."""
 
-import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ipr.cli.reproduce import settled, split
-from ipr.config.shipped import papers
-from ipr.store.cell_state import CellWord, lease_of, leave_word, read_word
+from ipr.cli.reproduce import reasons, split
 from ipr.store.lease import Lease
-from ipr.studies.study import load_study
+from ipr.studies.planned import Plan, PlannedCell, read_plans
+from ipr.studies.study import find_studies
 
 TINY = [
     "logger=csv", "model.width=0.0625", "trainer.max_epochs=1", "dataset.limit_train=64", "dataset.limit_test=20",
@@ -22,8 +21,10 @@ TINY = [
 ]  # fmt: skip
 
 
-def words(scale="smoke"):
-    return {p.stem: json.loads(p.read_text()) for p in Path(f"runs/studies/{scale}/cells").glob("*.json")}
+def states():
+    """Cell -> what became of it, of all plans."""
+    runs = Path("runs")
+    return {cell.name: cell.state(runs) for plan in read_plans(runs) for cell in plan.cells}
 
 
 def own_study(place, **changes):
@@ -42,15 +43,12 @@ def test_all_studies_at_smoke_scale(ipr):
     """Every cell of every table and figure runs, every statement is judged, and all of it is on one page."""
     outcome = ipr("reproduce", "study=all", "scale=smoke", "logger=csv")
     assert outcome.code == 0, outcome.err
-    planned = {
-        cell["name"] for p in Path("runs/studies/smoke").glob("*.json") for cell in json.loads(p.read_text())["cells"]
-    }
-    assert {name for name, word in words().items() if word["state"] == "done"} == planned
-    assert len(planned) > 50
+    assert {*states().values()} == {"done"}
+    assert len(states()) > 50
     report = Path("runs/report/studies-smoke")
     page = (report / "index.html").read_text()
-    for name, path in papers().items():
-        study = load_study(path)
+    for path, study in find_studies("all"):
+        name = path.stem
         assert study.title.split(":")[0] in page
         for statement in study.statements:
             assert statement.name in page
@@ -73,7 +71,7 @@ def test_all_studies_at_smoke_scale(ipr):
     assert not Path("alone/table_06.md").exists()
 
 
-def test_a_failed_cell_is_shown_with_its_reason_and_the_rest_go_on(ipr, tmp_path):
+def test_a_cell_that_is_refused_is_told_with_its_reason_and_the_rest_go_on(ipr, tmp_path):
     study = own_study(
         tmp_path,
         sweeps=[
@@ -86,13 +84,14 @@ def test_a_failed_cell_is_shown_with_its_reason_and_the_rest_go_on(ipr, tmp_path
     outcome = ipr("reproduce", f"study={study}", *TINY)
     assert outcome.code == 1
     assert "Traceback" not in outcome.err
-    states = {name.split("-")[0]: word for name, word in words().items() if word["state"] != "done"}
-    assert states.keys() == {"passport_v1"}
-    assert "shorten it" in states["passport_v1"]["reason"]
-    assert "failed: passport_v1" in outcome.out
+    assert {name.split("-")[0]: state for name, state in states().items()} == {
+        "passport_v1": "missing",
+        "uchida": "done",
+    }
+    assert re.search(r"^failed: passport_v1-.*shorten it", outcome.out, re.MULTILINE)
     page = Path("runs/report/mine-smoke/index.html").read_text()
-    assert "shorten it" in page
-    assert "far too long" not in page  # a signature is a secret
+    assert "1 of 2 cells are done, 1 planned." in " ".join(page.split())
+    assert "far too long" not in page + outcome.out  # a signature is a secret
     found = Path("runs/report/mine-smoke/mine.md").read_text()
     assert "Uchida" in found
 
@@ -100,10 +99,9 @@ def test_a_failed_cell_is_shown_with_its_reason_and_the_rest_go_on(ipr, tmp_path
 def test_a_report_is_written_while_cells_are_still_running(ipr, tmp_path):
     study = own_study(tmp_path, sweeps=[{"scheme": ["uchida", "passport_v1"]}])
     assert ipr("reproduce", f"study={study}", *TINY).code == 0
-    (name,) = (n for n in words() if n.startswith("uchida"))
-    studies = Path("runs/studies/smoke")
-    leave_word(studies, CellWord(name, "running"))
-    with Lease(lease_of(studies, name)):
+    (folder,) = Path("runs/train").glob("uchida-*")
+    (folder / "record.json").unlink()
+    with Lease(folder / ".lease"):
         outcome = ipr("report", "study=mine", "scale=smoke")
     assert outcome.code == 0, outcome.err
     page = Path("runs/report/mine-smoke/index.html").read_text()
@@ -114,13 +112,59 @@ def test_a_report_is_written_while_cells_are_still_running(ipr, tmp_path):
     assert "Uchida" not in Path("runs/report/mine-smoke/mine.md").read_text()
 
 
+def test_a_training_that_diverges_is_shown_as_failed_with_its_reason(ipr, tmp_path):
+    study = own_study(tmp_path, sweeps=[{"scheme": ["uchida"]}])
+    outcome = ipr("reproduce", f"study={study}", *TINY, "optimizer.lr=1e30", "optimizer.clip_norm=null")
+    assert outcome.code == 1
+    assert [*states().values()] == ["failed"]
+    assert re.search(r"^failed: uchida-.*diverged", outcome.out, re.MULTILINE)
+    assert "diverged" in Path("runs/report/mine-smoke/index.html").read_text()
+
+
+@pytest.mark.system
 def test_jobs_go_where_the_launcher_sends_them(ipr, tmp_path):
-    """Two processes of joblib: each cell is done once, and its word is there for the one that asked."""
+    """Two processes of joblib: each cell is done once, and its run is named for the one that asked."""
     study = own_study(tmp_path)
     outcome = ipr("reproduce", f"study={study}", *TINY, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     assert outcome.code == 0, outcome.err
-    assert {word["state"] for word in words().values()} == {"done"}
-    assert len(words()) == 2
+    assert [*states().values()] == ["done", "done"]
+
+
+def test_a_study_is_run_at_the_scale_that_it_is_made_for(ipr, tmp_path):
+    """What it draws where it says nothing: the tables of any runs, with the baselines among its cells."""
+    study = own_study(tmp_path, scale="digits", tags=["of-mine"], tables=[], statements=[], sweeps=[
+        {"scheme": ["baseline"], "norm": ["bn"]}, {"scheme": ["passport_v1"], "attack": ["fake1"], "first_seed": True},
+        {"scheme": ["passport_v1", "uchida"]},
+    ])  # fmt: skip
+    small = [*TINY, "scale.seeds=[0]", "verification.forged=2"]
+    outcome = ipr("reproduce", f"study={study}", *small)
+    assert outcome.code == 0, outcome.err
+    assert "scale digits" in outcome.out
+    assert {name.split("-")[0]: state for name, state in states().items()} == dict.fromkeys(
+        ("baseline", "passport_v1", "uchida", "fake1"), "done"
+    )
+    report = Path("runs/report/mine")
+    rows = [line.split("|")[1].strip() for line in (report / "runs.md").read_text().splitlines() if line[:1] == "|"]
+    assert rows == ["scheme", "---", "baseline", "passport_v1", "uchida"]
+    assert (report / "table.md").read_text().startswith("alexnet at width 0.0625 on digits (64 training")
+    for name in ("records.csv", "attacks.md", "attacks.csv", "points.tex", "accuracy.svg", "index.html"):
+        assert (report / name).exists()
+    tagged = ipr("report", "tag=of-mine")
+    assert tagged.code == 0, tagged.err
+    for name in ("runs.md", "attacks.md", "points.csv"):  # the same runs by their tag
+        assert (Path("runs/report/of-mine") / name).read_text() == (report / name).read_text()
+    assert ipr("list", "tag=of-mine").out.count(" done ") == 4
+
+
+def test_cells_of_a_study_are_chosen_by_what_they_are(ipr, tmp_path):
+    study = own_study(tmp_path)
+    outcome = ipr("reproduce", f"study={study}", *TINY, "scheme=uchida", "seed=0")
+    assert outcome.code == 0, outcome.err
+    assert [path.name.split("-")[0] for path in Path("runs/train").iterdir()] == ["uchida"]
+    assert [name.split("-")[0] for name in states()] == ["uchida"]
+    refused = ipr("reproduce", f"study={study}", *TINY, "scheme=uchida", "seed=7")
+    assert (refused.code, len(refused.err.splitlines())) == (2, 1)
+    assert "has no such cell" in refused.err
 
 
 def test_a_dry_run_lists_cells_and_leaves_nothing(ipr):
@@ -130,20 +174,23 @@ def test_a_dry_run_lists_cells_and_leaves_nothing(ipr):
     assert not Path("runs").exists()
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["study=table_99"], ["study=table_99", "is unknown", "table_01"]),
         (["study=nothing.yaml"], ["nothing.yaml", "cannot be read"]),
-        (["study=table_06", "scale=huge"], ["scale=huge", "cpu, paper, smoke"]),
+        (["study=table_06", "scale=huge"], ["scale=huge", "cpu, digits, paper, part, smoke"]),
         (["study=table_06", "scale.seed=1"], ["seed", "seeds"]),
         (["study=table_06", "trainer.epochs=1"], ["trainer.epochs", "max_epochs"]),
         (["study=table_06", "trainer.precision=8"], ["trainer.precision=8", "bf16-mixed"]),
         (["study=table_06", "scale=cpu"], ["dataset.root", "no images of cifar10"]),
         (["study=table_06", "scale=cpu", "images=/nowhere"], ["/nowhere", "no images of cifar10"]),
         (["study=table_06", "hydra/launcher=nothing"], ["hydra/launcher=nothing", "joblib"]),
-        (["study=table_06", "seed=0"], ["seed=0", "scale.seeds"]),
-        (["study=table_06", "scheme=uchida"], ["scheme=uchida", "is what the study's sweep sets"]),
+        (["study=table_06", "seed=7"], ["study=table_06", "has no such cell"]),
+        (["study=table_06", "scheme=uchidas"], ["scheme=uchidas", "did you mean uchida?"]),
+        (["study=table_06,quickstart"], ["study=table_06,quickstart", "scale=smoke", "scale=digits"]),
+        (["study=table_06", "exhibit=timing"], ["exhibit=timing", "is what the study's sweep sets"]),
         (["study=table_06", "dataset@transfer=cifar100"], ["dataset@transfer=cifar100", "scale.datasets"]),
         (["study=table_06", "+passport.energy=null"], ["passport.energy=null", "scale.energies"]),
         ([], ["study", "must be given"]),
@@ -183,18 +230,11 @@ def test_report_of_studies_that_were_not_run(ipr):
 
 def test_keys_of_the_command_are_told_from_those_of_the_jobs():
     own, passed = split(
-        ["study=a", "scale.seeds=[0]", "paths.runs=x", "logger=csv", "hydra/launcher=joblib", "--cfg", "+a.b=1"]
-    )
-    assert own == ["study=a", "scale.seeds=[0]", "paths.runs=x", "--cfg"]
-    assert passed == ["paths.runs=x", "logger=csv", "hydra/launcher=joblib", "+a.b=1"]
-
-
-def test_words_that_cannot_be_read_are_none(tmp_path):
-    leave_word(tmp_path, CellWord("one", "done", "train/x"))
-    assert read_word(tmp_path, "one").run == "train/x"
-    (tmp_path / "cells" / "one.json").write_text("{")
-    assert read_word(tmp_path, "one") is None
-    assert read_word(tmp_path, "two") is None
+        ["study=a", "scale.seeds=[0]", "paths.runs=x", "logger=csv", "hydra/launcher=joblib", "--cfg", "+a.b=1",
+         "model=alexnet", "model.width=1"]
+    )  # fmt: skip
+    assert own == ["study=a", "scale.seeds=[0]", "paths.runs=x", "--cfg", "model=alexnet"]
+    assert passed == ["paths.runs=x", "logger=csv", "hydra/launcher=joblib", "+a.b=1", "model.width=1"]
 
 
 def test_an_exhibit_alone(ipr):
@@ -212,22 +252,26 @@ def test_an_exhibit_alone(ipr):
         assert len(refused.err.strip().splitlines()) == 1
 
 
-def test_a_cell_that_was_killed_is_no_longer_running_when_all_jobs_have_ended(tmp_path):
-    for word in (CellWord("a", "done"), CellWord("b", "running"), CellWord("c", "failed", reason="too small")):
-        leave_word(tmp_path, word)
-    killed = "its process ended without a word"
-    assert settled(tmp_path, ["a", "b", "c", "d"]) == {"b": killed, "c": "too small", "d": "not begun"}
-    assert read_word(tmp_path, "b").state == "failed"
-    assert read_word(tmp_path, "a").state == "done"
+def test_what_is_said_of_cells_that_are_not_done_when_all_jobs_have_ended(tmp_path):
+    """By their folders; how a job ended in this command is told where there is no more."""
+    about = {"scheme": "uchida", "model": "alexnet", "dataset": "cifar10", "seed": 0}
+    files = {"done": "record.json", "failed": "failure.json", "killed": "config.yaml", "running": "config.yaml"}
+    plan = Plan(
+        1, "mine.yaml", "smoke", "", [], {}, [PlannedCell(n, about, "", f"train/{n}") for n in [*files, "none"]]
+    )
+    for name, file in files.items():
+        (tmp_path / "train" / name).mkdir(parents=True)
+        (tmp_path / "train" / name / file).write_text('{"what": "loss", "value": "nan", "epoch": 3}')
+    with Lease(tmp_path / "train" / "running" / ".lease"):
+        found = reasons(tmp_path, [plan], {"none": "it is too small"})
+    assert found == {
+        "failed": "diverged: loss is nan in epoch 3", "killed": "its process is gone; the same command goes on",
+        "running": "another process is making it", "none": "it is too small",
+    }  # fmt: skip
+    assert reasons(tmp_path, [plan], {})["none"] == "not begun"
 
 
-def test_a_cell_that_another_sweep_is_making_is_left_to_it(tmp_path):
-    leave_word(tmp_path, CellWord("a", "running"))
-    with Lease(lease_of(tmp_path, "a")):
-        assert settled(tmp_path, ["a"]) == {"a": "another process is making it"}
-    assert read_word(tmp_path, "a").state == "running"
-
-
+@pytest.mark.system
 def test_an_interrupted_sweep_goes_on(ipr, tmp_path):
     """Killed in the middle of a training, as by a power cut: the same command ends it."""
     study = own_study(tmp_path, sweeps=[{"scheme": ["uchida"]}])
@@ -238,10 +282,10 @@ def test_an_interrupted_sweep_goes_on(ipr, tmp_path):
         while not list(Path("runs/train").glob("uchida-*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
             time.sleep(0.01)
         process.kill()
-    assert [word["state"] for word in words().values()] == ["running"]
+    assert [*states().values()] == ["stopped"]
     outcome = ipr("reproduce", f"study={study}", *long)
     assert outcome.code == 0, outcome.err
-    assert [word["state"] for word in words().values()] == ["done"]
+    assert [*states().values()] == ["done"]
 
 
 BURST = {"_target_": "pathlib.Path.touch", "self": {"_target_": "pathlib.Path", "_args_": ["burst"]}}

@@ -44,6 +44,7 @@ def test_a_text_may_be_named_too():
     assert config.scheme.signature == "1.10"
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("place", "words"),
     [
@@ -71,6 +72,7 @@ def test_a_secret_that_is_not_there_is_one_line_without_it(place, words, monkeyp
     assert "hush" not in str(raised.value)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "arguments",
     [

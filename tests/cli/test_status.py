@@ -1,6 +1,7 @@
 """`ipr status`: counts, reasons and costs of real studies, while they run and after they were killed."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -12,19 +13,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ipr.store.cell_state import CellWord, lease_of, leave_word, read_word
+from ipr.store.cell_run import leave_run
+from ipr.store.folder import RunFolder
 from ipr.store.lease import Lease
 
 SMOKE = Path("runs/studies/smoke")
 STATES = ("done", "running", "stopped", "failed", "missing")
 
 
-def words():
-    return {path.stem: json.loads(path.read_text()) for path in (SMOKE / "cells").glob("*.json")}
+def runs_of_cells():
+    """Cell -> `<kind>/<key>` of its run."""
+    return {path.stem: json.loads(path.read_text())["run"] for path in (SMOKE / "cells").glob("*.json")}
 
 
 def cell_of(prefix):
-    (name,) = (name for name in words() if name.startswith(prefix))
+    (name,) = (name for name in runs_of_cells() if name.startswith(prefix))
     return name
 
 
@@ -48,77 +51,66 @@ def row_of(outcome, name):
 def test_a_finished_study(ipr, store):
     outcome = ipr("status")
     assert outcome.code == 0, outcome.err
-    cells = words()
+    cells = runs_of_cells()
     assert row_of(outcome, "study") == ["study", "cells", *STATES, "spent", "left"]
     assert row_of(outcome, "mine")[:7] == ["mine", str(len(cells)), str(len(cells)), "-", "-", "-", "-"]
     assert row_of(outcome, "mine")[-1] == "-"
     study, found = asked(ipr)
     assert counts(study) == {"done": len(cells)}
-    assert found.keys() == cells.keys()
-    assert {name: cell["run"] for name, cell in found.items()} == {name: word["run"] for name, word in cells.items()}
-    assert study["seconds_spent"] == pytest.approx(sum(cell["seconds"] for cell in found.values()), abs=0.1)
+    assert {name: cell["run"] for name, cell in found.items()} == cells
+    assert study["seconds_spent"] == pytest.approx(sum(cell["seconds"] or 0 for cell in found.values()), abs=0.1)
     victim = cell_of("passport_v1")
-    record = json.loads((Path("runs") / cells[victim]["run"] / "record.json").read_text())
-    made = record["train_seconds"] + record["judge_seconds"]
-    assert found[victim]["seconds"] == pytest.approx(max(cells[victim]["seconds"], made))
-
-
-def test_costs_are_kept_when_cells_are_found_again(ipr, store):
-    before, _ = asked(ipr)
-    assert ipr(*store).code == 0
-    assert {word["found"] for word in words().values()} == {True}
-    assert asked(ipr)[0]["seconds_spent"] == before["seconds_spent"] > 0
+    record = json.loads((Path("runs") / cells[victim] / "record.json").read_text())
+    assert found[victim]["seconds"] == pytest.approx(record["train_seconds"] + record["judge_seconds"])
 
 
 def test_a_study_in_every_state(ipr, store):
     """What is left is estimated from what is done: two victims of 30 and 50 seconds, an attack of 6."""
-    seeds = [*store, "scale.seeds=[0,1,2,3,4,5]", "dry=true"]
-    planned = json.loads((SMOKE / "mine.json").read_text())
-    names = ipr(*seeds).out
-    victims = re.findall(r"passport_v1-alexnet-cifar10-s\d-[0-9a-f]{8}", names)
-    victims = sorted({name for name in victims if re.search(rf"[ │]{name}", names)})
-    assert len(victims) == 6
     about = {"scheme": "passport_v1", "model": "alexnet", "dataset": "cifar10"}
-    planned["cells"] = [{"name": name, "about": about | {"seed": i}, "command": ""} for i, name in enumerate(victims)]
-    attacked = [f"prune-{name}" for name in victims[:2]]
-    planned["cells"] += [
-        {"name": name, "about": about | {"attack": "prune", "seed": i}, "command": ""}
-        for i, name in enumerate(attacked)
-    ]
-    (SMOKE / "mine.json").write_text(json.dumps(planned))
+    victims = ["done", "also_done", "running", "stopped", "failed", "missing"]
+    cells = [{"name": name, "about": about | {"seed": i}, "command": ""} for i, name in enumerate(victims)]
+    cells += [{"name": f"prune-{i}", "about": about | {"attack": "prune", "seed": i}, "command": ""} for i in (0, 1)]
+    planned = json.loads((SMOKE / "mine.json").read_text())
+    (SMOKE / "mine.json").write_text(json.dumps(planned | {"cells": cells}))
     shutil.rmtree(SMOKE / "cells")
-    done, also_done, running, stopped, failed, _ = victims
-    for name in (done, also_done, attacked[0]):
-        Path(f"runs/train/of-{name}").mkdir()
-    leave_word(SMOKE, CellWord(done, "done", f"train/of-{done}", seconds=30.0))
-    leave_word(SMOKE, CellWord(also_done, "done", f"train/of-{also_done}", True, seconds=0.1, took=50.0))
-    leave_word(SMOKE, CellWord(attacked[0], "done", f"train/of-{attacked[0]}", seconds=6.0))
-    began = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(time.time() - 15))
-    leave_word(SMOKE, CellWord(running, "running", at=began))
-    leave_word(SMOKE, CellWord(stopped, "running", at=began))
-    leave_word(SMOKE, CellWord(failed, "failed", reason="it is too small", seconds=3.0))
-    with Lease(lease_of(SMOKE, running)):
-        study, cells = asked(ipr)
+    runs = Path("runs")
+
+    def begun(name, kind="train", **files):
+        folder = runs / kind / f"of-{name}"
+        folder.mkdir()
+        for file, content in files.items():
+            (folder / file.replace("_", ".")).write_text(json.dumps(content) + "\n")
+        leave_run(SMOKE, name, RunFolder(folder))
+        return folder
+
+    begun("done", record_json={"train_seconds": 29.0, "judge_seconds": 1.0})
+    begun("also_done", record_json={"train_seconds": 50.0, "judge_seconds": 0.0})
+    (begun("prune-0", "attack", rows_jsonl={"seconds": 6.0}) / "finished").touch()
+    begun("failed", config_yaml={}, failure_json={"what": "loss", "value": "nan", "epoch": 3})
+    begun("stopped", config_yaml={})
+    began = time.time() - 15
+    os.utime(begun("running", config_yaml={}) / "config.yaml", (began, began))
+    with Lease(runs / "train/of-running/.lease"):
+        study, found = asked(ipr)
         outcome = ipr("status", "study=mine")
     assert counts(study) == {"done": 3, "running": 1, "stopped": 1, "failed": 1, "missing": 2}
     assert study["seconds_spent"] == 86.0
-    assert {name: cell["state"] for name, cell in cells.items()}[victims[5]] == "missing"
-    assert cells[running]["seconds"] == pytest.approx(15, abs=14)
-    assert cells[running]["seconds_left"] == pytest.approx(40 - cells[running]["seconds"])
-    assert [cells[name]["seconds_left"] for name in (done, stopped, failed, victims[5])] == [0, 40, 40, 40]
-    assert cells[attacked[1]]["seconds_left"] == 6
-    assert study["seconds_left"] == pytest.approx(3 * 40 + 6 + cells[running]["seconds_left"], abs=0.1)
+    assert found["running"]["seconds"] == pytest.approx(15, abs=14)
+    assert found["running"]["seconds_left"] == pytest.approx(40 - found["running"]["seconds"])
+    assert [found[name]["seconds_left"] for name in ("done", "stopped", "failed", "missing")] == [0, 40, 40, 40]
+    assert found["prune-1"]["seconds_left"] == 6
+    assert study["seconds_left"] == pytest.approx(3 * 40 + 6 + found["running"]["seconds_left"], abs=0.1)
     assert study["unknown"] == 0
     assert row_of(outcome, "mine")[:7] == ["mine", "8", "3", "1", "1", "1", "2"]
     assert row_of(outcome, "mine")[7:] == ["1 min", "3 min"] or row_of(outcome, "mine")[7:] == ["1 min", "2 min"]
-    assert row_of(outcome, failed) == [failed, "failed", "3 s", "40 s"]
-    assert f"failed: {failed}: it is too small" in outcome.out
-    assert f"stopped: {stopped}: its process is gone" in outcome.out
-    assert done not in outcome.out
-    assert done in ipr("status", "cells=true").out
-    for name in (done, also_done):
+    assert row_of(outcome, "failed") == ["failed", "failed", "-", "40 s"]
+    assert "failed: failed: diverged: loss is nan in epoch 3" in outcome.out
+    assert "stopped: stopped: its process is gone" in outcome.out
+    assert "also_done" not in outcome.out
+    assert "also_done" in ipr("status", "cells=true").out
+    for name in ("done", "also_done"):
         (SMOKE / "cells" / f"{name}.json").unlink()
-    study, cells = asked(ipr)
+    study, _ = asked(ipr)
     assert study["unknown"] == 6
     assert study["seconds_left"] == 6
     assert row_of(ipr("status"), "mine")[-1] == "6 s + 6 unknown"
@@ -126,7 +118,7 @@ def test_a_study_in_every_state(ipr, store):
 
 def test_a_cell_whose_run_was_deleted_is_missing_and_a_study_whose_file_is_gone_is_shown(ipr, store):
     name = cell_of("prune")
-    shutil.rmtree(Path("runs") / words()[name]["run"])
+    shutil.rmtree(Path("runs") / runs_of_cells()[name])
     Path("mine.yaml").unlink()
     _, cells = asked(ipr)
     assert {name for name, cell in cells.items() if cell["state"] == "missing"} == {name}
@@ -134,6 +126,7 @@ def test_a_cell_whose_run_was_deleted_is_missing_and_a_study_whose_file_is_gone_
     assert cells[name]["command"].startswith("ipr attack ")
 
 
+@pytest.mark.system
 def test_running_and_then_killed(ipr, tmp_path, cache):
     """A real `ipr reproduce`: its cell runs while it lives, and is stopped when it was killed; then it goes on."""
     study = {
@@ -152,7 +145,7 @@ def test_running_and_then_killed(ipr, tmp_path, cache):
         process.send_signal(signal.SIGSTOP)  # it lives, and cannot end meanwhile
         living, _ = asked(ipr)
         process.send_signal(signal.SIGKILL)
-    (name,) = words()
+    (name,) = runs_of_cells()
     assert counts(living) == {"running": 1}
     killed, cells = asked(ipr)
     assert counts(killed) == {"stopped": 1}
@@ -160,10 +153,9 @@ def test_running_and_then_killed(ipr, tmp_path, cache):
     assert ipr(*command).code == 0
     ended, cells = asked(ipr)
     assert counts(ended) == {"done": 1}
-    run = Path("runs") / read_word(SMOKE, name).run
-    record = json.loads((run / "record.json").read_text())
+    record = json.loads((Path("runs") / cells[name]["run"] / "record.json").read_text())
     # what went before the kill is part of what it took
-    assert cells[name]["seconds"] >= record["train_seconds"] + record["judge_seconds"]
+    assert cells[name]["seconds"] == pytest.approx(record["train_seconds"] + record["judge_seconds"])
 
 
 def test_a_study_that_was_not_planned_is_shown_as_it_would_be(ipr):
@@ -185,7 +177,7 @@ def test_studies_together_have_each_cell_once(ipr, store):
     Path("other.yaml").write_text(yaml.safe_dump(second))
     outcome = ipr("status", "study=mine,other.yaml")
     assert outcome.code == 0, outcome.err
-    cells = len(words())
+    cells = len(runs_of_cells())
     assert row_of(outcome, "mine")[1] == str(cells)
     assert row_of(outcome, "other")[1] == "2"
     assert row_of(outcome, "together")[1] in {str(cells + 1), str(cells + 2)}
@@ -195,43 +187,17 @@ def test_studies_together_have_each_cell_once(ipr, store):
     assert row_of(everything, "table_06")[2] == "-"
 
 
-def test_sweeps_by_their_tag(ipr, tiny):
-    small = [*tiny, "tags=[quickstart]"]
-    assert ipr("train", *small, "scheme=baseline").code == 0
-    assert ipr("attack", *small, "scheme=uchida", "attack=prune", "attack.rates=[0.5]").code == 0
-    assert ipr("train", *tiny, "scheme=passport_v1").code == 0  # of no sweep
-    diverged = ipr("train", *small, "scheme=passport_v2", "optimizer.lr=1e30", "optimizer.clip_norm=null")
-    assert diverged.code == 2
-    (half,) = Path("runs/train").glob("baseline-*")
-    shutil.copytree(half, "runs/train/baseline-half")
-    Path("runs/train/baseline-half/record.json").unlink()
-    shutil.copytree("runs/train/baseline-half", "runs/train/baseline-running")
-    with Lease(Path("runs/train/baseline-running/.lease")):
-        outcome = ipr("status")
-        assert asked_sweeps(ipr)["quickstart"]["running"] == 1
-    assert row_of(outcome, "quickstart")[:6] == ["quickstart", "2", "1", "1", "1", "1"]
-    (failed,) = Path("runs/train").glob("passport_v2-*")
-    assert re.search(rf"^failed: train/{failed.name} of quickstart: diverged", outcome.out, re.MULTILINE)
-    assert "stopped: train/baseline-half of quickstart" in outcome.out
-    sweep = asked_sweeps(ipr, "study=quickstart")["quickstart"]
-    assert (sweep["trainings"], sweep["attacks"], sweep["failed"].keys()) == (2, 1, {f"train/{failed.name}"})
-    records = [json.loads(p.read_text()) for p in Path("runs/train").glob("*/record.json")]
-    took = sum(r["train_seconds"] + r["judge_seconds"] for r in records if "quickstart" in r["tags"])
-    (rows,) = Path("runs/attack").glob("*/rows.jsonl")
-    took += json.loads(rows.read_text())["seconds"]
-    assert sweep["seconds_spent"] == pytest.approx(took)
-    other = ipr("status", "study=published")
-    assert row_of(other, "published")[1:] == ["-"] * 6
-
-
-def asked_sweeps(ipr, *arguments):
-    assert ipr("status", *arguments, "out=status.json").code == 0
-    return {sweep["study"]: sweep for sweep in json.loads(Path("status.json").read_text())["sweeps"]}
+def test_a_study_is_shown_at_the_scale_that_it_is_made_for(ipr):
+    study, cells = asked(ipr, "study=quickstart")
+    assert (study["scale"], study["missing"], len(cells)) == ("digits", 5, 5)
+    everything = ipr("status", "study=all")
+    assert row_of(everything, "table_06")[0] == "table_06"
+    assert not [line for line in everything.out.splitlines() if line.split()[:1] == ["quickstart"]]
 
 
 def test_files_that_cannot_be_read_do_not_end_it(ipr, store):
-    (Path("runs") / words()[cell_of("passport_v1")]["run"] / "record.json").write_text("{")
-    (Path("runs") / words()[cell_of("fake2")]["run"] / "config.yaml").write_text("{ not yaml")
+    (Path("runs") / runs_of_cells()[cell_of("passport_v1")] / "record.json").write_text("{")
+    (Path("runs") / runs_of_cells()[cell_of("fake2")] / "config.yaml").write_text("{ not yaml")
     (SMOKE / "cells" / f"{cell_of('prune')}.json").write_text("{")
     study, _ = asked(ipr)
     assert study["missing"] == 1
@@ -249,7 +215,7 @@ def test_an_empty_folder(ipr):
     [
         (["study=table_99"], ["study=table_99", "is unknown", "table_01", "quickstart"]),
         (["study=nothing.yaml"], ["nothing.yaml", "cannot be read"]),
-        (["scale=huge"], ["scale=huge", "cpu, paper, smoke"]),
+        (["scale=huge"], ["scale=huge", "cpu, digits, paper, part, smoke"]),
         (["cells=perhaps"], ["cells", "perhaps"]),
         (["tag=x"], ["tag"]),
         (["out=/proc/status.json"], ["out=/proc/status.json", "cannot be written"]),
@@ -272,6 +238,7 @@ def test_a_plan_that_cannot_be_read_is_named(ipr, store):
     assert len(outcome.err.strip().splitlines()) == 1
 
 
+@pytest.mark.system
 def test_it_starts_without_torch(store):
     """It is what one looks at every minute."""
     code = "import sys; from ipr.cli import main\ntry: main(['{}'])\nfinally: assert 'torch' not in sys.modules"

@@ -97,6 +97,7 @@ def test_a_sweeper_sees_the_number_of_the_record_that_was_chosen(ipr, tiny):
     assert re.search(rf"2 +seed=1 .* {bits[1]} ", table)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
 def test_numbers_come_back_from_wherever_jobs_run(launcher):
     """A job that is refused has none; the others go on."""
@@ -124,14 +125,14 @@ def test_what_an_objective_may_be(ipr, tiny):
     assert not Path("runs").exists()
 
 
-def test_accuracy_is_what_a_legitimate_user_gets(ipr, tiny, run_folder):
+def test_accuracy_is_what_a_legitimate_user_gets(tiny, run_folder, run_of):
     class Row:
         accuracy_used, bits_agreeing, mark_read = 0.75, None, True
 
     assert objective_of("accuracy", Row) == 0.75
     assert objective_of("bits_agreeing", Row) is None
     assert objective_of("mark_read", Row) == 1.0
-    assert ipr("train", *tiny, "scheme=passport_v1").code == 0
+    run_of(*tiny, "scheme=passport_v1")
     path = run_folder("passport_v1") / "record.json"
     row = json.loads(path.read_text())
     record = Record(**(row | {"accuracy_genuine": 0.9, "accuracy_without": 0.1}))
@@ -163,6 +164,7 @@ def test_a_sweep_says_which_job_is_which_and_no_secret(ipr, tiny):
     assert "jobs" not in ipr("train", *tiny, "scheme=baseline").out
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "asked",
     [
@@ -186,10 +188,9 @@ def test_a_refused_request_leaves_nothing_behind(ipr, tiny, asked):
     assert not list(Path().iterdir())
 
 
-def test_a_refused_request_leaves_what_was_there(ipr, tiny, run_folder):
+def test_a_refused_request_leaves_what_was_there(ipr, tiny, run_of):
     """What an interrupted training has done, or others have put beside it, is not taken away."""
-    assert ipr("train", *tiny, "scheme=baseline").code == 0
-    folder = run_folder("baseline")
+    folder = run_of(*tiny, "scheme=baseline")
     for name in ("record.json", "public.safetensors"):
         (folder / name).unlink()
     (folder / "checkpoints" / "last.ckpt").rename(folder / "kept")
@@ -199,6 +200,7 @@ def test_a_refused_request_leaves_what_was_there(ipr, tiny, run_folder):
     assert [path.name for path in Path("runs/train").iterdir()] == [folder.name]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "asked",
     [

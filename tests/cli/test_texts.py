@@ -70,6 +70,7 @@ def texts_of(kind: type, prefix: str = "") -> set[str]:
     return found
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("command", [*COMMANDS, "cell"])
 def test_every_text_of_every_command_passes_the_one_place(command):
     register(command)
@@ -125,6 +126,7 @@ def test_lists_of_texts_are_swept_over_whole():
     assert [*override.sweep_string_iterator()] == ["['1.10','b']", "['no']"]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("argument", "words"),
     [

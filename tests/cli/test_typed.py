@@ -40,6 +40,7 @@ def test_the_closest_name(wrong, known, meant):
     assert closest(wrong, known) == meant
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("words", "options", "rest"),
     [
@@ -64,6 +65,7 @@ def test_options_may_stand_anywhere(words, options, rest):
     assert line.arguments == [*options, *rest]
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -90,7 +92,7 @@ def test_options_may_stand_anywhere(words, options, rest):
         (["train", "seed", "=", "3"], ["did you mean seed=3?", "no blanks"]),
         (["train", "seed=", "3"], ["seed=", "has no value"]),
         (["train", "seed", "=3"], ["did you mean seed=3?"]),
-        (["train", "quickstart"], ["did you mean study=quickstart?"]),
+        (["train", "quickstart"], ["did you mean ipr reproduce study=quickstart?"]),
         (["reproduce", "table6"], ["did you mean study=table_06?"]),
         (["list", "passport_v2"], ["did you mean scheme=passport_v2?"]),
         (["export", "KEY"], ["did you mean run=KEY?"]),
@@ -116,6 +118,7 @@ def test_what_may_be_secret_is_not_repeated(words):
     assert "hush" not in str(raised.value).partition("did you mean")[2]
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("argument", "said"),
     [
@@ -130,7 +133,7 @@ def test_what_may_be_secret_is_not_repeated(words):
         ("key=hush", "did you mean passport.key=<hidden>?"),
         ("scheme.name=passport_v1", "write scheme=passport_v1"),
         ("scheme=v1", "did you mean passport_v1?"),
-        ("study=quickstrat", "did you mean quickstart?"),
+        ("study=quickstrat", "ipr reproduce study=quickstart"),
         ("study=table6", "ipr reproduce study=table_06"),
         ("model=ResNet18", "did you mean resnet18?"),
         ("hydra/sweeper=optun", "hydra-optuna-sweeper"),
@@ -180,6 +183,7 @@ def test_keys_are_those_of_the_schema():
             assert own == {f"{command}.{f.name}" for f in fields(kind)}, name
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"attack", "exhibit"}))
 def test_help_lists_every_key_once_and_no_group_of_other_commands(command):
     text = help_text(command)
@@ -209,6 +213,7 @@ def test_help_and_version_wherever_they_stand(ipr):
     assert ipr("train", "--version").out == ipr("--version", "train").out == ipr("--version").out == "0.1.0\n"
 
 
+@pytest.mark.system
 def test_python_m_is_the_same():
     outcome = subprocess.run([sys.executable, "-m", "ipr", "--version"], capture_output=True, text=True, check=True)
     assert outcome.stdout == "0.1.0\n"
@@ -262,6 +267,7 @@ def test_what_is_offered_is_accepted():
             )
 
 
+@pytest.mark.system
 def test_completion_in_bash(tmp_path):
     """The script, evaluated by a bash that breaks words at `=`, and asked as readline asks it."""
     (tmp_path / "bin").mkdir()

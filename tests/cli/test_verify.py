@@ -65,6 +65,7 @@ def test_a_verdict_tells_everything_but_secrets(ipr, owner):
     assert "http" not in page.replace("http-equiv", "")
 
 
+@pytest.mark.system
 def test_the_same_input_gives_the_same_bytes_but_for_the_date(ipr, owner):
     assert ipr(*owner, "out=here").code == 0
     other = [sys.executable, "-c", "from ipr.cli import main; main()", *owner, "out=there"]
@@ -145,6 +146,7 @@ def plain(path):
     return network
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -27,6 +27,7 @@ def few(scheme):
     return FEW[: 4 if scheme == "frontier_stitching" else 1] if scheme in schemes_of("key images") else ()
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("scheme", WATERMARKS)
 def test_a_watermark_is_trained_recorded_and_found_and_its_reading_alone_verifies_nothing(
     scheme, ipr, tiny, run_folder
@@ -76,18 +77,18 @@ def test_a_text_is_read_back_and_never_shown_in_the_folder(ipr, tiny, run_folder
     assert "made:" in other.out
 
 
-def test_another_message_is_another_pattern(ipr, tiny):
+def test_another_message_is_another_pattern(tiny, run_of):
     sized = (*tiny, "scheme=guo_potkonjak", "trigger_set.size=4")
     for message in ("scheme.signature=one", "scheme.signature=other", "scheme.signature=null"):
-        assert ipr("train", *sized, message).code == 0
+        run_of(*sized, message)
     claims = [load_claim(folder / "claim") for folder in sorted(Path("runs/train").glob("guo_potkonjak-*"))]
     assert len({claim.fingerprint() for claim in claims}) == len(claims) == 3
     for folder in Path("runs/train").glob("guo_potkonjak-*"):
         assert "other" not in (folder / "config.yaml").read_text()
 
 
-def test_frontier_stitching_counts_the_training_of_the_network_it_starts_from(ipr, tiny, run_folder):
-    assert ipr("train", *tiny, "scheme=frontier_stitching", *FEW).code == 0
+def test_frontier_stitching_counts_the_training_of_the_network_it_starts_from(tiny, run_folder, run_of):
+    run_of(*tiny, "scheme=frontier_stitching", *FEW)
     plain = load_record(run_folder("baseline") / "record.json")
     tuned = load_record(run_folder("frontier_stitching") / "record.json")
     assert tuned.train_seconds > plain.train_seconds
@@ -122,6 +123,7 @@ def test_attacks_on_a_watermark_and_their_table(ipr, tiny):
     assert len(Path("runs/report/both/attacks.csv").read_text().splitlines()) > 20
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -150,12 +152,11 @@ def test_what_cannot_be_is_refused_in_one_line(arguments, words, ipr, tiny):
         assert word in lines[0]
 
 
-def test_keys_of_a_part_of_the_images_are_drawn_again_by_a_judge_who_has_them(ipr, tiny, run_folder):
+def test_keys_of_a_part_of_the_images_are_drawn_again_by_a_judge_who_has_them(ipr, tiny, run_of):
     """Whichever part the judge himself takes: those that the claim names are picked from his own copy."""
     asked = [a for a in tiny if not a.startswith("dataset.limit_train")]
     parted = ("scheme=zhang_content", "trigger_set.size=6", "passport.key=k", "dataset.part=2/3")
-    assert ipr("train", *asked, *parted, "dataset.limit_train=96").code == 0
-    folder = run_folder("zhang_content")
+    folder = run_of(*asked, *parted, "dataset.limit_train=96")
     sized = ("dataset.image_size=8", "dataset.limit_test=40")
     judge = ("verify", f"suspect={folder}/public.safetensors", f"claim={folder}/claim", *sized)
 

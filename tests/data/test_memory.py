@@ -34,6 +34,7 @@ for stage in memory.STAGES:
 """
 
 
+@pytest.mark.system
 @LINUX
 def test_images_larger_than_the_memory(tmp_path):
     """Half of the pixels' bytes is all that the process may allocate, its own libraries apart."""
@@ -72,6 +73,7 @@ print(before, within, most())
 """
 
 
+@pytest.mark.system
 @LINUX
 def test_the_most_memory_is_seen_though_it_is_given_back():
     """In a process of its own, as the benchmark measures: in this one, what other tests leave is freed meanwhile."""

@@ -116,6 +116,7 @@ def load(folder, cache, **how):
     )
 
 
+@pytest.mark.system
 def test_a_process_that_is_killed_while_it_decodes_leaves_nothing_that_counts(folder, tmp_path):
     killed = tmp_path / "killed"
     ran = subprocess.run([sys.executable, "-c", CHILD, str(folder), str(killed)], check=False, timeout=120)
@@ -131,6 +132,7 @@ def test_a_process_that_is_killed_while_it_decodes_leaves_nothing_that_counts(fo
     assert other.exists()  # which another process may be writing
 
 
+@pytest.mark.system
 def test_several_processes_at_once_decode_once(folder, tmp_path):
     """One writes; the others wait for it and find what it has made."""
     cache = tmp_path / "cache"

@@ -10,7 +10,6 @@ import torch
 from ipr.errors import InputError
 from ipr.reports.exhibits import exhibit_pictures, pictures_of
 from ipr.workflows.exhibit import exhibit, load_arrays, load_facts
-from ipr.workflows.train import train
 
 ABOUT = {
     "key", "exhibit", "scheme", "model", "norm", "width", "dataset", "train_images", "seed", "hardware", "versions",
@@ -23,9 +22,9 @@ def hashes(folder):
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def test_an_exhibit_is_kept_and_found_and_its_run_is_left_as_it_was(exhibit_for):
+def test_an_exhibit_is_kept_and_found_and_its_run_is_left_as_it_was(exhibit_for, trained):
     config = exhibit_for("scheme=uchida", "scheme.bits=32", "exhibit=watermark_distributions")
-    run = train(config)
+    run = trained(config)
     before = hashes(run.folder.path)
     first = exhibit(config)
     assert not first.found

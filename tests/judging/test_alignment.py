@@ -220,8 +220,11 @@ def test_a_network_of_zeros_is_left():
 
 @pytest.mark.parametrize(
     ("scheme", "model", "norm"),
-    [("passport_v1", "alexnet", "bn"), ("passport_v2", "alexnet", "gn"), ("passport_v3", "resnet18", "bn")],
-)
+    [
+        ("passport_v1", "alexnet", "bn"), ("passport_v2", "alexnet", "gn"),
+        pytest.param("passport_v3", "resnet18", "bn", marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 def test_the_owner_of_a_trained_network_is_heard_again(scheme, model, norm, cache, tmp_path, monkeypatch):
     """A real training of seconds: the claim holds on what is given away, on no free removal of it, and when aligned."""
     monkeypatch.setenv("IPR_CACHE", str(cache))

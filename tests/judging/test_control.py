@@ -138,7 +138,7 @@ def test_only_wrong_claims_that_could_be_dated_are_the_same_whatever_the_weights
             for mine, theirs in zip(*signatures, strict=True)
             for n, bits in mine.signature.items()
         )
-        assert same == (kind.dated and not kind.elsewhere)  # those are drawn from a network that is not the suspect
+        assert same == (kind.dated and not kind.foreign)  # those are drawn from a network that is not the suspect
 
 
 def test_ones_of_one_sign_claim_one_bit_throughout(owned, data):

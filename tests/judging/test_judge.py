@@ -132,15 +132,19 @@ def test_trigger_accuracy_with_and_without_the_passport(owned, images, device):
     network, claim = owned
     plain = strip(network).eval()
     pixels = images.pixels[:20]
+    x = (pixels.to(device).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25
     with torch.no_grad():
-        said = plain((pixels.to(device).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25).argmax(1).cpu()
+        said = plain(x).argmax(1).cpu()
+        with evaluating(network), presenting(network, _affines(network, claim.passport)):
+            answers = network(x).argmax(1).cpu()
     said[:5] = (said[:5] + 1) % 10
     marked = PassportClaim(
         claim.passport, claim.signature, thresholds=claim.thresholds, triggers=TriggerSet(pixels, said)
     )
     verdict = judge(plain, marked, images, forged=0)
     assert verdict.trigger_accuracy == 0.75
-    assert verdict.trigger_accuracy_passport is not None
+    assert verdict.trigger_accuracy_passport == pytest.approx((answers == said).double().mean().item())
+    assert verdict.trigger_accuracy_passport != 0.75
     assert judge(plain, claim, images, forged=0).trigger_accuracy is None
 
 

@@ -92,6 +92,7 @@ def test_nvidia_smi_is_asked_where_there_is_one(tmp_path):
     assert shared_memory({"PATH": str(tmp_path / "nowhere")}) == 0.0
 
 
+@pytest.mark.system
 def test_torch_is_not_begun_with():
     code = (
         "import os, sys, ipr.machine.slots; ipr.machine.slots.shared_memory(os.environ); print('torch' in sys.modules)"

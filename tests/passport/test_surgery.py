@@ -23,7 +23,9 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("source", FOREIGN)
+@pytest.mark.parametrize(
+    "source", [pytest.param(name, marks=pytest.mark.slow if "vgg" in name else ()) for name in FOREIGN]
+)
 @pytest.mark.parametrize("public_affine", [True, False])
 def test_in_and_out_of_networks_we_did_not_write(source, public_affine):
     build, where, count = FOREIGN[source]

@@ -5,9 +5,7 @@ from dataclasses import fields, replace
 import pytest
 
 from ipr.config.registry import entries
-from ipr.reports.attacks import attack_markdown, cell
-from ipr.reports.figures import forgery_figure
-from ipr.reports.points import point_lines
+from ipr.reports.attacks import attack_markdown, cell, forgery_figure, point_lines
 from ipr.workflows.attack import AttackRow
 
 EMPTY = {f.name: None for f in fields(AttackRow) if f.default.__class__.__name__ == "_MISSING_TYPE"}
@@ -92,11 +90,16 @@ def test_the_picture_shows_the_best_forgery_that_is_read_of_each_forger():
     fake2, insider = replace(fake1, attack="fake2", accuracy_after=0.5), replace(fake1, attack="fake3")
     other = replace(better, victim="two", accuracy_after=0.25, accuracy_before=0.8)
     uchida = replace(fake1, attack="forge_uchida", scheme="uchida", accuracy_after=0.7)
-    figure = forgery_figure([fake1, better, unread, fake2, insider, other, uchida, ROW], "title")
-    heights = [round(bar.get_height()) for bar in figure.axes[0].patches]
-    assert heights == [75, 20, 50, 70, 70, 0, 0, 0]  # V1: owner, weights, data; Uchida: owner, weights; the legend
-    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["V1", "uchida"]
-    assert forgery_figure([ROW, unread, insider], "title") is None
+    figure = forgery_figure([fake1, better, unread, fake2, insider, other, uchida, ROW])
+    heights = {bars.get_label(): [round(bar.get_height()) for bar in bars] for bars in figure.axes[0].containers
+               if bars.get_label().endswith("claim")}  # fmt: skip
+    assert heights == {
+        "the owner's claim": [75, 70],  # V1, Uchida
+        "weights alone: best forged claim": [20, 70],
+        "weights and training data: best forged claim": [50],
+    }
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["V1", "Uchida"]
+    assert forgery_figure([ROW, unread, insider]) is None
 
 
 def test_every_point_is_listed_with_its_range():

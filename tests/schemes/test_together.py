@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 import torch
 from torch import distributed
 from torch.nn import functional
@@ -52,6 +53,7 @@ def _layers():
         yield layer, x, weight, bias, torch.randn(x.shape, generator=source, dtype=torch.float64)
 
 
+@pytest.mark.system
 def test_batch_norm_over_two_processes_is_that_of_the_joined_batch(tmp_path):
     store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     code = f"import sys, torch; sys.path[:0] = {sys.path!r}; from importlib import util; " \

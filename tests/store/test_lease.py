@@ -62,6 +62,7 @@ def on_another_machine(folder, **changes):
     return path
 
 
+@pytest.mark.system
 def test_one_at_a_time_and_none_is_lost(tmp_path):
     """Four processes, twenty turns each: an unprotected counter ends at eighty."""
     (tmp_path / "count").write_text("0")
@@ -71,6 +72,7 @@ def test_one_at_a_time_and_none_is_lost(tmp_path):
     assert [path.stat().st_size for path in (tmp_path / "lease").iterdir()] == [1]
 
 
+@pytest.mark.system
 def test_a_killed_process_has_nothing_from_then_on(tmp_path, holder):
     process, told = holder(tmp_path / "lease"), []
     assert held(tmp_path / "lease")
@@ -82,6 +84,7 @@ def test_a_killed_process_has_nothing_from_then_on(tmp_path, holder):
     assert all(owner.pid == process.pid for owner in told)
 
 
+@pytest.mark.system
 def test_a_process_of_another_container_is_watched_and_not_looked_up(tmp_path, holder):
     """Its number means nothing here, where no such process is; that its file changes says that it lives."""
     inside = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]

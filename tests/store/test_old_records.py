@@ -95,8 +95,8 @@ def test_what_is_of_no_version_is_refused(change, tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["passport_v2", "baseline", "uchida"])
-def test_an_old_run_is_found_again(scheme, request_for):
-    made = train(request_for(f"scheme={scheme}"))
+def test_an_old_run_is_found_again(scheme, request_for, trained):
+    made = trained(request_for(f"scheme={scheme}"))
     as_version_3(made.folder.record)
     before = {p: p.read_bytes() for p in made.folder.path.rglob("*") if p.is_file() and p.name != ".lease"}
     again = train(request_for(f"scheme={scheme}"))
@@ -109,8 +109,9 @@ def test_an_old_run_is_found_again(scheme, request_for):
     assert json.loads(made.folder.record.read_text()) == asdict(tagged.record)  # written anew, in this version
 
 
-def test_an_old_attack_is_found_again_or_gone_on_with(request_for):
+def test_an_old_attack_is_found_again_or_gone_on_with(request_for, trained):
     asked = request_for("scheme=uchida", "attack=prune", command="attack")
+    trained(asked)
     made = attack(asked)
     path = made.folder.path / "rows.jsonl"
     as_version_1(path)
@@ -128,8 +129,10 @@ def test_an_old_attack_is_found_again_or_gone_on_with(request_for):
     assert [json.loads(line)["schema_version"] for line in path.read_text().splitlines()] == [2] * len(made.rows)
 
 
-def test_rows_of_no_version_are_refused(request_for):
-    path = attack(request_for("scheme=uchida", "attack=prune", command="attack")).folder.path / "rows.jsonl"
+def test_rows_of_no_version_are_refused(request_for, trained):
+    asked = request_for("scheme=uchida", "attack=prune", command="attack")
+    trained(asked)
+    path = attack(asked).folder.path / "rows.jsonl"
     as_version_1(path)
     row = json.loads(path.read_text().splitlines()[0])
     for change in ({"schema_version": 3}, {"verified": ...}, {"schema_version": 2}, {"another": 1}):

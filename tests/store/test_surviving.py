@@ -105,6 +105,7 @@ def empty(path):
     path.write_bytes(b"")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("scheme", ["passport_v1", "passport_v2", "uchida", "deepmarks", "deepsigns", "trigger_set"])
 def test_what_goes_on_ends_as_if_it_had_never_stopped(request_for, monkeypatch, scheme):
     """The claim is drawn by the first process and read from its file by the second: both must compute alike."""
@@ -115,6 +116,7 @@ def test_what_goes_on_ends_as_if_it_had_never_stopped(request_for, monkeypatch, 
     assert same(folder, whole.path)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("damage", [cut, flip, empty, Path.unlink])
 def test_after_a_torn_checkpoint_the_one_before_is_used(request_for, monkeypatch, capsys, damage):
     arguments = ("scheme=passport_v3", "trainer.max_epochs=4", "dataset.limit_train=640")
@@ -195,6 +197,7 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path):
 # --- signals
 
 
+@pytest.mark.system
 def test_a_preempted_run_goes_on_to_the_same_bits(environment):
     """SIGTERM, as a scheduler sends it, in a training and again in the next process of it."""
     request = ("scheme=passport_v2", "trainer.max_epochs=12")
@@ -231,6 +234,7 @@ def errors(done):
     return [line for line in done.stderr.splitlines() if line.strip() and line != f"ipr: warning: {KEYLESS}"]
 
 
+@pytest.mark.system
 def test_a_full_disk_is_one_line_for_each_job_and_nothing_is_lost(environment, tmp_path):
     """A sweep on a file system of 700 kB: every job ends with one line; with more room the same command finishes."""
     (tmp_path / "store").mkdir()
@@ -260,6 +264,7 @@ def test_a_full_disk_is_one_line_for_each_job_and_nothing_is_lost(environment, t
         assert same(tmp_path / "kept" / "train" / folder.name, folder)
 
 
+@pytest.mark.system
 def test_files_that_may_not_grow_are_one_line_too(environment):
     """A limit on the size of files, as `ulimit -f` sets it: needs no rights, and fails in the middle of a write."""
     import resource
@@ -279,6 +284,7 @@ def test_files_that_may_not_grow_are_one_line_too(environment):
     assert same(the_run("runs", scheme="passport_v2"), the_run("whole"))
 
 
+@pytest.mark.system
 def test_a_read_only_store_still_answers(environment, tmp_path):
     """What is there is found, what is not is refused in one line, and a sweep over both does what it can."""
     assert run(environment, "train", "scheme=uchida", "trainer.max_epochs=1", "paths.runs=store").returncode == 0
@@ -306,6 +312,7 @@ def test_a_read_only_store_still_answers(environment, tmp_path):
 # --- clocks
 
 
+@pytest.mark.system
 def test_a_clock_that_jumps_changes_nothing_but_dates(environment, tmp_path):
     """Every reading of the wall clock is ten years from the last; one process is killed, two are at it at once."""
     compiler = shutil.which("gcc") or shutil.which("cc")
@@ -342,6 +349,7 @@ def test_a_clock_that_jumps_changes_nothing_but_dates(environment, tmp_path):
 # --- two at once
 
 
+@pytest.mark.system
 def test_two_sweeps_on_one_store_make_everything_once(environment):
     """The same sweep twice at the same moment: victims and attacks are each made by one of them."""
     request = ("-m", "scheme=passport_v1,uchida", "attack=prune,finetune", "attack_epochs=1", "trainer.max_epochs=2")
@@ -362,6 +370,7 @@ def test_two_sweeps_on_one_store_make_everything_once(environment):
         assert len(points) == len(set(points))
 
 
+@pytest.mark.system
 def test_who_was_taken_for_dead_stops_with_one_line_and_writes_nothing_more(environment):
     """Another machine has taken the next number of the lease, as it does after two minutes of silence."""
     request = ("scheme=uchida", "trainer.max_epochs=2000")
@@ -421,6 +430,7 @@ def test_an_attack_that_diverges_leaves_its_record_and_its_victim(request_for):
     assert (the_run("runs") / "record.json").exists()
 
 
+@pytest.mark.system
 def test_a_diverged_job_of_a_sweep_is_a_line_and_the_report_names_it(environment):
     done = run(
         environment, "train", "-m", "scheme=baseline", "optimizer.lr=1e20,0.05", "optimizer.clip_norm=null",

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ipr.store.cell_state import CellWord
-from ipr.studies.costs import estimate, mean_costs, seconds_of
+from ipr.store.survey import Found
+from ipr.studies.costs import estimate, mean_costs
 
 
 def cell(scheme="uchida", model="alexnet", dataset="cifar10", **more):
@@ -58,17 +58,5 @@ def test_seconds_are_what_it_took_to_make(tmp_path):
     shown = run(tmp_path, "exhibit/d", {"facts.json": "[]"})
     torn = run(tmp_path, "train/e", {"record.json": "{"})
 
-    def seconds(name, **word):
-        return seconds_of(tmp_path, CellWord("x", "done", name, **word))
-
-    found = {"found": True, "seconds": 0.1}
-    assert seconds(training, **found) == 22.0
-    assert seconds(training, found=False, seconds=25.0) == 25.0  # with what went before it
-    assert seconds(training, found=False, seconds=4.0) == 22.0  # it went on after an interruption
-    assert seconds(attack, **found) == 11.0  # the first two points come of one suspect
-    assert seconds(attack, **found, took=14.0) == 14.0  # an earlier job of the cell made it
-    assert seconds(watched, **found) == 8.5
-    assert seconds(shown, **found) is None
-    assert seconds(shown, **found, took=6.0) == 6.0
-    assert seconds(torn, **found) is None
-    assert seconds("train/gone", found=False, seconds=2.0) == 2.0
+    expected = {training: 22.0, attack: 11.0, watched: 8.5, shown: None, torn: None, "train/gone": None}
+    assert {name: Found(tmp_path / name).seconds for name in expected} == expected  # two points come of one suspect

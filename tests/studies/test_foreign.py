@@ -11,10 +11,11 @@ import yaml
 from ipr.config.schema import TrainConfig
 from ipr.errors import InputError
 from ipr.store import reading
-from ipr.store.cell_state import CellWord, leave_word
+from ipr.store.cell_run import leave_run, read_run
+from ipr.store.folder import RunFolder
 from ipr.store.survey import Found
-from ipr.studies.found import read_planned, read_plans
 from ipr.studies.plan import plan
+from ipr.studies.planned import read_plans
 from ipr.studies.scale import DataScale, ModelScale, Scale
 from ipr.studies.settable import ALONE, CHOICES, GROUPS
 from ipr.studies.study import Study, Sweep, load_study
@@ -93,7 +94,7 @@ SCALE = Scale("s", [0], {"alexnet": ModelScale()}, {"cifar10": DataScale("digits
     ],
 )  # fmt: skip
 def test_a_scale_passes_the_same_place(change):
-    study = Study("t", "q", "s", [Sweep(scheme=["uchida"], attack=["prune"])], [], name="mine")
+    study = Study("t", [Sweep(scheme=["uchida"], attack=["prune"])], name="mine")
     assert plan(study, SCALE)
     with pytest.raises(InputError):
         plan(study, Scale(**(vars(SCALE) | change)))
@@ -131,11 +132,12 @@ def plan_file(runs, study, /, **changes):
 
 def test_the_study_of_a_plan_in_the_store_passes_the_same_place(tmp_path):
     plan_file(tmp_path, written(tmp_path, **sweep(**{"hydra.callbacks.x": TOUCH})))
+    (found,) = read_plans(tmp_path)
     with pytest.raises(InputError, match="is no key that can be set here"):
-        read_plans(tmp_path, {}, [], None)
+        found.load()
     plan_file(tmp_path, written(tmp_path, title=TEXT))
-    (found,) = read_plans(tmp_path, {}, [], None)
-    assert (found.study.title, found.what) == (TEXT, TEXT)
+    (found,) = read_plans(tmp_path)
+    assert (found.load().title, found.what) == (TEXT, TEXT)
 
 
 def test_the_study_of_a_plan_is_a_file_of_a_size(tmp_path, monkeypatch):
@@ -144,9 +146,8 @@ def test_the_study_of_a_plan_is_a_file_of_a_size(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "LARGEST", 1000)
     for name in ("pipe", "other", "missing", ".", "/dev/zero"):
         plan_file(tmp_path, tmp_path / name)
-        monkeypatch.setattr(reading, "LARGEST", 1000)
         with pytest.raises(InputError, match="cannot be read") as refused:
-            read_plans(tmp_path, {}, [], None)
+            read_plans(tmp_path)[0].load()
         assert "hush" not in str(refused.value)  # a plan may name any file; its lines are not shown
 
 
@@ -165,17 +166,24 @@ CELL = {"name": "a", "about": {"scheme": "u", "model": "a", "dataset": "c", "see
 def test_a_plan_that_leads_elsewhere_or_is_none_is_refused(tmp_path, change):
     plan_file(tmp_path, "x.yaml", **change)
     with pytest.raises(InputError, match=re.escape("delete it and run the same ipr reproduce again")):
-        read_planned(tmp_path)
+        read_plans(tmp_path)
 
 
-def test_a_word_that_names_no_run_is_none(tmp_path):
+def test_a_cell_has_a_run_only_where_one_is_named(tmp_path):
     plan_file(tmp_path, "x.yaml")
-    for name in ("train/a", "exhibit/b"):
-        (tmp_path / name).mkdir(parents=True)
-    for run, there in {"train/a": True, "../x": False, "/": False, "train/..": False, "train/a/..": False}.items():
-        leave_word(tmp_path / "studies" / "smoke", CellWord("uchida-s0-1", "done", run))
-        (found,) = read_planned(tmp_path)
-        assert (found.cells[0].word is not None) is there
+    studies = tmp_path / "studies" / "smoke"
+    assert read_plans(tmp_path)[0].cells[0].run == ""
+    leave_run(studies, "uchida-s0-1", RunFolder(tmp_path / "train" / "a"))
+    assert read_plans(tmp_path)[0].cells[0].run == "train/a"
+    path = studies / "cells" / "uchida-s0-1.json"
+    for run in ("../x", "/", "train/..", "train/a/..", "words/a", 3, None, ["train/a"]):
+        path.write_text(json.dumps({"run": run}))
+        assert read_plans(tmp_path)[0].cells[0].run == ""
+    path.write_text(json.dumps({"cell": "uchida-s0-1", "state": "done", "run": "train/a", "seconds": 1.0}))
+    assert read_run(studies, "uchida-s0-1") == "train/a"  # as an earlier version wrote it
+    for text in ("{", "[" * 100_000, "[]"):
+        path.write_text(text)
+        assert read_run(studies, "uchida-s0-1") == ""
 
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from ipr.config.shipped import papers, shipped
+from ipr.attacks import ATTACKS
+from ipr.config.shipped import studies
 from ipr.errors import InputError
 from ipr.studies.plan import WAVES, plan, with_changes
 from ipr.studies.scale import DataScale, ModelScale, Scale
-from ipr.studies.study import Study, Sweep, load_as, load_study
+from ipr.studies.study import Study, Sweep, find_studies, load_scale, load_study
 
 SCALE = Scale(
     what="small",
@@ -27,16 +28,48 @@ SCALE = Scale(
 
 
 def study(*sweeps):
-    return Study("t", "q", "s", list(sweeps), [], name="mine")
+    return Study("t", list(sweeps), name="mine")
 
 
 def test_the_issue_names_these_tables_and_figures():
     tables = {f"table_{n:02d}" for n in (1, 2, 5, 6, 7, 8, 9, 10, 11)}
     figures = {f"figure_{n:02d}" for n in (2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16)}
-    assert papers().keys() == tables | figures
+    assert {name for name, path in studies().items() if not load_study(path).scale} == tables | figures
+    assert {path.stem for path, _ in find_studies("all")} == tables | figures
+    assert [path.stem for path, _ in find_studies("all")] == [*sorted(tables), *sorted(figures)]
 
 
-@pytest.mark.parametrize("path", papers().values(), ids=papers().keys())
+OWN = ("quickstart", "cifar10_part", "cifar10_part_attacks", "cifar10_part_energy", "cifar100_part_insider",
+       "forged_passports", "published")  # fmt: skip
+"""Studies that are made for one scale."""
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_study_that_is_made_for_a_scale_has_cells_there_that_carry_its_tag(name):
+    found = load_study(studies()[name])
+    cells = plan(found, load_scale(found.scale))
+    assert {(cell.about["scheme"], cell.about.get("norm")) for cell in cells} >= {("passport_v1", None)}
+    assert all(cell.values["tags"] == [name] for cell in cells)
+    assert {*studies()} - {path.stem for path, _ in find_studies("all")} == {*OWN}
+
+
+def test_the_attacks_of_a_part_of_cifar10_are_all_that_apply():
+    found = load_study(studies()["cifar10_part_attacks"])
+    attacked = {(cell.about["scheme"], cell.about["attack"]) for cell in plan(found, load_scale(found.scale))
+                if cell.wave == "attack"}  # fmt: skip
+    schemes, attacks = {scheme for scheme, _ in attacked}, {attack for _, attack in attacked}
+    assert (len(schemes), len(attacks)) == (12, 13)
+    assert attacked == {(s, a) for s in schemes for a in attacks if not ATTACKS[a].inapplicable(s)}
+
+
+def test_passports_of_several_energies_are_cells_of_their_own():
+    found = load_study(studies()["cifar10_part_energy"])
+    cells = [cell for cell in plan(found, load_scale(found.scale)) if cell.wave == "victim"]
+    assert len(cells) == 2 * 3 * 4
+    assert {cell.about["energy"] for cell in cells} == {1.0, 3.0, 6.0, "as published"}
+
+
+@pytest.mark.parametrize("path", [path for name, path in studies().items() if name not in OWN], ids=lambda p: p.stem)
 def test_every_study_says_what_it_asks_draws_and_claims(path):
     found = load_study(path)
     assert found.title.split(":")[0].split()[0] in ("Table", "Figure")
@@ -47,7 +80,7 @@ def test_every_study_says_what_it_asks_draws_and_claims(path):
     names = [s.name for s in found.statements]
     assert len(set(names)) == len(names)
     for name in ("smoke", "cpu", "paper"):
-        scale = load_as(shipped("conf") / "scale" / f"{name}.yaml", Scale, {})
+        scale = load_scale(name)
         assert scale.name == name
         assert plan(found, scale), f"{found.name} has no cell at {name}"
 
@@ -147,6 +180,8 @@ def test_a_node_is_what_hydra_merges_into_the_root():
     [
         ({"titel": "x"}, "titel"),
         ({"sweeps": "x"}, "sweeps"),
+        ({"scale": "../cpu"}, "scale=../cpu"),
+        ({"tags": [""]}, "a tag is empty"),
         ({"statements": [{"name": "a", "says": "b", "value": "nothing", "at_least": 1}]}, "nothing"),
         ({"statements": [{"name": "a", "says": "b", "value": "mark"}]}, "has no bound"),
         ({"paper": {"columns": ["mark", "scheme"], "rows": [[1]]}}, "is not a row"),

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from inference_server import serving
-from ipr.cli import main
+from ipr import configuration
+from trained import trained_once
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
@@ -52,21 +53,13 @@ def server(ask):
 
 
 @pytest.fixture(scope="session")
-def victim(tmp_path_factory, cache) -> Path:
+def victim(shared, cache) -> Path:
     """The run folder of a small V3, trained for a second."""
-    place = tmp_path_factory.mktemp("victim")
     asked = (
         "scheme=passport_v3", "model.norm=bn", "passport=random", "trigger_set.size=8", "logger=csv",
         "model.width=0.1", "dataset.image_size=8", "dataset.limit_train=64", "dataset.limit_test=20",
         "optimizer.batch_size=32", "trainer.max_epochs=1", "trainer.progress_bar=false", "trainer.accelerator=cpu",
-        "verification.forged=2",
+        "verification.forged=2", f"paths.cache={cache}",
     )  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        patch.setenv("IPR_CACHE", str(cache))
-        patch.setattr("sys.argv", ["ipr"])
-        with pytest.raises(SystemExit) as stopped:
-            main(["train", *asked])
-    assert stopped.value.code == 0
-    (folder,) = place.glob("runs/train/passport_v3-*")
+    (folder,) = trained_once(shared, configuration("train", *asked)).glob("train/*")
     return folder

@@ -16,6 +16,8 @@ from ipr.errors import InputError
 from ipr.suspects.checks import FLOATS, INTEGERS
 from ipr.suspects.weights import read_weights
 
+pytestmark = pytest.mark.fuzz
+
 WEIGHTS = {"conv.weight": torch.ones(2, 1, 3, 3), "norm.bias": torch.zeros(2), "norm.count": torch.tensor(3)}
 GOOD = {"safetensors": save(WEIGHTS), "torch": saved(WEIGHTS), "onnx": model(*initialisers(WEIGHTS))}
 

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 
 from hostile_weights import BOMBS, CASES
 
+pytestmark = pytest.mark.fuzz
+
 
 def facts_of(place):
     """Every path below a folder with what it is and holds."""
@@ -63,6 +65,7 @@ for path in sorted(Path().iterdir()):
 """
 
 
+@pytest.mark.system
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_what_asks_for_memory_without_end_gets_less_than_a_gibibyte(victim, tmp_path):
     for name in BOMBS:

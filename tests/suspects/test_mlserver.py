@@ -14,6 +14,8 @@ from ipr.data.images import normalise
 from ipr.suspects.served.from_config import open_black_box
 from served import serving_onnx
 
+pytestmark = pytest.mark.system
+
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
 

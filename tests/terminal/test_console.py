@@ -47,7 +47,7 @@ def test_lines_and_letters_of_any_script_stay():
     assert printable("a\nverified\tb") == "a verified b"
 
 
-def test_a_plan_and_a_word_of_somebody_else(ipr):
+def test_a_plan_and_a_failure_of_somebody_else(ipr):
     studies = Path("runs/studies/smoke")
     (studies / "cells").mkdir(parents=True)
     hostile = HOSTILE.replace(chr(0), "")  # a plan that holds the character 0 is refused
@@ -59,8 +59,10 @@ def test_a_plan_and_a_word_of_somebody_else(ipr):
     plan = {"schema_version": 1, "study": "mine.yaml", "scale": "smoke", "what": hostile, "changes": [hostile],
             "datasets": {}, "cells": [cell]}  # fmt: skip
     (studies / "mine.json").write_text(json.dumps(plan))
-    word = {"cell": "cell", "state": "failed", "reason": HOSTILE}
-    (studies / "cells" / "cell.json").write_text(json.dumps(word))
+    folder = Path("runs/train/somebodys")
+    folder.mkdir(parents=True)
+    (folder / "failure.json").write_text(json.dumps({"what": HOSTILE, "value": HOSTILE, "epoch": 3}))
+    (studies / "cells" / "cell.json").write_text(json.dumps({"cell": "cell", "run": "train/somebodys"}))
     outcome = ipr("status", "study=mine", "cells=true")
     assert outcome.code == 0, outcome.err
     assert "owned" in outcome.out

@@ -14,8 +14,8 @@ from ipr.data.module import Batches
 from ipr.errors import InputError
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.verdict import judge
-from ipr.reports.summary import records_frame, tables
-from ipr.reports.write import write_report
+from ipr.reports.runs import write_report
+from ipr.reports.trainings import records_frame, tables
 from ipr.store.record import cut_of, find_records
 from ipr.tracking.loggers import LoggerTracker, check_installed
 from ipr.training.metrics import read_metrics
@@ -87,6 +87,7 @@ def test_it_is_off_by_default_and_part_of_the_key(request_for):
     assert key_of(plain, data) != key_of(held, data.holding_out(0.1))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("scheme", ["baseline", "passport_v1", "passport_v3", "uchida", "zhang_noise"])
 def test_the_last_epoch_of_the_curves_is_what_the_judge_finds_in_the_file(scheme, request_for):
     config = request_for(f"scheme={scheme}", "dataset.validation=0.25", "trigger_set.size=8",
@@ -140,8 +141,8 @@ def test_the_learning_rate_of_every_epoch_is_logged(request_for):
 # epochs that are cut short
 
 
-def test_cut_epochs_have_a_key_a_tag_and_tables_of_their_own(request_for):
-    whole = train(request_for("scheme=baseline"))
+def test_cut_epochs_have_a_key_a_tag_and_tables_of_their_own(request_for, trained):
+    whole = trained(request_for("scheme=baseline"))
     cut = train(request_for("scheme=baseline", "trainer.limit_train_batches=1"))
     half = train(request_for("scheme=baseline", "trainer.limit_train_batches=0.5"))
     assert (steps(whole), steps(cut), steps(half)) == ([4, 8], [1, 2], [2, 4])
@@ -175,6 +176,7 @@ def test_attacks_with_cut_epochs_stand_apart_too(request_for):
     assert "2 epochs of few batches (limited-1), 1 seed" in text
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("limit", ["0", "-1", "2.5", "nan", "inf", "0.01"])
 def test_what_is_no_number_of_batches_is_refused_and_leaves_nothing_behind(limit, request_for):
     with pytest.raises(InputError, match=r"^trainer\.limit_train_batches="):

@@ -43,6 +43,7 @@ def sent(server):
     return [row for file in files for row in file.get("content", [])]
 
 
+@pytest.mark.system
 def test_a_server_that_refuses(request_for, capfd, wandb_at):
     url = closed_port()
     wandb_at(url)
@@ -51,6 +52,7 @@ def test_a_server_that_refuses(request_for, capfd, wandb_at):
     assert "refused" in line
 
 
+@pytest.mark.system
 def test_a_server_that_accepts_and_never_answers(request_for, capfd, wandb_at):
     with serving() as server:
         server.silent.set()
@@ -59,6 +61,7 @@ def test_a_server_that_accepts_and_never_answers(request_for, capfd, wandb_at):
     assert "timed out" in line
 
 
+@pytest.mark.system
 def test_a_server_that_turns_the_run_down(request_for, capfd, wandb_at):
     with serving() as server:
         server.refuses = True
@@ -66,6 +69,7 @@ def test_a_server_that_turns_the_run_down(request_for, capfd, wandb_at):
         logged_offline(*made(request_for, capfd, "logger.mode=online"))
 
 
+@pytest.mark.system
 def test_what_was_logged_offline_is_uploaded_later_by_the_command_that_was_said(request_for, capfd, wandb_at):
     wandb_at(closed_port())
     run, (line,) = made(request_for, capfd, "logger.mode=online")
@@ -82,6 +86,7 @@ def test_what_was_logged_offline_is_uploaded_later_by_the_command_that_was_said(
         assert sum("train/loss" in row for row in sent(server)) == 2
 
 
+@pytest.mark.system
 def test_no_login(request_for, capfd, wandb_at):
     with serving() as server:
         wandb_at(server.url, key=None)
@@ -90,6 +95,7 @@ def test_no_login(request_for, capfd, wandb_at):
     assert "wandb login" in line
 
 
+@pytest.mark.system
 def test_a_server_that_takes_the_run(request_for, capfd, wandb_at):
     with serving() as server:
         wandb_at(server.url)
@@ -101,6 +107,7 @@ def test_a_server_that_takes_the_run(request_for, capfd, wandb_at):
     assert not list(run.folder.path.glob("wandb/offline-run-*"))
 
 
+@pytest.mark.system
 def test_a_server_that_falls_silent_during_the_run(request_for, capfd, wandb_at, monkeypatch):
     import ipr.workflows.train as module
 
@@ -131,6 +138,7 @@ def test_wandb_is_not_installed(request_for, capfd, monkeypatch):
     assert not (run.folder.path / "wandb").exists()
 
 
+@pytest.mark.system
 def test_there_is_no_place_for_its_files(request_for, capfd):
     first, _ = made(request_for, capfd, "logger=csv")
     first.folder.record.unlink()
@@ -148,6 +156,7 @@ def service():
     return alive
 
 
+@pytest.mark.system
 def test_its_service_dies_during_a_run_and_the_next_run_has_a_new_one(request_for, capfd, monkeypatch):
     import ipr.workflows.train as module
 
@@ -169,6 +178,7 @@ def test_its_service_dies_during_a_run_and_the_next_run_has_a_new_one(request_fo
     assert read_finished(run.folder.path).exits == [0]
 
 
+@pytest.mark.system
 def test_a_run_that_fails_is_shown_as_failed(request_for, monkeypatch):
     import ipr.workflows.train as module
 

@@ -28,8 +28,10 @@ def curves(run):
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind in ("v1", "v2") else pytest.mark.slow) for kind in KINDS]
+)
+@pytest.mark.parametrize("precision", ["32-true", pytest.param("bf16-mixed", marks=pytest.mark.slow)])
 def test_a_captured_training_has_the_bits_of_one_that_is_not(kind, precision, request_for, tmp_path):
     runs = [
         train(

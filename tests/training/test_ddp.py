@@ -27,6 +27,8 @@ from ipr.training.distributed.ranks import starting
 from ipr.workflows.attack import attack
 from ipr.workflows.train import train
 
+pytestmark = pytest.mark.system
+
 DOUBLE = ("trainer.precision=64-true", "dataset.flip=true")
 TWO = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
 WHERE = ("cpu", *(["gpu"] if torch.cuda.device_count() > 1 else []))

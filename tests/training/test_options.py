@@ -31,7 +31,10 @@ def test_another_memory_format_learns_the_same_but_for_rounding(request_for, sch
         torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("scheme", ["passport_v1", "passport_v2", "trigger_set"])
+ALSO = [pytest.param(scheme, marks=pytest.mark.slow) for scheme in ("passport_v1", "trigger_set")]
+
+
+@pytest.mark.parametrize("scheme", ["passport_v2", *ALSO])
 def test_a_compiled_network_learns_the_same_but_for_rounding(request_for, scheme, monkeypatch):
     """Compiled as far as the graphs of forward and backward; the C++ behind them is torch's own."""
     import torch._dynamo
@@ -168,7 +171,13 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("scheme", [*SCHEMES, "uchida", "deepsigns", "trigger_set"])
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        pytest.param(scheme, marks=() if scheme in ("passport_v2", "uchida") else pytest.mark.slow)
+        for scheme in (*SCHEMES, "uchida", "deepsigns", "trigger_set")
+    ],
+)
 def test_no_step_waits_for_the_device(request_for, scheme, monkeypatch):
     """Twice the steps wait no more often: what waits is done once an epoch."""
     import ipr.workflows.train as module

@@ -40,7 +40,10 @@ def bare(row):
     return {name: value for name, value in vars(row).items() if name not in CLOCKS}
 
 
-@pytest.mark.parametrize("more", [(), ("trainer.capture=true", "trainer.precision=bf16-mixed")], ids=str)
+CAPTURED = pytest.param(("trainer.capture=true", "trainer.precision=bf16-mixed"), marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("more", [(), CAPTURED], ids=str)
 @pytest.mark.parametrize("name", TRAINED)
 def test_points_side_by_side_have_the_bits_of_points_one_after_the_other(name, more, asked):
     both = attack(asked(name, "[0,0.5]", *more))

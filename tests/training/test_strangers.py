@@ -75,6 +75,7 @@ def stranger(rank, port):
     )
 
 
+@pytest.mark.system
 def test_who_joins_in_a_followers_place_is_told_nothing_and_is_not_believed(monkeypatch):
     store = ranks._store_on(socket.create_server((LOOPBACK, 0)))
     leader = Team(Place(0, 2, 0, LOOPBACK, store.port), store, secret=lambda: RIGHT)
@@ -96,6 +97,7 @@ def test_who_joins_in_a_followers_place_is_told_nothing_and_is_not_believed(monk
     assert not Path("burst").exists()
 
 
+@pytest.mark.system
 def test_who_leads_in_the_leaders_place_is_not_followed():
     """A process that was started by somebody with a secret of his own ends with one line."""
     with socket.create_server((LOOPBACK, 0)) as free:

@@ -99,7 +99,7 @@ def test_deepsigns_losses_class_by_class():
     assert [term.item() for term in none] == [0, 0]
 
 
-@pytest.mark.parametrize("model", ["alexnet", "resnet18"])
+@pytest.mark.parametrize("model", ["alexnet", pytest.param("resnet18", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("scheme", ["uchida", "deepmarks", "deepsigns"])
 def test_training_on_the_regulariser_alone_writes_every_bit(scheme, model, data):
     """And only there: an unrelated network reads what chance gives."""

@@ -60,16 +60,13 @@ GIVEN = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory, cache):
-    """Gives a finished run of `RUNS`: its folder, its configuration and its images; made once."""
-    place, made = tmp_path_factory.mktemp("runs"), {}
+@pytest.fixture
+def store(cache, trained):
+    """Gives a finished run of `RUNS`: its folder, its configuration and its images."""
 
     def find(name):
-        if name not in made:
-            config = configuration("train", *TINY, f"paths.runs={place}", f"paths.cache={cache}", *RUNS[name])
-            made[name] = train(config).folder, config, open_images(config.dataset, config.paths)
-        return made[name]
+        config = configuration("train", *TINY, f"paths.cache={cache}", *RUNS[name])
+        return trained(config).folder, config, open_images(config.dataset, config.paths)
 
     return find
 
@@ -95,7 +92,10 @@ def read(path):
     return load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
 
 
-@pytest.mark.parametrize(("name", "kind"), GIVEN)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [pytest.param(*given, marks=() if given == ("v1-alexnet", "folded") else pytest.mark.slow) for given in GIVEN],
+)
 def test_every_format_answers_as_the_judged_network_and_holds_no_secret(store, tmp_path, name, kind):
     folder, config, data = store(name)
     pixels = data.test_pixels[:7]
@@ -192,6 +192,7 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes_and_the_graph_of_a_plain_network(store, tmp_path):
     folder, config, data = store("v1-alexnet")
     for format, ending in (("safetensors", ".safetensors"), ("torch", ".pt"), ("onnx", ".onnx")):

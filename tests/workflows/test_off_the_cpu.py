@@ -100,7 +100,12 @@ def mid_epoch(monkeypatch) -> MidEpoch:
     return watch
 
 
-@pytest.mark.parametrize("scheme", abouts())
+QUICK = ("baseline", "passport_v1", "passport_v3", "uchida")
+
+
+@pytest.mark.parametrize(
+    "scheme", [pytest.param(scheme, marks=() if scheme in QUICK else pytest.mark.slow) for scheme in abouts()]
+)
 def test_every_scheme_trains_to_the_bits_of_the_cpu_and_no_step_copies_or_waits(scheme, both, mid_epoch):
     here, there = both(train, f"scheme={scheme}", *few(scheme))
     counts = mid_epoch.counts
@@ -120,6 +125,7 @@ def same(one: object, two: object) -> None:
             assert getattr(one, field.name) == getattr(two, field.name), field.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [("scheme=passport_v2",), ("scheme=uchida", "scheme.bits=8")], ids=str)
 def test_deterministic_mode_launches_no_kernel_more(asked, request_for, runs, mid_epoch):
     """By itself it would fill every fresh tensor."""
@@ -130,6 +136,7 @@ def test_deterministic_mode_launches_no_kernel_more(asked, request_for, runs, mi
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["passport_v1", "passport_v3", "deepsigns"])
 def test_mixed_precision_does_not_wait_either(scheme, request_for, runs, mid_epoch):
     run = there(train, request_for(*small((f"scheme={scheme}", *few(scheme), "trainer.precision=bf16-mixed"))), runs)
@@ -137,6 +144,7 @@ def test_mixed_precision_does_not_wait_either(scheme, request_for, runs, mid_epo
     assert all(one.dtype != torch.bfloat16 for one in load_file(run.folder.weights).values())
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_to_the_bits_of_one_that_was_left_alone(request_for, runs, monkeypatch, capsys):
     """On the device; and the CPU goes on with what was begun there."""
     config = request_for(*small(("scheme=passport_v3", "trainer.max_epochs=3", "dataset.flip=true")))
@@ -191,6 +199,7 @@ def attacks() -> list[tuple[str, ...]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", attacks(), ids=lambda asked: " ".join(word for word in asked if "." not in word))
 def test_every_attack_comes_to_what_it_does_on_the_cpu(asked, both):
     here, there = both(attack, *asked, command="attack")
@@ -199,6 +208,7 @@ def test_every_attack_comes_to_what_it_does_on_the_cpu(asked, both):
         same(one, two)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fake2_signature", "fake3"])
 @pytest.mark.parametrize("scheme", ["passport_v1", "passport_v2"])
 def test_no_step_of_searches_side_by_side_copies_or_waits(name, scheme, both, mid_epoch):
@@ -222,6 +232,7 @@ def exhibits() -> list[tuple[str, ...]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", exhibits(), ids=lambda asked: " ".join(asked[:2]))
 def test_every_exhibit_shows_what_it_does_on_the_cpu(asked, both):
     here, there = both(exhibit, *asked, command="exhibit")
@@ -230,6 +241,7 @@ def test_every_exhibit_shows_what_it_does_on_the_cpu(asked, both):
     assert len(here.facts) == len(there.facts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["passport_v1", "passport_v3", "deepsigns", "zhang_noise"])
 def test_a_verdict_is_the_same_wherever_it_is_computed(scheme, both, request_for):
     """Of the weights as they are; of a copy whose channels are in another order, beside what was committed to."""

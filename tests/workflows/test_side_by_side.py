@@ -15,6 +15,8 @@ from ipr.workflows.build import open_images
 from ipr.workflows.side_by_side import slots_for, train_all
 from ipr.workflows.train import train
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture
 def wanted(request_for, monkeypatch):

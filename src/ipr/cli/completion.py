@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ipr.cli import COMMANDS
-from ipr.config.shipped import papers
+from ipr.config.shipped import studies
 from ipr.errors import InputError
 from ipr.requests.keys import DECIDES, groups_of, keys_of, launchers
 from ipr.requests.line import VERBS
@@ -124,7 +124,7 @@ def _values(command: str, key: str, chosen: dict[str, str]) -> list[str]:
     if key == "run":
         return sorted(path.name for path in runs.glob("train/*") if not path.name.startswith("."))
     if key == "study":
-        return ["all", *papers()]
+        return ["all", *studies()]
     found = next((one for one in keys_of(command) if one.path == key), None)
     if found is None:
         return []

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ipr.config.shipped import sweeps
 from ipr.errors import InputError
-from ipr.studies.collection import CLASSES, Item, find_garbage, remove
+from ipr.studies.collection import CLASSES, RUNS, Item, find_unneeded, remove
 from ipr.studies.config import GcConfig
-from ipr.studies.found import read_planned
+from ipr.studies.planned import read_plans
 from ipr.terminal.console import Console
 from ipr.terminal.spelling import choose_among
 
@@ -20,7 +19,7 @@ def execute(config: GcConfig) -> int:
     """Lists what no study needs, or removes what it is asked to; returns 1 if something of that could not be."""
     runs, console = Path(config.paths.runs), Console()
     asked = classes(config.remove)
-    garbage = find_garbage(runs, read_planned(runs), [path.stem for path in sweeps()])
+    found = find_unneeded(runs, read_plans(runs))
 
     def say(line: str) -> None:
         console.print(line, highlight=False, soft_wrap=True)
@@ -33,14 +32,14 @@ def execute(config: GcConfig) -> int:
         say(f"not removed: {item.path}: {why_not}" if why_not else f"removed: {item.path}")
 
     if asked:
-        remove(runs, (item for item in garbage.items if item.kind in asked), tell)
+        remove(runs, (item for item in found.items if item.kind in asked), tell)
         say(f"{len(removed)} removed, {in_bytes(removed)}")
     else:
-        for item in garbage.items:
+        for item in found.items:
             say(f"{item.kind}: {item.path} ({in_bytes([item])}): {item.reason}")
-        for kept in garbage.kept:
+        for kept in found.kept:
             say(f"kept: {kept.path}: {kept.reason}")
-    left = [item for item in garbage.items if item not in removed]
+    left = [item for item in found.items if item not in removed]
     if left:
         console.print(class_table(left))
     else:
@@ -68,9 +67,10 @@ def class_table(items: Sequence[Item]) -> Table:
     table.add_column("number", justify="right")
     table.add_column("size", justify="right")
     table.add_column("removed by")
-    for name in CLASSES:
+    for name in (*CLASSES, RUNS):
         if same := [item for item in items if item.kind == name]:
-            table.add_row(name, str(len(same)), in_bytes(same), f"ipr gc remove={name}")
+            how = "hand, folder by folder" if name == RUNS else f"ipr gc remove={name}"
+            table.add_row(name, str(len(same)), in_bytes(same), how)
     return table
 
 

@@ -55,7 +55,15 @@ def invoke(command: str, execute: Callable[[Any], int | Done], arguments: Sequen
     Returns:
         The exit codes of all jobs, wherever they ran: 2 for input that cannot be used, 70 for a defect of ours.
     """
+    return invoke_all(command, execute, arguments)[0]
+
+
+def invoke_all(
+    command: str, execute: Callable[[Any], int | Done], arguments: Sequence[str]
+) -> tuple[list[int], dict[int, JobOutcome]]:
+    """The same with the outcomes of the jobs that have one, by their numbers."""
     codes: list[int] = []
+    outcomes: dict[int, JobOutcome] = {}
     register(command)
     arguments = [in_section(argument, command) for argument in arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them; `reporting` does
@@ -82,7 +90,7 @@ def invoke(command: str, execute: Callable[[Any], int | Done], arguments: Sequen
         codes += ({number: outcome.code for number, outcome in outcomes.items()} | job.codes).values()
         if command != "cell":  # whose report follows
             tell_sweep(job.named, outcomes, job.codes)
-    return codes
+    return codes, outcomes
 
 
 def tell_sweep(named: Mapping[int, str], outcomes: Mapping[int, JobOutcome], codes: Mapping[int, int]) -> None:
@@ -152,7 +160,7 @@ class Job:
         lines: list[str] = []
         asked: Any = None
         done = Done()
-        with telling(codes, lines):
+        with errors_as_lines(codes, lines):
             for group, alone in (("hydra/launcher", ("basic", "local")), ("hydra/sweeper", ("basic",))):
                 choice = settings.runtime.choices[group]
                 if settings.mode == RunMode.RUN and choice not in alone:
@@ -213,9 +221,9 @@ STORAGE = {
 
 @contextmanager
 def reporting(codes: list[int]) -> Iterator[None]:
-    """`telling`, and an interruption ends the command with one line and its own exit code."""
+    """`errors_as_lines`, and an interruption ends the command with one line and its own exit code."""
     try:
-        with telling(codes, []):
+        with errors_as_lines(codes, []):
             yield
     except KeyboardInterrupt:
         print("ipr: interrupted; the same command goes on where this one stopped", file=sys.stderr)
@@ -223,7 +231,7 @@ def reporting(codes: list[int]) -> Iterator[None]:
 
 
 @contextmanager
-def telling(codes: list[int], lines: list[str]) -> Iterator[None]:
+def errors_as_lines(codes: list[int], lines: list[str]) -> Iterator[None]:
     """Inside, an error becomes an exit code in one list and a line in the other.
 
     It is told on stderr: in one line if the user can mend it, else with a traceback. Nothing goes on up to Hydra, which

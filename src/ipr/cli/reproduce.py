@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,30 @@ from hydra.core.config_store import ConfigStore
 from rich.table import Table
 
 from ipr.cli import loading
-from ipr.cli.jobs import invoke, reporting
+from ipr.cli.jobs import invoke, invoke_all, reporting
 from ipr.cli.launchers.outcomes import look_again
 from ipr.config.registry import load
-from ipr.config.shipped import papers, shipped
+from ipr.config.shipped import shipped
 from ipr.errors import InputError
 from ipr.files import expanded
 from ipr.requests.compose import as_texts, register, schema_of, typed
-from ipr.store.cell_state import CellWord, lease_of, leave_word, read_word, words_folder
-from ipr.store.lease import held
-from ipr.studies.config import ReproduceConfig
-from ipr.studies.found import studies_folder, write_plan
-from ipr.studies.plan import WAVES, Cell, plan, with_changes
+from ipr.store.cell_run import cells_folder
+from ipr.store.survey import FINISHED
+from ipr.studies.config import FilterConfig, ReproduceConfig
+from ipr.studies.filter import chosen, matches
+from ipr.studies.plan import DEFAULT_SCALE, WAVES, Cell, plan, wave_of, with_changes
+from ipr.studies.planned import Plan, PlannedCell, planned, read_plans, studies_folder, write_plan
 from ipr.studies.settable import check_open
-from ipr.studies.study import Study, load_study
+from ipr.studies.status import STOPPED
+from ipr.studies.study import Study, find_studies
 from ipr.terminal.console import Console
-from ipr.terminal.spelling import choose_among
 from ipr.texts import refuse_retyped, types_at
 
+CHOSEN_BY = tuple(field.name for field in fields(FilterConfig))
+"""Keys that choose among the cells of a study."""
+
 OWN = ("study", "scale", "images", "download", "dry")
-"""Keys of this command; `paths` is everybody's, and any other key is every job's."""
+"""Other keys of this command; `paths` is everybody's, and any other key is every job's."""
 
 UNCHANGING = (
     "hydra",
@@ -49,15 +54,10 @@ UNCHANGING = (
 
 
 SWEPT = {
-    "scheme": "write a study of your own",
-    "model": "write a study of your own, or choose among scale.models",
-    "model.norm": "write a study of your own",
-    "dataset": "set what stands for the paper's data sets, e.g. scale.datasets.cifar10.name=image_folder",
+    "model.norm": "choose with norm=bn or norm=gn",
     "dataset@transfer": "set what stands for the paper's data sets, e.g. scale.datasets.cifar100.name=image_folder",
-    "attack": "write a study of your own",
     "attack@rival": "write a study of your own",
     "exhibit": "write a study of your own",
-    "seed": "set scale.seeds=[...]",
     "passport.energy": "set scale.energies=[...]",
 }
 """Keys that a study's sweep sets, and what to do instead: set for all cells, results would stand under other names."""
@@ -65,16 +65,17 @@ SWEPT = {
 
 def run(arguments: Sequence[str]) -> None:
     """Plans, runs what is missing, and reports; exits with 0 if every cell is done, 1 if not, 2 for unusable input."""
-    own, passed = split(arguments)
-    asked: list[ReproduceConfig] = []
+    codes: list[int] = []
+    with reporting(codes):
+        own, passed = split(arguments)
+        asked: list[ReproduceConfig] = []
 
-    def keep(config: ReproduceConfig) -> int:
-        asked.append(config)
-        return 0
+        def keep(config: ReproduceConfig) -> int:
+            asked.append(config)
+            return 0
 
-    codes = invoke("reproduce", keep, own)
-    if asked and not any(codes):
-        with reporting(codes):
+        codes += invoke("reproduce", keep, with_scale(own))
+        if asked and not any(codes):
             codes.append(reproduce(asked[0], passed))
     sys.exit(max(codes, default=0))
 
@@ -83,13 +84,31 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The arguments of this command, and those that are handed on to every job."""
     own, passed = [], []
     for argument in arguments:
-        key = argument.lstrip("+~").split("=")[0].split("@")[0]
-        first = key.split(".")[0]
-        if argument.startswith("-") or first in OWN or first == "paths":
+        key = argument.lstrip("+~").split("=")[0]
+        first = key.split("@")[0].split(".")[0]
+        mine = first in OWN or key in CHOSEN_BY
+        if argument.startswith("-") or mine or first == "paths":
             own.append(argument)
-        if not argument.startswith("-") and first not in OWN:
+        if not argument.startswith("-") and not mine:
             passed.append(argument)
     return own, passed
+
+
+def with_scale(own: Sequence[str]) -> list[str]:
+    """The arguments of this command, and the scale that its studies are made for, where none is asked for.
+
+    Raises:
+        InputError: they are made for different ones, or there is no such study.
+    """
+    given = dict(argument.partition("=")[::2] for argument in own)
+    if "scale" in given or not given.get("study"):
+        return list(own)
+    scales = {study.scale or DEFAULT_SCALE: study.name for _, study in find_studies(given["study"])}
+    if len(scales) > 1:
+        made = " and ".join(f"{name} for scale={scale}" for scale, name in scales.items())
+        remedy = "ask for one of them at a time, or say scale=..."
+        raise InputError("study", given["study"], f"are made for different sizes: {made}", remedy)
+    return [*own, *(f"scale={scale}" for scale in scales if scale != DEFAULT_SCALE)]
 
 
 def reproduce(config: ReproduceConfig, passed: Sequence[str]) -> int:
@@ -104,27 +123,39 @@ def reproduce(config: ReproduceConfig, passed: Sequence[str]) -> int:
     check_passed(passed)
     changes = [argument for argument in passed if not argument.startswith(UNCHANGING)]
     studies = find_studies(config.study)
-    planned = {path: with_changes(plan(study, config.scale), changes) for path, study in studies}
-    cells = {cell.name: cell for of_study in planned.values() for cell in of_study}
+    of_studies = {path: cells_of(study, config, changes) for path, study in studies}
+    plans = [planned(runs, path, config.scale, changes, cells) for path, cells in of_studies.items()]
+    cells = {cell.name: cell for of_study in of_studies.values() for cell in of_study}
     ordered = sorted(cells.values(), key=lambda cell: WAVES.index(cell.wave))
+    if not ordered:
+        raise InputError("study", config.study, "has no such cell", "ask for less, or for another scale")
     if config.dry:
-        console.print(listing(ordered, studies_folder(runs, config.scale.name)))
+        console.print(listing(runs, plans))
         return 0
     enter(config, ordered)
     try_out(ordered, passed)
-    datasets = {name: images.name for name, images in config.scale.datasets.items()}
-    for path, of_study in planned.items():
-        write_plan(runs, path, config.scale.name, config.scale.what, changes, datasets, of_study)
+    for of_study in plans:
+        write_plan(runs, of_study)
     count = f"{len(ordered)} cells of {len(studies)} studies"
     console.print(f"{count}, scale {config.scale.name}: {config.scale.what}", highlight=False, soft_wrap=True)
-    folder = studies_folder(runs, config.scale.name)
-    if (code := run_waves(folder, ordered, passed)) != 0:
+    code, errors = run_waves(runs, config.scale.name, ordered, passed)
+    if code != 0:
         return code
-    unfinished = settled(folder, list(cells))
+    unfinished = reasons(runs, read_plans(runs, [path.stem for path, _ in studies], config.scale.name), errors)
     for name, reason in unfinished.items():
         console.print(f"failed: {name}: {reason}", highlight=False, soft_wrap=True)
-    report_studies(config.paths.runs, config.study, config.scale.name, None, console)
+    report_studies(runs, config.study, config.scale.name, None, console)
     return 1 if unfinished else 0
+
+
+def cells_of(study: Study, config: ReproduceConfig, changes: Sequence[str]) -> list[Cell]:
+    """The cells of a study that agree with what was asked for.
+
+    Raises:
+        InputError: the study asks for what cannot be.
+    """
+    wanted = chosen(config.where)
+    return [cell for cell in with_changes(plan(study, config.scale), changes) if matches(cell.about, wanted)]
 
 
 def check_passed(passed: Sequence[str]) -> None:
@@ -139,36 +170,20 @@ def check_passed(passed: Sequence[str]) -> None:
             raise InputError(key, value, "is what the study's sweep sets", SWEPT[key])
 
 
-def settled(folder: Path, names: Sequence[str]) -> dict[str, str]:
-    """Which cells are not done, and why, when all jobs have ended. One that says that it is running, and that no other
-    sweep is making, was killed.
+def reasons(runs: Path, plans: Sequence[Plan], errors: Mapping[str, str]) -> dict[str, str]:
+    """Which cells are not done, and why, when all jobs have ended.
+
+    Args:
+        runs: the folder of runs.
+        plans: the plans with these cells.
+        errors: cell -> how its job ended, in a line, where it ended with an error.
     """
-    reasons = {}
-    for name in names:
-        word = read_word(folder, name)
-        if word is not None and word.state == "running":
-            if held(lease_of(folder, name)):
-                reasons[name] = "another process is making it"
-                continue
-            word = CellWord(name, "failed", reason="its process ended without a word")
-            leave_word(folder, word)
-        if word is None or word.state != "done":
-            reasons[name] = "not begun" if word is None else word.reason
-    return reasons
-
-
-def find_studies(asked: str) -> list[tuple[Path, Study]]:
-    """The studies named, with their files.
-
-    Raises:
-        InputError: there is no such study.
-    """
-    known, found = papers(), []
-    for name in list(known) if asked == "all" else asked.split(","):
-        path = known.get(name) or (Path(name) if name.endswith((".yaml", ".yml")) else None)
-        if path is None:
-            raise InputError("study", name, "is unknown", choose_among(name, known, "choose all, a file, or among"))
-        found.append((path, load_study(path)))
+    found = {}
+    for cell in (cell for one in plans for cell in one.cells):
+        state, folder = cell.state(runs), cell.folder(runs)
+        if state != "done":
+            why = {"running": "another process is making it", "stopped": STOPPED}.get(state, "not begun")
+            found[cell.name] = errors.get(cell.name) or (folder.why_failed if folder else "") or why
     return found
 
 
@@ -217,34 +232,35 @@ def try_out(cells: Sequence[Cell], passed: Sequence[str]) -> None:
             open_images(dataset, config.paths)
 
 
-def run_waves(studies: Path, cells: Sequence[Cell], passed: Sequence[str]) -> int:
+def run_waves(runs: Path, scale: str, cells: Sequence[Cell], passed: Sequence[str]) -> tuple[int, dict[str, str]]:
     """One Hydra multirun for each wave, so that no job waits for another that makes what it needs.
 
     Returns:
-        0, or the exit code where not a single job of a wave could begin; the reason was printed.
+        0, or the exit code where not a single job of a wave could begin (the reason was printed); and cell -> how its
+        job ended, in a line, of those that ended with an error.
     """
     from ipr.cli.cell import execute
 
-    words = words_folder(studies)
+    errors: dict[str, str] = {}
     for wave in WAVES:
         names = [cell.name for cell in cells if cell.wave == wave]
         if not names:
             continue
-        before = {path.name: path.stat().st_mtime_ns for path in words.glob("*.json")}
-        codes = invoke("cell", execute, ["--multirun", f"cell={','.join(names)}", *passed])
-        look_again(words)
-        after = {path.name: path.stat().st_mtime_ns for path in words.glob("*.json")}
-        if any(codes) and before == after:
-            return max(codes)
-    return 0
+        codes, outcomes = invoke_all("cell", execute, ["--multirun", f"cell={','.join(names)}", *passed])
+        for folder in (cells_folder(studies_folder(runs, scale)), *(runs / kind for kind in FINISHED)):
+            look_again(folder)
+        if any(codes) and not outcomes:
+            return max(codes), errors
+        errors |= {names[number]: one.line for number, one in outcomes.items() if one.code}
+    return 0, errors
 
 
-def listing(cells: Sequence[Cell], studies: Path) -> Table:
+def listing(runs: Path, plans: Sequence[Plan]) -> Table:
     """What would be run, and what is there."""
+    cells: list[PlannedCell] = list({cell.name: cell for plan in plans for cell in plan.cells}.values())
     table = Table(title=f"{len(cells)} cells", title_justify="left")
     for heading in ("wave", "cell", "state"):
         table.add_column(heading, overflow="fold")
-    for cell in cells:
-        word = read_word(studies, cell.name)
-        table.add_row(cell.wave, cell.name, word.state if word else "missing")
+    for cell in sorted(cells, key=lambda cell: WAVES.index(wave_of(cell.about))):
+        table.add_row(wave_of(cell.about), cell.name, cell.state(runs))
     return table

@@ -3,42 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
-from ipr.config.shipped import papers, shipped, sweeps
+from ipr.config.shipped import studies
 from ipr.errors import InputError
 from ipr.files import write_atomically
-from ipr.store.survey import find_folders
 from ipr.studies.config import StatusConfig
-from ipr.studies.found import Planned, planned_now, read_planned
+from ipr.studies.plan import DEFAULT_SCALE, plan
+from ipr.studies.planned import Plan, read_plans
+from ipr.studies.planned import planned as planned_as
 from ipr.studies.scale import Scale
-from ipr.studies.status import STATES, STOPPED, CellStatus, StudyStatus, SweepStatus, statuses, sweep_statuses, together
-from ipr.studies.study import load_as, load_study
+from ipr.studies.status import STATES, CellStatus, StudyStatus, statuses, together
+from ipr.studies.study import find_studies, load_scale
 from ipr.terminal.console import Console
-from ipr.terminal.spelling import choose_among
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def execute(config: StatusConfig) -> int:
     """Prints where studies stand, and writes it to a file if asked to."""
     runs, console = Path(config.paths.runs), Console()
-    planned = in_order(read_planned(runs))
-    studies = statuses(runs, chosen(config.study, config.scale, planned, runs), planned, datetime.now(UTC))
-    swept = chosen_sweeps(config.study, runs)
+    planned = read_plans(runs)
+    found = statuses(runs, chosen(config.study, config.scale, planned, runs), planned)
 
     def say(line: str) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
-    for scale in dict.fromkeys(study.scale for study in studies):
-        same = [study for study in studies if study.scale == scale]
+    for scale in dict.fromkeys(study.scale for study in found):
+        same = [study for study in found if study.scale == scale]
         console.print(study_table(scale, same))
         cells = [cell for cell in together(scale, same).cells if config.cells or cell.state != "done"]
         if cells and (config.study is not None or config.cells):
@@ -46,69 +44,42 @@ def execute(config: StatusConfig) -> int:
             for cell in cells:
                 if cell.reason:
                     say(f"{cell.state}: {cell.cell}: {cell.reason}")
-    if swept:
-        console.print(sweep_table(swept))
-        for sweep in swept:
-            for name, why in [*sweep.failed.items(), *((name, STOPPED) for name in sweep.stopped)]:
-                say(f"{'failed' if name in sweep.failed else 'stopped'}: {name} of {sweep.study}: {why}")
-    if not studies and not swept:
-        say(f"nothing was planned or swept in {runs.absolute()}; ipr status study=all shows what could be")
+    if not found:
+        say(f"nothing was planned in {runs.absolute()}; ipr status study=all shows what could be")
     if config.out is not None:
-        write(Path(config.out), studies, swept)
+        write(Path(config.out), found)
         say(f"written: {config.out}")
     return 0
 
 
-def chosen_sweeps(asked: str | None, runs: Path) -> list[SweepStatus]:
-    """The studies that are swept by tag, of which runs are there or that were asked for by name."""
-    named = asked.split(",") if asked not in (None, "all") else []
-    known = [path.stem for path in sweeps()]
-    wanted = [name for name in known if name in named] if named else known
-    found = sweep_statuses(find_folders(runs), wanted) if wanted else []
-    return [s for s in found if named or s.trainings or s.attacks or s.running or s.failed or s.stopped]
-
-
-def in_order(planned: Iterable[Planned]) -> list[Planned]:
-    """Plans in the paper's order, others after them."""
-    order = list(papers())
-    return sorted(planned, key=lambda p: (order.index(p.name) if p.name in order else len(order), p.name, p.scale))
-
-
-def chosen(asked: str | None, scale: Scale | None, planned: Sequence[Planned], runs: Path) -> list[Planned]:
+def chosen(asked: str | None, scale: Scale | None, planned: Sequence[Plan], runs: Path) -> list[Plan]:
     """The studies that were asked for: as they were planned, or else as they would be.
 
     Args:
         asked: `all`, or names or files with commas between; None for what was planned.
-        scale: only this scale; None for every one that a study was planned at, or else the default one.
+        scale: only this scale; None for every one that a study was planned at, or else that which it is made for.
         planned: all plans.
         runs: the folder of runs.
 
     Raises:
         InputError: there is no such study.
     """
-    known = {plan.name: plan.path for plan in planned} | papers()
-    wanted = [plan for plan in planned if scale is None or plan.scale == scale.name]
+    wanted = [one for one in planned if scale is None or one.scale == scale.name]
     if asked is None:
         return wanted
-    swept, found = {path.stem for path in sweeps()}, []
-    for name in [*known] if asked == "all" else asked.split(","):
+    known = {one.name: one.study for one in planned} | {name: str(path) for name, path in studies().items()}
+    found = [one for one in wanted if asked == "all"]
+    names = {one.name for one in found}
+    for name in asked.split(","):
         stem = Path(name).stem if name.endswith((".yaml", ".yml")) else name
-        if plans := [plan for plan in wanted if plan.name == stem]:
+        if plans := [one for one in wanted if one.name == stem]:
             found += plans
             continue
-        path = known.get(stem) or (Path(name) if stem != name else None)
-        if path is not None:
-            found.append(planned_now(runs, path, load_study(path), scale or default_scale()))
-        elif name not in swept:
-            remedy = choose_among(name, [*known, *sorted(swept)], "choose all, a file, or among")
-            raise InputError("study", name, "is unknown", remedy)
+        for path, study in find_studies(known.get(stem, name)):
+            if study.name not in names:
+                at = scale or load_scale(study.scale or DEFAULT_SCALE)
+                found.append(planned_as(runs, path, at, [], plan(study, at)))
     return found
-
-
-def default_scale() -> Scale:
-    """That of `ipr reproduce`."""
-    scale: Scale = load_as(shipped("conf") / "scale" / "smoke.yaml", Scale, {})
-    return scale
 
 
 def study_table(scale: str, studies: Sequence[StudyStatus]) -> Table:
@@ -128,15 +99,6 @@ def cell_table(cells: Sequence[CellStatus]) -> Table:
         took = "-" if cell.seconds is None else duration(cell.seconds)
         left = "unknown" if cell.seconds_left is None else duration(cell.seconds_left)
         table.add_row(cell.cell, cell.state, took, left)
-    return table
-
-
-def sweep_table(sweeps: Sequence[SweepStatus]) -> Table:
-    """A line for each study that is swept by tag."""
-    table = _table("swept by tag", ["study"], ["trainings", "attacks", "running", "stopped", "failed", "spent"])
-    for sweep in sweeps:
-        counts = (sweep.trainings, sweep.attacks, sweep.running, len(sweep.stopped), len(sweep.failed))
-        table.add_row(sweep.study, *(str(count) if count else "-" for count in counts), duration(sweep.seconds_spent))
     return table
 
 
@@ -166,7 +128,7 @@ def remaining(study: StudyStatus) -> str:
     return f"{duration(study.seconds_left)} + {study.unknown} unknown" if study.seconds_left else "unknown"
 
 
-def write(path: Path, studies: Sequence[StudyStatus], sweeps: Sequence[SweepStatus]) -> None:
+def write(path: Path, studies: Sequence[StudyStatus]) -> None:
     """The same as JSON, every cell included.
 
     Raises:
@@ -186,7 +148,6 @@ def write(path: Path, studies: Sequence[StudyStatus], sweeps: Sequence[SweepStat
             }
             for study in studies
         ],
-        "sweeps": [asdict(sweep) for sweep in sweeps],
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,12 +14,8 @@ def shipped(folder: str) -> Path:
     return inside if inside.is_dir() else package.parents[1] / folder
 
 
-def sweeps() -> list[Path]:
-    """The studies of `experiments/` that `ipr train` and `ipr attack` sweep over."""
-    return [path for path in sorted(shipped("experiments").glob("*.yaml")) if path not in papers().values()]
-
-
-def papers() -> dict[str, Path]:
-    """The studies of `experiments/` that `ipr reproduce` knows: the paper's tables and figures, in its order."""
-    found = [p for kind in ("table", "figure") for p in sorted(shipped("experiments").glob(f"{kind}_[0-9]*.yaml"))]
-    return {path.stem: path for path in found}
+def studies() -> dict[str, Path]:
+    """The studies of `experiments/` by name: tables of the paper, its figures, and others."""
+    first = ("table_", "figure_")
+    found = {path.stem: path for path in shipped("experiments").glob("*.yaml")}
+    return dict(sorted(found.items(), key=lambda one: ([not one[0].startswith(kind) for kind in first], one[0])))

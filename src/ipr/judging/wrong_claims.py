@@ -34,7 +34,7 @@ ENERGIES = (1.0, 3.0, 10.0)
 
 
 @dataclass(frozen=True)
-class Kind:
+class WrongKind:
     """One kind of wrong claim.
 
     Attributes:
@@ -43,7 +43,7 @@ class Kind:
         dated: whether its claimant, or an insider, could have committed to it before the suspect was released: nothing
             of it follows from the suspect's weights.
         drawn: (genuine claim, network, images, count, seed) -> so many wrong claims; of a claim that it rivals.
-        elsewhere: whether the network that they are drawn from is another than the suspect, which its claimant has;
+        foreign: whether the network that they are drawn from is another than the suspect, which its claimant has;
             else it is the suspect.
     """
 
@@ -51,19 +51,19 @@ class Kind:
     says: str
     dated: bool
     drawn: Callable[[Any, nn.Module, ImageData, int, int], list[Claim]]
-    elsewhere: bool = False
+    foreign: bool = False
 
 
-def kinds_for(claim: Claim) -> dict[str, Kind]:
+def kinds_for(claim: Claim) -> dict[str, WrongKind]:
     """The kinds of wrong claims that rival a genuine one, by name."""
     if claim.brings_passport is not None:
         triggers = claim.triggers is not None
         return {name: kind for name, kind in WRONG.items() if triggers or kind.evidence == "signature"}
     says = "fresh images with fresh labels" if claim.evidence == "images" else "another key and another signature"
-    kinds = {"redrawn": Kind(claim.evidence, says, True, redrawn)}
+    kinds = {"redrawn": WrongKind(claim.evidence, says, True, redrawn)}
     if claim.of_projection:
         says = "a key whose bits most networks have, whatever they were trained for"
-        kinds["universal"] = Kind("signature", says, True, universal)
+        kinds["universal"] = WrongKind("signature", says, True, universal)
     return kinds
 
 
@@ -173,7 +173,7 @@ def lifted(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int
     return list(forged)
 
 
-def genuine_elsewhere(claim: PassportClaim, other: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
+def genuine_of_another(claim: PassportClaim, other: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
     """Claims that hold for another network, in turn by all that forgers solve or guess there: as good as an owner's of
     that network, and with the weights of the suspect as little to do.
     """
@@ -265,22 +265,28 @@ def _example(suspect: nn.Module, data: ImageData) -> Tensor:
 
 
 WRONG = {
-    "another_owner": Kind("signature", "another passport with another signature", True, another_owner),
-    "spelled": Kind("signature", "another passport with the signature that it spells (fake1)", False, spelled),
-    "another_signature": Kind("signature", "the genuine passport with another signature", True, another_signature),
-    "another_passport": Kind("signature", "the genuine signature with another passport", True, another_passport),
-    "ones": Kind("signature", "a passport of ones with another signature", True, ones),
-    "ones_of_one_sign": Kind("signature", "a passport of ones with one bit repeated", True, ones_of_one_sign),
-    "ones_spelled": Kind("signature", "a passport of ones with the signature that it spells", False, ones_spelled),
-    "positive_noise": Kind("signature", "a passport above 0 with another signature", True, positive_noise),
-    "elsewhere": Kind(
-        "signature", "a claim that holds for another network of the kind", True, genuine_elsewhere, elsewhere=True
+    "another_owner": WrongKind("signature", "another passport with another signature", True, another_owner),
+    "spelled": WrongKind("signature", "another passport with the signature that it spells (fake1)", False, spelled),
+    "another_signature": WrongKind("signature", "the genuine passport with another signature", True, another_signature),
+    "another_passport": WrongKind("signature", "the genuine signature with another passport", True, another_passport),
+    "ones": WrongKind("signature", "a passport of ones with another signature", True, ones),
+    "ones_of_one_sign": WrongKind("signature", "a passport of ones with one bit repeated", True, ones_of_one_sign),
+    "ones_spelled": WrongKind("signature", "a passport of ones with the signature that it spells", False, ones_spelled),
+    "positive_noise": WrongKind("signature", "a passport above 0 with another signature", True, positive_noise),
+    "elsewhere": WrongKind(
+        "signature",
+        "a claim that holds for another network of the kind",
+        True,
+        genuine_of_another,
+        foreign=True,
     ),
-    "positive_noise_spelled": Kind(
+    "positive_noise_spelled": WrongKind(
         "signature", "a passport above 0 with the signature that it spells", False, positive_noise_spelled
     ),
-    "singular_vectors": Kind("signature", "a passport along the filters' singular vectors", False, singular_vectors),
-    "lifted": Kind("signature", "a passport solved from the public scale and shift", False, lifted),
-    "another_trigger_set": Kind("images", "another owner's trigger set", True, another_trigger_set),
+    "singular_vectors": WrongKind(
+        "signature", "a passport along the filters' singular vectors", False, singular_vectors
+    ),
+    "lifted": WrongKind("signature", "a passport solved from the public scale and shift", False, lifted),
+    "another_trigger_set": WrongKind("images", "another owner's trigger set", True, another_trigger_set),
 }
 """Wrong claims to a passport's network, by name. Those that are not `dated` need its weights."""

@@ -1,18 +1,25 @@
-"""Every attack on every scheme as one table: each cell filled, or why the attack does not apply."""
+"""Attacks as a section of a report: every point with its spread, and every attack on every scheme as one table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from statistics import fmean
-from string import ascii_lowercase
+
+import pandas as pd
+from matplotlib.figure import Figure
 
 from ipr.attacks.base import families
-from ipr.config.registry import load_all
+from ipr.config.registry import entries, load_all
 from ipr.judging.outcome import mark, nearest
-from ipr.reports.markdown import cut_short
-from ipr.reports.summary import mean_and_spread, ordered
+from ipr.reports.drawing import figure_of
+from ipr.reports.results import provenance_of
+from ipr.reports.section import Line, Picture, Section, TableView, Value
+from ipr.reports.selection import attacks_in, schemes_in
+from ipr.reports.trainings import cut_short
+from ipr.reports.units import mean_and_spread
 from ipr.store.record import cut_of
+from ipr.studies.study import FigureDrawing
 from ipr.workflows.attack import AttackRow
 
 LINES: dict[str, dict[str, Callable[[str], bool]]] = {
@@ -25,6 +32,27 @@ LINES: dict[str, dict[str, Callable[[str], bool]]] = {
 """Attacks that take more than one line of the table, and which points each line shows."""
 
 SETTING = ("dataset", "train_images", "test_images", "model", "width", "victim_epochs")
+
+HEADER = ("attack", "scheme", "point", "n", "accuracy", "points lost", "least; most lost", "mark read", "succeeded")
+
+FORGERS = {
+    "fake1": "weights alone",
+    "forge_uchida": "weights alone",
+    "forge_deepmarks": "weights alone",
+    "forge_deepsigns": "weights alone",
+    "forge_trigger_set": "weights alone",
+    "fake2": "weights and training data",
+}
+"""Attacks that forge a claim -> what their forger has, as far as a figure compares them."""
+
+FORGERIES = FigureDrawing(
+    "forgeries",
+    "Accuracy with the owner's claim, and with the best forged claim whose mark is read, by what the forger has.",
+    "bars",
+    x="scheme",
+    values={"accuracy": "accuracy"},
+    series="whose",
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +70,11 @@ class Cell:
     accuracies: tuple[float, ...]
     marks: tuple[float, ...]
 
+    def __str__(self) -> str:
+        count = f"{self.succeeded}/{self.points}"
+        accuracies, marks = mean_and_spread(self.accuracies), mean_and_spread(self.marks, digits=0)
+        return f"{f'**{count}**' if self.succeeded else count}; {accuracies}; {marks}"
+
 
 def cell(rows: Sequence[AttackRow]) -> Cell:
     """One cell from the rows of an attack on a scheme."""
@@ -55,9 +88,28 @@ def cell(rows: Sequence[AttackRow]) -> Cell:
     )
 
 
-def attack_markdown(rows: Sequence[AttackRow]) -> str:
-    """A table for each setting: attacks down, schemes across, with what each cell says and why a cell is empty."""
-    return "\n\n".join(_table(same) for same in attack_settings(rows))
+def attacks_section(attacked: Sequence[AttackRow]) -> Section:
+    """Every point of every attack, with its mean, spread and range over seeds, and a figure of forged claims."""
+    views, pictures = [], []
+    settings = attack_settings(attacked)
+    for number, same in enumerate(settings, 1):
+        end = f"-{number}" if len(settings) > 1 else ""
+        first = same[0]
+        title = f"{first.model}, width {first.width:g}, {first.dataset}, {first.victim_epochs} epochs"
+        title += cut_short(cut_of(first.tags))
+        lines = [
+            Line(
+                [Value(text) for text in cells],
+                {"scheme": row.scheme, "model": row.model, "dataset": row.dataset, "attack": row.attack},
+            )
+            for row, cells in point_lines(same)
+        ]
+        views.append(TableView(f"points{end}", f"{title}. Accuracies in %.", HEADER, lines))
+        if (figure := forgery_figure(same)) is not None:
+            shown = {"model": frozenset([first.model]), "dataset": frozenset([first.dataset])}
+            pictures.append(Picture(f"{FORGERIES.name}{end}", FORGERIES.caption, figure, shown))
+    made = provenance_of((row.hardware, row.versions, row.commit) for row in attacked)
+    return Section("attacks", "Attacks", tables=views, pictures=pictures, provenance=made)
 
 
 def attack_settings(rows: Sequence[AttackRow]) -> list[list[AttackRow]]:
@@ -69,13 +121,71 @@ def attack_settings(rows: Sequence[AttackRow]) -> list[list[AttackRow]]:
     return [settings[setting] for setting in sorted(settings, key=str)]
 
 
+def point_lines(rows: Sequence[AttackRow]) -> Iterator[tuple[AttackRow, list[str]]]:
+    """A line for each attack, scheme and point of one setting; the forged passports of `fake1` are one line.
+
+    Accuracies in %; `points lost` is the accuracy before less that after; `mark read` is the least and the most of the
+    claimed bits, or trigger images, that was read.
+
+    Yields:
+        A row that stands for the line, and its cells under `HEADER`.
+    """
+    attacks, schemes = attacks_in(row.attack for row in rows), schemes_in(row.scheme for row in rows)
+    groups: dict[tuple[int, int, str], list[AttackRow]] = {}
+    for row in rows:
+        point = "all" if row.attack == "fake1" else row.point
+        groups.setdefault((attacks.index(row.attack), schemes.index(row.scheme), point), []).append(row)
+    for (_, _, point), same in sorted(groups.items(), key=lambda group: group[0]):
+        lost = [row.accuracy_before - row.accuracy_after for row in same]
+        marks = [mark(row) for row in same]
+        cells = [
+            same[0].attack,
+            same[0].scheme,
+            point + (f" ({same[0].transfer})" if same[0].transfer else ""),
+            str(len(same)),
+            mean_and_spread([row.accuracy_after for row in same]),
+            mean_and_spread(lost),
+            f"{100 * min(lost):.1f}; {100 * max(lost):.1f}",
+            _counted(same, min(marks), max(marks)),
+            f"{sum(row.attack_succeeded for row in same)}",
+        ]
+        yield same[0], cells
+
+
+def _counted(rows: Sequence[AttackRow], least: float, most: float) -> str:
+    total = rows[0].bits_total
+    if total:
+        return f"{round(least * total)} to {round(most * total)} of {total}"
+    return f"{100 * least:.0f} to {100 * most:.0f} %"
+
+
+def forgery_figure(rows: Sequence[AttackRow]) -> Figure | None:
+    """What a forged claim leaves of a network, per scheme: accuracy with the owner's claim, and with the best forged
+    claim that is read, by what the forger has (`FORGERS`); means over victims. None without one.
+    """
+    frame = pd.DataFrame([asdict(row) for row in rows if row.attack in FORGERS and row.forged and row.mark_read])
+    if frame.empty:
+        return None
+    owner = frame.drop_duplicates("victim").assign(accuracy=frame["accuracy_before"], whose="the owner's claim")
+    frame["whose"] = frame["attack"].map(FORGERS) + ": best forged claim"
+    frame["accuracy"] = frame["accuracy_after"]
+    best = frame.groupby(["scheme", "victim", "whose"])[["accuracy"]].max().reset_index()
+    return figure_of(FORGERIES, pd.concat([owner, best], ignore_index=True)[["scheme", "whose", "accuracy"]])
+
+
+def attack_markdown(rows: Sequence[AttackRow]) -> str:
+    """A table for each setting: attacks down, schemes across, with what each cell says and why a cell is empty."""
+    return "\n\n".join(_table(same) for same in attack_settings(rows))
+
+
 def _table(rows: Sequence[AttackRow]) -> str:
     first = rows[0]
-    families_known = families()
-    schemes = ordered({row.scheme for row in rows if families_known.get(row.scheme) != "none"}, families_known)
+    unmarked = [name for name, family in families().items() if family == "none"]
+    schemes = schemes_in(row.scheme for row in rows if row.scheme not in unmarked)
     seeds = len({row.seed for row in rows})
     norms = {scheme: "/".join(sorted({row.norm for row in rows if row.scheme == scheme})) for scheme in schemes}
-    reasons: list[str] = []
+    reasons: dict[str, str] = {}
+    names = " | ".join(f"{scheme.removeprefix('passport_')} ({norms[scheme]})" for scheme in schemes)
     lines = [
         f"{first.model} at width {first.width:g} on {first.dataset} ({first.train_images} training and "
         f"{first.test_images} test images), {first.victim_epochs} epochs{cut_short(cut_of(first.tags))}, "
@@ -83,38 +193,33 @@ def _table(rows: Sequence[AttackRow]) -> str:
         "at the point that came nearest, the accuracy and the share of bits or trigger images read, both in %"
         f"{', mean ± standard deviation over the seeds' if seeds > 1 else ''}.",
         "",
-        "| attack | "
-        + " | ".join(f"{scheme.removeprefix('passport_')} ({norms[scheme]})" for scheme in schemes)
-        + " |",
+        f"| attack | {names} |",
         "|---" * (len(schemes) + 1) + "|",
     ]
-    tried, attacks = {row.attack for row in rows}, load_all("attack")
-    for name in ordered(tried, attacks):
+    tried = {row.attack for row in rows}
+    for name in attacks_in(tried):
         for label, shown in LINES.get(name, {name: lambda point: True}).items():
-            cells = []
-            for scheme in schemes:
-                chosen = [r for r in rows if (r.attack, r.scheme) == (name, scheme) and shown(r.point)]
-                reason = attacks[name].inapplicable(scheme) if name in attacks else None
-                if not chosen and reason:
-                    reasons += [] if reason in reasons else [reason]
-                    cells.append(f"n/a ({_letter(reasons.index(reason))})")
-                else:
-                    cells.append(_text(cell(chosen)) if chosen else "not run")
-            lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    notes = [f"({_letter(number)}) does not apply, because {reason}" for number, reason in enumerate(reasons)]
+            cells = [_cell([r for r in rows if r.attack == name and shown(r.point)], name, s, reasons) for s in schemes]
+            lines.append(f"| {label} | {' | '.join(cells)} |")
+    notes = [f"({letter}) does not apply, because {reason}" for reason, letter in reasons.items()]
     found = ["; ".join(notes) + "."] if notes else []
-    if absent := [name for name in attacks if name not in tried]:
+    if absent := [name for name in entries("attack") if name not in tried]:
         found.append(f"Not tried here: {', '.join(absent)}.")
-    costs = _costs([row for row in rows if row.iterations is not None])
     machines, software = "; ".join(sorted({r.hardware for r in rows})), "; ".join(sorted({r.versions for r in rows}))
     minutes = sum(seconds for _, seconds in {(row.key, row.seconds) for row in rows}) / 60  # points share a suspect's
     total = f"{machines}; {software}; {minutes:.1f} minutes of attacks in all, judging not counted."
-    return "\n\n".join(["\n".join(lines), *found, *costs, total])
+    return "\n\n".join(["\n".join(lines), *found, *_costs([r for r in rows if r.iterations is not None]), total])
 
 
-def _letter(number: int) -> str:
-    """A to z, then aa, bb, ..."""
-    return ascii_lowercase[number % 26] * (number // 26 + 1)
+def _cell(rows: Sequence[AttackRow], attack: str, scheme: str, reasons: dict[str, str]) -> str:
+    """What the rows of an attack say of a scheme, or why there are none: by a letter, which is kept with its reason."""
+    if own := [row for row in rows if row.scheme == scheme]:
+        return str(cell(own))
+    known = load_all("attack").get(attack)
+    if known is None or not (reason := known.inapplicable(scheme)):
+        return "not run"
+    number = len(reasons)
+    return f"n/a ({reasons.setdefault(reason, chr(ord('a') + number % 26) * (1 + number // 26))})"
 
 
 def _costs(rows: Sequence[AttackRow]) -> list[str]:
@@ -134,9 +239,3 @@ def _costs(rows: Sequence[AttackRow]) -> list[str]:
         way = point.removeprefix("way=").replace("_", " ") or "gradient"
         lines.append(f"| {attack} | {scheme} | {way} | {iterations:.0f} | {seconds:.2f} | {share:.2f} |")
     return ["\n".join(lines)]
-
-
-def _text(found: Cell) -> str:
-    count = f"{found.succeeded}/{found.points}"
-    marks = mean_and_spread(found.marks, digits=0)
-    return f"{f'**{count}**' if found.succeeded else count}; {mean_and_spread(found.accuracies)}; {marks}"

@@ -10,21 +10,30 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ipr.reports.colours import DARK, PALETTE, colour_of
 from ipr.reports.paper import paper_rows
-from ipr.reports.selection import grouped, with_energy
+from ipr.reports.selection import chosen, grouped, with_energy
 from ipr.reports.units import PLAIN, label
 from ipr.studies.study import FigureDrawing, Paper
 
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999")
-"""Told apart by every kind of colour vision (Okabe and Ito)."""
-
-SCHEME_COLOURS = {
-    "passport_v1": PALETTE[0],
-    "passport_v2": PALETTE[1],
-    "passport_v3": PALETTE[2],
-    "baseline": PALETTE[6],
-}
 STYLES = ("-", "--", ":", "-.")
+
+
+def figure_of(drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper | None = None) -> Figure | None:
+    """Curves or bars of what is there; None where nothing is.
+
+    Args:
+        drawing: what is drawn.
+        frame: of results.
+        paper: the paper's numbers; None for none.
+    """
+    found = chosen(frame, drawing.where)
+    found = found[found[list(drawing.values.values())].notna().any(axis=1)]
+    if drawing.kind == "curves":
+        found = found[found[drawing.x].notna()]
+    if found.empty:
+        return None
+    return (curves if drawing.kind == "curves" else bars)(drawing, found, paper or Paper())
 
 
 def curves(drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper) -> Figure:
@@ -34,7 +43,7 @@ def curves(drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper) -> Figure:
     for axes, (panel, part) in zip(places, panels, strict=True):
         series = with_energy(frame, [drawing.series])
         for number, (key, line) in enumerate(grouped(part, series)):
-            colour = _colour(key[0], number)
+            colour = colour_of(key[0], number)
             for style, (legend, column) in zip(STYLES, drawing.values.items(), strict=False):
                 points = [(float(x[0]), same[column].dropna().astype(float)) for x, same in grouped(line, [drawing.x])]
                 points = [(x, values) for x, values in points if len(values)]
@@ -70,7 +79,7 @@ def bars(drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper) -> Figure:
         width = 0.8 / max(len(shown), 1)
         for number, (key, legend, column) in enumerate(shown):
             heights, spreads, xs = [], [], []
-            colour = PALETTE[number % len(PALETTE)] if len(drawing.values) > 1 else _colour(key, number)
+            colour = PALETTE[number % len(PALETTE)] if len(drawing.values) > 1 else colour_of(key, number)
             for at, (x, same) in enumerate(groups):
                 values = _factor(column) * _values(same, drawing.series, key, column)
                 if not values.size:
@@ -80,11 +89,11 @@ def bars(drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper) -> Figure:
                 spreads.append(float(values.std(ddof=1)) if values.size > 1 else 0.0)
                 place = _place(drawing.panels, panel) | {drawing.series: key, drawing.x: x[0]}
                 for value in _paper_numbers(paper, place, column):
-                    axes.plot(xs[-1], value, "D", mfc="none", mec="#333333", ms=5)
+                    axes.plot(xs[-1], value, "D", mfc="none", mec=DARK, ms=5)
             names = [label(drawing.series, key) if drawing.series != drawing.x else "", legend]
             name = ", ".join(filter(None, names if len(drawing.values) > 1 else names[:1] or names))
             axes.bar(
-                xs, heights, width * 0.95, yerr=spreads, color=colour, ecolor="#333333", capsize=2, label=_as_text(name)
+                xs, heights, width * 0.95, yerr=spreads, color=colour, ecolor=DARK, capsize=2, label=_as_text(name)
             )
         axes.set_xticks(range(len(groups)), [label(drawing.x, x[0]) for x, _ in groups], fontsize=8)
         _finish(axes, drawing, panel)
@@ -127,10 +136,6 @@ def _legend(figure: Figure, places: Sequence[Axes]) -> None:
         figure.legend(
             list(handles.values()), list(handles), ncols=3, fontsize=7, frameon=False, loc="outside lower center"
         )
-
-
-def _colour(key: Any, number: int) -> str:
-    return SCHEME_COLOURS.get(str(key), PALETTE[number % len(PALETTE)])
 
 
 def _name(columns: Sequence[str], key: Sequence[Any], legend: str) -> str:

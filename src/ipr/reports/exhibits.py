@@ -12,17 +12,17 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ipr.exhibits.base import Fact
-from ipr.reports.figures import COLOURS
+from ipr.reports.colours import DARK, FORGED, GENUINE
 from ipr.store.folder import RunFolder
 from ipr.workflows.exhibit import arrays_path, facts_path, load_arrays, load_facts
 
 Arrays = Mapping[str, Tensor]
 
 COLOUR_OF = {
-    "genuine": COLOURS["genuine passport"],
-    "forged": COLOURS["forged passports"],
-    "passport": COLOURS["genuine passport"],
-    "baseline": "#333333",
+    "genuine": GENUINE,
+    "forged": FORGED,
+    "passport": GENUINE,
+    "baseline": DARK,
 }
 """Genuine and forged, and a passport network beside its baseline; told apart by every kind of colour vision."""
 

@@ -10,11 +10,13 @@ from typing import Any
 import pandas as pd
 
 from ipr.judging.outcome import mark
+from ipr.reports.selection import baseline_of
 from ipr.store.folder import RunFolder
 from ipr.store.record import Record, load_record
+from ipr.store.summary import state_of
 from ipr.studies.columns import COLUMNS, LABELS
 from ipr.studies.facts import as_columns
-from ipr.studies.found import Plan, PlannedCell
+from ipr.studies.planned import Plan, PlannedCell
 from ipr.workflows.attack import AttackRow, load_rows
 from ipr.workflows.embedding_checks import embedding_failed
 from ipr.workflows.exhibit import facts_path, load_facts
@@ -43,7 +45,7 @@ def results_of(plan: Plan, runs: Path) -> Results:
     """Reads every finished cell.
 
     Args:
-        plan: with what became of its cells.
+        plan: with the runs of its cells.
         runs: the folder of runs.
 
     Raises:
@@ -54,17 +56,16 @@ def results_of(plan: Plan, runs: Path) -> Results:
     made: set[tuple[str, ...]] = set()
     failed: dict[str, None] = {}
     for cell in plan.cells:
-        if cell.word is None or cell.word.state != "done":
+        folder = cell.folder(runs)
+        if folder is None or state_of(folder) != "done":
             continue
-        folder = RunFolder(runs / cell.word.run)
-        kind = cell.word.run.split("/")[0]
-        if kind == "train":
+        if folder.kind == "train":
             record = load_record(folder.record)
             made.add((record.hardware, record.versions, record.commit))
             rows.append(about(cell) | of_record(record))
             if line := embedding_failed(record):
                 failed[line] = None
-        elif kind == "attack":
+        elif folder.kind == "attack":
             for row in load_rows(folder.path / "rows.jsonl").values():
                 made.add((row.hardware, row.versions, row.commit))
                 rows.append(about(cell) | of_attack(row))
@@ -154,17 +155,13 @@ def number(truth: bool | None) -> float | None:
 
 def with_baselines(frame: pd.DataFrame) -> pd.DataFrame:
     """Fills `baseline` and `gain` for trainings and for fine-tuning to another task, from the baselines among them."""
-    same = ["model", "norm", "dataset", "transfer", "attack", "seed"]
     if frame.empty:
         return frame
-    keys = pd.MultiIndex.from_frame(frame[same].astype(object).where(frame[same].notna(), None))
     plain = (frame["scheme"] == "baseline") & frame["exhibit"].isna() & frame["accuracy"].notna()
-    known = dict(zip(keys[plain], frame.loc[plain, "accuracy"], strict=True))
     compared = frame["exhibit"].isna() & (frame["attack"].isna() | (frame["attack"] == "finetune"))
-    baseline = [known.get(key) if use else None for key, use in zip(keys, compared, strict=True)]
-    frame["baseline"] = pd.array(baseline, dtype="Float64").to_numpy(float, na_value=float("nan"))
-    accuracy = frame["accuracy"].astype(float)
-    frame["gain"] = (accuracy - frame["baseline"]).where(frame["scheme"] != "baseline")
+    same = ("model", "norm", "dataset", "transfer", "attack", "seed")
+    frame["baseline"] = baseline_of(frame, same, "accuracy", plain).where(compared)
+    frame["gain"] = (frame["accuracy"].astype(float) - frame["baseline"]).where(frame["scheme"] != "baseline")
     return frame
 
 

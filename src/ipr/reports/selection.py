@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -55,19 +55,47 @@ def grouped(frame: pd.DataFrame, columns: Sequence[str]) -> list[tuple[Key, pd.D
     for index, key in zip(frame.index, labels.itertuples(index=False, name=None), strict=True):
         groups.setdefault(key, []).append(index)
 
-    def rank(key: Key) -> list[tuple[bool, int, Any]]:
-        return [_rank(column, value) for column, value in zip(columns, key, strict=True)]
+    def place(key: Key) -> list[tuple[int, Any]]:
+        return [rank(column, value) for column, value in zip(columns, key, strict=True)]
 
-    return [(key, frame.loc[groups[key]]) for key in sorted(groups, key=rank)]
+    return [(key, frame.loc[groups[key]]) for key in sorted(groups, key=place)]
 
 
-def _rank(column: str, value: Any) -> tuple[bool, int, Any]:
-    order = ORDER.get(column, ())
+def rank(column: str, value: Any) -> tuple[int, Any]:
+    """What labels are sorted by: none, those of `ORDER`, then numbers, then names; also of other packages."""
+    order = list(ORDER.get(column, ()))
     if value is None:
-        return False, -1, ""  # an own task before others
+        return -1, ""  # an own task before others
     if value in order:
-        return False, list(order).index(value), ""
-    return False, len(order), (0, value, "") if isinstance(value, int | float) else (1, 0, str(value))
+        return order.index(value), ""
+    return len(order), (0, value, "") if isinstance(value, int | float) else (1, 0, str(value))
+
+
+def schemes_in(names: Iterable[str]) -> list[str]:
+    """Schemes, each once, in the order in which a reader meets them; those of other packages last."""
+    return sorted(set(names), key=lambda name: rank("scheme", name))
+
+
+def attacks_in(names: Iterable[str]) -> list[str]:
+    """Attacks likewise."""
+    known = list(entries("attack"))
+    return sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
+def baseline_of(frame: pd.DataFrame, same: Sequence[str], value: str, plain: pd.Series) -> pd.Series:
+    """For each row the value of the baseline that agrees with it in some columns; NaN where there is none.
+
+    Args:
+        frame: of results, or of records.
+        same: what a row and its baseline have in common; none counts as a value.
+        value: the column.
+        plain: which rows are baselines; of several alike the first counts.
+    """
+    keys = pd.MultiIndex.from_frame(frame[list(same)].astype(object).where(frame[list(same)].notna(), None))
+    known: dict[Any, float] = {}
+    for key, found in zip(keys[plain], frame.loc[plain, value], strict=True):
+        known.setdefault(key, found)
+    return pd.Series([known.get(key) for key in keys], index=frame.index, dtype=float)
 
 
 def with_energy(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from ipr.reports.drawing import bars, curves
+from ipr.reports.drawing import figure_of
 from ipr.reports.exhibits import pictures_of
 from ipr.reports.paper import paper_text
-from ipr.reports.results import results_of
+from ipr.reports.results import Results, results_of
+from ipr.reports.runs import runs_of
 from ipr.reports.section import FILTERS, CellState, Line, Picture, Section, TableView, Value
 from ipr.reports.selection import chosen, grouped, with_energy
 from ipr.reports.statements import check
 from ipr.reports.units import label, written
-from ipr.store.cell_state import lease_of
-from ipr.store.folder import RunFolder
-from ipr.store.lease import held
 from ipr.studies.columns import LABELS
-from ipr.studies.found import Plan, PlannedCell, studies_folder
-from ipr.studies.study import FigureDrawing, Paper, TableDrawing
+from ipr.studies.planned import Plan, PlannedCell
+from ipr.studies.study import Paper, Study, TableDrawing
 
 
 def section_of(plan: Plan, runs: Path) -> Section:
-    """Reads what is finished of a study and draws it.
+    """Reads what is finished of a study and draws it: as the study says, or as any runs are shown.
 
     Args:
         plan: the study at a scale.
@@ -35,37 +32,57 @@ def section_of(plan: Plan, runs: Path) -> Section:
     Raises:
         InputError: a record cannot be read.
     """
-    study, results = plan.study, results_of(plan, runs)
-    frame = results.frame
-    tables = [table_of(drawing, frame, study.paper) for drawing in study.tables]
-    pictures = []
-    for drawing in study.figures:
-        if (figure := figure_of(drawing, frame, study.paper, results.exhibits)) is not None:
-            pictures.append(Picture(drawing.name, drawing.caption, figure, picture_about(chosen(frame, drawing.where))))
+    study, results = plan.load(), results_of(plan, runs)
     stands = [f"{label('dataset', k)}: {v}" for k, v in plan.datasets.items() if k != v]
     notes = [f"In the place of the paper's data sets: {', '.join(stands)}."] if stands else []
     changed = [f"Beside the scale: {' '.join(plan.changes)}."] if plan.changes else []
+    if study.draws:
+        tables, pictures = _tables(study, results), _pictures(study, results)
+        told = [f"{line[0].upper()}{line[1:]}." for line in results.failed]
+    else:
+        parts = runs_of(plan, runs).sections()
+        tables = [table for part in parts for table in part.tables]
+        pictures = [picture for part in parts for picture in part.pictures]
+        told = [note for part in parts for note in part.notes]
     return Section(
         name=study.name,
         title=study.title,
         question=study.question,
         source=study.source,
         scale=f"{plan.scale}: {plan.what}",
-        tables=[table for table in tables if table.lines],
+        tables=tables,
         pictures=pictures,
-        statements=[check(statement, frame, plan.scale) for statement in study.statements],
-        cells=[cell_state(cell, studies_folder(runs, plan.scale)) for cell in plan.cells],
+        statements=[check(statement, results.frame, plan.scale) for statement in study.statements],
+        cells=[cell_state(cell, runs) for cell in plan.cells],
         provenance=results.provenance,
-        notes=[*study.notes, *notes, *changed, *(f"{line[0].upper()}{line[1:]}." for line in results.failed)],
+        notes=[*study.notes, *notes, *changed, *told],
     )
 
 
-def cell_state(cell: PlannedCell, studies: Path) -> CellState:
-    """What became of a cell; one that says that it is running and has no process any more is planned again."""
-    word = cell.word
-    if word is None or (word.state == "running" and not held(lease_of(studies, cell.name))):
-        return CellState(cell.name, cell.command, "planned")
-    return CellState(cell.name, cell.command, word.state, word.reason)
+def cell_state(cell: PlannedCell, runs: Path) -> CellState:
+    """What became of a cell; one that no process is at is planned, begun or not."""
+    state, folder = cell.state(runs), cell.folder(runs)
+    reason = folder.why_failed if folder is not None and state == "failed" else ""
+    return CellState(cell.name, cell.command, {"stopped": "planned", "missing": "planned"}.get(state, state), reason)
+
+
+def _tables(study: Study, results: Results) -> Sequence[TableView]:
+    tables = [table_of(drawing, results.frame, study.paper) for drawing in study.tables]
+    return [table for table in tables if table.lines]
+
+
+def _pictures(study: Study, results: Results) -> Sequence[Picture]:
+    pictures = []
+    for drawing in study.figures:
+        if drawing.kind == "exhibit":
+            folder = results.exhibits.get(drawing.exhibit)
+            figure = None if folder is None else pictures_of(drawing.exhibit, folder.path)[drawing.name]
+        else:
+            figure = figure_of(drawing, results.frame, study.paper)
+        if figure is not None:
+            about = picture_about(chosen(results.frame, drawing.where))
+            pictures.append(Picture(drawing.name, drawing.caption, figure, about))
+    return pictures
 
 
 def table_of(drawing: TableDrawing, frame: pd.DataFrame, paper: Paper) -> TableView:
@@ -113,21 +130,3 @@ def picture_about(frame: pd.DataFrame) -> dict[str, frozenset[str]]:
     """What a figure shows, for the page's filters."""
     found = {name: frozenset(map(str, frame[name].dropna().unique())) for name in FILTERS}
     return {name: values for name, values in found.items() if values}
-
-
-def figure_of(
-    drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper, exhibits: Mapping[str, RunFolder]
-) -> Figure | None:
-    """Draws what is there; None where nothing is."""
-    if drawing.kind == "exhibit":
-        if drawing.exhibit not in exhibits:
-            return None
-        return pictures_of(drawing.exhibit, exhibits[drawing.exhibit].path)[drawing.name]
-    found = chosen(frame, drawing.where)
-    found = found[found[list(drawing.values.values())].notna().any(axis=1)]
-    if drawing.x:
-        found = found[found[drawing.x].notna()] if drawing.kind == "curves" else found
-    if found.empty:
-        return None
-    draw = curves if drawing.kind == "curves" else bars
-    return draw(drawing, found, paper)

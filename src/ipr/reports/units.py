@@ -1,4 +1,4 @@
-"""How a measured column is written."""
+"""How a measured column, and a label, is written."""
 
 from __future__ import annotations
 
@@ -38,14 +38,25 @@ NAMES = {
 """How a label is written for a reader."""
 
 
-def written(values: Sequence[float] | pd.Series, column: str) -> str:
-    """Mean and, from two values on, sample standard deviation; "" for none."""
+def mean_and_spread(values: Sequence[float] | pd.Series, digits: int = 1, factor: float = 100, sign: str = "") -> str:
+    """Mean and, from two values on, sample standard deviation; "" for none.
+
+    Args:
+        values: the numbers; NaN and None are none.
+        digits: after the point.
+        factor: 100 writes fractions in %.
+        sign: `+` shows that of a positive mean, too.
+    """
     numbers = pd.Series(values, dtype=float).dropna()
     if numbers.empty:
         return ""
-    digits, factor = (PLAIN[column], 1) if column in PLAIN else (1, 100)
-    mean = f"{factor * numbers.mean():.{digits}f}"
+    mean = f"{factor * numbers.mean():{sign}.{digits}f}"
     return mean if len(numbers) < 2 else f"{mean} ± {factor * numbers.std():.{digits}f}"
+
+
+def written(values: Sequence[float] | pd.Series, column: str) -> str:
+    """The mean and spread of a measured column in its unit."""
+    return mean_and_spread(values, PLAIN[column], 1) if column in PLAIN else mean_and_spread(values)
 
 
 def one(value: float, column: str) -> str:

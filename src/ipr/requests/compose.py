@@ -21,14 +21,14 @@ from ipr.config import schema as schema
 from ipr.config.ranges import check_numbers
 from ipr.config.registry import load, load_all
 from ipr.config.secrets import with_secrets
-from ipr.config.shipped import papers, shipped, sweeps
+from ipr.config.shipped import shipped
 from ipr.errors import InputError
 from ipr.requests.launchers import enter_launchers
 from ipr.requests.line import refuse_unknown
 from ipr.requests.own_hydra import own_hydra
-from ipr.requests.texts import TextArguments, check_content, check_files, shown
+from ipr.requests.texts import TextArguments, check_files, shown
 from ipr.studies.config import FilterConfig
-from ipr.terminal.spelling import choose_among, closest
+from ipr.terminal.spelling import choose_among
 from ipr.texts import SECRETIVE
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ OF_STUDIES = ("reproduce", "report", "list", "status", "gc")
 
 
 def register(command: str = "train") -> None:
-    """Puts the schema of a command and the studies of `experiments/` into Hydra's store."""
+    """Puts the schema of a command into Hydra's store."""
     store = ConfigStore.instance()
     store.store(name="train_schema", node=schema.TrainConfig)
     store.store(name="verify_schema", node=schema.VerifyConfig)
@@ -76,9 +76,6 @@ def register(command: str = "train") -> None:
         store.store(name="cell_schema", node=CellConfig)
         for name, exhibit in load_all("exhibit").items():
             store.store(group="schema/exhibit", name=name, node=exhibit)
-    store.repo.pop("study", None)  # of an earlier command: a group of some, a plain key of the others
-    for study in sweeps() if command in ("train", "attack", "exhibit") else ():
-        store.store(group="study", name=study.stem, node=OmegaConf.load(study), package="_global_")
 
 
 def typed(config: DictConfig) -> Any:
@@ -149,7 +146,7 @@ def as_texts(command: str, arguments: Sequence[str], hide: Callable[[str], str] 
     """
     schema, flags = schema_of(command), [argument for argument in arguments if argument.startswith("-")]
     swept = any(flag == "-m" or flag.startswith("--mu") for flag in flags) or any(
-        argument.startswith(("study=", "hydra.mode=")) for argument in arguments
+        argument.startswith("hydra.mode=") for argument in arguments
     )
     for flag, value in zip_longest(arguments, arguments[1:], fillvalue=""):
         name, equals, given = flag.partition("=")
@@ -158,9 +155,6 @@ def as_texts(command: str, arguments: Sequence[str], hide: Callable[[str], str] 
     if any(flag.startswith(("-c", "--cfg", "-i", "--info")) and not flag.startswith(("-cd", "-cp", "-cn", "--config"))
            for flag in flags):  # fmt: skip
         hide = _hidden  # it prints the configuration
-    for path in sweeps() if command in ("train", "attack", "exhibit") else ():
-        if f"study={path.stem}" in arguments:
-            check_content(cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path))), schema, path)
     return TextArguments(schema, swept and command not in OF_STUDIES, hide).written(arguments)
 
 
@@ -202,15 +196,17 @@ def _suggest(wrong: str, known: Sequence[str]) -> str:
 def in_section(argument: str, command: str) -> str:
     """What runs are chosen by goes to a section of its own, as to Hydra `scheme` is a group."""
     key, equals, value = argument.partition("=")
-    if not equals or command not in ("list", "report") or key not in {f.name for f in dataclasses.fields(FilterConfig)}:
+    if (
+        not equals
+        or command not in ("list", "report", "reproduce")
+        or key not in {f.name for f in dataclasses.fields(FilterConfig)}
+    ):
         return argument
     return f"where.{key}='null'" if value == "null" else f"where.{key}={value.strip('[]')}"
 
 
 def _other_choice(group: str, choice: str, known: Sequence[str]) -> str:
     """What to do about a choice that a group does not have."""
-    if group == "study" and (paper := closest(choice, papers())) and closest(choice, known) is None:
-        return f"a study of the paper is run by ipr reproduce study={paper}; choose among: {', '.join(known)}"
     plugin = "; others come with their plugins, e.g. hydra-optuna-sweeper" if group == "hydra/sweeper" else ""
     return choose_among(choice, known) + plugin
 

@@ -17,7 +17,7 @@ import yaml
 
 import ipr
 from ipr.config.registry import conf_folders, entries, source_of
-from ipr.config.shipped import shipped, sweeps
+from ipr.config.shipped import shipped
 from ipr.terminal.spelling import closest
 
 PACKAGE = Path(ipr.__file__).parent
@@ -232,7 +232,7 @@ def groups_of(command: str) -> dict[str, Group]:
         if name.startswith("override "):
             continue
         folder, _, field = name.partition("@")
-        choices = tuple(path.stem for path in sweeps()) if name == "study" else choices_of(folder)
+        choices = choices_of(folder)
         groups[name] = Group(name, field or folder, default or "", choices)
     return groups
 

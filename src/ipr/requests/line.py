@@ -193,7 +193,7 @@ def _assignments(command: str, words: Sequence[str], options: list[str]) -> list
 
 
 def _no_assignment(command: str, word: str, before: str, after: Sequence[str]) -> InputError:
-    from ipr.config.shipped import papers
+    from ipr.config.shipped import studies
     from ipr.requests.keys import choice_meant, keys_of, meant
 
     def error(remedy: str) -> InputError:
@@ -213,8 +213,8 @@ def _no_assignment(command: str, word: str, before: str, after: Sequence[str]) -
         return error(f"did you mean {key}={_shown(key, value)}?")
     if choice := choice_meant(command, word):
         return error(f"did you mean {choice}?")
-    if "study" in paths and (study := closest(word, papers())):
-        return error(f"did you mean study={study}?")
+    if (study := closest(word, studies())) and ("study" in paths or study == word):
+        return error(f"did you mean {'' if 'study' in paths else 'ipr reproduce '}study={study}?")
     if (key := meant(command, word) or "") and len(word) > 2:
         value = _shown(key, following if "=" not in following else "", word)
         return error(f"did you mean {key}={value}?")
@@ -233,6 +233,7 @@ def refuse_unknown(command: str, arguments: Sequence[str]) -> None:
     Raises:
         InputError: naming the key, and the one that was meant.
     """
+    from ipr.config.shipped import studies
     from ipr.requests.keys import groups_of, keys_of, meant
 
     commands = [command] if command != "reproduce" else [command, "exhibit"]  # which hands other keys on
@@ -248,6 +249,9 @@ def refuse_unknown(command: str, arguments: Sequence[str]) -> None:
             continue
         if (section := key.rpartition(".")[0]) and any(section == k or section.startswith(f"{k}.") for k in known):
             continue
+        if key == "study":
+            study = closest(value, studies()) or value
+            raise InputError(key, value, "is run by another command", f"ipr reproduce study={study}")
         near = next(filter(None, (meant(one, key) for one in commands)), None)
         said = f"did you mean {near}={_shown(near, value, key)}? " if near else ""
         raise InputError(key, "...", "there is no such key", f"{said}`ipr {command} --help` lists them")

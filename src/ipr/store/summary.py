@@ -9,6 +9,9 @@ from ipr.store.survey import Found
 STATES = ("done", "running", "stopped", "failed")
 """What can have become of a run: `stopped`, and no process is at it; `failed`, and the same request fails again."""
 
+MISSING = "missing"
+"""Of what has no run folder."""
+
 
 def state_of(folder: Found) -> str:
     """One of `STATES`."""

@@ -1,31 +1,36 @@
-"""What no study of a folder of runs needs: found, with the reason, and removed so that a kill leaves no half of it."""
+"""What no study needs of a folder of runs: found, with the reason; removed is only what can be made again at once.
+
+Run folders are listed and never removed: what names a run is known to whoever makes it (`workflows.request`), and
+not here.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import ENOTDIR
 from pathlib import Path
-from typing import Any
 
-from ipr.config.rounding import ROUNDING, named_format
+from ipr.config.shipped import studies
 from ipr.files import ASIDE
-from ipr.store.cell_state import lease_of, words_folder
+from ipr.store.cell_run import cells_folder
 from ipr.store.irreplaceable import irreplaceable
 from ipr.store.lease import BEAT, Lease, Owner, held
 from ipr.store.survey import Found, find_folders
-from ipr.studies.found import Planned
+from ipr.studies.planned import Plan
 
-CLASSES = ("leftovers", "checkpoints", "words", "jobs", "runs")
-"""What can be removed: what killed processes left half-written; checkpoints of finished runs; words of cells that no
-study has; what a sweep that was killed had sent to a queue; runs that no study needs."""
+CLASSES = ("leftovers", "checkpoints", "jobs")
+"""What can be removed: what killed processes left half-written, and what is said of cells that no study has;
+checkpoints of finished runs; what a sweep that was killed had sent to a queue."""
+
+RUNS = "runs"
+"""The class of what is only listed: runs that no study needs."""
 
 LEFT = re.compile(rf"{ASIDE.pattern}|\.(.+)\.\d+(\.old)?|(.+)\.part")
 """How what is being written is named until it is renamed into place; once, it was named by its process."""
@@ -33,19 +38,7 @@ LEFT = re.compile(rf"{ASIDE.pattern}|\.(.+)\.\d+(\.old)?|(.+)\.part")
 REMOVED = ".removed"
 """Where what is being removed lies, below the folder of runs: a kill leaves it where nobody looks for runs."""
 
-SETTING: Mapping[str, tuple[tuple[str, ...], bool]] = {
-    "dataset": (("root", "download"), False),
-    "optimizer": (("name",), False),
-    "model": (("name", "norm", "width"), True),
-    "trainer": (("max_epochs", "precision", "memory_format", "compile", *ROUNDING), True),
-}
-"""Groups -> keys that tell baselines apart (True), or all but those (False): as `runs.request.identity_of` has them."""
-
-
 BUSY = "a process works on it"
-
-Work = tuple[str, ...]
-"""What a run is, as far as a cell tells: kind, scheme, model, dataset, seed, attack, exhibit."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +46,7 @@ class Item:
     """Something that nobody needs.
 
     Attributes:
-        kind: which of `CLASSES`.
+        kind: which of `CLASSES`, or `RUNS`.
         path: a file or folder.
         size: bytes.
         reason: why nobody needs it, in a line.
@@ -76,155 +69,57 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Garbage:
+class Unneeded:
     """What was found; `kept` is what would be in `items` but for its reason."""
 
     items: Sequence[Item]
     kept: Sequence[Kept]
 
 
-def needs(
-    folders: Sequence[Found], busy: Collection[str], planned: Iterable[Planned], sweeps: Sequence[str]
-) -> dict[str, str]:
-    """Which runs are needed: `<kind>/<key>` -> by what.
-
-    Needed is what a cell of a plan came to, what carries the tag of a study that is swept by tag, and what a process
-    works on; and, of all these, the victim of an attack, what an exhibit shows, and the baseline of the same setting.
-    Of a cell that is not done, and of a run that is being made, whatever it may start from is needed. As long as one
-    that is needed tells nothing of itself, all are.
-
-    Args:
-        folders: all runs.
-        busy: names of those that a process works on.
-        planned: all plans.
-        sweeps: the tags.
-    """
-    needed: dict[str, str] = {}
-    may_be_read: dict[Work, str] = {}
-    for plan in planned:
-        for cell in plan.cells:
-            why = f"{plan.name} at scale={plan.scale}"
-            if cell.word is not None and cell.word.run:
-                needed.setdefault(cell.word.run, why)
-                continue
-            dataset = plan.datasets.get(cell.about["dataset"], cell.about["dataset"])
-            for work in _read_by({**cell.about, "dataset": dataset}):
-                may_be_read.setdefault(work, f"{cell.name} of {why} is not done")
-    for name in busy:
-        needed.setdefault(name, BUSY)
-    for folder in folders:
-        if folder.name in busy:
-            for work in _read_by(_about(folder)):
-                may_be_read.setdefault(work, f"{folder.name} is being made")
-    speechless = [folder.name for folder in folders if folder.name in needed and not (folder.asked or folder.uses)]
-    mute = next((name for name in speechless if name in busy or not name.startswith("train/")), None)
-    index: dict[Work | str, list[Found]] = {}
-    for folder in folders:
-        work = _work(folder.kind, _about(folder))
-        if why := may_be_read.get(work, ""):
-            needed.setdefault(folder.name, why)
-        elif tags := sorted(folder.tags.intersection(sweeps)):
-            needed.setdefault(folder.name, f"its tag is {tags[0]}")
-        elif mute:
-            needed.setdefault(folder.name, f"{mute} does not say what it needs")
-        for key in (folder.key, work):
-            index.setdefault(key, []).append(folder)
-        if _about(folder).get("scheme") == "baseline" and folder.kind == "train":
-            index.setdefault(_setting(folder.asked), []).append(folder)
-    reached = [folder for folder in folders if folder.name in needed]
-    while reached:
-        folder = reached.pop()
-        keys: list[Work | str] = [*folder.uses, _setting(folder.asked)]
-        if folder.kind != "train" and not folder.uses:  # it has only begun, or cannot be read
-            keys += _read_by(_about(folder))
-        for used in (found for key in keys for found in index.get(key, [])):
-            if used.name not in needed:
-                needed[used.name] = f"{folder.name} was made from it"
-                reached.append(used)
-    return needed
-
-
-def _read_by(about: Mapping[str, Any]) -> list[Work]:
-    """The run itself, the attack before an exhibit, the training before both, and the baseline before that."""
-    training = {name: about.get(name) for name in ("scheme", "model", "dataset", "seed")}
-    attack, exhibit = about.get("attack"), about.get("exhibit")
-    works = [_work("train", training), _work("train", training | {"scheme": "baseline"})]
-    if attack:
-        works.append(_work("attack", training | {"attack": attack}))
-    if exhibit:
-        works.append(_work("exhibit", {**training, "attack": attack, "exhibit": exhibit}))
-    return works
-
-
-def _work(kind: str, about: Mapping[str, Any]) -> Work:
-    return kind, *(str(about.get(name)) for name in ("scheme", "model", "dataset", "seed", "attack", "exhibit"))
-
-
-def _about(folder: Found) -> dict[str, Any]:
-    """What a run is, by its `config.yaml`: a victim's also says what it was trained for, which it is not."""
-    says = {"train": 3, "attack": 4, "exhibit": 5}[folder.kind]
-    chosen = {group: folder.asked.get(group) for group in ("scheme", "model", "dataset", "attack", "exhibit")[:says]}
-    names = {
-        group: str(found["name"]) for group, found in chosen.items() if isinstance(found, dict) and "name" in found
-    }
-    return {**names, "seed": str(folder.asked.get("seed"))}
-
-
-def _setting(asked: Mapping[str, Any]) -> str:
-    """What a run and its baseline have in common."""
-    parts = {name: value if isinstance(value, dict) else {} for name, value in asked.items() if name in SETTING}
-    kept = {
-        name: {key: value for key, value in parts.get(name, {}).items() if (key in keys) == included}
-        for name, (keys, included) in SETTING.items()
-    }
-    of_trainer = kept["trainer"]
-    if "memory_format" in of_trainer:
-        of_trainer["memory_format"] = named_format(of_trainer["memory_format"])
-    kept["trainer"] = {key: value for key, value in of_trainer.items() if (key, value) not in ROUNDING.items()}
-    return json.dumps([kept, asked.get("seed")], sort_keys=True, default=str)
-
-
-def find_garbage(runs: Path, planned: Sequence[Planned], sweeps: Sequence[str]) -> Garbage:
+def find_unneeded(runs: Path, plans: Sequence[Plan]) -> Unneeded:
     """All that no study needs. Links are not followed, and what is behind them is not touched.
 
     Args:
         runs: the folder of runs.
-        planned: all its plans.
-        sweeps: tags of studies that are swept by tag.
+        plans: all its plans.
     """
     folders, items, kept = list(find_folders(runs)), list[Item](), list[Kept]()
-    busy = frozenset(folder.name for folder in folders if folder.held)
-    needed = needs(folders, busy, planned, sweeps)
+    named = named_by(plans, folders)
     for folder in folders:
-        lease = folder.path / ".lease"
-        if folder.name in busy:
-            if needed[folder.name] == BUSY:
-                kept.append(Kept(folder.path, BUSY))
+        needed = folder.name in named
+        if folder.held:
+            kept += [] if needed else [Kept(folder.path, BUSY)]
             continue
-        for path in _asides(folder.path):
-            if path.name.startswith(".claim.") and not folder.claim.exists():
-                kept.append(Kept(path, "a claim, and there is no other; rename it to `claim` or remove it by hand"))
-            else:
-                items.append(Item("leftovers", path, size_of(path), "half-written by a process that is gone", lease))
-        for path, reason in _checkpoints(folder):
-            items.append(Item("checkpoints", path, size_of(path), reason, lease))
-        if folder.name in needed:
-            continue
-        if reason := _precious(folder):
+        inside = list(_inside(folder))
+        items += [one for one in inside if isinstance(one, Item)]
+        kept += [one for one in inside if isinstance(one, Kept)]
+        if not needed and (reason := _precious(folder)):
             kept.append(Kept(folder.path, reason))
-        else:
+        elif not needed:
             reason = "no study needs it" if folder.finished else "no study needs it, and it is not finished"
-            items.append(Item("runs", folder.path, size_of(folder.path), reason, lease))
-    items += _unneeded_words(runs, planned)
-    items += _jobs(runs)
-    items += _other_leftovers(runs)
+            items.append(Item(RUNS, folder.path, size_of(folder.path), reason, folder.path / ".lease"))
+    items += [*_cells(runs, plans), *_jobs(runs), *_other_leftovers(runs)]
     removable = []
     for item in items:  # the one place that all of them pass
         if reason := _why_kept(item):
             kept.append(Kept(item.path, reason))
         else:
             removable.append(item)
-    return Garbage(sorted(removable, key=lambda item: (CLASSES.index(item.kind), item.path)), kept)
+    return Unneeded(sorted(removable, key=lambda item: ((*CLASSES, RUNS).index(item.kind), item.path)), kept)
+
+
+def named_by(plans: Iterable[Plan], folders: Sequence[Found]) -> set[str]:
+    """`<kind>/<key>` of what studies need: the runs of their cells, what these say that they were made from, what
+    carries the tag of a study, and every baseline, as passports are made from them and schemes compared with them.
+    """
+    plans = list(plans)
+    tags = {*studies(), *(plan.name for plan in plans)}
+    needed = {cell.run for plan in plans for cell in plan.cells}
+    needed |= {one.name for one in folders if one.tags & tags or one.key.startswith("baseline-")}
+    for _ in range(2):  # an exhibit is shown on an attack, which has a victim
+        used = {key for one in folders if one.name in needed for key in one.uses}
+        needed |= {one.name for one in folders if one.key in used}
+    return needed
 
 
 def _why_kept(item: Item) -> str:
@@ -252,7 +147,19 @@ def _precious(folder: Found) -> str:
     return ""
 
 
-def _checkpoints(folder: Found) -> Iterator[tuple[Path, str]]:
+def _inside(folder: Found) -> Iterator[Item | Kept]:
+    """In a run folder that nobody works on: what was left half-written, and checkpoints of what is finished."""
+    lease = folder.path / ".lease"
+    for path in _asides(folder.path):
+        if path.name.startswith(".claim.") and not folder.claim.exists():
+            yield Kept(path, "a claim, and there is no other; rename it to `claim` or remove it by hand")
+        else:
+            yield Item("leftovers", path, size_of(path), "half-written by a process that is gone", lease)
+    for path in _checkpoints(folder):
+        yield Item("checkpoints", path, size_of(path), "its run is finished", lease)
+
+
+def _checkpoints(folder: Found) -> Iterator[Path]:
     place = folder.path / "checkpoints"
     if not folder.finished or place.is_symlink() or not place.is_dir():
         return
@@ -260,7 +167,7 @@ def _checkpoints(folder: Found) -> Iterator[tuple[Path, str]]:
         return
     for path in sorted(place.iterdir()) if folder.kind == "attack" else [place]:
         if path.name != "finetune":  # exhibits look into it
-            yield path, "its run is finished"
+            yield path
 
 
 def _asides(run: Path) -> Iterator[Path]:
@@ -278,20 +185,18 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _unneeded_words(runs: Path, planned: Iterable[Planned]) -> Iterator[Item]:
-    named: dict[str, set[str]] = {}
-    for plan in planned:
-        named.setdefault(plan.scale, set()).update(cell.name for cell in plan.cells)
-    for studies in _subfolders(runs / "studies"):
-        words = words_folder(studies)
-        if studies.is_symlink() or words.is_symlink() or not words.is_dir():
-            continue
-        for path in sorted(words.iterdir()):
-            if path.suffix not in (".json", ".lease") or path.stem in named.get(studies.name, set()):
-                continue
-            lease = lease_of(studies, path.stem)
-            if not path.name.startswith(".") and not held(lease):
-                yield Item("words", path, size_of(path), f"no study at scale={studies.name} has this cell", lease)
+def _cells(runs: Path, plans: Iterable[Plan]) -> Iterator[Item]:
+    """What is said of cells that no study has any more."""
+    named = {(plan.scale, cell.name) for plan in plans for cell in plan.cells}
+    for place in _subfolders(runs / "studies"):
+        cells = cells_folder(place)
+        if not (place.is_symlink() or cells.is_symlink()):
+            for path in sorted(cells.glob("*.json")):
+                if (place.name, path.stem) not in named and not LEFT.fullmatch(path.name):
+                    yield Item("leftovers", path, size_of(path), f"no study at scale={place.name} has this cell")
+            for path in sorted(cells.glob("*.lease")):  # of an earlier version
+                if not path.is_symlink() and not held(path):
+                    yield Item("leftovers", path, size_of(path), "cells have no leases any more")
 
 
 def _jobs(runs: Path) -> Iterator[Item]:
@@ -308,7 +213,7 @@ def _jobs(runs: Path) -> Iterator[Item]:
 
 
 def _other_leftovers(runs: Path) -> Iterator[Item]:
-    """Beside plans, words and reports, for which there are no leases; and what a killed removal left."""
+    """Beside plans, cells and reports, for which there are no leases; and what a killed removal left."""
     found: dict[Path, tuple[int, int, int]] = {}
     for place in (runs, runs / "studies", runs / "report"):
         for folder, names, files in os.walk(place) if not place.is_symlink() else ():
@@ -402,9 +307,6 @@ def _alone(item: Item) -> Iterator[None]:
         return
     if held(lease):
         raise BlockingIOError
-    if item.kind == "words":  # a cell that begins now writes another; and to take the lease would leave one behind
-        yield
-        return
 
     def refuse(owner: Owner | None) -> None:
         if held(lease):

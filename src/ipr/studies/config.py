@@ -9,20 +9,10 @@ from ipr.studies.scale import Scale
 
 
 @dataclass
-class ReproduceConfig:
-    """`ipr reproduce`."""
-
-    study: str = MISSING  # all, or names of experiments/ with commas between, or a file like them
-    scale: Scale = MISSING  # smoke | cpu | paper
-    images: str | None = None  # a folder that holds cifar10/train/<class>/<image>, cifar100/..., caltech101/...
-    download: bool = False  # let torchvision fetch what is missing
-    dry: bool = False  # list the cells and their state, run nothing
-    paths: PathsConfig = MISSING  # folders
-
-
-@dataclass
 class FilterConfig:
-    """Which runs: all that agree with everything that is given. Several values stand with commas between."""
+    """Which runs, or cells of a study: all that agree with everything that is given, with one of several values where
+    they stand with commas between.
+    """
 
     scheme: str | None = None  # e.g. passport_v2, or passport_v1,passport_v2
     model: str | None = None  # e.g. alexnet
@@ -31,6 +21,19 @@ class FilterConfig:
     width: str | None = None  # model.width
     seed: str | None = None  # e.g. 0, or 0,1,2
     attack: str | None = None  # e.g. prune
+
+
+@dataclass
+class ReproduceConfig:
+    """`ipr reproduce`."""
+
+    where: FilterConfig = field(default_factory=FilterConfig)  # written without this word: scheme=NAME
+    study: str = MISSING  # all, or names of experiments/ with commas between, or a file like them
+    scale: Scale = MISSING  # a size of conf/scale; by default the one that the study is made for
+    images: str | None = None  # a folder that holds cifar10/train/<class>/<image>, cifar100/..., caltech101/...
+    download: bool = False  # let torchvision fetch what is missing
+    dry: bool = False  # list the cells and their state, run nothing
+    paths: PathsConfig = MISSING  # folders
 
 
 @dataclass
@@ -61,7 +64,7 @@ class StatusConfig:
     """`ipr status`."""
 
     paths: PathsConfig = MISSING  # folders
-    study: str | None = None  # all, names with commas between, or a file; by default what was planned, and sweeps
+    study: str | None = None  # all, names with commas between, or a file; by default what was planned
     scale: Scale | None = None  # only at this scale
     cells: bool = False  # list cells that are done, too
     out: str | None = None  # a file for programs (JSON)
@@ -72,4 +75,4 @@ class GcConfig:
     """`ipr gc`."""
 
     paths: PathsConfig = MISSING  # folders
-    remove: str | None = None  # classes with commas between: leftovers, checkpoints, words, jobs, runs; null lists
+    remove: str | None = None  # classes with commas between: leftovers, checkpoints, jobs; null lists

@@ -4,30 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ipr.store.cell_state import CellWord
-from ipr.store.survey import Found
 from ipr.studies.plan import wave_of
 
 Costs = Mapping[tuple[Any, ...], float]
 """What is alike -> mean seconds of the cells that are done."""
-
-
-def seconds_of(runs: Path, word: CellWord) -> float | None:
-    """What a cell that is done took to make, in seconds of its process; None where that was not kept.
-
-    The word knows what it took, judging included, where a job of the cell made the run, but not what went before an
-    interruption. The run knows its trainings in full, but not all of the rest. The larger of the two counts.
-
-    Args:
-        runs: the folder of runs.
-        word: of the cell.
-    """
-    made, kept = word.took if word.found else word.seconds, Found(runs / word.run).seconds
-    return max((seconds for seconds in (made, kept) if seconds is not None), default=None)
 
 
 def bases(about: Mapping[str, Any]) -> list[tuple[Any, ...]]:

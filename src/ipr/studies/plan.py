@@ -19,6 +19,9 @@ from ipr.studies.settable import check_choices, check_set
 from ipr.studies.study import Study, Sweep
 from ipr.texts import check_name
 
+DEFAULT_SCALE = "smoke"
+"""Of a study that is made for no scale of its own."""
+
 WAVES = ("baseline", "victim", "attack", "exhibit")
 """Cells of a wave need nothing of a later one: baselines give passports, victims are attacked, runs are shown."""
 
@@ -163,12 +166,13 @@ def _cells(study: Study, sweep: Sweep, scale: Scale, seeds: Sequence[int] | None
         for seed, energy in product(repeated, energies):
             choices = {"scheme": scheme, "model": model, "dataset": images.name, **scale.choose}
             values = {**scale.set, **size.set, **_limits("dataset", images), "seed": seed}
+            if study.tags:
+                values["tags"] = study.tags
             about = {"scheme": scheme, "model": model, "dataset": dataset, "seed": seed}
             if norm:
                 about["norm"] = values["model.norm"] = norm
             if energy != ():
                 values["passport.energy"] = energy
-                about["energy"] = "as published" if energy is None else energy
             if attack:
                 choices["attack"] = about["attack"] = attack
                 values |= {f"attack.{key}": value for key, value in scale.attacks.get(attack, {}).items()}
@@ -183,7 +187,11 @@ def _cells(study: Study, sweep: Sweep, scale: Scale, seeds: Sequence[int] | None
             if exhibit:
                 choices["exhibit"] = about["exhibit"] = exhibit
                 values |= {f"exhibit.{key}": value for key, value in scale.exhibits.get(exhibit, {}).items()}
-            yield Cell(about, choices, values | sweep.set)
+            values |= sweep.set
+            if "passport.energy" in values:
+                length = values["passport.energy"]
+                about["energy"] = "as published" if length is None else length
+            yield Cell(about, choices, values)
 
 
 def _limits(place: str, images: DataScale) -> dict[str, int]:

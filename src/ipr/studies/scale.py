@@ -1,4 +1,4 @@
-"""How large a study is run: `conf/scale/smoke.yaml`, `cpu.yaml`, `paper.yaml`."""
+"""How large a study is run: `conf/scale/*.yaml`."""
 
 from __future__ import annotations
 

@@ -1,16 +1,20 @@
-"""A study as it is written down: `experiments/table_06.yaml` and its like, one file for each table or figure."""
+"""A study as it is written down, one file each: `experiments/table_06.yaml`, `experiments/quickstart.yaml`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ipr.config.shipped import shipped, studies
 from ipr.errors import InputError
 from ipr.store.reading import read_as
+from ipr.store.tags import check_tags
 from ipr.studies.columns import COLUMNS
+from ipr.studies.scale import Scale
 from ipr.studies.settable import check_choices, check_set
+from ipr.terminal.spelling import choose_among
+from ipr.texts import check_name
 
 KINDS = ("curves", "bars", "exhibit")
 
@@ -126,19 +130,25 @@ class Statement:
 
 @dataclass
 class Study:
-    """One table or figure of the paper.
+    """What is run together and reported together: one table or figure of the paper, or a question of one's own.
 
     Attributes:
         title, question, source: what it is, what it asks, where the paper has it.
         sweeps: its cells.
+        scale: the size that it is made for (`conf/scale`), where none is asked for; "" for a study of the paper, which
+            is run at any size and is one of `study=all`.
+        tags: what its runs carry, to be found by (`ipr list tag=...`).
+        tables, figures: what is drawn; where there is neither, what any folder of runs is shown as (`reports.runs`).
         notes: what a reader must know to compare.
     """
 
     title: str
-    question: str
-    source: str
     sweeps: list[Sweep]
-    statements: list[Statement]
+    question: str = ""
+    source: str = ""
+    scale: str = ""
+    tags: list[str] = field(default_factory=list)
+    statements: list[Statement] = field(default_factory=list)
     paper: Paper = field(default_factory=Paper)
     tables: list[TableDrawing] = field(default_factory=list)
     figures: list[FigureDrawing] = field(default_factory=list)
@@ -146,6 +156,9 @@ class Study:
     name: str = ""
 
     def __post_init__(self) -> None:
+        if self.scale:
+            check_name(f"{self.name} scale", self.scale)
+        check_tags(self.tags)
         for place, columns in self._columns():
             for column in columns:
                 if column not in COLUMNS:
@@ -160,6 +173,11 @@ class Study:
             if len(row) != len(self.paper.columns):
                 columns_text = ", ".join(self.paper.columns)
                 raise InputError(f"{self.name} paper", row, "is not a row", f"give {columns_text}")
+
+    @property
+    def draws(self) -> bool:
+        """Whether it says what is drawn."""
+        return bool(self.tables or self.figures)
 
     def _columns(self) -> list[tuple[str, list[str]]]:
         places = [("paper", self.paper.columns)]
@@ -180,19 +198,42 @@ def load_study(path: Path) -> Study:
     Raises:
         InputError: it cannot be read, or has other fields than a `Study`.
     """
-    study: Study = load_as(path, Study, {"name": path.stem})
+    study: Study = read_as(path, Study, {"name": path.stem}, SHIPPED)
     return study
 
 
-def load_as(path: Path, kind: type[Any], given: Mapping[str, Any]) -> Any:
-    """A YAML file as a dataclass; nothing in it is executed.
+def find_studies(asked: str) -> list[tuple[Path, Study]]:
+    """Studies by name, with their files.
 
     Args:
-        path: the file.
-        kind: the dataclass.
-        given: fields that the file does not give.
+        asked: names, or files, with commas between; `all` for the studies of the paper, those without a scale.
 
     Raises:
-        InputError: it cannot be read, or does not fit.
+        InputError: there is no such study, or it cannot be read.
     """
-    return read_as(path, kind, given, "compare it with those shipped")
+    known, found = studies(), []
+    for name in list(known) if asked == "all" else asked.split(","):
+        path = known.get(name) or (Path(name) if name.endswith((".yaml", ".yml")) else None)
+        if path is None:
+            raise InputError("study", name, "is unknown", choose_among(name, known, "choose all, a file, or among"))
+        study = load_study(path)
+        if asked != "all" or not study.scale:
+            found.append((path, study))
+    return found
+
+
+def load_scale(name: str) -> Scale:
+    """A size of `conf/scale`.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    known = {path.stem: path for path in sorted((shipped("conf") / "scale").glob("*.yaml"))}
+    if name not in known:
+        raise InputError("scale", name, "is unknown", choose_among(name, known))
+    scale: Scale = read_as(known[name], Scale, {}, SHIPPED)
+    return scale
+
+
+SHIPPED = "compare it with those shipped"
+"""What to do about a file that does not fit."""

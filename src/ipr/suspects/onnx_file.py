@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
+import numpy as np
 import torch
 from google.protobuf.message import DecodeError
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 from torch import Tensor
 
 from ipr.suspects.checks import DAMAGED, SAVE_AGAIN, Refusal, check_count, shown
@@ -19,18 +18,10 @@ _NODE, _INITIALISER, _SPARSE_INITIALISER = 1, 5, 15
 _VALUES = (4, 7, 9, 10)  # float_data, int64_data, raw_data, double_data
 _MAX_REST = 64 * 2**10  # bytes of a tensor beside them
 
-_TYPES = {
-    TensorProto.FLOAT: (torch.float32, "float_data"),
-    TensorProto.DOUBLE: (torch.float64, "double_data"),
-    TensorProto.INT64: (torch.int64, "int64_data"),
-    TensorProto.FLOAT16: (torch.float16, ""),
-    TensorProto.BFLOAT16: (torch.bfloat16, ""),
-    TensorProto.INT32: (torch.int32, ""),
-    TensorProto.INT16: (torch.int16, ""),
-    TensorProto.INT8: (torch.int8, ""),
-    TensorProto.UINT8: (torch.uint8, ""),
-}
-"""What each kind is here, and where it may stand other than as bytes."""
+_TYPES = (
+    TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.UINT8,
+    TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64,
+)  # fmt: skip
 
 
 def read_onnx(content: bytes) -> tuple[dict[str, Tensor], tuple[Layer, ...]]:
@@ -72,22 +63,19 @@ def _tensor(message: memoryview) -> tuple[str, Tensor]:
         proto = TensorProto.FromString(bytes(message))
     except DecodeError as error:
         raise Refusal("is damaged (a tensor cannot be read)", DAMAGED) from error
-    name, shape = proto.name, tuple(proto.dims)
+    name = proto.name
     if not isinstance(name, str):  # the library gives bytes where they are no UTF-8
         raise Refusal("is damaged (a name is no text)", DAMAGED)
     if proto.external_data or proto.data_location == TensorProto.EXTERNAL:
         raise Refusal(f"keeps {shown(name)} in another file, which is not opened", "export it into one file")
+    if any(size < 0 for size in proto.dims):  # numpy would work one out
+        raise Refusal(f"is damaged (the shape of {shown(name)} is none)", DAMAGED)
     if proto.data_type not in _TYPES:
         raise Refusal(f"{shown(name)} is of ONNX's type {proto.data_type}", "save weights as float32")
-    if any(size < 0 for size in shape):
-        raise Refusal(f"is damaged (the shape of {shown(name)} is none)", DAMAGED)
-    kind, listed = _TYPES[proto.data_type]
-    if listed and not proto.HasField("raw_data"):
-        flat = torch.tensor(list(getattr(proto, listed)), dtype=kind)
-    elif len(proto.raw_data) % kind.itemsize == 0 and proto.raw_data:
-        flat = torch.frombuffer(bytearray(proto.raw_data), dtype=kind)
-    else:
-        flat = torch.empty(0, dtype=kind)
-    if flat.numel() != math.prod(shape):
-        raise Refusal(f"is damaged ({shown(name)} has another size than its shape says)", DAMAGED)
-    return name, flat.reshape(shape)
+    try:
+        array = numpy_helper.to_array(proto)
+    except ValueError as error:
+        raise Refusal(f"is damaged ({shown(name)} has another size than its shape says)", DAMAGED) from error
+    if proto.data_type == TensorProto.BFLOAT16:  # which numpy knows as a type of ml_dtypes, and torch does not
+        return name, torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
+    return name, torch.from_numpy(array.copy())

@@ -119,16 +119,13 @@ def attack(config: AttackConfig) -> AttackRun:
     if config.trainer.fast_dev_run:
         with rehearsal(config) as short:
             return attack(replace(short, attack_epochs=1))
-    config = with_limit(config)
-    config = replace(config, attack=_of_length(config.attack, config.attack_epochs))
-    if config.rival is not None:
-        config = replace(config, rival=_of_length(config.rival, config.attack_epochs))
+    config = with_lengths(config)
     config.attack.check(config.scheme.name)
     data = open_images(config.dataset, config.paths)
     own = data if config.transfer is None else open_images(config.transfer, config.paths)
     _check_combination(config, data, own)
     victim = train(config) if config.run is None else named_run(config)
-    folder = _folder_of(config, own, victim)
+    folder = attack_folder(config, victim.folder, own)
     if (there := _found(folder)) is not None:
         return replace(there, victim=victim)
     with making(folder, config.tags, training_device(config.trainer.accelerator)) as lease:
@@ -167,13 +164,29 @@ def _check_combination(config: AttackConfig, data: ImageData, own: ImageData) ->
         raise InputError("transfer", transfer.name, problem, "use attack=finetune")
 
 
-def _folder_of(config: AttackConfig, own: ImageData, victim: Run) -> RunFolder:
+def with_lengths(config: AttackConfig) -> AttackConfig:
+    """The same request as it is carried out: its attacks train `attack_epochs`, and a limit of batches is a tag."""
+    config = with_limit(config)
+    config = replace(config, attack=_of_length(config.attack, config.attack_epochs))
+    if config.rival is not None:
+        config = replace(config, rival=_of_length(config.rival, config.attack_epochs))
+    return config
+
+
+def attack_folder(config: AttackConfig, victim: RunFolder, own: ImageData) -> RunFolder:
+    """The folder of the attack that a request asks for, named by what determines its result.
+
+    Args:
+        config: the request, `with_lengths`.
+        victim: the run that is attacked.
+        own: the attacker's images: those of `transfer`, or the victim's.
+    """
     images: Any = own.fingerprint
     if config.transfer is not None:
         named = (config.transfer.part, config.transfer.validation)
         images = [own.fingerprint, own.train_labels.numel(), *(part for part in named if part)]
     identity = {
-        "victim": short_key(victim.folder.key),
+        "victim": short_key(victim.key),
         "attack": asdict(config.attack),
         "seed": config.attack_seed,
         "images": images,

@@ -1,17 +1,18 @@
-"""One job of a study: run it whatever it is, and leave word of what became of it."""
+"""One job of a study: find or make the run of its cell, whatever kind it is of."""
 
 from __future__ import annotations
 
-import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipr.errors import InputError
-from ipr.store.cell_state import CellWord, lease_of, leave_word, read_word, words_folder
-from ipr.store.lease import Lease, announce
-from ipr.workflows.attack import AttackRun, attack
-from ipr.workflows.exhibit import ExhibitConfig, ExhibitRun, exhibit
+from ipr.attacks.config import AttackConfig
+from ipr.config.schema import TrainConfig
+from ipr.store.cell_run import leave_run
+from ipr.store.folder import RunFolder
+from ipr.workflows.attack import AttackRun, attack, attack_folder, with_lengths
+from ipr.workflows.build import open_images
+from ipr.workflows.exhibit import ExhibitConfig, ExhibitRun, exhibit, exhibit_folder, part_of
+from ipr.workflows.request import check, folder_of, with_limit
 from ipr.workflows.train import Run, train
 
 
@@ -25,39 +26,30 @@ class CellConfig(ExhibitConfig):
     studies: str = ""  # the folder of the scale: <paths.runs>/studies/<scale>
 
 
-def run_cell(config: CellConfig) -> CellWord:
-    """Finds or makes what a cell asks for; waits for another process that is at it.
+def run_cell(config: CellConfig) -> Run | AttackRun | ExhibitRun:
+    """Finds or makes what a cell asks for, and says which run is the cell's before it is made.
 
     Raises:
-        InputError: it asks for something that cannot be; also left as its word, as is every other error.
+        InputError: it asks for something that cannot be.
     """
-    studies = Path(config.studies)
-    with Lease(lease_of(studies, config.cell), announce(f"is at the cell {config.cell}")):
-        started = time.perf_counter()
-        earlier = read_word(studies, config.cell)
-        took = earlier.took if earlier else None
-        leave_word(studies, CellWord(config.cell, "running", took=took))
-        try:
-            run: Run | AttackRun | ExhibitRun
-            if config.exhibit is not None:
-                run = exhibit(config)
-            elif config.attack is not None:
-                run = attack(config)
-            else:
-                run = train(config)
-        except KeyboardInterrupt:
-            (words_folder(studies) / f"{config.cell}.json").unlink(missing_ok=True)  # it goes on another time
-            raise
-        except Exception as error:
-            reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            seconds = round(time.perf_counter() - started, 1)
-            with suppress(OSError):  # a full disk has no room for a word either; the error itself is what is told
-                leave_word(studies, CellWord(config.cell, "failed", reason=" ".join(reason.split()), seconds=seconds))
-            raise
-        path = run.folder.path
-        seconds = round(time.perf_counter() - started, 1)
-        name = f"{path.parent.name}/{path.name}"
-        took = took if run.found else seconds
-        word = CellWord(config.cell, "done", name, run.found, seconds=seconds, took=took)
-        leave_word(studies, word)
-        return word
+    leave_run(Path(config.studies), config.cell, folder_of_cell(config))
+    if config.exhibit is not None:
+        return exhibit(part_of(ExhibitConfig, config))
+    return train(part_of(TrainConfig, config)) if config.attack is None else attack(part_of(AttackConfig, config))
+
+
+def folder_of_cell(config: CellConfig) -> RunFolder:
+    """The folder of the run that a cell asks for, whether it is there or not.
+
+    Raises:
+        InputError: a setting does not fit, or its images cannot be read.
+    """
+    check(config)
+    data = open_images(config.dataset, config.paths, told=False)
+    folder = folder_of(with_limit(part_of(TrainConfig, config)), data)
+    if config.attack is not None:
+        own = data if config.transfer is None else open_images(config.transfer, config.paths, told=False)
+        folder = attack_folder(with_lengths(part_of(AttackConfig, config)), folder, own)
+    if config.exhibit is not None:
+        folder = exhibit_folder(with_limit(config), config.exhibit, folder.key)
+    return folder

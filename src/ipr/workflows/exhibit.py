@@ -94,14 +94,14 @@ def exhibit(config: ExhibitConfig) -> ExhibitRun:
         raise InputError("exhibit", None, "must be given", "choose one, e.g. exhibit=distributions")
     check_request(config, wanted)
     data = open_images(config.dataset, config.paths)
-    run = _as(TrainConfig, config)
+    run = part_of(TrainConfig, config)
     shown_on, tuned, made = folder_of(run, data).key, None, None
     if wanted.opens == "run":
         made = train(run)
     if config.attack is not None:
-        folder = attack(_as(AttackConfig, config)).folder
+        folder = attack(part_of(AttackConfig, config)).folder
         shown_on, tuned = folder.key, folder.checkpoint.parent / "finetune" / "last.ckpt"
-    where, folder = device_for(config.trainer.accelerator), _folder_of(config, wanted, shown_on)
+    where, folder = device_for(config.trainer.accelerator), exhibit_folder(config, wanted, shown_on)
     if (there := _found(folder)) is not None:
         return replace(there, shown=made)
     with making(folder, config.tags, where) as lease:
@@ -120,7 +120,14 @@ def exhibit(config: ExhibitConfig) -> ExhibitRun:
     return ExhibitRun(folder, facts, shown.arrays, found=False, shown=made)
 
 
-def _folder_of(config: ExhibitConfig, wanted: Exhibit, shown_on: str) -> RunFolder:
+def exhibit_folder(config: ExhibitConfig, wanted: Exhibit, shown_on: str) -> RunFolder:
+    """The folder of an exhibit, named by what determines what is shown.
+
+    Args:
+        config: the request.
+        wanted: the exhibit.
+        shown_on: the key of the run, or of the attack, that it is shown on.
+    """
     identity: dict[str, Any] = {
         "run": short_key(shown_on),
         "exhibit": asdict(wanted),
@@ -223,7 +230,7 @@ def tuned_weights(checkpoint: Path) -> dict[str, Tensor]:
     return {name.removeprefix("network."): tensor for name, tensor in own.items()}
 
 
-def _as(kind: type[Any], config: ExhibitConfig) -> Any:
+def part_of(kind: type[Any], config: ExhibitConfig) -> Any:
     """The part of a request that a run or an attack is made from."""
     return kind(**{field.name: getattr(config, field.name) for field in fields(kind)})
 

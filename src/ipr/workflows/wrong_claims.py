@@ -107,14 +107,14 @@ def judge_wrong_claims(
         for sort, networks in suspects.items():
             rest = [[one for one in independent if one is not network] for network in networks]
             there = all(rest)  # with one network alone there is no other
-            if kind.elsewhere and not there:
+            if kind.foreign and not there:
                 continue
             rivals = [one for one in kinds.values() if one.dated and one.evidence == kind.evidence]
-            rivals = [one for one in rivals if there or not one.elsewhere]
+            rivals = [one for one in rivals if there or not one.foreign]
             count = -(-wrong // (len(rivals) * len(suspects) * len(networks)))
             ones = []
             for index, network in enumerate(networks):
-                sources = rest[index] if kind.elsewhere else [network]
+                sources = rest[index] if kind.foreign else [network]
                 for chunk, first in enumerate(range(0, count, CHUNK)):
                     own = derive_seed(seed, f"wrong claims: {name} {sort} {index} {first}")
                     source = sources[(index + chunk) % len(sources)]

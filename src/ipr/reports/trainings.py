@@ -1,0 +1,187 @@
+"""Trainings as a section of a report: a table and figures for each setting, one row for each scheme."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from ipr.reports.drawing import figure_of
+from ipr.reports.results import provenance_of
+from ipr.reports.section import Line, Picture, Section, TableView, Value
+from ipr.reports.selection import baseline_of, rank
+from ipr.reports.units import mean_and_spread
+from ipr.store.record import Record, cut_of
+from ipr.studies.study import FigureDrawing
+
+SETTING = [
+    *("dataset", "train_images", "test_images", "model", "width"),
+    *("optimizer", "epochs", "precision", "memory_format", "compile", "cut"),
+]
+"""What one table holds fixed."""
+
+ROW = ["norm", "scheme", "passport", "energy", "alternation"]
+"""What tells its rows apart; seeds are averaged over."""
+
+HEADER = (
+    "scheme",
+    "norm",
+    "energy",
+    "n",
+    "no passport",
+    "genuine passport",
+    "forged (mean; best)",
+    "to baseline",
+    "bits read",
+    "trigger set",
+    "consistent",
+)
+
+ACCURACIES = {
+    "genuine passport": "accuracy_genuine",
+    "forged passports": "accuracy_forged_mean",
+    "no passport": "accuracy_without",
+}
+
+FIGURES = (
+    FigureDrawing(
+        "accuracy",
+        "Accuracy with the genuine passport, none, and forged ones.",
+        "bars",
+        x="scheme",
+        values=ACCURACIES,
+        panels=["norm"],
+        series="energy",
+    ),
+    FigureDrawing(
+        "energy",
+        "Accuracy by the energy |S| of the passports.",
+        "bars",
+        x="energy",
+        values={name: ACCURACIES[name] for name in ("genuine passport", "no passport")},
+        panels=["scheme"],
+        series="norm",
+    ),
+)
+
+
+def setting_of(record: Record) -> tuple[Any, ...]:
+    """What a run shares with the baseline that it is compared with."""
+    row = asdict(record) | {"cut": cut_of(record.tags)}
+    return tuple(row[name] for name in [*SETTING, "norm", "seed"])
+
+
+def records_frame(records: Iterable[Record]) -> pd.DataFrame:
+    """Records as a table, with `cut` (`store.record.cut_of`), `accuracy_used` (what a legitimate user gets) and `gain`,
+    its difference to the baseline of the same setting, norm and seed (as a fraction; NaN where that baseline is not
+    among the records).
+    """
+    frame = pd.DataFrame([asdict(record) | {"cut": cut_of(record.tags)} for record in records])
+    if frame.empty:
+        return frame
+    used = frame["accuracy_without"].where(frame["scheme"] != "passport_v1", frame["accuracy_genuine"])
+    frame["accuracy_used"] = used.astype(float)
+    baseline = baseline_of(frame, [*SETTING, "norm", "seed"], "accuracy_used", frame["scheme"] == "baseline")
+    frame["gain"] = frame["accuracy_used"] - baseline
+    return frame
+
+
+def tables(frame: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """One table per setting: the setting, and its rows with the records of each."""
+    return [
+        (dict(zip(SETTING, keys, strict=True)), part) for keys, part in frame.groupby(SETTING, dropna=False, sort=True)
+    ]
+
+
+def rows(part: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """The rows of a table: batch norm before group norm, the baseline before its schemes, those in their own order."""
+    found = [
+        ({k: None if v != v else v for k, v in zip(ROW, keys, strict=True)}, seeds)
+        for keys, seeds in part.groupby(ROW, dropna=False, sort=True)
+    ]
+    return sorted(found, key=lambda row: (row[0]["norm"], rank("scheme", row[0]["scheme"])))
+
+
+def trainings_section(records: Sequence[Record], notes: Sequence[str] = ()) -> Section:
+    """A table and figures for each setting of the trainings, and notes on what is not in them."""
+    frame = records_frame(records)
+    views, pictures = [], []
+    parts = tables(frame)
+    for number, (setting, part) in enumerate(parts, 1):
+        end = f"-{number}" if len(parts) > 1 else ""
+        about = {"model": str(setting["model"]), "dataset": str(setting["dataset"])}
+        lines = [
+            Line([Value(cell) for cell in cells_of(row, seeds)], about | {"scheme": str(row["scheme"])})
+            for row, seeds in rows(part)
+        ]
+        views.append(TableView(f"runs{end}", title_of(setting, part), HEADER, lines))
+        shown = {name: frozenset([value]) for name, value in about.items()}
+        shown["scheme"] = frozenset(map(str, part["scheme"]))
+        pictures += _pictures(part, end, shown)
+    made = provenance_of((one.hardware, one.versions, one.commit) for one in records)
+    total = f"{frame['train_seconds'].sum() / 60:.1f} minutes of training in all."
+    return Section("runs", "Trainings", tables=views, pictures=pictures, provenance=made, notes=[*notes, total])
+
+
+def _pictures(part: pd.DataFrame, end: str, about: dict[str, frozenset[str]]) -> list[Picture]:
+    """Those of `FIGURES` that show something: energies where there are several."""
+    lengths = part["energy"].astype(object).where(part["energy"].notna(), "as published")
+    named = part.assign(energy=lengths.where(part["passport"].notna(), None))
+    several = named["energy"].nunique() > 1
+    drawn: dict[str, pd.DataFrame] = {
+        "accuracy": named if several else named.assign(energy=None),
+        "energy": named[named["energy"].notna()] if several else named[:0],
+    }
+    found = []
+    for drawing in FIGURES:
+        if (figure := figure_of(drawing, drawn[drawing.name])) is not None:
+            found.append(Picture(f"{drawing.name}{end}", drawing.caption, figure, about))
+    return found
+
+
+def cut_short(cut: str) -> str:
+    """What a title says of epochs that were cut short (`store.record.cut_of`); "" of whole ones."""
+    return f" of few batches ({cut})" if cut else ""
+
+
+def title_of(setting: dict[str, Any], part: pd.DataFrame) -> str:
+    """What a table holds fixed, in a sentence."""
+    forged = part["forged"].dropna()
+    title = (
+        f"{setting['model']} at width {setting['width']:g} on {setting['dataset']} ({setting['train_images']} training "
+        f"and {setting['test_images']} test images), {setting['epochs']} epochs{cut_short(setting['cut'])}, "
+        f"optimizer={setting['optimizer']}. "
+        "Accuracy in %, mean ± standard deviation over n seeds"
+    )
+    if not forged.empty:
+        title += f"; {int(forged.max())} forged passports each"
+    return title + "."
+
+
+def cells_of(row: dict[str, Any], seeds: pd.DataFrame) -> list[str]:
+    """The cells of one row, under `HEADER`: means and spread over its seeds."""
+    without = mean_and_spread(seeds["accuracy_without"])
+    if row["scheme"] == "baseline":
+        return ["baseline", row["norm"], "", str(len(seeds)), without, "", "", "", "", "", ""]
+    energy = forged = genuine = ""
+    if row["passport"]:
+        energy = "as published" if row["energy"] is None else f"{row['energy']:g}"
+        best = seeds["accuracy_forged_max"].max()
+        forged = f"{mean_and_spread(seeds['accuracy_forged_mean'])}; {100 * best:.1f}" if best == best else "-"
+        genuine = mean_and_spread(seeds["accuracy_genuine"])
+    bits = seeds["bits_total"].dropna()
+    return [
+        row["scheme"],
+        row["norm"],
+        energy,
+        str(len(seeds)),
+        without,
+        genuine,
+        forged,
+        mean_and_spread(seeds["gain"], sign="+") or "-",
+        f"{int(seeds['bits_agreeing'].sum())} of {int(bits.sum())}" if len(bits) else "",
+        mean_and_spread(seeds["trigger_accuracy"]),
+        f"{int(seeds['consistent'].sum())} of {len(seeds)}",
+    ]

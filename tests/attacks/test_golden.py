@@ -1,0 +1,61 @@
+"""Every attack on a victim of two epochs, compared with stored numbers: see `golden.py`."""
+
+from pathlib import Path
+
+import pytest
+
+from golden import ASKED, assert_stored, losses
+from ipr.attacks import ATTACKS
+from ipr.workflows.attack import attack
+
+GOLDEN = Path(__file__).with_name("golden_numbers.json")
+REQUESTS = {
+    "fake1": ["scheme=passport_v2", "attack.passports=2"],
+    "fake2": ["scheme=passport_v1"],
+    "fake2_signature": ["scheme=passport_v2", "attack.dissimilarity=[0.1,0.5]"],
+    "fake3": ["scheme=passport_v3", "attack.dissimilarity=[0.0,0.5]"],
+    "finetune": ["scheme=passport_v1"],
+    "flip_groups": ["scheme=passport_v1", "attack.rates=[0.5]"],
+    "flip_signs": ["scheme=passport_v1", "attack.rates=[0.5]"],
+    "forge_deepmarks": ["scheme=deepmarks"],
+    "forge_deepsigns": ["scheme=deepsigns", "scheme.images=8"],
+    "forge_trigger_set": ["scheme=trigger_set", "trigger_set.size=8", "attack.iterations=20"],
+    "forge_uchida": ["scheme=uchida"],
+    "lift_passport": ["scheme=passport_v2"],
+    "ones": ["scheme=passport_v2"],
+    "overwrite": ["scheme=passport_v1"],
+    "overwrite-passport_v2": ["scheme=passport_v2"],
+    "overwrite-uchida": ["scheme=uchida"],
+    "overwrite-trigger_set": ["scheme=trigger_set", "trigger_set.size=8"],
+    "partial_signature": ["scheme=passport_v2", "attack.wrong=[0.1]"],
+    "permute": ["scheme=passport_v2"],
+    "prune": ["scheme=passport_v1", "attack.rates=[0.5]"],
+    "quantise": ["scheme=uchida", "attack.bits=[3]"],
+    "rescale": ["scheme=passport_v2"],
+    "singular_vectors": ["scheme=passport_v2", "attack.images=16"],
+    "train_scales": ["scheme=passport_v1", "attack.share=[0.5]"],
+}
+
+
+def test_no_attack_is_missing():
+    assert {name.partition("-")[0] for name in REQUESTS} == ATTACKS.keys()
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_numbers_are_those_stored(request_for, trained, name):
+    """The losses of what it trains, and what is measured of each point: counts and shares of 40 images, not times."""
+    kind = name.partition("-")[0]
+    asked = request_for(*ASKED, *REQUESTS[name], f"attack={kind}", "attack_epochs=2", command="attack")
+    trained(asked)
+    run = attack(asked)
+    assert run.victim.found
+    trainings = {path.stem: losses(path) for path in sorted(run.folder.path.glob("metrics*.csv"))}
+    measured = {
+        row.point: {
+            "accuracy_after": round(row.accuracy_after, 9), "accuracy_claimed": round(row.accuracy_claimed, 9),
+            "bits_agreeing": row.bits_agreeing, "trigger_accuracy": row.trigger_accuracy,
+            "dissimilarity": round(row.dissimilarity, 9), "p_value_log10": round(row.p_value_log10, 4),
+        }
+        for row in run.rows
+    }  # fmt: skip
+    assert_stored(GOLDEN, name, {"trainings": trainings, "measured": measured})

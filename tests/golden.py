@@ -1,0 +1,31 @@
+"""Numbers of computations in float64 on one thread, compared with stored ones digit for digit.
+
+Nine decimals leave out what another processor's order of summation may change (1e-12 or so) and nothing else.
+Stored again with: IPR_GOLDEN=write .venv/bin/pytest -k stored, in one process. Say why in the commit.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+ASKED = ("trainer.precision=64-true", "optimizer.batch_size=32")
+"""How what is stored was computed."""
+
+
+def losses(metrics: Path) -> list[dict[str, str]]:
+    """What a training logged of its training images, one row an epoch."""
+    with metrics.open(newline="") as file:
+        rows = [{k: v for k, v in row.items() if k.startswith("train/") and v} for row in csv.DictReader(file)]
+    return [{name: f"{float(value):.9f}" for name, value in row.items()} for row in rows]
+
+
+def assert_stored(path: Path, name: str, numbers: Any) -> None:
+    """Compares numbers with those of a name in a file, or writes them there where IPR_GOLDEN=write says so."""
+    if os.environ.get("IPR_GOLDEN") == "write":
+        stored = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps(stored | {name: numbers}, indent=1) + "\n")
+    assert numbers == json.loads(path.read_text())[name]
