@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
 import signal
 import subprocess
 import sys
@@ -30,8 +31,6 @@ from ipr.passport.layer import passport_layers
 from ipr.schemes.base import Scheme, abouts
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport_v1 import PassportV1
-from ipr.training.distributed.place import LOOPBACK, Place
-from ipr.training.distributed.ranks import Team
 from ipr.workflows.attack import attack
 from ipr.workflows.build import load_suspect, open_images
 from ipr.workflows.train import train
@@ -268,7 +267,7 @@ def processes(setting: Setting, found: Found) -> None:
             "two, gloo": (2, "gloo"),
         }
         for name, (world, backend) in cases.items():
-            with socket.create_server((LOOPBACK, 0)) as free:
+            with socket.create_server(("127.0.0.1", 0)) as free:
                 port = free.getsockname()[1]
             ranks = []
             for rank in range(world):
@@ -292,12 +291,12 @@ def processes(setting: Setting, found: Found) -> None:
                 found.need(far < 1e-7, f"{name}: weights differ by {far:g}")
 
 
-def _trained(setting: Setting, team: Team | None) -> dict[str, Tensor]:
+def _trained(setting: Setting, store: Any) -> dict[str, Tensor]:
     torch.manual_seed(0)
     scheme = networks.scheme(PassportV1, "alexnet", "bn", 0.25)
-    devices = 1 if team is None else team.place.processes
+    devices = 1 if store is None else torch.distributed.get_world_size()
     nothing = Meter(replace(setting, device="cpu"), 1, 1, 1)
-    train_on(setting, scheme, 32, nothing, noise(6 * 32), team, devices=devices, precision="64-true")
+    train_on(setting, scheme, 32, nothing, noise(6 * 32), store, devices=devices, precision="64-true")
     return {k: v.cpu() for k, v in scheme.network.state_dict().items()}
 
 
@@ -315,14 +314,13 @@ def follow(device: str, rank: int, world: int, port: int, backend: str, out: str
         shared.get_parallel_devices = staticmethod(lambda devices: [torch.device("cuda", 0)] * len(devices))
         torch.cuda.init()  # looks at each device that there is
         torch.cuda.device_count = lambda: world
+    os.environ["LOCAL_RANK"] = str(rank)
     limit = timedelta(seconds=100)
     # torch's stubs leave these out of what it exports
-    store = distributed.TCPStore(LOOPBACK, port, world, rank == 0, timeout=limit)  # type: ignore[attr-defined]
+    store = distributed.TCPStore("127.0.0.1", port, world, rank == 0, timeout=limit)  # type: ignore[attr-defined]
     own = distributed.PrefixStore("group", store)  # type: ignore[attr-defined]
     distributed.init_process_group(backend, store=own, rank=rank, world_size=world, timeout=limit)
-    weights = _trained(
-        Setting(device, True), Team(Place(rank, world, rank, LOOPBACK, port), store, secret=lambda: bytes(32))
-    )
+    weights = _trained(Setting(device, True), store)
     if rank == 0:
         torch.save(weights, out)
     distributed.destroy_process_group()

@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_dir
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from ipr.config.schema import TrainerConfig
+from ipr.config.schema import DatasetConfig, TrainerConfig
 from ipr.config.shipped import shipped
 from ipr.data.images import ImageData
 from ipr.requests.compose import register, typed
@@ -28,8 +28,7 @@ from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport_v1 import PassportV1
 from ipr.schemes.passport_v2 import PassportV2
 from ipr.schemes.passport_v3 import PassportV3
-from ipr.training.distributed.ranks import Team
-from ipr.training.loop import Training, run
+from ipr.training.loop import Training, prepared
 
 KINDS: dict[str, tuple[type[Baseline | PassportV1 | PassportV2], str]] = {
     "baseline bn": (Baseline, "bn"),
@@ -194,7 +193,7 @@ def train_on(
     batch_size: int,
     callback: L.Callback,
     data: ImageData,
-    team: Team | None = None,
+    store: Any = None,
     **options: Any,
 ) -> None:
     """One epoch as `ipr train` runs it."""
@@ -202,7 +201,9 @@ def train_on(
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         checkpoint = Path(folder) / "last.ckpt"
-        run(Training(scheme, trainer, batch_size, 4, True, 1, 1.0, 0, checkpoint, None), data, [callback], team)
+        training = Training(scheme, trainer, DatasetConfig(), batch_size, 1, 1.0, 0, checkpoint, None)
+        with prepared(training, data, [callback], store) as lightning_fit:
+            lightning_fit()
 
 
 def found_here() -> dict[str, str]:

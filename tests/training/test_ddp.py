@@ -7,6 +7,7 @@ import csv
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,11 +20,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import distributed
+from torch.distributed import TCPStore
 
 from ipr.errors import InputError
-from ipr.training.distributed import ranks
-from ipr.training.distributed.place import Place, placed
-from ipr.training.distributed.ranks import starting
+from ipr.training.distributed import launcher
+from ipr.training.distributed.launch import Launch, as_torchrun
 from ipr.workflows.attack import attack
 from ipr.workflows.train import train
 
@@ -37,23 +38,40 @@ WHERE = ("cpu", *(["gpu"] if torch.cuda.device_count() > 1 else []))
 CLOCKS = ("train_seconds", "judge_seconds", "finished", "seconds", "share_of_training", "hardware")
 
 
+WORKER = """
+from ipr.training.distributed.launch import launched
+from ipr.training.distributed.worker import join_fits
+join_fits(launched())
+"""
+
+
 @pytest.fixture(scope="module")
-def team():
-    """Two processes for all tests of this file, of which this one leads."""
-    with starting(2) as team:
-        yield team
+def launch(tmp_path_factory):
+    """Two processes for all tests of this file, as torchrun would start them; this one is of rank 0."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}
+    command = [sys.executable, "-P", "-c", WORKER]
+    environment = {**os.environ, **place, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, cwd=tmp_path_factory.mktemp("worker")) as worker:
+        first = Launch(0, 2, TCPStore("127.0.0.1", port, 2, is_master=True))
+        yield first
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(launcher, "launched", lambda: first)
+            assert launcher.on_rank_0(lambda: 0) == 0
+        assert worker.wait(60) == 0
 
 
 @pytest.fixture
-def together(team, monkeypatch):
-    """As if torchrun had started them. Nothing is pickled unsealed: see `test_strangers.py`."""
+def together(launch, monkeypatch):
+    """Nothing is pickled by torch.distributed, whose ports others may reach."""
 
     def refuse(*arguments):
         raise AssertionError("torch.distributed pickles")
 
     for name in ("_tensor_to_object", "_object_to_tensor"):
         monkeypatch.setattr(distributed.distributed_c10d, name, refuse)
-    monkeypatch.setattr(ranks, "launched", lambda: team)
+    monkeypatch.setattr(launcher, "launched", lambda: launch)
 
 
 def _rows(path):
@@ -137,8 +155,8 @@ def test_searches_side_by_side_do_too(request_for, together):
     assert [row.bits_agreeing for row in one.rows] == [row.bits_agreeing for row in two.rows]
 
 
-def test_a_training_that_fails_at_the_leader_leaves_the_others_ready(request_for, together):
-    """Divergence, which all find, and what only the leader meets."""
+def test_a_fit_that_fails_at_rank_0_leaves_the_others_ready(request_for, together):
+    """Divergence, which all find, and what only rank 0 meets."""
     with pytest.raises(ValueError, match="diverged"):
         train(request_for("scheme=baseline", *TWO, "optimizer.lr=1e30", "optimizer.clip_norm=null", "paths.runs=bad"))
     asked = request_for("scheme=baseline", *TWO)
@@ -177,13 +195,13 @@ def _environment(cache):
     return os.environ | {"IPR_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
 
 
-def _followers(leader):
-    """The processes that a leader has started for a training of its own."""
+def _workers(parent):
+    """The processes that a process of rank 0 has started for a fit."""
     found = []
     for status in Path("/proc").glob("[0-9]*/status"):
         with contextlib.suppress(OSError):  # it ends meanwhile
-            is_child = f"\nPPid:\t{leader}\n" in status.read_text()
-            if is_child and "ipr.training.distributed.follow" in status.with_name("cmdline").read_text():
+            is_child = f"\nPPid:\t{parent}\n" in status.read_text()
+            if is_child and "-m\0ipr.training.distributed.worker" in status.with_name("cmdline").read_text():
                 found.append(int(status.parent.name))
     return sorted(found)
 
@@ -213,17 +231,19 @@ def test_a_sweep_starts_other_processes_for_each_training_and_they_write_nothing
     assert [path.name for path in Path().iterdir()] == ["runs"]
 
 
-def test_a_killed_leader_leaves_nobody_behind_and_its_run_goes_on(request_for, together, cache):
+def test_a_killed_rank_0_leaves_nobody_behind_and_its_run_goes_on(request_for, together, cache):
     """To the bits of a run that was left alone."""
-    asked = (*TINY, "scheme=passport_v2", "trainer.max_epochs=8")
+    asked = (*TINY, "scheme=passport_v2", "trainer.max_epochs=8", "passport.key=7391-of-ours")
     command = [sys.executable, *IPR, "train", *asked, "paths.runs=broken"]
-    with subprocess.Popen(command, env=_environment(cache)) as leader:
-        _checkpointed("broken", leader)
-        (follower,) = _followers(leader.pid)
-        leader.send_signal(signal.SIGKILL)
+    with subprocess.Popen(command, env=_environment(cache)) as first:
+        _checkpointed("broken", first)
+        (worker,) = _workers(first.pid)
+        seen = [Path(f"/proc/{worker}/{name}").read_bytes() for name in ("cmdline", "environ")]
+        first.send_signal(signal.SIGKILL)
+    assert not any(b"7391-of-ours" in each for each in seen)
     deadline = time.monotonic() + 30
-    while _alive(follower):
-        assert time.monotonic() < deadline, "the follower lives on"
+    while _alive(worker):
+        assert time.monotonic() < deadline, "the worker lives on"
         time.sleep(0.05)
     broken, whole = (train(request_for(*asked, f"paths.runs={runs}")) for runs in ("broken", "whole"))
     assert not broken.found
@@ -232,24 +252,41 @@ def test_a_killed_leader_leaves_nobody_behind_and_its_run_goes_on(request_for, t
     assert [row["epoch"] for row in _rows(broken.folder.metrics)] == [*range(8)]
 
 
-def test_a_killed_follower_ends_the_run_with_an_error(request_for, team):
-    others = [process.pid for process in team.started]
-
+def test_a_killed_worker_ends_the_run_with_an_error(request_for):
     def kill() -> None:
         _checkpointed("runs")
-        (follower,) = {*_followers(os.getpid())} - {*others}
-        os.kill(follower, signal.SIGKILL)
+        (worker,) = _workers(os.getpid())
+        os.kill(worker, signal.SIGKILL)
 
-    killing = threading.Thread(target=kill)
+    killing = threading.Thread(target=kill, daemon=True)
     killing.start()
+    threads = torch.get_num_threads()
     with pytest.raises(InputError, match=r"process 1 of 2 was killed by SIGKILL; .* the same command goes on"):
         train(request_for("scheme=baseline", *TWO, "trainer.max_epochs=5000", "trainer.checkpoint_seconds=0"))
     killing.join()
-    assert _followers(os.getpid()) == others
+    assert _workers(os.getpid()) == []
+    assert torch.get_num_threads() == threads
+    assert not list(Path("runs").glob(".fit.*"))
+
+
+def test_an_interruption_from_a_terminal_ends_all_with_one_line(cache):
+    """It reaches every process of the foreground."""
+    asked = (*TINY, "scheme=baseline", "trainer.max_epochs=5000")
+    command = [sys.executable, *IPR, "train", *asked]
+    with subprocess.Popen(
+        command, env=_environment(cache), stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as first:
+        _checkpointed("runs", first)
+        (worker,) = _workers(first.pid)
+        os.killpg(first.pid, signal.SIGINT)
+        _, said = first.communicate(timeout=60)
+    assert first.returncode == 130
+    assert said == "ipr: interrupted; the same command goes on where this one stopped\n"
+    assert not _alive(worker)
 
 
 def test_torchrun_starts_one_run_not_two(cache):
-    """Each process runs the whole command; the others follow the first, through both jobs of a sweep."""
+    """Each process runs the whole command; the others take part in the fits of rank 0, through both jobs of a sweep."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "--no-python"]
     command = [
         *launcher,
@@ -267,19 +304,26 @@ def test_torchrun_starts_one_run_not_two(cache):
     assert len(list(Path("runs/train").iterdir())) == 2
 
 
-SRUN = {"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "8", "SLURM_LOCALID": "1", "SLURM_STEP_NODELIST": "gpu[07-08]"}
+SRUN = {
+    "SLURM_PROCID": "5",
+    "SLURM_STEP_NUM_TASKS": "8",
+    "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "1",
+    "SLURM_STEP_NODELIST": "gpu[07-08]",
+}
 
 
-def test_a_process_learns_its_place_from_whoever_started_it():
-    assert placed({}) is None
-    assert placed(SRUN | {"SLURM_STEP_NUM_TASKS": "1"}) is None
-    assert placed({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}) is None  # in a batch script, outside srun
-    one = placed(SRUN | {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"})
-    assert one == Place(5, 8, 1, "gpu07", one.port)
-    assert one.port != placed(SRUN | {"SLURM_JOB_ID": "8", "SLURM_STEP_ID": "0"}).port
-    assert placed(SRUN | {"SLURM_STEP_NUM_NODES": "1"}).address == "127.0.0.1"
-    torchrun = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "head", "MASTER_PORT": "123"}
-    assert placed(torchrun | SRUN) == Place(1, 2, 0, "head", 123)
+def test_srun_is_read_as_torchrun_is():
+    assert as_torchrun({}) == {}
+    assert as_torchrun(SRUN | {"SLURM_STEP_NUM_TASKS": "1"}) == {}
+    assert as_torchrun({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}) == {}  # in a batch script, outside srun
+    one = as_torchrun(SRUN | {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"})
+    assert one | {"MASTER_PORT": ""} == {
+        "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "NODE_RANK": "1", "MASTER_ADDR": "gpu07", "MASTER_PORT": "",
+    }  # fmt: skip
+    assert one["MASTER_PORT"] != as_torchrun(SRUN | {"SLURM_JOB_ID": "8", "SLURM_STEP_ID": "0"})["MASTER_PORT"]
+    assert one["MASTER_PORT"] != as_torchrun(SRUN | {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "1"})["MASTER_PORT"]
+    assert as_torchrun(SRUN | {"SLURM_STEP_NUM_NODES": "1"})["MASTER_ADDR"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize(

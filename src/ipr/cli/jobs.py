@@ -31,7 +31,7 @@ from ipr.requests.texts import hiding, quoted
 from ipr.terminal.streams import leave, unheard
 from ipr.terminal.table import print_table
 from ipr.texts import printable
-from ipr.training.distributed.place import follows
+from ipr.training.distributed.launch import is_worker
 
 EXIT_INPUT = 2
 EXIT_DEFECT = 70
@@ -168,13 +168,13 @@ class Job:
             asked = named(typed(config), settings.overrides.task)
             trainer = getattr(asked, "trainer", None)
             begins = "" if settings.job.config_name == "cell" else announced(self.place, number)  # that says so itself
-            if begins and not (trainer and follows(trainer)):
+            if begins and not (trainer and is_worker(trainer)):
                 print(begins, flush=True)
             done = _together(self.execute, asked)
             codes.append(done.code)
         self.codes[number] = codes[0]
         trainer = getattr(asked, "trainer", None)
-        if trainer is not None and follows(trainer):
+        if trainer is not None and is_worker(trainer):
             return None  # the first of several processes says how the job ended
         traced = codes[0] == EXIT_DEFECT
         outcome = JobOutcome(number, codes[0], "".join(lines), traced=traced, value=done.value, row=done.row)
@@ -185,7 +185,7 @@ class Job:
 
 
 def _together(execute: Callable[[Any], int | Done], asked: Any) -> Done:
-    """Executes; where Slurm or torchrun started several processes of one training, the first alone does."""
+    """Executes; of several processes that Slurm or torchrun started, the one of rank 0 alone does."""
     trainer = getattr(asked, "trainer", None)
     done: list[Done] = []
 
@@ -197,9 +197,9 @@ def _together(execute: Callable[[Any], int | Done], asked: Any) -> Done:
     if trainer is None or trainer.devices * trainer.nodes == 1:
         code = work()
     else:
-        from ipr.training.distributed.follow import lead_or_follow
+        from ipr.training.distributed.launcher import on_rank_0
 
-        code = lead_or_follow(work, Path(asked.paths.runs))
+        code = on_rank_0(work)
     return done[0] if done else Done(code=code)
 
 

@@ -176,7 +176,7 @@ class Scheme(L.LightningModule, ABC):
         if batch_idx == 0:
             self.means.start_epoch()
         if not self.capture:
-            return self.means.add(self.terms(x, y), y.numel())
+            return self.means.add(self.terms(x, y), y.numel())  # `loss`
         if self._captured is None:
             optimizer, clip_norm = self.optimizers(use_pl_optimizer=False), self.trainer.gradient_clip_val
             assert isinstance(optimizer, torch.optim.Optimizer)

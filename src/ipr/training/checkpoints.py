@@ -40,7 +40,7 @@ class CheckpointFiles(TorchCheckpointIO):
         self._written = time.monotonic()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """See `lightning.fabric.plugins.CheckpointIO`."""
+        """Writes a checkpoint, or holds a copy of it (`lightning.fabric.plugins.CheckpointIO`)."""
         if time.monotonic() - self._written < self.seconds:
             self._held = copy.deepcopy(checkpoint), Path(path)  # training goes on in the tensors themselves
         else:
@@ -72,11 +72,11 @@ class WriteHeld(L.Callback):
         self.files = files
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """See the class."""
+        """Writes it."""
         self.files.flush()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """See the class."""
+        """Writes it where somebody stopped the training."""
         if isinstance(exception, KeyboardInterrupt | SystemExit):
             self.files.flush()
 

@@ -1,12 +1,13 @@
 """Training with Lightning: a row of metrics.csv an epoch, a checkpoint a minute; an interrupted training goes on.
 
-Of several processes (`trainer.devices`, `trainer.nodes`) only the first comes to `fit`; it calls the others
-(`training/distributed/ranks.py`), and all of them `run` the same training, each on its share of every batch.
+Of several processes (`trainer.devices`, `trainer.nodes`) only that of rank 0 comes to `fit`; the others take part in it
+(`training/distributed/`), each on its share of every batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import lightning as L
@@ -20,11 +21,11 @@ from ipr.models.determinism import without_deterministic_gradient
 from ipr.schemes.base import Scheme
 from ipr.terminal.console import Console
 from ipr.training.checkpoints import before, epochs_in, latest
-from ipr.training.distributed.orders import lead
+from ipr.training.distributed.launcher import process_group
 from ipr.training.guards import check_weights
-from ipr.training.loop import Training, run
+from ipr.training.loop import Training, prepared
 from ipr.training.metrics import MetricsFile, TellEpoch, Validate
-from ipr.workflows.request import check_limit, processes_of
+from ipr.workflows.build import open_images
 
 
 def fit(
@@ -59,42 +60,62 @@ def fit(
         images: how other processes open the images; by default `config.dataset`.
 
     Raises:
-        InputError: the processes that are asked for cannot share what a step takes, or were not started; or the network
-            cannot be trained deterministically on a GPU.
+        InputError: the images or the network do not fit the trainer; see also `process_group`.
         DivergedError: the loss, or a weight, is no number any more.
     """
-    _check_deterministic(scheme.network, config.trainer)
+    _check(scheme.network, data, config)
     training = Training(
         scheme=scheme,
         trainer=config.trainer,
+        dataset=config.dataset,
         batch_size=config.optimizer.batch_size,
-        crop_padding=config.dataset.crop_padding,
-        flip=config.dataset.flip,
         epochs=epochs,
         clip_norm=clip_norm,
         seed=seed,
         checkpoint=checkpoint,
-        resumed=None if (newest := latest(checkpoint)) is None else newest.absolute(),
+        resumed=_resumed(checkpoint, metrics.parent, epochs),
     )
-    if training.resumed is not None:
-        done = f"{epochs_in(training.resumed)} of {epochs} epochs are done"
-        what = f"resumed: {metrics.parent} goes on from its checkpoint; {done}"
-        Console(stderr=True).print(what, highlight=False, soft_wrap=True)
-    check_limit(config.trainer, data.trained_on.numel() // max(1, config.optimizer.batch_size))
-    watching = [*callbacks, MetricsFile(metrics, tell, validate)]
-    if processes_of(config.trainer) == 1:
-        run(training, data, watching)
-    else:
-        lead(training, data, images or config.dataset, config.paths, watching)
+    reopen = partial(open_images, images or config.dataset, config.paths, told=False)
+    callbacks = [*callbacks, MetricsFile(metrics, tell, validate)]
+    with (
+        process_group(training, data, reopen, Path(config.paths.runs)) as store,
+        prepared(training, data, callbacks, store) as lightning_fit,
+    ):
+        lightning_fit()
     check_weights(scheme, epochs)
     before(checkpoint).unlink(missing_ok=True)
 
 
-def _check_deterministic(network: nn.Module, trainer: TrainerConfig) -> None:
-    if not trainer.deterministic or training_device(trainer.accelerator).type != "cuda":
+def check_limit(trainer: TrainerConfig, batches: int) -> None:
+    """Refuses a fraction of an epoch's batches that leaves none.
+
+    Args:
+        trainer: with `limit_train_batches`.
+        batches: of a whole epoch.
+
+    Raises:
+        InputError: saying so.
+    """
+    limit = trainer.limit_train_batches
+    if limit is not None and limit < 1 and int(batches * limit) < 1:
+        remedy = "give a larger fraction, or a whole number, e.g. 1"
+        raise InputError("trainer.limit_train_batches", limit, f"is none of the {batches} batches of an epoch", remedy)
+
+
+def _check(network: nn.Module, data: ImageData, config: TrainConfig) -> None:
+    check_limit(config.trainer, data.trained_on.numel() // max(1, config.optimizer.batch_size))
+    if not config.trainer.deterministic or training_device(config.trainer.accelerator).type != "cuda":
         return
     if (module := without_deterministic_gradient(network)) is not None:
         problem = f"torch has no deterministic gradient of {module} on a GPU"
-        raise InputError(
-            "trainer.deterministic", True, problem, "choose false, trainer.accelerator=cpu or another model"
-        )
+        remedy = "choose false, trainer.accelerator=cpu or another model"
+        raise InputError("trainer.deterministic", True, problem, remedy)
+
+
+def _resumed(checkpoint: Path, run: Path, epochs: int) -> Path | None:
+    """The checkpoint that a fit goes on from, which is printed; None to begin."""
+    if (newest := latest(checkpoint)) is None:
+        return None
+    what = f"resumed: {run} goes on from its checkpoint; {epochs_in(newest)} of {epochs} epochs are done"
+    Console(stderr=True).print(what, highlight=False, soft_wrap=True)
+    return newest.absolute()

@@ -1,52 +1,51 @@
-"""One training with Lightning, in a process on its own or as one of several, each on its share of every batch."""
+"""A fit with Lightning, in one process or in one of several, each on its share of every batch."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.profilers import PassThroughProfiler
-from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch._C._distributed_c10d import Store
 
-from ipr.config.schema import TrainerConfig
+from ipr.config.schema import DatasetConfig, TrainerConfig
 from ipr.data.images import ImageData
 from ipr.data.module import ImageDataModule
 from ipr.errors import InputError
+from ipr.machine.device import device_for
 from ipr.randomness import derive_seed
 from ipr.schemes.base import Scheme
 from ipr.schemes.gather import joint_statistics
 from ipr.training.checkpoints import CheckpointFiles, WriteHeld
-from ipr.training.distributed.ranks import Assembled, Team
-from ipr.training.guards import StopWhenDiverged
+from ipr.training.distributed.group import GroupStrategy
+from ipr.training.guards import KeepSigterm, StopWhenDiverged
 from ipr.training.numerics import MEMORY_FORMATS, computing, layout
-from ipr.training.signals import KeepSigterm
-from ipr.workflows.request import accelerator_of
 
 
 @dataclass(frozen=True)
 class Training:
-    """What every process must know that takes part in a training; see `runs.fit.fit`.
+    """What every process of a fit must know; see `fit`.
 
     Attributes:
+        dataset: gives the augmentation.
         resumed: the checkpoint to go on from; None to begin.
     """
 
     scheme: Scheme
     trainer: TrainerConfig
+    dataset: DatasetConfig
     batch_size: int
-    crop_padding: int
-    flip: bool
     epochs: int
     clip_norm: float | None
     seed: int
@@ -54,59 +53,31 @@ class Training:
     resumed: Path | None
 
 
-def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], team: Team | None = None) -> None:
-    """Trains, alone or as one of several processes.
+@contextmanager
+def prepared(
+    training: Training, data: ImageData, callbacks: Sequence[L.Callback], store: Store | None
+) -> Iterator[Callable[[], None]]:
+    """Everything about a fit but the fit: Lightning's trainer, how torch computes, and what errors mean.
 
     Args:
-        training: what, and how.
+        training: what is trained, and how.
         data: on what.
         callbacks: what watches.
-        team: the processes that train together, with this one; None for alone.
+        store: of the processes that fit together, whose group this one has joined; None for one alone.
+
+    Yields:
+        What fits.
 
     Raises:
+        InputError: a norm cannot take the statistics of a batch.
         DivergedError: the loss is no number any more.
+        KeyboardInterrupt: it was interrupted.
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     scheme, asked = training.scheme, training.trainer
-    saving = ModelCheckpoint(
-        training.checkpoint.parent, training.checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False
-    )
-    files = CheckpointFiles(asked.checkpoint_seconds)
     with _quiet():
-        trainer = L.Trainer(
-            accelerator=asked.accelerator if team is None else accelerator_of(asked),
-            devices=asked.devices,
-            num_nodes=asked.nodes,
-            strategy="auto" if team is None else Together(scheme, team),
-            precision=asked.precision,  # type: ignore[arg-type]
-            max_epochs=training.epochs,
-            limit_train_batches=_limit(asked.limit_train_batches),
-            logger=False,
-            # without an environment it would take itself for one of several in a Slurm job
-            plugins=[
-                LightningEnvironment() if team is None else Assembled(team.place, asked.devices),
-                files,
-            ],
-            # several processes compute the means of an epoch together, when the first of these asks for them
-            callbacks=[
-                SeedEpoch(training.seed),
-                *callbacks,
-                StopWhenDiverged(),
-                saving,
-                WriteHeld(files),
-                KeepSigterm(signal.getsignal(signal.SIGTERM)),
-            ],
-            use_distributed_sampler=False,
-            enable_progress_bar=asked.progress_bar,
-            enable_model_summary=False,
-            profiler=Unprofiled(),
-            deterministic=asked.deterministic,
-            benchmark=asked.autotune,
-            gradient_clip_val=training.clip_norm,
-            reload_dataloaders_every_n_epochs=1,
-            num_sanity_val_steps=0,
-        )
+        trainer = _trainer(training, callbacks, store)
     memory_format = MEMORY_FORMATS[layout(asked.memory_format, scheme.network, trainer.strategy.root_device)]
     scheme.network.to(memory_format=memory_format)
     scheme.capture = asked.capture
@@ -115,15 +86,58 @@ def run(training: Training, data: ImageData, callbacks: Sequence[L.Callback], te
     batches = ImageDataModule(
         data,
         batch_size=training.batch_size,
-        crop_padding=training.crop_padding,
-        flip=training.flip,
+        crop_padding=training.dataset.crop_padding,
+        flip=training.dataset.flip,
         seed=training.seed,
         memory_format=memory_format,
     )
-    statistics = nullcontext() if team is None else joint_statistics(scheme.network)
+    statistics = nullcontext() if store is None else joint_statistics(scheme.network)
+    with _errors(training), _quiet(), computing(asked), statistics:
+        yield partial(trainer.fit, scheme, datamodule=batches, ckpt_path=training.resumed, weights_only=True)
+
+
+def _trainer(training: Training, callbacks: Sequence[L.Callback], store: Store | None) -> L.Trainer:
+    asked, files = training.trainer, CheckpointFiles(training.trainer.checkpoint_seconds)
+    saving = ModelCheckpoint(
+        training.checkpoint.parent, training.checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    return L.Trainer(
+        accelerator=asked.accelerator if store is None else device_for(asked.accelerator).type,
+        devices=asked.devices,
+        num_nodes=asked.nodes,
+        strategy="auto" if store is None else GroupStrategy(store, training.scheme.moves_all),
+        precision=asked.precision,  # type: ignore[arg-type]
+        max_epochs=training.epochs,
+        limit_train_batches=_limit(asked.limit_train_batches),
+        logger=False,
+        # without an environment it would take itself for one of several in a Slurm job
+        plugins=[LightningEnvironment(), files],
+        # several processes compute the means of an epoch together, when the first of these asks for them
+        callbacks=[
+            SeedEpoch(training.seed),
+            *callbacks,
+            StopWhenDiverged(),
+            saving,
+            WriteHeld(files),
+            KeepSigterm(signal.getsignal(signal.SIGTERM)),
+        ],
+        use_distributed_sampler=False,
+        enable_progress_bar=asked.progress_bar,
+        enable_model_summary=False,
+        profiler=Unprofiled(),
+        deterministic=asked.deterministic,
+        benchmark=asked.autotune,
+        gradient_clip_val=training.clip_norm,
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+    )
+
+
+@contextmanager
+def _errors(training: Training) -> Iterator[None]:
+    """Inside, what torch and Lightning raise becomes what a user understands."""
     try:
-        with _quiet(), computing(asked), statistics:
-            trainer.fit(scheme, datamodule=batches, ckpt_path=training.resumed, weights_only=True)
+        yield
     except ValueError as error:
         if "more than 1 value per channel" in str(error):  # torch, of a batch or a group without a variance
             raise InputError(
@@ -167,29 +181,6 @@ class Unprofiled(PassThroughProfiler):
     def profile(self, action_name: str) -> nullcontext[None]:  # type: ignore[override]
         """Does nothing."""
         return self._nothing
-
-
-class Together(DDPStrategy):
-    """Lightning's DDP, among processes that are there.
-
-    Args:
-        scheme: what is trained.
-        team: the processes.
-    """
-
-    def __init__(self, scheme: Scheme, team: Team) -> None:
-        self._team = team
-        # buffers are the same everywhere: constants, or statistics over the batches of all
-        super().__init__(find_unused_parameters=not scheme.moves_all, broadcast_buffers=False)
-
-    def broadcast(self, obj: Any, src: int = 0) -> Any:
-        """Hands an object of the leader's to all, sealed: Lightning's own would unpickle what anybody says."""
-        if src != 0:
-            raise ValueError("only the first process tells the others something")
-        return self._team.tell(obj)
-
-    def _configure_launcher(self) -> None:
-        self._launcher = None  # Lightning's would change how many threads this process computes with
 
 
 @contextmanager

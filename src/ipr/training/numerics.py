@@ -53,7 +53,7 @@ def layout(memory_format: str, network: nn.Module, device: torch.device) -> str:
     contiguous.
 
     Args:
-        memory_format: `auto`, or one of `MEMORY_FORMATS`, which is what it is.
+        memory_format: `auto`, or one of `MEMORY_FORMATS`, which is returned.
         network: what is trained.
         device: on what.
     """

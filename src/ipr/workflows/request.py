@@ -83,22 +83,6 @@ def _check_batches(trainer: TrainerConfig) -> None:
         raise InputError("trainer.fast_dev_run", tried, "is no number of batches", "give true, or a number, e.g. 2")
 
 
-def check_limit(trainer: TrainerConfig, batches: int) -> None:
-    """Refuses a fraction of an epoch's batches that leaves none.
-
-    Args:
-        trainer: with `limit_train_batches`.
-        batches: of a whole epoch.
-
-    Raises:
-        InputError: saying so.
-    """
-    limit = trainer.limit_train_batches
-    if limit is not None and limit < 1 and int(batches * limit) < 1:
-        remedy = "give a larger fraction, or a whole number, e.g. 1"
-        raise InputError("trainer.limit_train_batches", limit, f"is none of the {batches} batches of an epoch", remedy)
-
-
 def with_limit(config: Asked) -> Asked:
     """The same request, and a tag that tells that its epochs are cut short (`limited-10`), where they are.
 

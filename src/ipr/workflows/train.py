@@ -30,7 +30,7 @@ from ipr.store.tags import joined, parted
 from ipr.terminal.console import Console
 from ipr.tracking.loggers import LoggerTracker
 from ipr.tracking.wandb_run import Tracker, tracking
-from ipr.training.fit import fit
+from ipr.training.fit import check_limit, fit
 from ipr.training.guards import KeepLease
 from ipr.training.metrics import curve, read_metrics
 from ipr.training.validation import validation_of
@@ -38,7 +38,7 @@ from ipr.workflows.build import load_suspect, open_images, save_weights
 from ipr.workflows.draw_claim import make_claim
 from ipr.workflows.embedding_checks import Check, embedding_of, failed
 from ipr.workflows.rehearsal import rehearsal
-from ipr.workflows.request import check, check_limit, folder_of, has_text, scheme_of, with_limit, without_secrets
+from ipr.workflows.request import check, folder_of, has_text, scheme_of, with_limit, without_secrets
 from ipr.workflows.train_record import Seconds, record_of
 from ipr.world import own_world
 
