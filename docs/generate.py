@@ -27,6 +27,7 @@ from typing import Any
 
 import yaml
 
+from ipr.attacks.base import schemes_of
 from ipr.config.registry import entries, load_all
 from ipr.config.shipped import shipped
 from ipr.judging.forging import forging_cost
@@ -52,7 +53,8 @@ def attacks_table() -> str:
     lines = ["| attack | kind | paper | what the attacker has | applies to | settings |", "|---|---|---|---|---|---|"]
     for name, attack in load_all("attack").items():
         settings = ", ".join(f.name for f in dataclasses.fields(attack) if f.name != "name")
-        where = ", ".join(attack.only or attack.families)
+        whole = attack.schemes() == schemes_of(*attack.families)
+        where = ", ".join(attack.families if whole else attack.schemes())
         lines.append(f"| `{name}` | {attack.kind} | {attack.section} | {attack.attacker_has} | {where} | {settings} |")
     return "\n".join(lines)
 
