@@ -152,6 +152,7 @@ def test_a_training_fails_exactly_where_a_judge_says_so(scheme, request_for, dig
     assert trigger_reading(run.record, None) is None
 
 
+@pytest.mark.system
 def test_a_dashboard_is_told(request_for):
     run = train(request_for("logger=wandb"))
     told = read_finished(run.folder.path).summary
