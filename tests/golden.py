@@ -1,7 +1,8 @@
 """Numbers of computations in float64 on one thread, compared with stored ones digit for digit.
 
 Nine decimals leave out what another processor's order of summation may change (1e-12 or so) and nothing else.
-Stored again with: IPR_GOLDEN=write .venv/bin/pytest -k stored, in one process. Say why in the commit.
+Stored again with: IPR_GOLDEN=write .venv/bin/pytest tests/training/test_golden.py tests/attacks/test_golden.py. Say why
+in the commit.
 """
 
 from __future__ import annotations

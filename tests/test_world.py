@@ -266,6 +266,7 @@ def test_a_command_inside_a_program_of_hydra_leaves_it_alone(their_hydra, ipr):
     assert (str(getbase()), compose("app").x, list(their_hydra.repo["study"])) == ("1.2", 1, ["a.yaml"])
 
 
+@pytest.mark.system
 def test_a_wandb_run_of_the_callers_stays_open(trained, tmp_path, cache):
     import wandb
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ipr.cli import main
 from ipr.store.irreplaceable import irreplaceable
 from ipr.store.lease import Lease
 from ipr.store.record import find_records
@@ -97,9 +98,9 @@ def test_a_run_of_ones_own_is_listed_and_stays(ipr, store, tiny):
     assert listed(ipr("gc")).keys() == {"runs"}
 
 
-def test_a_run_with_a_key_is_not_even_listed(ipr, store, tiny, run_of):
+def test_a_run_with_a_key_is_not_even_listed(ipr, store, tiny):
     secret = "correct horse"
-    run_of(*tiny, "scheme=passport_v2", f"passport.key={secret}")
+    assert ipr("train", *tiny, "scheme=passport_v2", f"passport.key={secret}").code == 0
     owned = only("train/passport_v2-*")
     outcome = ipr("gc")
     assert "runs" not in listed(outcome)
@@ -178,8 +179,8 @@ def test_the_only_claim_of_a_run_is_no_leftover(ipr, store):
 
 
 @pytest.mark.system
-def test_what_a_process_works_on_stays_until_it_is_gone(ipr, store, tiny, run_of):
-    run_of(*tiny, "scheme=deepmarks", "scheme.order=3")
+def test_what_a_process_works_on_stays_until_it_is_gone(ipr, store, tiny):
+    assert ipr("train", *tiny, "scheme=deepmarks", "scheme.order=3").code == 0
     own = only("train/deepmarks-*")
     (own / f".record.json.{HEX}").write_text("half")
     command = [sys.executable, "-c", HOLD, str(own / ".lease")]
@@ -270,12 +271,25 @@ def test_an_empty_folder(ipr):
     assert not Path("runs").exists()
 
 
+@pytest.fixture(scope="module")
+def made_deepmarks(tmp_path_factory, tiny, cache):
+    """A run of one's own without a key, which no study needs, and how it is asked for."""
+    place, asked = tmp_path_factory.mktemp("own"), ("train", *tiny, "scheme=deepmarks", "scheme.order=3")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("IPR_CACHE", str(cache))
+        patch.setattr("sys.argv", ["ipr"])
+        with pytest.raises(SystemExit) as stopped:
+            main([*asked])
+    assert stopped.value.code == 0
+    return place, asked
+
+
 @pytest.fixture
-def deepmarks(ipr, run_of, tiny):
-    """A run of one's own without a key, which no study needs, in the working folder; how it is asked for."""
-    asked = (*tiny, "scheme=deepmarks", "scheme.order=3")
-    run_of(*asked)
-    return ("train", *asked)
+def deepmarks(ipr, made_deepmarks, tmp_path):
+    """A copy of it in the working folder; how it is asked for."""
+    shutil.copytree(made_deepmarks[0], tmp_path, dirs_exist_ok=True)
+    return made_deepmarks[1]
 
 
 def files(folder):

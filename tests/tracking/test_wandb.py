@@ -6,6 +6,7 @@ import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from ipr.judging.claim_kinds import load_claim
@@ -14,6 +15,8 @@ from ipr.training.metrics import read_metrics
 from ipr.workflows.attack import attack
 from ipr.workflows.train import train
 from wandb_files import read_finished
+
+pytestmark = pytest.mark.system
 
 
 def curves_of(path):

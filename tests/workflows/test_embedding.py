@@ -153,6 +153,7 @@ def test_a_training_fails_exactly_where_a_judge_says_so(scheme, request_for, dig
     assert run.record.trigger_accuracy is None
 
 
+@pytest.mark.system
 def test_a_dashboard_is_told(request_for):
     run = train(request_for("logger=wandb"))
     told = read_finished(run.folder.path).summary

@@ -212,6 +212,7 @@ def test_two_processes_that_ask_for_one_run_train_it_once(cache):
 SIGNATURE, KEY = "the secret of the owner", "a key that nobody knows"
 
 
+@pytest.mark.system
 def test_no_secret_leaves_the_claim_folder(request_for, monkeypatch):
     """Signature, key, passport, patch means, bits and trigger images are in no other file, W&B's included."""
     monkeypatch.setenv("WANDB_SILENT", "true")
