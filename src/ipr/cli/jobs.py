@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -143,8 +144,7 @@ class Job:
             mark_begun(self.place, number)
         codes: list[int] = []
         lines: list[str] = []
-        asked: Any = None
-        done = Done()
+        done, worker = Done(), False
         with telling(codes, lines):
             for group, alone in (("hydra/launcher", ("basic", "local")), ("hydra/sweeper", ("basic",))):
                 choice = settings.runtime.choices[group]
@@ -152,15 +152,15 @@ class Job:
                     raise InputError(group, choice, "is for sweeps", "add -m, also for a sweep of one job")
             asked = named(typed(config), settings.overrides.task)
             trainer = getattr(asked, "trainer", None)
+            worker = trainer is not None and is_worker(trainer)
             begins = "" if settings.job.config_name == "cell" else announced(self.place, number)  # that says so itself
-            if begins and not (trainer and is_worker(trainer)):
+            if begins and not worker:
                 print(begins, flush=True)
-            done = _together(self.execute, asked)
+            done = _on_rank_0(self.execute, asked)
             codes.append(done.code)
         self.codes[number] = codes[0]
-        trainer = getattr(asked, "trainer", None)
-        if trainer is not None and is_worker(trainer):
-            return None  # the first of several processes says how the job ended
+        if worker:
+            return None  # rank 0 says how the job ended
         traced = codes[0] == EXIT_DEFECT
         outcome = JobOutcome(number, codes[0], "".join(lines), traced=traced, value=done.value, row=done.row)
         self.outcomes[number] = outcome
@@ -169,23 +169,16 @@ class Job:
         return done.value
 
 
-def _together(execute: Callable[[Any], int | Done], asked: Any) -> Done:
+def _on_rank_0(execute: Callable[[Any], int | Done], asked: Any) -> Done:
     """Executes; of several processes that Slurm or torchrun started, the one of rank 0 alone does."""
     trainer = getattr(asked, "trainer", None)
-    done: list[Done] = []
-
-    def work() -> int:
-        result = execute(asked)
-        done.append(result if isinstance(result, Done) else Done(code=result))
-        return done[0].code
-
     if trainer is None or trainer.devices * trainer.nodes == 1:
-        code = work()
+        done: int | Done | None = execute(asked)
     else:
         from ipr.training.distributed.launcher import on_rank_0
 
-        code = on_rank_0(work)
-    return done[0] if done else Done(code=code)
+        done = on_rank_0(partial(execute, asked))
+    return done if isinstance(done, Done) else Done(code=done or 0)
 
 
 AGAIN = "nothing that was there is lost, and the same command goes on where this one stopped"
