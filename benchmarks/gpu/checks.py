@@ -261,7 +261,7 @@ def processes(setting: Setting, found: Found) -> None:
     import socket
 
     with tempfile.TemporaryDirectory() as folder:
-        # what runs.ranks asks for; NCCL refuses two processes on one card
+        # what `training.distributed.group.joined` asks for; NCCL refuses two processes on one card
         cases = {
             "one, nccl": (1, "cpu:gloo,cuda:nccl" if setting.device == "cuda" else "gloo"),
             "two, gloo": (2, "gloo"),

@@ -82,7 +82,8 @@ def main(argv: list[str] | None = None) -> None:
         with own_hydra():  # whoever calls this from Python may have a Hydra of his own
             if line.command in ("reproduce", "claim", "verdict"):  # not one job, but many; not only keys and values
                 module.run(line.arguments)
-            sys.exit(max(invoke(line.command, module.execute, line.arguments), default=0))
+            codes, _ = invoke(line.command, module.execute, line.arguments)
+            sys.exit(max(codes, default=0))
 
 
 def _read(words: list[str]) -> Line:

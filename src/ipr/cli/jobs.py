@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,24 +45,21 @@ def run(command: str, execute: Callable[[Any], int | Done], arguments: Sequence[
     In a sweep, a job that fails is reported and the others go on; the exit code is the largest of all jobs': 2 for
     input that cannot be used, 70 for a defect of ours.
     """
-    sys.exit(max(invoke(command, execute, arguments), default=0))
+    codes, _ = invoke(command, execute, arguments)
+    sys.exit(max(codes, default=0))
 
 
-def invoke(command: str, execute: Callable[[Any], int | Done], arguments: Sequence[str]) -> list[int]:
+def invoke(
+    command: str, execute: Callable[[Any], int | Done], arguments: Sequence[str]
+) -> tuple[list[int], dict[int, JobOutcome]]:
     """Composes the configuration of a command and runs it, as one job or as the jobs of a sweep.
 
     In a sweep, a job that fails is reported and the others go on.
 
     Returns:
-        The exit codes of all jobs, wherever they ran: 2 for input that cannot be used, 70 for a defect of ours.
+        The exit codes of all jobs, wherever they ran: 2 for input that cannot be used, 70 for a defect of ours; and the
+        outcomes of the jobs that have one, by their numbers.
     """
-    return invoke_all(command, execute, arguments)[0]
-
-
-def invoke_all(
-    command: str, execute: Callable[[Any], int | Done], arguments: Sequence[str]
-) -> tuple[list[int], dict[int, JobOutcome]]:
-    """The same with the outcomes of the jobs that have one, by their numbers."""
     codes: list[int] = []
     outcomes: dict[int, JobOutcome] = {}
     register(command)
@@ -158,8 +156,7 @@ class Job:
             mark_begun(self.place, number)
         codes: list[int] = []
         lines: list[str] = []
-        asked: Any = None
-        done = Done()
+        done, worker = Done(), False
         with errors_as_lines(codes, lines):
             for group, alone in (("hydra/launcher", ("basic", "local")), ("hydra/sweeper", ("basic",))):
                 choice = settings.runtime.choices[group]
@@ -167,40 +164,27 @@ class Job:
                     raise InputError(group, choice, "is for sweeps", "add -m, also for a sweep of one job")
             asked = named(typed(config), settings.overrides.task)
             trainer = getattr(asked, "trainer", None)
+            worker = trainer is not None and is_worker(trainer)
             begins = "" if settings.job.config_name == "cell" else announced(self.place, number)  # that says so itself
-            if begins and not (trainer and is_worker(trainer)):
+            if begins and not worker:
                 print(begins, flush=True)
-            done = _together(self.execute, asked)
+            if trainer is not None and trainer.devices * trainer.nodes > 1:
+                from ipr.training.distributed.launcher import on_rank_0
+
+                ended = on_rank_0(partial(self.execute, asked))
+            else:
+                ended = self.execute(asked)
+            done = ended if isinstance(ended, Done) else Done(code=ended or 0)
             codes.append(done.code)
         self.codes[number] = codes[0]
-        trainer = getattr(asked, "trainer", None)
-        if trainer is not None and is_worker(trainer):
-            return None  # the first of several processes says how the job ended
+        if worker:
+            return None  # rank 0 says how the job ended
         traced = codes[0] == EXIT_DEFECT
         outcome = JobOutcome(number, codes[0], "".join(lines), traced=traced, value=done.value, row=done.row)
         self.outcomes[number] = outcome
         with suppress(OSError):
             leave_outcome(self.place, outcome)
         return done.value
-
-
-def _together(execute: Callable[[Any], int | Done], asked: Any) -> Done:
-    """Executes; of several processes that Slurm or torchrun started, the one of rank 0 alone does."""
-    trainer = getattr(asked, "trainer", None)
-    done: list[Done] = []
-
-    def work() -> int:
-        result = execute(asked)
-        done.append(result if isinstance(result, Done) else Done(code=result))
-        return done[0].code
-
-    if trainer is None or trainer.devices * trainer.nodes == 1:
-        code = work()
-    else:
-        from ipr.training.distributed.launcher import on_rank_0
-
-        code = on_rank_0(work)
-    return done[0] if done else Done(code=code)
 
 
 AGAIN = "nothing that was there is lost, and the same command goes on where this one stopped"

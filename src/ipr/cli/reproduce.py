@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
 from ipr.cli import loading
-from ipr.cli.jobs import invoke, invoke_all, reporting
+from ipr.cli.jobs import invoke, reporting
 from ipr.cli.launchers.outcomes import look_again
 from ipr.cli.status import tell_cells
 from ipr.config.registry import load
@@ -74,7 +74,7 @@ def run(arguments: Sequence[str]) -> None:
             asked.append(config)
             return 0
 
-        codes += invoke("reproduce", keep, with_scale(own))
+        codes += invoke("reproduce", keep, with_scale(own))[0]
         if asked and not any(codes):
             codes.append(reproduce(asked[0], passed))
     sys.exit(max(codes, default=0))
@@ -246,7 +246,7 @@ def run_waves(runs: Path, scale: str, cells: Sequence[Cell], passed: Sequence[st
         names = [cell.name for cell in cells if cell.wave == wave]
         if not names:
             continue
-        codes, outcomes = invoke_all("cell", execute, ["--multirun", f"cell={','.join(names)}", *passed])
+        codes, outcomes = invoke("cell", execute, ["--multirun", f"cell={','.join(names)}", *passed])
         for folder in (cells_folder(studies_folder(runs, scale)), *(runs / kind for kind in FINISHED)):
             look_again(folder)
         if any(codes) and not outcomes:

@@ -64,16 +64,9 @@ def fit(
         DivergedError: the loss, or a weight, is no number any more.
     """
     _check(scheme.network, data, config)
+    newest = _resumed(checkpoint, metrics.parent, epochs)
     training = Training(
-        scheme=scheme,
-        trainer=config.trainer,
-        dataset=config.dataset,
-        batch_size=config.optimizer.batch_size,
-        epochs=epochs,
-        clip_norm=clip_norm,
-        seed=seed,
-        checkpoint=checkpoint,
-        resumed=_resumed(checkpoint, metrics.parent, epochs),
+        scheme, config.trainer, config.dataset, config.optimizer.batch_size, epochs, clip_norm, seed, checkpoint, newest
     )
     reopen = partial(open_images, images or config.dataset, config.paths, told=False)
     callbacks = [*callbacks, MetricsFile(metrics, tell, validate)]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch._C._distributed_c10d import FileStore, Store
@@ -23,30 +24,33 @@ from ipr.data.images import ImageData
 from ipr.data.share import check_divisible
 from ipr.errors import InputError
 from ipr.files import aside_of, write_atomically
+from ipr.machine.gpus import variables
 from ipr.training.distributed.group import SOON, joined
 from ipr.training.distributed.launch import START, Launch, launched
 from ipr.training.distributed.worker import join_fits
 from ipr.training.loop import Training
 
+T = TypeVar("T")
+
 END = timedelta(seconds=60)
 """For the others to hear that there are no more fits."""
 
 
-def on_rank_0(execute: Callable[[], int]) -> int:
+def on_rank_0(execute: Callable[[], T]) -> T | None:
     """Executes a command on rank 0; processes that were started with it take part in its fits instead.
 
     Args:
-        execute: the command; gives the exit code.
+        execute: the command.
 
     Returns:
-        The exit code.
+        What it gives; None on the other processes.
     """
     launch = launched()
     if launch is None:
         return execute()
     if launch.rank > 0:
         join_fits(launch)
-        return 0
+        return None
     try:
         return execute()
     finally:
@@ -139,20 +143,22 @@ def started(world_size: int) -> Iterator[tuple[Launch, Callable[[], None]]]:
     others: list[subprocess.Popen[bytes]] = []
     threads = torch.get_num_threads()
     each = max(1, threads // world_size)
-    with tempfile.TemporaryDirectory(prefix="ipr-") as folder:
+    # for Lightning; a cluster may have set others
+    ranks = {"NODE_RANK": "0", "LOCAL_RANK": "0", "OMP_NUM_THREADS": str(each)}
+    with tempfile.TemporaryDirectory(prefix="ipr-") as folder, variables(ranks):
         file = str(Path(folder) / "store")
+        public = {name: value for name, value in os.environ.items() if not name.startswith("IPR_HIDDEN_")}
+        command = [sys.executable, "-P", "-m", "ipr.training.distributed.worker"]
         try:
             torch.set_num_threads(each)
             for rank in range(1, world_size):
-                command = [sys.executable, "-P", "-m", "ipr.training.distributed.worker"]
-                command += [str(rank), str(world_size), file]
-                own = {
-                    name: value for name, value in os.environ.items() if not name.startswith("IPR_HIDDEN_")
-                }  # secrets
-                own |= {"LOCAL_RANK": str(rank), "OMP_NUM_THREADS": str(each)}
-                others.append(
-                    subprocess.Popen(command, env=own, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)  # noqa: S603
+                other = subprocess.Popen(  # noqa: S603
+                    [*command, str(rank), str(world_size), file],
+                    env=public | {"LOCAL_RANK": str(rank)},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
                 )
+                others.append(other)
             yield Launch(0, world_size, FileStore(file, world_size)), lambda: _check(others)
         except RuntimeError:  # perhaps as another process has ended
             deadline = time.monotonic() + SOON.total_seconds()

@@ -69,7 +69,7 @@ def _join_fit(path: Path, rank: int, store: Store) -> None:
     try:
         with joined(store, rank, training.trainer), prepared(training, data, [], store) as lightning_fit:
             lightning_fit()
-    except DivergedError:
+    except (DivergedError, InputError):
         pass  # rank 0 finds so, too
     except RuntimeError:
         if not rank_0_failed(store):
