@@ -32,6 +32,7 @@ from ipr.attacks.removal.rescale import rescaled
 from ipr.claims.base import Thresholds
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData, LabelledImages, normalise
+from ipr.data.opening import open_images
 from ipr.judging.alignment import align
 from ipr.judging.channel_order import match, turn
 from ipr.judging.claim_kinds import load_claim
@@ -45,8 +46,8 @@ from ipr.passport.surgery import find_layers, protect, strip
 from ipr.randomness import generator
 from ipr.requests.compose import configuration
 from ipr.signature import agreeing_bits, detect
-from ipr.workflows.build import load_suspect, open_images
 from ipr.workflows.train import train
+from ipr.workflows.weights_file import load_suspect
 
 SMALL = (
     "dataset=digits", "dataset.image_size=8", "model.width=0.25", "optimizer.batch_size=32", "trainer.max_epochs=4",

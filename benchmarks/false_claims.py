@@ -22,6 +22,7 @@ from pathlib import Path
 
 from ipr.config.rule import Rule
 from ipr.config.schema import CalibrateConfig, TrainConfig
+from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.files import write_atomically
 from ipr.judging.binomial import lower_limit, upper_limit
@@ -34,7 +35,6 @@ from ipr.reports.calibration import write_calibration
 from ipr.reports.terminal import percent
 from ipr.requests.compose import configuration
 from ipr.store.record import Record, hardware, versions
-from ipr.workflows.build import open_images
 from ipr.workflows.calibrate import calibrate
 from ipr.workflows.missed_claims import UNCHANGED
 from ipr.workflows.train import train

@@ -43,6 +43,7 @@ from ipr.config.rule import Rule
 from ipr.config.schema import CommitmentConfig, EndpointConfig, TrainConfig, VerifyConfig
 from ipr.data.cache import cached_at
 from ipr.data.images import ImageData, LabelledImages, normalise
+from ipr.data.opening import open_images
 from ipr.data.sources import DatasetRequest, find_source
 from ipr.errors import InputError
 from ipr.judging.calibration import Calibration, WrongClaims, false_claim_rate
@@ -68,10 +69,10 @@ from ipr.signature import binomial_tail, draw_signature
 from ipr.store.record import hardware, versions
 from ipr.training.fit import fit
 from ipr.watermarks.base import WatermarkClaim
-from ipr.workflows.build import load_suspect, open_images, save_weights
 from ipr.workflows.request import scheme_of
 from ipr.workflows.train import train
 from ipr.workflows.verify import verify
+from ipr.workflows.weights_file import load_suspect, save_weights
 
 RELEASED = "2026-03-01"
 IN_TIME = "2026-01-31"

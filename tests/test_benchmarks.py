@@ -36,8 +36,8 @@ from ipr.judging.verdict import claim_of_signs
 from ipr.passport.claim import PassportClaim
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport_v2 import PassportV2
-from ipr.workflows.build import save_weights
 from ipr.workflows.missed_claims import changes
+from ipr.workflows.weights_file import save_weights
 from measure import Row, quartiles, ratios, take_turns
 from networks import batch, passport_for, plain, scheme, training_step
 from sweeps import until

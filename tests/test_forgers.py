@@ -42,7 +42,7 @@ from ipr.judging.registration import IN_TIME as IN_TIME_STATUS
 from ipr.passport.bound import NONCE_BYTES, Binding, bound_signature
 from ipr.passport.lift import lift, public_scales
 from ipr.randomness import generator
-from ipr.workflows.build import save_weights
+from ipr.workflows.weights_file import save_weights
 from one_line import assert_one_line
 from stamp_authority import OPENSSL, Authority, issue, serving
 

@@ -25,6 +25,7 @@ from gpu.emulated import NAME
 from gpu.setting import KINDS, Found, Meter, Setting, found_here, noise, request, train_on
 from ipr.config.registry import load_all
 from ipr.data.images import LabelledImages
+from ipr.data.opening import open_images
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.verdict import judge
 from ipr.passport.layer import passport_layers
@@ -32,8 +33,8 @@ from ipr.schemes.base import Scheme, abouts
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport_v1 import PassportV1
 from ipr.workflows.attack import attack
-from ipr.workflows.build import load_suspect, open_images
 from ipr.workflows.train import train
+from ipr.workflows.weights_file import load_suspect
 from kernels import counted
 
 

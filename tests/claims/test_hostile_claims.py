@@ -23,11 +23,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save, save_file
 
+from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.judging.claim_kinds import load_claim
 from ipr.models.claimed import network_of
 from ipr.requests.compose import configuration
-from ipr.workflows.build import open_images
 from ipr.workflows.draw_claim import make_claim
 
 pytestmark = pytest.mark.fuzz

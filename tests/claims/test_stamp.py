@@ -18,9 +18,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ipr.claims.commitment import commit_once, load_commitment
 from ipr.claims.stamp import LIMIT, check_stamp, claimed_stamp, nonce_of, read_stamp, request, stamped
+from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.requests.compose import configuration
-from ipr.workflows.build import open_images
 from ipr.workflows.draw_claim import make_claim
 from ipr.workflows.stamping import ask
 from one_line import assert_one_line

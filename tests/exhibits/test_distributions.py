@@ -5,13 +5,14 @@ import torch
 from scipy.stats import ks_2samp
 
 from ipr.claims.base import Thresholds
+from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.exhibits.distributions import Distributions
 from ipr.judging.claim_kinds import load_claim
 from ipr.passport.claim import PassportClaim
-from ipr.workflows.build import load_suspect, open_images
 from ipr.workflows.exhibit import exhibit
 from ipr.workflows.train import train
+from ipr.workflows.weights_file import load_suspect
 from reference_forms import naive_affine
 from references import protected
 

@@ -2,14 +2,15 @@ import pytest
 import torch
 
 from ipr.claims.base import Thresholds
+from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.exhibits.scale_signs import ScaleSigns, character, codes
 from ipr.judging.claim_kinds import load_claim
 from ipr.passport.presented import ScalesClaim
 from ipr.signature import draw_signature
-from ipr.workflows.build import load_suspect, open_images
 from ipr.workflows.exhibit import exhibit
 from ipr.workflows.train import train
+from ipr.workflows.weights_file import load_suspect
 from reference_forms import naive_affine
 from references import small
 

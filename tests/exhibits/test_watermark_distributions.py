@@ -6,12 +6,13 @@ from scipy.stats import ks_2samp
 
 from ipr.attacks.ambiguity.forge_uchida import ForgeUchida
 from ipr.attacks.base import Victim
+from ipr.data.opening import open_images
 from ipr.exhibits.distances import ks_distance, total_variation
 from ipr.judging.claim_kinds import load_claim
 from ipr.workflows.attack import attack
-from ipr.workflows.build import load_suspect, open_images
 from ipr.workflows.exhibit import AttackConfig, _as, exhibit
 from ipr.workflows.train import train
+from ipr.workflows.weights_file import load_suspect
 
 
 @pytest.mark.parametrize(("n", "m", "shift"), [(1, 1, 0.0), (50, 70, 0.0), (50, 70, 1.0), (400, 3, -9.0)])

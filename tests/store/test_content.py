@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.judging.claim_kinds import load_claim
 from ipr.store.folder import short_key
-from ipr.workflows.build import open_images
 from ipr.workflows.export import export
 from ipr.workflows.request import key_of
 from ipr.workflows.train import train

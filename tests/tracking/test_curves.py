@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 import ipr.workflows.train as training
 from ipr.data.module import Batches
+from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.verdict import judge
@@ -21,11 +22,11 @@ from ipr.tracking.loggers import LoggerTracker, check_installed
 from ipr.training.metrics import read_metrics
 from ipr.training.validation import measured
 from ipr.workflows.attack import attack
-from ipr.workflows.build import load_suspect, open_images
 from ipr.workflows.calibrate import check_whole
 from ipr.workflows.exhibit import exhibit
 from ipr.workflows.request import identity_of, key_of, with_limit
 from ipr.workflows.train import train
+from ipr.workflows.weights_file import load_suspect
 
 
 def steps(run):

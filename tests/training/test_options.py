@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.models import build_model
 from ipr.schemes.base import Scheme
 from ipr.training.numerics import computing, layout
-from ipr.workflows.build import open_images
 from ipr.workflows.request import check, key_of
 from ipr.workflows.train import train
 

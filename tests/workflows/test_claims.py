@@ -7,11 +7,11 @@ import torch
 import yaml
 
 from ipr.claims.origin import Origin
+from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.judging.claim_kinds import load_claim
 from ipr.passport.bound import Binding, bound_signature
 from ipr.store.folder import secret_digest
-from ipr.workflows.build import open_images
 from ipr.workflows.draw_claim import origin_of
 from ipr.workflows.named_run import as_run, named_run
 from ipr.workflows.request import check, identity_of, key_of

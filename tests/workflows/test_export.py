@@ -14,6 +14,7 @@ import torchvision
 from safetensors.torch import load_file
 
 from ipr import configuration
+from ipr.data.opening import open_images
 from ipr.judging.claim_kinds import load_claim
 from ipr.models import build_model
 from ipr.models.as_onnx import onnx_bytes
@@ -21,10 +22,10 @@ from ipr.models.claimed import network_of
 from ipr.passport.layer import passport_layers
 from ipr.passport.surgery import protect
 from ipr.schemes.start import plain_network
-from ipr.workflows.build import load_suspect, open_images
 from ipr.workflows.export import export
 from ipr.workflows.train import train
 from ipr.workflows.unlock import unlock_file
+from ipr.workflows.weights_file import load_suspect
 
 TEXT, KEY = "this text is mine", "a key that nobody guesses"
 TINY = (

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.machine.slots import Slots, cores_here
-from ipr.workflows.build import open_images
 from ipr.workflows.side_by_side import slots_for, train_all
 from ipr.workflows.train import train
 

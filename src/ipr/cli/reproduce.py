@@ -220,7 +220,7 @@ def try_out(cells: Sequence[Cell], passed: Sequence[str]) -> None:
         InputError: what every job would fail of.
     """
     with loading():
-        from ipr.workflows.build import open_images
+        from ipr.data.opening import open_images
         from ipr.workflows.request import check
 
     tried = {(cell.choices["dataset"], cell.choices.get("dataset@transfer")): cell for cell in cells}

@@ -15,6 +15,7 @@ from torch import nn
 
 from ipr.config.schema import DatasetConfig, TrainConfig, TrainerConfig
 from ipr.data.images import ImageData
+from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.machine.device import training_device
 from ipr.models.determinism import without_deterministic_gradient
@@ -25,7 +26,6 @@ from ipr.training.distributed.launcher import process_group
 from ipr.training.guards import check_weights
 from ipr.training.loop import Training, prepared
 from ipr.training.metrics import MetricsFile, TellEpoch, Validate
-from ipr.workflows.build import open_images
 
 
 def fit(

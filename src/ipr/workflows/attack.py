@@ -18,6 +18,7 @@ from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of
 from ipr.attacks.config import AttackConfig
 from ipr.claims.base import Claim
 from ipr.data.images import ImageData, LabelledImages
+from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.files import naming, write_atomically
 from ipr.judging.claim_kinds import load_claim
@@ -42,11 +43,11 @@ from ipr.tracking.wandb_run import Tracker, tracking
 from ipr.training.fit import fit
 from ipr.training.guards import KeepLease
 from ipr.training.metrics import read_metrics
-from ipr.workflows.build import load_suspect, open_images
 from ipr.workflows.named_run import named_run
 from ipr.workflows.rehearsal import rehearsal
 from ipr.workflows.request import check, processes_of, scheme_of, with_limit, without_secrets
 from ipr.workflows.train import Run, judging, train
+from ipr.workflows.weights_file import load_suspect
 from ipr.world import own_world
 
 SCHEMA_VERSION = 2

@@ -22,6 +22,7 @@ from ipr.config.schema import (
     VerificationConfig,
 )
 from ipr.data.images import ImageData
+from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.judging.calibration import Calibration
 from ipr.judging.claim_kinds import load_claim
@@ -29,7 +30,6 @@ from ipr.machine.device import check_accelerator, device_for
 from ipr.randomness import derive_seed
 from ipr.suspects.suspect import Suspect, open_suspect
 from ipr.terminal.console import Console
-from ipr.workflows.build import open_images
 from ipr.workflows.claimed_model import architecture_of_run, check_data, model_of
 from ipr.workflows.missed_claims import missed
 from ipr.workflows.rehearsal import check_no_rehearsal

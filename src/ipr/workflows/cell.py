@@ -7,10 +7,10 @@ from pathlib import Path
 
 from ipr.attacks.config import AttackConfig
 from ipr.config.schema import TrainConfig
+from ipr.data.opening import open_images
 from ipr.store.cell_run import leave_run
 from ipr.store.folder import RunFolder
 from ipr.workflows.attack import AttackRun, attack, attack_folder, with_lengths
-from ipr.workflows.build import open_images
 from ipr.workflows.exhibit import ExhibitConfig, ExhibitRun, exhibit, exhibit_folder, part_of
 from ipr.workflows.request import check, folder_of, with_limit
 from ipr.workflows.train import Run, train

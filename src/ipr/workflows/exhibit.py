@@ -26,6 +26,7 @@ from ipr.config.schema import (
     TrainConfig,
 )
 from ipr.data.images import ImageData
+from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.exhibits.base import Exhibit, Fact, OpenedRun
 from ipr.files import write_atomically
@@ -40,11 +41,11 @@ from ipr.store.tags import joined
 from ipr.training.checkpoints import check_checkpoint
 from ipr.training.fit import fit
 from ipr.workflows.attack import attack
-from ipr.workflows.build import load_suspect, open_images
 from ipr.workflows.draw_claim import make_claim
 from ipr.workflows.rehearsal import check_no_rehearsal
 from ipr.workflows.request import check, folder_of, scheme_of, with_limit, without_secrets
 from ipr.workflows.train import Run, train
+from ipr.workflows.weights_file import load_suspect
 from ipr.world import own_world
 
 SCHEMA_VERSION = 1

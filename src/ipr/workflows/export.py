@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ipr.config.schema import DatasetConfig, ModelConfig, PathsConfig
 from ipr.data.images import ImageData
+from ipr.data.opening import open_images
 from ipr.digests import weights_digest
 from ipr.errors import InputError
 from ipr.files import write_new
@@ -25,7 +26,7 @@ from ipr.store.record import load_record
 from ipr.store.survey import Found
 from ipr.store.weights import WRITERS
 from ipr.suspects.weights import read_weights
-from ipr.workflows.build import load_suspect, open_images
+from ipr.workflows.weights_file import load_suspect
 from ipr.world import own_world
 
 CARD_VERSION = 1

@@ -8,9 +8,9 @@ from dataclasses import replace
 from tempfile import TemporaryDirectory
 
 from ipr.config.schema import LoggerConfig, TrainerConfig
+from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.judging.fidelity import BATCH
-from ipr.workflows.build import open_images
 from ipr.workflows.request import Asked, scheme_of
 
 

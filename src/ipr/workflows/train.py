@@ -14,6 +14,7 @@ from torch import nn
 from ipr.claims.base import Claim, Thresholds
 from ipr.config.schema import SchemeConfig, TrainConfig
 from ipr.data.images import ImageData, LabelledImages
+from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.files import write_atomically
 from ipr.judging.claim_kinds import load_claim
@@ -34,12 +35,12 @@ from ipr.training.fit import check_limit, fit
 from ipr.training.guards import KeepLease
 from ipr.training.metrics import curve, read_metrics
 from ipr.training.validation import validation_of
-from ipr.workflows.build import load_suspect, open_images, save_weights
 from ipr.workflows.draw_claim import make_claim
 from ipr.workflows.embedding_checks import Check, embedding_of, failed
 from ipr.workflows.rehearsal import rehearsal
 from ipr.workflows.request import check, folder_of, has_text, scheme_of, with_limit, without_secrets
 from ipr.workflows.train_record import Seconds, record_of
+from ipr.workflows.weights_file import load_suspect, save_weights
 from ipr.world import own_world
 
 READABLE = "a signature's text can be read from the weights: do not use it as a secret"

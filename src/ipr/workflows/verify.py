@@ -15,6 +15,7 @@ from ipr.config.ranges import check_numbers
 from ipr.config.rule import Rule
 from ipr.config.schema import VerifyConfig
 from ipr.data.images import ImageData, LabelledImages
+from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.judging.alignment import align
 from ipr.judging.black_box import judge_black_box
@@ -35,7 +36,6 @@ from ipr.passport.claim import PassportClaim
 from ipr.suspects.reference import open_reference
 from ipr.suspects.served.from_config import open_black_box
 from ipr.suspects.suspect import Suspect, open_suspect
-from ipr.workflows.build import open_images
 from ipr.workflows.claimed_model import check_data
 from ipr.workflows.train import judge_with_progress, judging
 from ipr.world import own_world

@@ -1,23 +1,14 @@
-"""The images that a configuration names, and the weights file of a run."""
+"""The images that a configuration names: found, decoded once, and cut to what is asked for."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import save
-from torch import nn
-
-from ipr.config.schema import (
-    DatasetConfig,
-    ModelConfig,
-    PathsConfig,
-)
+from ipr.config.schema import DatasetConfig, PathsConfig
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData
 from ipr.errors import InputError
-from ipr.files import expanded, write_atomically
-from ipr.schemes.start import architecture_of
-from ipr.suspects.suspect import open_suspect
+from ipr.files import expanded
 
 
 def open_images(dataset: DatasetConfig, paths: PathsConfig, *, checked: bool = False, told: bool = True) -> ImageData:
@@ -64,17 +55,3 @@ def check_every_class(data: ImageData, dataset: DatasetConfig) -> None:
         problem = f"leaves {len(missing)} of {len(data.classes)} classes without a training image"
         remedy = f"give at least {len(data.classes)}" if limited else "give a larger part, or more images"
         raise InputError(f"dataset.{field}", value, problem, remedy)
-
-
-def save_weights(network: nn.Module, path: Path) -> None:
-    """Writes a network's public `state_dict` as safetensors, whole or not at all."""
-    write_atomically(path, save({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}))
-
-
-def load_suspect(model: ModelConfig, data: ImageData, path: Path) -> nn.Module:
-    """A plain network with the weights of a file (`open_suspect`).
-
-    Raises:
-        InputError: the file is missing, damaged, or for another architecture.
-    """
-    return open_suspect(path, architecture_of(model, data)).network
