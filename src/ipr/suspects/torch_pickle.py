@@ -4,11 +4,11 @@
 instructions are followed first with the kinds of values alone, and only those are let through that `torch.save` writes
 for state_dicts.
 
-Why not a child process with limits instead (measured with torch 2.14 on `tests/hostile_weights.py`, 1 GiB and 10 s of
-CPU): a key that is a tuple nested 200,000 times ends it (SIGSEGV), one that is doubled 60 times takes all its time,
-10^12 elements of stride 0 and wrong sums are taken, and to start it costs 1.7 s of CPU and 650 MB a file. Limits on
-memory and time are also none on what is run, should the loader have a hole again (CVE-2025-32434): a child may do all
-that its user may.
+Why not a child process with limits instead (measured with torch 2.14 on the files of `tests/hostile_weights.py`, with
+the record `version` that torch wants besides, 1 GiB and 10 s of CPU): a key that is a tuple nested 200,000 times ends
+it (SIGSEGV), one that is doubled 60 times takes all its time, 10^12 elements of stride 0 and wrong sums are taken, and
+to start it costs 1.7 s of CPU and 650 MB a file. Limits on memory and time are also none on what is run, should the
+loader have a hole again (CVE-2025-32434): a child may do all that its user may.
 """
 
 from __future__ import annotations
