@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from ipr.cli import main
 from ipr.store.irreplaceable import irreplaceable
 from ipr.store.lease import Lease
 from ipr.store.record import find_records
@@ -85,9 +84,9 @@ def test_the_size_is_that_of_the_files(ipr, store):
     assert f"({size / 1000:.0f} kB)" in line
 
 
-def test_a_run_of_ones_own_goes_only_when_it_is_asked_for_by_class(ipr, store, tiny):
-    assert ipr("train", *tiny, "scheme=deepmarks", "scheme.order=3").code == 0
-    assert ipr("train", *tiny, "scheme=baseline", "tags=[quickstart]").code == 0  # of a study that is swept by tag
+def test_a_run_of_ones_own_goes_only_when_it_is_asked_for_by_class(ipr, store, tiny, run_of):
+    run_of(*tiny, "scheme=deepmarks", "scheme.order=3")
+    run_of(*tiny, "scheme=baseline", "tags=[quickstart]")  # of a study that is swept by tag
     own = only("train/deepmarks-*")
     assert listed(ipr("gc"))["runs"] == {own}
     assert ipr("gc", "remove=leftovers,checkpoints,words").code == 0
@@ -97,9 +96,9 @@ def test_a_run_of_ones_own_goes_only_when_it_is_asked_for_by_class(ipr, store, t
     assert {path.name for path in Path("runs").iterdir()} == {"train", "attack", "exhibit", "studies", "report"}
 
 
-def test_a_run_with_a_key_survives(ipr, store, tiny):
+def test_a_run_with_a_key_survives(ipr, store, tiny, run_of):
     secret = "correct horse"
-    assert ipr("train", *tiny, "scheme=passport_v2", f"passport.key={secret}").code == 0
+    run_of(*tiny, "scheme=passport_v2", f"passport.key={secret}")
     owned = only("train/passport_v2-*")
     outcome = ipr("gc")
     assert "runs" not in listed(outcome)
@@ -171,8 +170,8 @@ def test_what_killed_processes_left_half_written_goes(ipr, store):
     assert (victim / "checkpoints" / "last.ckpt").exists()
 
 
-def test_a_victim_stays_where_the_attack_on_it_cannot_be_read(ipr, store, tiny):
-    assert ipr("train", *tiny, "scheme=deepmarks", "scheme.order=3").code == 0
+def test_a_victim_stays_where_the_attack_on_it_cannot_be_read(ipr, store, tiny, run_of):
+    run_of(*tiny, "scheme=deepmarks", "scheme.order=3")
     attacked = only("attack/prune-*")
     for words in Path("runs/studies/smoke/cells").glob("*.json"):
         if not words.name.startswith("prune"):
@@ -201,8 +200,8 @@ def test_the_only_claim_of_a_run_is_no_leftover(ipr, store):
 
 
 @pytest.mark.system
-def test_what_a_process_works_on_stays_until_it_is_gone(ipr, store, tiny):
-    assert ipr("train", *tiny, "scheme=deepmarks", "scheme.order=3").code == 0
+def test_what_a_process_works_on_stays_until_it_is_gone(ipr, store, tiny, run_of):
+    run_of(*tiny, "scheme=deepmarks", "scheme.order=3")
     own = only("train/deepmarks-*")
     (own / f".record.json.{HEX}").write_text("half")
     command = [sys.executable, "-c", HOLD, str(own / ".lease")]
@@ -311,25 +310,12 @@ def test_an_empty_folder(ipr):
 ALL = "remove=leftovers,checkpoints,words,jobs,runs"
 
 
-@pytest.fixture(scope="module")
-def made_deepmarks(tmp_path_factory, tiny, cache):
-    """A run of one's own without a key, which no study needs, and how it is asked for."""
-    place, asked = tmp_path_factory.mktemp("own"), ("train", *tiny, "scheme=deepmarks", "scheme.order=3")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        patch.setenv("IPR_CACHE", str(cache))
-        patch.setattr("sys.argv", ["ipr"])
-        with pytest.raises(SystemExit) as stopped:
-            main([*asked])
-    assert stopped.value.code == 0
-    return place, asked
-
-
 @pytest.fixture
-def deepmarks(ipr, made_deepmarks, tmp_path):
-    """A copy of it in the working folder; how it is asked for."""
-    shutil.copytree(made_deepmarks[0], tmp_path, dirs_exist_ok=True)
-    return made_deepmarks[1]
+def deepmarks(ipr, run_of, tiny):
+    """A run of one's own without a key, which no study needs, in the working folder; how it is asked for."""
+    asked = (*tiny, "scheme=deepmarks", "scheme.order=3")
+    run_of(*asked)
+    return ("train", *asked)
 
 
 def files(folder):

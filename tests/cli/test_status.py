@@ -196,11 +196,11 @@ def test_studies_together_have_each_cell_once(ipr, store):
     assert row_of(everything, "table_06")[2] == "-"
 
 
-def test_sweeps_by_their_tag(ipr, tiny):
+def test_sweeps_by_their_tag(ipr, tiny, run_of):
     small = [*tiny, "tags=[quickstart]"]
-    assert ipr("train", *small, "scheme=baseline").code == 0
+    run_of(*small, "scheme=baseline")
     assert ipr("attack", *small, "scheme=uchida", "attack=prune", "attack.rates=[0.5]").code == 0
-    assert ipr("train", *tiny, "scheme=passport_v1").code == 0  # of no sweep
+    run_of(*tiny, "scheme=passport_v1")  # of no sweep
     diverged = ipr("train", *small, "scheme=passport_v2", "optimizer.lr=1e30", "optimizer.clip_norm=null")
     assert diverged.code == 2
     (half,) = Path("runs/train").glob("baseline-*")

@@ -175,6 +175,5 @@ def test_triggers_are_counted_from_the_claim():
         architecture={"num_classes": 10},
     )  # fmt: skip
     found = trigger_reading(replace(GOOD, trigger_accuracy=0.25), claim)
-    assert found is not None
     assert (found.agreeing, found.total, found.images) == ({"trigger set": 10}, {"trigger set": 40}, True)
     assert trigger_reading(GOOD, claim) is None
