@@ -395,6 +395,7 @@ def test_row_sums_of_a_layer_have_a_mean_square_of_1(victim_of, data):
         torch.testing.assert_close(sums * plain.square().mean().sqrt(), plain)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("model", "norm"), [("alexnet", "bn"), ("alexnet", "gn"), ("resnet18", "bn")])
 @pytest.mark.parametrize("scheme", ["passport_v1", "passport_v2"])
 def test_free_removal_changes_bits_and_no_answer(scheme, model, norm, victim_of, data):

@@ -42,6 +42,7 @@ def test_no_attack_is_missing():
     assert {name.partition("-")[0] for name in REQUESTS} == there
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", REQUESTS)
 def test_numbers_are_those_stored(request_for, trained, name):
     """The losses of what it trains, and what is measured of each point: counts and shares of 40 images, not times."""

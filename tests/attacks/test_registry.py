@@ -83,6 +83,7 @@ def carried_out(name, victim, data, seed=0):
     return list(instance(name).run(victim, data, one_step, seed))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("name", "victim"),
     [

@@ -110,6 +110,7 @@ def test_a_claim_of_bare_scales_has_no_control(owned, data):
         control(suspect, claim.with_scales(scales), images_of(data), random=1)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", [name for name, kind in WRONG.items() if kind.evidence == "signature"])
 def test_wrong_claims_are_as_many_as_asked_different_and_drawn_by_seed(name, owned, data):
     suspect, claim = owned

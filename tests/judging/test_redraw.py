@@ -68,6 +68,7 @@ def trained(config, digits):
     return network
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ALL)
 def test_what_training_writes_is_drawn_again_from_the_stored_claim(digits, tmp_path, name):
     claim = made(digits, *ALL[name])
@@ -84,6 +85,7 @@ def test_what_training_writes_is_drawn_again_from_the_stored_claim(digits, tmp_p
     assert not any(number in found.says + repr(claim.origin) + str(found) for number in secret)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", [name for name in ALL if name != "bound"])
 def test_another_seed_gives_other_secrets(digits, name):
     claim = made(digits, *ALL[name])
@@ -100,6 +102,7 @@ def with_tensor(claim, name, tensor):
     return type(claim).from_parts(claim.facts(), claim.tensors() | {name: tensor}, claim.thresholds)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", [name for name in ALL if name != "bound"])
 def test_every_tensor_counts(digits, name):
     """One bit, label or class, one byte of an image by two, one number of a projection: each is seen."""

@@ -42,6 +42,7 @@ def unchanged(network, x, expected):
         return float((network(x) - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("name", "norm", "size"), SHAPES)
 def test_no_answer_changes(name, norm, size):
     """Each in turn and then all of them together, each against the network's own answers."""

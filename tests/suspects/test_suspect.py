@@ -129,6 +129,7 @@ def exported(network, path, *, optimize, names=True):
     return proto
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize(
     ("name", "norm", "optimize", "names"),

@@ -76,6 +76,7 @@ def test_a_training_of_a_moment_writes_its_last_epoch_alone(request_for, monkeyp
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("how", ["ctrl-c", "sigterm", "a job's handler"])
 def test_who_stops_a_training_loses_no_epoch(request_for, monkeypatch, how):
     """It goes on from the last whole one, to the bits of one that was left alone."""

@@ -210,6 +210,7 @@ def test_the_same_run_gives_the_same_bytes_and_the_graph_of_a_plain_network(stor
         assert export(folder.path).read_bytes() == folder.weights.read_bytes()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("format", ["safetensors", "torch"])
 def test_a_locked_file_is_at_chance_until_it_is_unlocked(cache, tmp_path, format):
     asked = [a for a in TINY if not a.startswith(("dataset.limit", "trainer.max_epochs"))]
