@@ -165,7 +165,9 @@ def forgery_figure(rows: Sequence[AttackRow]) -> Figure | None:
     frame = pd.DataFrame([asdict(row) for row in rows if row.attack in FORGERS and row.forged and row.mark_read])
     if frame.empty:
         return None
-    owner = frame.drop_duplicates("victim").assign(accuracy=frame["accuracy_before"], whose="the owner's claim")
+    owner = frame.drop_duplicates(["scheme", "victim"]).assign(
+        accuracy=frame["accuracy_before"], whose="the owner's claim"
+    )
     frame["whose"] = frame["attack"].map(FORGERS) + ": best forged claim"
     frame["accuracy"] = frame["accuracy_after"]
     best = frame.groupby(["scheme", "victim", "whose"])[["accuracy"]].max().reset_index()
