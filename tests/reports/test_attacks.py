@@ -4,8 +4,13 @@ from dataclasses import fields, replace
 
 import pytest
 
+<<<<<<< HEAD
 from ipr.config.registry import entries
 from ipr.reports.attacks import attack_markdown, cell, forgery_figure, point_lines
+=======
+from ipr.attacks import ATTACKS
+from ipr.reports.attacks import _cell, attack_markdown, attacks_section, cell, forgery_figure, point_lines
+>>>>>>> studies
 from ipr.workflows.attack import AttackRow
 
 EMPTY = {f.name: None for f in fields(AttackRow) if f.default.__class__.__name__ == "_MISSING_TYPE"}
@@ -112,3 +117,23 @@ def test_every_point_is_listed_with_its_range():
         "prune | uchida | rate=0.6 | 2 | 50.0 ± 14.1 | 20.0 ± 14.1 | 10.0; 30.0 | 70 to 80 of 100 | 1",
         "prune | trigger_set |  | 1 | 60.0 | 10.0 | 10.0; 10.0 | 25 to 25 % | 0",
     ]
+
+
+def test_a_scheme_and_an_attack_of_another_package_come_last():
+    theirs = [replace(ROW, attack="theirs", scheme="theirs"), replace(ROW, scheme="theirs"), ROW]
+    header, _, *lines = [line for line in attack_markdown(theirs).splitlines() if line.startswith("|")]
+    assert header == "| attack | uchida (bn) | theirs (bn) |"
+    assert [line.split(" | ")[0] for line in lines] == ["| prune, 60 %", "| prune, any rate", "| theirs"]
+    assert lines[-1] == "| theirs | not run | 0/1; 60.0; 80 |"
+    assert [cells[:2] for _, cells in point_lines(theirs)] == [
+        ["prune", "uchida"], ["prune", "theirs"], ["theirs", "theirs"],
+    ]  # fmt: skip
+    assert len(attacks_section(theirs).tables[0].lines) == 3
+
+
+@pytest.mark.parametrize(("known", "letter"), [(0, "a"), (12, "m"), (25, "z"), (26, "aa")])
+def test_every_reason_has_a_letter(known, letter):
+    reasons = {f"reason {number}": str(number) for number in range(known)}
+    assert _cell([], "fake1", "uchida", reasons) == f"n/a ({letter})"
+    assert _cell([], "fake1", "deepmarks", reasons) == f"n/a ({letter})"  # for the same reason
+    assert len(reasons) == known + 1
