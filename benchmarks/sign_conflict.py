@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from ipr.cli import main
-from ipr.workflows import build
+from ipr.schemes import passport
 
 
 def same_sign(capacities: dict[str, int], text: str | None, generator: Generator) -> dict[str, Tensor]:
@@ -25,5 +25,5 @@ def same_sign(capacities: dict[str, int], text: str | None, generator: Generator
 
 
 if __name__ == "__main__":
-    with patch.object(build, "draw_signature", same_sign):
+    with patch.object(passport, "draw_signature", same_sign):
         main(["reproduce", *sys.argv[1:], "paths.runs=runs/same_sign"])

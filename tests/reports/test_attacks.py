@@ -4,13 +4,8 @@ from dataclasses import fields, replace
 
 import pytest
 
-<<<<<<< HEAD
 from ipr.config.registry import entries
-from ipr.reports.attacks import attack_markdown, cell, forgery_figure, point_lines
-=======
-from ipr.attacks import ATTACKS
 from ipr.reports.attacks import _cell, attack_markdown, attacks_section, cell, forgery_figure, point_lines
->>>>>>> studies
 from ipr.workflows.attack import AttackRow
 
 EMPTY = {f.name: None for f in fields(AttackRow) if f.default.__class__.__name__ == "_MISSING_TYPE"}
