@@ -46,7 +46,7 @@ def choose(gpus: Sequence[str], taken: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Claim:
+class HeldGpu:
     """A GPU, and the lock that says so for as long as this process lives."""
 
     gpu: str
@@ -54,20 +54,20 @@ class Claim:
 
 
 @cache  # a process that has begun to use one GPU cannot change to another
-def claim_gpu(place: Path, gpus: tuple[str, ...]) -> Claim:
+def claim_gpu(folder: Path, gpus: tuple[str, ...]) -> HeldGpu:
     """Takes the GPU that the fewest processes of a sweep have, until this process ends, however it ends.
 
     Args:
-        place: the sweep's folder, on a disk of this machine.
+        folder: the sweep's, on a disk of this machine.
         gpus: those there are, at least one.
     """
-    with FileLock(place / "gpus.lock"):
-        slots = sorted(place.glob("gpu-*.lock"))
+    with FileLock(folder / "gpus.lock"):
+        slots = sorted(folder.glob("gpu-*.lock"))
         taken = [gpus[int(slot.stem.split("-")[1])] for slot in slots if _is_held(slot)]
         gpu = choose(gpus, taken)
-        lock = FileLock(place / f"gpu-{gpus.index(gpu)}-{os.getpid()}.lock")
+        lock = FileLock(folder / f"gpu-{gpus.index(gpu)}-{os.getpid()}.lock")
         lock.acquire()
-        return Claim(gpu, lock)
+        return HeldGpu(gpu, lock)
 
 
 def _is_held(slot: Path) -> bool:
@@ -84,20 +84,20 @@ class OnGpu:
 
     Attributes:
         task: what to do there.
-        place: the sweep's folder.
+        folder: the sweep's.
         gpus: those there are; none for a task that needs none.
         asker: the process that asked for the sweep, whose GPUs stay as they are.
     """
 
     task: Callable[[Any], Any]
-    place: Path
+    folder: Path
     gpus: tuple[str, ...]
     asker: int
 
     def __call__(self, config: Any) -> Any:
         """Runs the task."""
         if self.gpus and os.getpid() != self.asker:
-            os.environ["CUDA_VISIBLE_DEVICES"] = claim_gpu(self.place, self.gpus).gpu
+            os.environ["CUDA_VISIBLE_DEVICES"] = claim_gpu(self.folder, self.gpus).gpu
         return self.task(config)
 
 
