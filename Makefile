@@ -24,8 +24,8 @@ quickstart: install ## train, judge and compare baseline, V1, V2 and V3 on handw
 test: install ## the tests that need neither other processes nor many seconds; under five minutes on two cores
 	$(BIN)/pytest -n 2 -m "not system and not fuzz and not slow"
 
-test-all: install ## all tests; those of Slurm where it is installed (.ci/slurm does that)
-	$(BIN)/pytest -n 2
+test-all: test ## the others, too: processes, hostile files, long lists; those of Slurm where it is installed (.ci/slurm does that)
+	$(BIN)/pytest -n 2 -m "system or fuzz or slow"
 
 attacks: install ## every attack on every scheme, and its table in README.md; IMAGES=FOLDER holds cifar10/train, cifar10/test
 	$(BIN)/ipr reproduce study=cifar10_part_attacks images=$(IMAGES)
