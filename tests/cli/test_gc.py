@@ -156,7 +156,7 @@ def test_what_killed_processes_left_half_written_goes(ipr, store):
     half = Path(f"runs/jobs/.abc.{HEX}"), victim / f".checkpoints.{HEX}"  # of removals that were killed
     for path in half:
         path.mkdir(parents=True)
-        shutil.copy(victim / "record.json", path)
+        (path / "1_0_submitted.pkl").write_text("x")
     others = {"train": victim / ".notes", "wandb": victim / "wandb" / f".log.{HEX}"}
     for path in others.values():
         path.parent.mkdir(exist_ok=True)
