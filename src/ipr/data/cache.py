@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -52,18 +53,10 @@ def load_images(
     Raises:
         InputError: there is nothing to read, the cache cannot be written, or what it holds was changed.
     """
-
-    def located() -> tuple[Source, Path]:
-        source = find_source(DatasetRequest(name, root, image_size, download, data_folder))
-        return source, cached_at(cache_folder, name, source)
-
-    source, path = located()
-
-    def unchanged() -> None:
-        if source.folder is not None and located()[1] != path:
-            remedy = "give the command again when nobody writes to it"
-            raise InputError("dataset.root", source.folder.root, "was changed while it was read", remedy)
-
+    request = DatasetRequest(name, root, image_size, download, data_folder)
+    source = find_source(request)
+    path = cached_at(cache_folder, name, source)
+    unchanged = partial(_check_unchanged, request, source, cache_folder, path)
     data, warnings = _found(path), []
     if data is None:
         try:
@@ -80,6 +73,13 @@ def load_images(
         tell_of(data, source.folder, path.name)
         say(warnings)
     return data
+
+
+def _check_unchanged(request: DatasetRequest, source: Source, cache_folder: Path, path: Path) -> None:
+    """Refuses a folder that holds something else now: its images would be cached under the name of what it held."""
+    if source.folder is not None and cached_at(cache_folder, request.name, find_source(request)) != path:
+        remedy = "give the command again when nobody writes to it"
+        raise InputError("dataset.root", source.folder.root, "was changed while it was read", remedy)
 
 
 def cached_at(folder: Path, name: str, source: Source) -> Path:

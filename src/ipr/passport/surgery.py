@@ -85,25 +85,7 @@ def find_layers(network: nn.Module, example: Tensor, layers: Sequence[str] | Non
         InputError: a name matches nothing, or only a norm that cannot be protected.
     """
     names = {module: name for name, module in network.named_modules()}
-    produced: list[tuple[Tensor, nn.Conv2d, tuple[int, ...]]] = []
-    fed: list[tuple[nn.Conv2d, nn.Module, tuple[int, ...]]] = []
-
-    def after_conv(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(module, nn.Conv2d)
-        produced.append((output, module, tuple(args[0].shape[1:])))
-
-    def before_norm(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        fed.extend((conv, module, shape) for output, conv, shape in produced if args and args[0] is output)
-
-    handles = []
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            handles.append(module.register_forward_hook(after_conv))
-        elif isinstance(module, _NORMS):
-            handles.append(module.register_forward_pre_hook(before_norm))
-    with _hooks(handles), evaluating(network):
-        network(example)
-
+    fed = _fed_norms(network, example)
     wanted = list(layers) if layers is not None else None
     chosen: list[ConvNorm] = []
     refused: list[str] = []
@@ -134,6 +116,31 @@ def find_layers(network: nn.Module, example: Tensor, layers: Sequence[str] | Non
             "passports need a Conv2d with a BatchNorm2d or GroupNorm behind it",
         )
     return chosen
+
+
+def _fed_norms(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, nn.Module, tuple[int, ...]]]:
+    """Every norm that is fed by a convolution in one forward pass: the convolution, the norm, and the shape of the
+    convolution's input, (C, H, W).
+    """
+    produced: list[tuple[Tensor, nn.Conv2d, tuple[int, ...]]] = []
+    fed: list[tuple[nn.Conv2d, nn.Module, tuple[int, ...]]] = []
+
+    def after_conv(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(module, nn.Conv2d)
+        produced.append((output, module, tuple(args[0].shape[1:])))
+
+    def before_norm(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        fed.extend((conv, module, shape) for output, conv, shape in produced if args and args[0] is output)
+
+    handles = []
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            handles.append(module.register_forward_hook(after_conv))
+        elif isinstance(module, _NORMS):
+            handles.append(module.register_forward_pre_hook(before_norm))
+    with _hooks(handles), evaluating(network):
+        network(example)
+    return fed
 
 
 def _why_not(norm: nn.Module, norm_calls: int, conv_calls: int) -> str | None:

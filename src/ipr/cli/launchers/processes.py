@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,23 +78,9 @@ def run_in_processes(launcher: Any, launch: Launch, overrides: Sequence[Sequence
     named = descriptions(jobs, launcher.config.hydra.overrides.task)
     job.named.update(named)
     announce(job.place, named, count_of(launcher.config.hydra.sweeper, len(jobs)))
-    last, waiting, alone = first + len(jobs), first, list[int]()
     try:
         with threads_each(here.threads):
-            while waiting < last:
-                launcher.joblib["n_jobs"] = min(here.count, last - waiting)
-                try:
-                    launch([jobs[number] for number in range(waiting, last)], waiting)
-                    break
-                except TerminatedWorkerError:
-                    begun = [number for number in range(waiting, last) if has_begun(job.place, number)]
-                    further = begun[-1] + 1 if begun else last
-                    alone += [n for n in range(waiting, further) if read_outcome(job.place, n) is None]
-                    waiting = further
-                    print(
-                        "ipr: a process of this sweep was killed; its jobs are run again, one by one", file=sys.stderr
-                    )
-            for number in alone:
+            for number in _interrupted(launcher, launch, jobs, job.place, here.count):
                 launcher.joblib["n_jobs"] = 2  # one would be this process itself
                 try:
                     launch([jobs[number]], number)
@@ -110,6 +96,27 @@ def run_in_processes(launcher: Any, launch: Launch, overrides: Sequence[Sequence
     if any(read_outcome(job.place, number) is None and number not in job.codes for number in jobs):
         raise InputError("TMPDIR", job.place.parent, "cannot be written", f"make room; {AGAIN}")
     return [ended(overrides, read_outcome(job.place, number)) for number, overrides in jobs.items()]
+
+
+def _interrupted(
+    launcher: Any, launch: Launch, jobs: Mapping[int, Sequence[str]], place: Path, count: int
+) -> list[int]:
+    """Runs the jobs, `count` at a time; gives the numbers of those that somebody else's death has interrupted."""
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    waiting, last, interrupted = min(jobs), max(jobs) + 1, list[int]()
+    while waiting < last:
+        launcher.joblib["n_jobs"] = min(count, last - waiting)
+        try:
+            launch([jobs[number] for number in range(waiting, last)], waiting)
+            break
+        except TerminatedWorkerError:
+            begun = [number for number in range(waiting, last) if has_begun(place, number)]
+            further = begun[-1] + 1 if begun else last
+            interrupted += [number for number in range(waiting, further) if read_outcome(place, number) is None]
+            waiting = further
+            print("ipr: a process of this sweep was killed; its jobs are run again, one by one", file=sys.stderr)
+    return interrupted
 
 
 def tell_death(number: int, name: str, log: Path | None = None) -> None:
