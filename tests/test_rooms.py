@@ -70,3 +70,14 @@ def test_no_module_imports_itself_by_way_of_others():
 )
 def test_every_form_of_import_is_seen(code):
     assert [room for room, _ in imported(code)] == ["cli"]
+
+
+def test_functions_stay_below_fifty_lines():
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    long = [
+        f"{path.relative_to(SOURCE)}: {node.name}"
+        for path in SOURCE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, kinds) and node.end_lineno - node.lineno >= 49
+    ]
+    assert long == []

@@ -166,16 +166,10 @@ def tracking(
     mode = WORDS.get(config.mode, config.mode)
     tracker: Tracker | LoggerTracker = Tracker()
     if config.name == "wandb" and mode != "disabled":
-        asked: dict[str, Any] = {
-            "name": key,
-            "group": group,
-            "job_type": job_type,
-            "project": config.project,
-            "entity": config.entity,
-        }
-        asked |= {"tags": list(dict.fromkeys(tag[:LONGEST_TAG] for tag in tags)), "config": dict(facts)}
-        # its service keeps the working directory of the first run of a process
-        tracker = _open(mode, folder, {**asked, "dir": folder.resolve()})
+        asked: dict[str, Any] = {"name": key, "group": group, "job_type": job_type, "config": dict(facts)}
+        asked |= {"project": config.project, "entity": config.entity}
+        asked |= {"tags": list(dict.fromkeys(tag[:LONGEST_TAG] for tag in tags))}
+        tracker = _open(mode, folder, {**asked, "dir": folder.resolve()})  # its service keeps the first run's own
     elif config.name not in ("csv", "wandb") and mode != "disabled":
         about = {"group": group, "job_type": job_type, "tags": joined(tags)}
         tracker = LoggerTracker(partial(open_logger, config, folder, key, about), facts, partial(_say, who=config.name))
