@@ -27,7 +27,7 @@ from ipr.studies.filter import chosen, matches
 from ipr.studies.plan import DEFAULT_SCALE, WAVES, Cell, plan, with_changes
 from ipr.studies.planned import Plan, planned, read_plans, studies_folder, write_plan
 from ipr.studies.settable import check_open
-from ipr.studies.status import STOPPED, statuses, together
+from ipr.studies.status import STOPPED, statuses, summed
 from ipr.studies.study import Study, find_studies
 from ipr.terminal.console import Console
 from ipr.texts import refuse_retyped, types_at
@@ -130,7 +130,7 @@ def reproduce(config: ReproduceConfig, passed: Sequence[str]) -> int:
     if not ordered:
         raise InputError("study", config.study, "has no such cell", "ask for less, or for another scale")
     if config.dry:
-        tell_cells(together(config.scale.name, statuses(runs, plans, read_plans(runs))).cells)
+        tell_cells(summed(config.scale.name, statuses(runs, plans, read_plans(runs))).cells)
         return 0
     enter(config, ordered)
     try_out(ordered, passed)

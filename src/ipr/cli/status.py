@@ -16,7 +16,7 @@ from ipr.studies.plan import DEFAULT_SCALE, plan
 from ipr.studies.planned import Plan, read_plans
 from ipr.studies.planned import planned as planned_as
 from ipr.studies.scale import Scale
-from ipr.studies.status import STATES, CellStatus, StudyStatus, statuses, together
+from ipr.studies.status import STATES, CellStatus, StudyStatus, statuses, summed
 from ipr.studies.study import find_studies, load_scale
 from ipr.terminal.console import Console
 from ipr.terminal.table import print_table
@@ -32,7 +32,7 @@ def execute(config: StatusConfig) -> int:
     for scale in dict.fromkeys(study.scale for study in found):
         same = [study for study in found if study.scale == scale]
         tell_studies(scale, same)
-        cells = [cell for cell in together(scale, same).cells if config.cells or cell.state != "done"]
+        cells = [cell for cell in summed(scale, same).cells if config.cells or cell.state != "done"]
         if cells and (config.study is not None or config.cells):
             tell_cells(cells)
     if not found:
@@ -74,9 +74,9 @@ def chosen(asked: str | None, scale: Scale | None, planned: Sequence[Plan], runs
 
 
 def tell_studies(scale: str, found: Sequence[StudyStatus]) -> None:
-    """Prints a line for each study of a scale, and for all of them together where there are several."""
+    """Prints a line for each study of a scale, and for all of them summed where there are several."""
     rows = []
-    for study in [*found, together(scale, found)] if len(found) > 1 else found:
+    for study in [*found, summed(scale, found)] if len(found) > 1 else found:
         counts = [str(count) if count else "-" for count in study.counts.values()]
         times = [duration(study.seconds_spent), remaining(study)]
         rows.append([study.study, str(len(study.cells)), *counts, *times])

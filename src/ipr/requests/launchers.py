@@ -90,12 +90,12 @@ class SweepLoader:
         return self.loader.load_sweep_config(master_config, sweep_overrides)
 
 
-def elsewhere(context: HydraContext) -> HydraContext:
+def context_for_jobs(context: HydraContext) -> HydraContext:
     """A launcher's context, fit for other processes."""
     return HydraContext(config_loader=SweepLoader(context.config_loader), callbacks=context.callbacks)  # type: ignore[arg-type]
 
 
-def places_here(
+def slots_here(
     asked: int | None, config: DictConfig, key: str, *, each: int | None = None, jobs: Iterable[Sequence[str]] = ()
 ) -> Slots:
     """`slots` for this machine and the jobs of a sweep, which may want no GPU, or several each.

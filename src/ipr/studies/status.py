@@ -131,6 +131,6 @@ def _since_begun(folder: Found) -> float | None:
         return None
 
 
-def together(scale: str, studies: Iterable[StudyStatus]) -> StudyStatus:
+def summed(scale: str, studies: Iterable[StudyStatus]) -> StudyStatus:
     """Several studies of a scale as one, in which a cell that several have stands once."""
     return StudyStatus("together", scale, list({cell.cell: cell for study in studies for cell in study.cells}.values()))

@@ -21,7 +21,7 @@ from ipr.cli.jobs import AGAIN, EXIT_DEFECT
 from ipr.cli.launchers.outcomes import JobOutcome, announce, count_of, descriptions, has_begun, read_outcome
 from ipr.errors import InputError
 from ipr.machine.gpus import OnGpu, threads_each
-from ipr.requests.launchers import check_keys, elsewhere, places_here
+from ipr.requests.launchers import check_keys, context_for_jobs, slots_here
 from ipr.texts import printable
 
 
@@ -69,11 +69,11 @@ def run_in_processes(launcher: Any, launch: Launch, overrides: Sequence[Sequence
 
     check_keys("joblib", launcher.joblib)
     asked, config = launcher.joblib, launcher.config
-    here = places_here(asked["n_jobs"], config, "hydra.launcher.n_jobs", each=asked["runs_per_gpu"], jobs=overrides)
+    here = slots_here(asked["n_jobs"], config, "hydra.launcher.n_jobs", each=asked["runs_per_gpu"], jobs=overrides)
     launcher.joblib = {key: value for key, value in asked.items() if key != "runs_per_gpu"}  # what joblib knows
     job = launcher.task_function
     launcher.task_function = Uninterrupted(OnGpu(job, job.place, here.gpus, os.getpid()), os.getpid())
-    launcher.hydra_context = elsewhere(launcher.hydra_context)
+    launcher.hydra_context = context_for_jobs(launcher.hydra_context)
     jobs = dict(enumerate(overrides, first))
     named = descriptions(jobs, launcher.config.hydra.overrides.task)
     job.named.update(named)

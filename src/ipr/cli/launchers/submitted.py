@@ -31,7 +31,7 @@ from ipr.errors import InputError
 from ipr.files import expanded
 from ipr.machine.gpus import OnGpu, threads_each
 from ipr.machine.slots import Slots
-from ipr.requests.launchers import check_keys, elsewhere, most_devices, places_here
+from ipr.requests.launchers import check_keys, context_for_jobs, most_devices, slots_here
 from ipr.store.lease import Lease
 from ipr.texts import printable
 
@@ -145,11 +145,11 @@ def run_in_queue(
     job, jobs = launcher.task_function, dict(enumerate(overrides, first))
     folder = private_folder(expanded(launcher.params["submitit_folder"], "hydra.launcher.submitit_folder").absolute())
     launcher.task_function = replace(job, place=folder)
-    launcher.hydra_context = elsewhere(launcher.hydra_context)
+    launcher.hydra_context = context_for_jobs(launcher.hydra_context)
     try:
         with Lease(folder / ".lease"):  # tells `ipr gc` that somebody waits for these jobs
             queue = make_queue(launcher, folder, jobs)
-            logs = follow(queue, launcher, jobs, folder, job)
+            logs = await_jobs(queue, launcher, jobs, folder, job)
     except (KeyboardInterrupt, InputError):  # nothing was sent, or it was cancelled
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -159,7 +159,7 @@ def run_in_queue(
     return [ended(given, job.outcomes.get(number)) for number, given in jobs.items()]
 
 
-def follow(queue: Queue, launcher: Any, jobs: Overrides, folder: Path, job: Job) -> list[Path]:
+def await_jobs(queue: Queue, launcher: Any, jobs: Overrides, folder: Path, job: Job) -> list[Path]:
     """Sends jobs as there is room, and says what becomes of each.
 
     Args:
@@ -434,7 +434,7 @@ def local_queue(launcher: Any, folder: Path, jobs: Overrides) -> LocalQueue:
     check_keys("submitit_local", params)
     asked, each = params["array_parallelism"], params["runs_per_gpu"]
     key = "hydra.launcher.array_parallelism"
-    here = places_here(asked, launcher.config, key, each=each, jobs=jobs.values())
+    here = slots_here(asked, launcher.config, key, each=each, jobs=jobs.values())
     executor = submitit.LocalExecutor(folder, max_num_timeout=params["max_num_timeout"])
     executor.update_parameters(
         timeout_min=params["timeout_min"],
