@@ -2,6 +2,7 @@ import itertools
 import os
 import shutil
 import threading
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from PIL import Image
 from ipr.data.cache import load_images
 from ipr.data.content import SETTLED_NS
 from ipr.errors import InputError
+from ipr.workflows.attack import attack
+from ipr.workflows.build import open_images
 
 COLOURS = itertools.count(1)
 
@@ -41,6 +44,52 @@ def load(tmp_path):
 
 def told(capfd):
     return capfd.readouterr().err
+
+
+@pytest.fixture
+def looked_into(monkeypatch):
+    """How often each folder was listed."""
+    counts = Counter()
+    scandir = os.scandir
+
+    def counting(folder):
+        counts[str(folder)] += 1
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", counting)
+    return counts
+
+
+@pytest.mark.parametrize("parts", [("train", "test"), ("",)])
+def test_a_folder_is_listed_once_and_again_when_it_was_decoded(load, tmp_path, looked_into, parts):
+    root = fill(tmp_path / "photos", parts)
+    folders = [str(root), *(str(path) for path in root.rglob("*") if path.is_dir())]
+    looked_into.clear()
+    load(root)
+    assert {folder: looked_into[folder] for folder in folders} == dict.fromkeys(folders, 2)
+    looked_into.clear()
+    load(root)
+    assert {folder: looked_into[folder] for folder in folders} == dict.fromkeys(folders, 1)
+
+
+def test_a_command_lists_a_folder_once(request_for, tmp_path, looked_into):
+    """Also where its passport is made with another run, the baseline, and where an attack trains its victim."""
+    root = fill(tmp_path / "photos")
+    images = (
+        "dataset=image_folder",
+        f"dataset.root={root}",
+        "dataset.limit_train=null",
+        "dataset.limit_test=null",
+        "optimizer.batch_size=2",
+        "trainer.max_epochs=1",
+    )
+    asked = ("scheme=passport_v1", "passport=shuffled", "passport.images=2", "attack=prune", "attack.rates=[0.5]")
+    config = request_for(*images, *asked, command="attack")
+    open_images(config.dataset, config.paths)  # decodes them
+    folders = [str(root), *(str(path) for path in root.rglob("*") if path.is_dir())]
+    looked_into.clear()
+    attack(config)
+    assert {folder: looked_into[folder] for folder in folders} == dict.fromkeys(folders, 1)
 
 
 # what is told

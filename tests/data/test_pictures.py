@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipr.data.folders import find_images
+from ipr.data.folders import Listing, find_images
 from ipr.data.image_folder import read_image_folder
 from ipr.data.pictures import read_picture
 from ipr.data.trigger_sets import folder_trigger_set
@@ -123,7 +123,7 @@ def test_both_readers_of_folders_turn_pictures(tmp_path):
         Image.fromarray(square).save(tmp_path / f"{number}.png", exif=exif)
     (tmp_path / "labels.txt").write_text("0\n1\n")
     wanted = np.rot90(square, -1)
-    assert np.array_equal(next(read_image_folder(find_images(tmp_path), 4).train.blocks())[0], wanted)
+    assert np.array_equal(next(read_image_folder(find_images(tmp_path, Listing()), 4).train.blocks())[0], wanted)
     assert np.array_equal(folder_trigger_set(str(tmp_path), 4, 3, 2).pixels[1].numpy(), wanted)
 
 

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from ipr.errors import InputError
 from ipr.judging.fidelity import Fidelity, accuracy
 from ipr.judging.verdict import judge
 from ipr.models.inspection import evaluating
+from ipr.passport import claim as claims
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.layer import passport_layers, patch_mean, presenting, scale_and_shift
@@ -46,6 +49,24 @@ def test_accuracy_against_counting_by_hand(images):
         right += int(network(x).argmax()) == int(label)
     assert accuracy(network, images, batch_size=64) == right / 150
     assert accuracy(network, images, batch_size=7) == right / 150
+
+
+def test_a_mean_patch_is_computed_once_for_each_passport(owned, images, monkeypatch):
+    """Of the claimed passport and of each forged one, whoever asks; and one of its absolute values, to tell noise."""
+    network, claim = owned
+    suspect, computed = strip(network), Counter()
+    real = claims.patch_mean
+
+    def counting(maps, conv):
+        computed[maps.flatten()[:8].double().numpy().tobytes()] += 1
+        return real(maps, conv)
+
+    monkeypatch.setattr(claims, "patch_mean", counting)
+    judge(suspect, claim, images, forged=3)
+    assert len(computed) == 2 * len(claim.layers) * (1 + 3)
+    assert set(computed.values()) == {1}
+    judge(suspect, claim, images, forged=0)
+    assert set(computed.values()) == {1}
 
 
 def test_one_pass_judges_as_many_passes_would(owned, images):

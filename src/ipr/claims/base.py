@@ -229,6 +229,19 @@ class Claim(ABC):
             InputError: naming what does not fit.
         """
 
+    def read(self, suspect: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> Reading:
+        """The evidence in a plain network, which is left as it was; asked of claims that present no scales.
+
+        Args:
+            suspect: the network.
+            mean: with `std`, normalises images for it.
+            std: see there.
+
+        Raises:
+            InputError: the claim does not fit the network.
+        """
+        raise NotImplementedError(f"a claim of kind {self.kind} is not read from the network as it is")
+
     def dissimilarity(self, other: Claim) -> float:
         """The share of marks in which two claims differ, in [0, 1]; 1 where they are of different kinds."""
         mine, theirs = self.marks(), other.marks()

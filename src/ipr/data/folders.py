@@ -74,34 +74,48 @@ class ImageFolder:
         return self.train + (self.test or ())
 
 
-def part_of_folder(folder: Path, part: str) -> Path | None:
+class Listing:
+    """What lies in an image folder and its parts: each is read once, however often it is asked for."""
+
+    def __init__(self) -> None:
+        self._entries: dict[Path, list[os.DirEntry[str]]] = {}
+
+    def entries(self, folder: Path) -> list[os.DirEntry[str]]:
+        """All but what is passed over; none where there is no such folder.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        if folder not in self._entries:
+            with _reading(folder):
+                self._entries[folder] = list(_entries(folder)) if folder.is_dir() else []
+        return self._entries[folder]
+
+    def folders(self, folder: Path) -> list[str]:
+        """The names of the folders in it, sorted."""
+        return sorted(entry.name for entry in self.entries(folder) if entry.is_dir())
+
+
+def part_of_folder(folder: Path, part: str, listing: Listing) -> Path | None:
     """The folder `train` or `test` in a folder, in whatever capitals; None where there is none.
 
     Raises:
         InputError: there are several, or the folder cannot be read.
     """
-    found = [name for name in _folders(folder) if name.lower() == part]
+    found = [name for name in listing.folders(folder) if name.lower() == part]
     if len(found) > 1:
         raise InputError(FIELD, folder, f"has several folders {part} ({', '.join(found)})", "keep one of them")
     return folder / found[0] if found else None
 
 
-def has_folders(folder: Path) -> bool:
-    """Whether there are folders in a folder, beside those that are passed over.
-
-    Raises:
-        InputError: the folder cannot be read.
-    """
-    return bool(_folders(folder))
-
-
-def find_images(folder: Path, without: Collection[str] = ()) -> ImageFolder:
+def find_images(folder: Path, listing: Listing, without: Collection[str] = ()) -> ImageFolder:
     """Looks through `train/<class>/` and `test/<class>/`, or `<class>/`, with whatever folders below.
 
     What is hidden, and what systems leave behind, is passed over.
 
     Args:
         folder: an image folder.
+        listing: what is known of it already.
         without: folders that are no classes.
 
     Raises:
@@ -109,20 +123,20 @@ def find_images(folder: Path, without: Collection[str] = ()) -> ImageFolder:
             class without an image to train on, other classes to test on, pictures of a kind that is not read.
     """
     other: Counter[str] = Counter()
-    train, test = part_of_folder(folder, "train"), part_of_folder(folder, "test")
+    train, test = (part_of_folder(folder, part, listing) for part in ("train", "test"))
     if train is None:
-        classes, files = _classes_of(folder, "", without, other)
+        classes, files = _classes_of(folder, "", listing, without, other)
         _check_unparted(folder, classes, files)
         return ImageFolder(folder, classes, files, None, _in_words(other))
-    beside = [name for name in _folders(folder) if folder / name not in (train, test)]
+    beside = [name for name in listing.folders(folder) if folder / name not in (train, test)]
     if test is None:
         like = next((name for name in beside if _part(name) == "testing"), None)
         remedy = f"rename {like} to test" if like else "add <root>/test/<class>/<image>"
         raise InputError(FIELD, folder, "has a folder train but no folder test", remedy)
     if os.path.samefile(train, test):
         raise InputError(FIELD, folder, "train and test are one folder", "test on images that are not trained on")
-    classes, files = _classes_of(train, "train/", (), other)
-    test_classes, test_files = _classes_of(test, "test/", (), other)
+    classes, files = _classes_of(train, "train/", listing, (), other)
+    test_classes, test_files = _classes_of(test, "test/", listing, (), other)
     if classes != test_classes:
         differing = ", ".join(sorted(set(classes) ^ set(test_classes))[:5])
         problem = f"train and test have different classes ({differing} ...)"
@@ -143,14 +157,14 @@ def _check_unparted(folder: Path, classes: tuple[str, ...], files: tuple[Picture
 
 
 def _classes_of(
-    part: Path, prefix: str, without: Collection[str], other: Counter[str]
+    part: Path, prefix: str, listing: Listing, without: Collection[str], other: Counter[str]
 ) -> tuple[tuple[str, ...], tuple[PictureFile, ...]]:
     """The classes of a part and their files; what is left out is counted in `other`."""
     with _reading(part):
-        for entry in _entries(part):
+        for entry in listing.entries(part):
             if not entry.is_dir(follow_symlinks=False) and not stat.S_ISDIR(entry.stat().st_mode):
                 other["pictures in no class"] += bool(ending(entry.name)) and may_be_picture(entry.name)
-    classes = tuple(name for name in _folders(part) if name not in without)
+    classes = tuple(name for name in listing.folders(part) if name not in without)
     same: dict[tuple[int, int], str] = {}
     files: list[PictureFile] = []
     for label, name in enumerate(classes):
@@ -208,12 +222,6 @@ def _part(name: str) -> str | None:
 
 def _holds_parts(names: Iterable[str]) -> bool:
     return {_part(name) for name in names} >= PARTS.keys()
-
-
-def _folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted; none where there is no such folder."""
-    with _reading(folder):
-        return sorted(entry.name for entry in _entries(folder) if entry.is_dir()) if folder.is_dir() else []
 
 
 def _entries(folder: str | Path) -> Iterator[os.DirEntry[str]]:

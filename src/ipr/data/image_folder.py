@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import track
 
 from ipr.config.registry import register
-from ipr.data.folders import FIELD, ImageFolder, PictureFile, find_images, has_folders, part_of_folder
+from ipr.data.folders import FIELD, ImageFolder, Listing, PictureFile, find_images, part_of_folder
 from ipr.data.pictures import READER, read_picture
 from ipr.data.sources import BLOCK, DatasetRequest, Decoding, Part, Source, in_blocks_of, resized
 from ipr.errors import InputError
@@ -27,13 +27,14 @@ def image_folder(request: DatasetRequest) -> Source:
     Raises:
         InputError: there is none.
     """
-    folder = unpacked(request)
-    if folder is None and has_folders(looked := looked_at(request)):
+    listing = Listing()
+    folder = unpacked(request, listing)
+    if folder is None and listing.folders(looked := looked_at(request)):
         folder = looked
     if folder is None:
         remedy = "point dataset.root at a folder <root>/train/<class>/<image> and <root>/test/<class>/<image>"
         raise no_images(request, remedy)
-    return folder_source(find_images(folder), request.image_size)
+    return folder_source(find_images(folder, listing), request.image_size)
 
 
 def looked_at(request: DatasetRequest) -> Path:
@@ -41,10 +42,11 @@ def looked_at(request: DatasetRequest) -> Path:
     return request.data_folder / request.name if request.root is None else expanded(request.root, "dataset.root")
 
 
-def unpacked(request: DatasetRequest) -> Path | None:
+def unpacked(request: DatasetRequest, listing: Listing) -> Path | None:
     """The folder that holds the pictures of a data set, or a folder of its name in it; None where there is none."""
     looked = looked_at(request)
-    return next((folder for folder in (looked, looked / request.name) if part_of_folder(folder, "train")), None)
+    both = (looked, looked / request.name)
+    return next((folder for folder in both if part_of_folder(folder, "train", listing)), None)
 
 
 def no_images(request: DatasetRequest, remedy: str) -> InputError:

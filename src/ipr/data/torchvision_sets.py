@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from ipr.config.registry import register
-from ipr.data.folders import find_images
+from ipr.data.folders import Listing, find_images
 from ipr.data.image_folder import folder_source, no_images, unpacked
 from ipr.data.sources import BLOCK, DatasetRequest, Decoding, Part, Source, in_blocks_of, resized
 from ipr.errors import InputError
@@ -51,8 +51,9 @@ def _found(request: DatasetRequest, fetched: Callable[[DatasetRequest], Source |
     Raises:
         InputError: there is neither.
     """
-    if (folder := unpacked(request)) is not None:
-        return folder_source(find_images(folder), request.image_size)
+    listing = Listing()
+    if (folder := unpacked(request, listing)) is not None:
+        return folder_source(find_images(folder, listing), request.image_size)
     if request.root is None and (source := fetched(request)) is not None:
         return source
     remedy = "unpack an image folder there (train/<class>/<image>, test/<class>/<image>), point dataset.root at one, "
@@ -103,7 +104,7 @@ def _caltech(request: DatasetRequest) -> Source | None:
     if request.download:
         _opened(datasets.Caltech101, request)
     pictures = request.data_folder / "caltech101" / "101_ObjectCategories"
-    found = find_images(pictures, {"BACKGROUND_Google"}) if pictures.is_dir() else None
+    found = find_images(pictures, Listing(), {"BACKGROUND_Google"}) if pictures.is_dir() else None
     return None if found is None else folder_source(found, request.image_size)
 
 

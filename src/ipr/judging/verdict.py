@@ -24,7 +24,6 @@ from ipr.passport.presented import PresentedClaim
 from ipr.passport.surgery import find_layers, protect
 from ipr.randomness import generator
 from ipr.signature import detect
-from ipr.watermarks.base import WatermarkClaim
 from ipr.world import own_world
 
 Forged = TypeVar("Forged", bound=PresentedClaim)
@@ -131,15 +130,14 @@ def judge_claims(
         InputError: a claim does not fit the suspect.
     """
     presented = [claim for claim in claims if isinstance(claim, PresentedClaim)]
-    watermarks = [claim for claim in claims if isinstance(claim, WatermarkClaim)]
     if len(presented) == len(claims):
         return _judge_presented(suspect, presented, images, progress)
-    if len(watermarks) == len(claims):
-        return _judge_watermarks(suspect, watermarks, images)
+    if not presented:
+        return _judge_as_it_is(suspect, claims, images)
     raise InputError("claims", len(claims), "passports and watermarks are not judged together", "judge them apart")
 
 
-def _judge_watermarks(suspect: nn.Module, claims: Sequence[WatermarkClaim], images: LabelledImages) -> list[Verdict]:
+def _judge_as_it_is(suspect: nn.Module, claims: Sequence[Claim], images: LabelledImages) -> list[Verdict]:
     found = accuracy(suspect, images)
     verdicts = []
     for claim in claims:

@@ -57,16 +57,12 @@ def lifted_passport(
         places: its layers.
         start: layer -> (2, C_in, H, W).
     """
-    missing = {
-        name: pair - torch.cat(_scales(network, name, patch_mean(start[name], _convolution(network, name))[None])).cpu()
-        for name, pair in scales.items()
-    }
+    begun = {name: patch_mean(maps, _convolution(network, name)) for name, maps in start.items()}
+    missing = {name: pair - torch.cat(_scales(network, name, begun[name][None])).cpu() for name, pair in scales.items()}
     passport = {name: start[name] + maps for name, maps in lift(missing, network, places).passport.items()}
     for name, maps in passport.items():
-        begun, left = (
-            patch_mean(one, _convolution(network, name)).flatten(1).norm(dim=1) for one in (start[name], maps)
-        )
-        silent = (left < 1e-4 * begun)[:, None, None, None]
+        left = patch_mean(maps, _convolution(network, name)).flatten(1).norm(dim=1)
+        silent = (left < 1e-4 * begun[name].flatten(1).norm(dim=1))[:, None, None, None]
         passport[name] = torch.where(silent, LITTLE * start[name], maps)
     return passport
 

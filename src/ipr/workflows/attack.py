@@ -110,8 +110,12 @@ class AttackRun:
 
 
 @own_world()
-def attack(config: AttackConfig) -> AttackRun:
+def attack(config: AttackConfig, data: ImageData | None = None) -> AttackRun:
     """The attack that a configuration asks for: found in the store, gone on with, or carried out and judged.
+
+    Args:
+        config: the request.
+        data: its images, where they have been opened already.
 
     Raises:
         InputError: the configuration asks for something that cannot be.
@@ -122,10 +126,10 @@ def attack(config: AttackConfig) -> AttackRun:
             return attack(replace(short, attack_epochs=1))
     config = with_lengths(config)
     config.attack.check(config.scheme.name)
-    data = open_images(config.dataset, config.paths)
+    data = open_images(config.dataset, config.paths) if data is None else data
     own = data if config.transfer is None else open_images(config.transfer, config.paths)
     _check_combination(config, data, own)
-    victim = train(config) if config.run is None else named_run(config)
+    victim = train(config, data) if config.run is None else named_run(config)
     folder = attack_folder(config, victim.folder, own)
     if (there := _found(folder)) is not None:
         return replace(there, victim=victim)

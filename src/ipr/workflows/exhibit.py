@@ -98,9 +98,9 @@ def exhibit(config: ExhibitConfig) -> ExhibitRun:
     run = part_of(TrainConfig, config)
     shown_on, tuned, made = folder_of(run, data).key, None, None
     if wanted.opens == "run":
-        made = train(run)
+        made = train(run, data)
     if config.attack is not None:
-        folder = attack(part_of(AttackConfig, config)).folder
+        folder = attack(part_of(AttackConfig, config), data).folder
         shown_on, tuned = folder.key, folder.checkpoint.parent / "finetune" / "last.ckpt"
     where, folder = device_for(config.trainer.accelerator), exhibit_folder(config, wanted, shown_on)
     if (there := _found(folder)) is not None:
@@ -248,7 +248,7 @@ def _opened(
 
     def baseline() -> nn.Module:
         wanted = replace(config, scheme=SchemeConfig("baseline", config.model.norm))
-        return load_suspect(config.model, data, train(wanted).folder.weights)
+        return load_suspect(config.model, data, train(wanted, data).folder.weights)
 
     if run is None:
         suspect, claim = plain_network(config.model, data, config.seed), None

@@ -71,10 +71,14 @@ class Run:
 
 
 @own_world()
-def train(config: TrainConfig) -> Run:
+def train(config: TrainConfig, data: ImageData | None = None) -> Run:
     """The run that a configuration asks for: found in the store, resumed, or trained, judged and recorded.
 
     With `trainer.fast_dev_run` it is tried in a folder that is gone when this returns.
+
+    Args:
+        config: the request.
+        data: its images, where they have been opened already.
 
     Raises:
         InputError: the configuration asks for something that cannot be.
@@ -83,7 +87,7 @@ def train(config: TrainConfig) -> Run:
     if config.trainer.fast_dev_run:
         with rehearsal(config) as short:
             return train(short)
-    config, data = with_limit(config), open_images(config.dataset, config.paths)
+    config, data = with_limit(config), open_images(config.dataset, config.paths) if data is None else data
     check_limit(config.trainer, data.trained_on.numel() // config.optimizer.batch_size)
     folder = folder_of(config, data)
     if (there := _found(config, data, folder)) is not None and {*config.tags} <= {*parted(there.record.tags)}:
@@ -154,7 +158,7 @@ class _Baseline:
             rehearse(self.config, self.data)
         what = f"{self.config.scheme.name} begins with a trained plain network: finding or training {folder.key}"
         Console(stderr=True).print(what, highlight=False, soft_wrap=True)
-        return train(wanted)
+        return train(wanted, self.data)
 
     def network(self) -> nn.Module:
         return load_suspect(self.config.model, self.data, self.run.folder.weights)
