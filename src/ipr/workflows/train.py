@@ -87,9 +87,7 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Run:
     if config.trainer.fast_dev_run:
         with rehearsal(config) as short:
             return train(short)
-    config, data = with_limit(config), open_images(config.dataset, config.paths) if data is None else data
-    check_limit(config.trainer, data.trained_on.numel() // config.optimizer.batch_size)
-    folder = folder_of(config, data)
+    config, data, folder = _opened(config, data)
     if (there := _found(config, data, folder)) is not None and {*config.tags} <= {*parted(there.record.tags)}:
         return there
     with making(folder, config.tags, training_device(config.trainer.accelerator)) as lease:
@@ -101,8 +99,7 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Run:
         _write_config(config, data, folder, begins=scheme is not None)
         with _tracked(config, folder) as tracker:
             if scheme is None:  # trained before; judged anew
-                for row in read_metrics(folder.metrics):
-                    tracker.epoch(curve(row))
+                _tell_again(folder, tracker)
             else:
                 fit(
                     scheme,
@@ -118,12 +115,23 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Run:
                     callbacks=[KeepLease(lease)],
                 )
                 save_weights(scheme.network, folder.weights)
-            before = baseline.run.record.train_seconds if kind.tunes else 0.0  # part of what the run took
-            run = _judged(config, data, folder, claim, before)
+            run = _judged(config, data, folder, claim, baseline if kind.tunes else None)
             lease.check()
             run.record.save(folder.record)
             tracker.summary(asdict(run.record) | {one.name.replace(" ", "_"): one.holds for one in run.checks})
     return run
+
+
+def _opened(config: TrainConfig, data: ImageData | None) -> tuple[TrainConfig, ImageData, RunFolder]:
+    """The request as it is carried out, its images, and the folder that it is named by."""
+    config, data = with_limit(config), open_images(config.dataset, config.paths) if data is None else data
+    check_limit(config.trainer, data.trained_on.numel() // config.optimizer.batch_size)
+    return config, data, folder_of(config, data)
+
+
+def _tell_again(folder: RunFolder, tracker: Tracker | LoggerTracker) -> None:
+    for row in read_metrics(folder.metrics):
+        tracker.epoch(curve(row))
 
 
 def _found(config: TrainConfig, data: ImageData, folder: RunFolder) -> Run | None:
@@ -194,8 +202,12 @@ def _tracked(config: TrainConfig, folder: RunFolder) -> AbstractContextManager[T
     )
 
 
-def _judged(config: TrainConfig, data: ImageData, folder: RunFolder, claim: Claim | None, seconds_before: float) -> Run:
-    """The run, from its weights file: what is judged is what is given away."""
+def _judged(
+    config: TrainConfig, data: ImageData, folder: RunFolder, claim: Claim | None, tuned: _Baseline | None
+) -> Run:
+    """The run, from its weights file: what is judged is what is given away. What a plain network took that was `tuned`
+    is part of what the run took.
+    """
     where = device_for(config.trainer.accelerator)
     started = now(where)
     suspect = load_suspect(config.model, data, folder.weights).to(where)
@@ -210,7 +222,8 @@ def _judged(config: TrainConfig, data: ImageData, folder: RunFolder, claim: Clai
         plain_accuracy = verdict.accuracy_without
         replace(claim, thresholds=replace(limits, target_accuracy=verdict.fidelity.accuracy)).save(folder.claim)
     judging_seconds = now(where) - started
-    training_seconds = seconds_before + sum(float(row["seconds"]) for row in read_metrics(folder.metrics))
+    before = tuned.run.record.train_seconds if tuned else 0.0
+    training_seconds = before + sum(float(row["seconds"]) for row in read_metrics(folder.metrics))
     seconds = Seconds(training_seconds, judging_seconds)
     record = record_of(config, data, folder.key, suspect, plain_accuracy, verdict, seconds)
     checks = _checks(config, data, record, claim)
