@@ -197,7 +197,8 @@ def enter(config: ReproduceConfig, cells: Sequence[Cell]) -> None:
     for cell in cells:
         attack, rival, exhibit = (cell.choices.get(group, "") for group in ("attack", "attack@rival", "exhibit"))
         chosen = {"attack": ("attack", attack), "rival": ("attack", rival), "exhibit": ("exhibit", exhibit)}
-        check_open(cell.values, {key: load(*choice) if choice[1] else None for key, choice in chosen.items()})
+        kinds = {key: load(*choice) if choice[1] else None for key, choice in chosen.items()}
+        check_open(cell.values, {**kinds, "scheme": load("scheme", cell.choices["scheme"]).Config})
     studies = studies_folder(Path(config.paths.runs), config.scale.name).absolute()
     place: dict[str, Any] = {"download": True} if config.download else {}
     if config.images is not None:

@@ -13,7 +13,6 @@ from ipr.errors import InputError
 
 GROUPS: Mapping[str, type[Any]] = {
     "model": schema.ModelConfig,
-    "scheme": schema.SchemeConfig,
     "passport": schema.PassportConfig,
     "trigger_set": schema.TriggerSetConfig,
     "dataset": schema.DatasetConfig,
@@ -24,13 +23,13 @@ GROUPS: Mapping[str, type[Any]] = {
 }
 """Groups -> their fields; not `paths` and `logger`, which say where things go."""
 
-OPEN = ("attack", "rival", "exhibit")
+OPEN = ("scheme", "attack", "rival", "exhibit")
 """Groups whose fields stand with each choice; see `check_open`, which needs them."""
 
 ALONE = ("seed", "owner", "tags", "attack_seed", "attack_epochs", "skip_inapplicable")
 """Keys of no group."""
 
-CHOICES = (*GROUPS, "attack", "exhibit", "dataset@transfer", "attack@rival")
+CHOICES = (*GROUPS, "scheme", "attack", "exhibit", "dataset@transfer", "attack@rival")
 """Groups in which something may be chosen."""
 
 SECRET = ("passport.key",)
@@ -88,7 +87,7 @@ def check_choices(where: str, choices: Mapping[str, Any]) -> None:
 
 
 def check_open(values: Mapping[str, Any], chosen: Mapping[str, type[Any] | None]) -> None:
-    """Refuses keys that an attack or exhibit does not have.
+    """Refuses keys that a scheme, an attack or an exhibit does not have.
 
     Args:
         values: dotted keys -> values.
