@@ -7,11 +7,11 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from ipr.workflows.build import open_images
 from PIL import Image
 
 from ipr.data.cache import load_images
 from ipr.data.content import SETTLED_NS
+from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.workflows.attack import attack
 
