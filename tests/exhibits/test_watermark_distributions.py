@@ -6,11 +6,12 @@ from scipy.stats import ks_2samp
 
 from ipr.attacks.ambiguity.forge_uchida import ForgeUchida
 from ipr.attacks.base import Victim
+from ipr.attacks.config import AttackConfig
 from ipr.data.opening import open_images
 from ipr.exhibits.distances import ks_distance, total_variation
 from ipr.judging.claim_kinds import load_claim
 from ipr.workflows.attack import attack
-from ipr.workflows.exhibit import AttackConfig, _as, exhibit
+from ipr.workflows.exhibit import exhibit, part_of
 from ipr.workflows.train import train
 from ipr.workflows.weights_file import load_suspect
 
@@ -46,7 +47,7 @@ def test_it_shows_the_owners_watermark_and_the_forgery_of_the_attack(exhibit_for
     assert torch.equal(shown.arrays["projection_genuine"], claim.projection)
     assert torch.equal(shown.arrays["projection_forged"], forged.projection)
     weights = load_file(run.folder.weights)[f"{claim.layer}.weight"].numpy().astype(np.float64)
-    tuned_at = attack(_as(AttackConfig, config)).folder.path / "checkpoints" / "finetune" / "last.ckpt"
+    tuned_at = attack(part_of(AttackConfig, config)).folder.path / "checkpoints" / "finetune" / "last.ckpt"
     state = torch.load(tuned_at, weights_only=True)["state_dict"]
     tuned = state[f"network.{claim.layer}.weight"].numpy().astype(np.float64)
     assert not np.allclose(weights, tuned)

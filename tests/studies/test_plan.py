@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from ipr.attacks import ATTACKS
+from ipr.config.registry import load_all
 from ipr.config.shipped import studies
 from ipr.errors import InputError
 from ipr.studies.plan import WAVES, plan, with_changes
@@ -59,7 +59,7 @@ def test_the_attacks_of_a_part_of_cifar10_are_all_that_apply():
                 if cell.wave == "attack"}  # fmt: skip
     schemes, attacks = {scheme for scheme, _ in attacked}, {attack for _, attack in attacked}
     assert (len(schemes), len(attacks)) == (12, 13)
-    assert attacked == {(s, a) for s in schemes for a in attacks if not ATTACKS[a].inapplicable(s)}
+    assert attacked == {(s, a) for s in schemes for a in attacks if not load_all("attack")[a].inapplicable(s)}
 
 
 def test_passports_of_several_energies_are_cells_of_their_own():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference_server import FakeClock, answer, metadata, serving
-from ipr.cli.jobs import telling
+from ipr.cli.jobs import errors_as_lines
 from ipr.errors import InputError
 from ipr.suspects.served.black_box import BlackBox
 from ipr.suspects.served.endpoint import Endpoint
@@ -196,7 +196,7 @@ def one_line_from(server, pixels, place, capsys):
     codes, lines = [], []
     endpoint = Endpoint(server.url, timeout=0.3, retries=1, clock=FakeClock())
     suspect = BlackBox(endpoint, 10, name=endpoint.identity, batch_size=40, answers=place)
-    with telling(codes, lines):
+    with errors_as_lines(codes, lines):
         suspect.answers(pixels, MEAN, STD)
     told = capsys.readouterr().err
     assert codes == [2], told

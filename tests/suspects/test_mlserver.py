@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 import torch
 
-from ipr.cli.jobs import telling
+from ipr.cli.jobs import errors_as_lines
 from ipr.config.schema import EndpointConfig
 from ipr.data.images import normalise
 from ipr.suspects.served.from_config import open_black_box
@@ -63,7 +63,7 @@ def test_the_answers_are_those_of_onnxruntime_and_of_the_network(batch_size, url
 )
 def test_what_it_cannot_answer_is_one_line(model, size, expected, url, pixels, capsys):
     codes = []
-    with telling(codes, []):
+    with errors_as_lines(codes, []):
         suspect = open_black_box(url.replace("/net", f"/{model}"), EndpointConfig(), 10)
         suspect.answers(pixels[:, :1, :1].expand(-1, size, size, -1) + pixels[:, :1, :1], MEAN, STD)
     assert codes == [2]
