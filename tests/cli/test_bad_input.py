@@ -98,7 +98,7 @@ def test_training_requests_that_cannot_be(ipr, tiny, arguments, words):
         ("verify", "suspect=a", "claim=b", "endpoint.timeout_seconds=inf"),
         ("calibrate", "claim=b", "rate=nan"),
         ("exhibit", "exhibit=timing", "exhibit.rounds=0"),
-        ("reproduce", "study=table_1", "scale.seeds=[1e400]"),
+        ("reproduce", "study=table_01", "scale.seeds=[1e400]"),
     ],
     ids=" ".join,
 )
