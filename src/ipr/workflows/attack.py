@@ -45,7 +45,7 @@ from ipr.training.guards import KeepLease
 from ipr.training.metrics import read_metrics
 from ipr.workflows.named_run import named_run
 from ipr.workflows.rehearsal import rehearsal
-from ipr.workflows.request import check, processes_of, scheme_of, with_limit, without_secrets
+from ipr.workflows.request import check_ready, processes_of, scheme_of, with_limit, without_secrets
 from ipr.workflows.train import Run, judging, train
 from ipr.workflows.weights_file import load_suspect
 from ipr.world import own_world
@@ -120,7 +120,7 @@ def attack(config: AttackConfig, data: ImageData | None = None) -> AttackRun:
     Raises:
         InputError: the configuration asks for something that cannot be.
     """
-    check(config)
+    check_ready(config)
     if config.trainer.fast_dev_run:
         with rehearsal(config) as short:
             return attack(replace(short, attack_epochs=1))

@@ -46,7 +46,6 @@ def check(config: TrainConfig) -> None:
     _check_batches(config.trainer)
     check_numerics(config.trainer)
     check_logger(config.logger)
-    check_installed(config.logger)
     if config.model.norm not in ("bn", "gn"):
         raise InputError("model.norm", config.model.norm, "is unknown", "choose among: bn, gn")
     if is_bound(config.scheme) and has_text(config.scheme):
@@ -58,6 +57,16 @@ def check(config: TrainConfig) -> None:
     Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
     check_owner(config.owner)
     check_tags(config.tags)
+
+
+def check_ready(config: TrainConfig) -> None:
+    """`check`, and that the logger that is asked for is installed.
+
+    Raises:
+        InputError: naming the field that does not fit.
+    """
+    check(config)
+    check_installed(config.logger)
 
 
 def _check_compiler(device: torch.device) -> None:

@@ -38,7 +38,7 @@ from ipr.training.validation import validation_of
 from ipr.workflows.draw_claim import make_claim
 from ipr.workflows.embedding_checks import Check, embedding_of, failed
 from ipr.workflows.rehearsal import rehearsal
-from ipr.workflows.request import check, folder_of, has_text, scheme_of, with_limit, without_secrets
+from ipr.workflows.request import check_ready, folder_of, has_text, scheme_of, with_limit, without_secrets
 from ipr.workflows.train_record import Seconds, record_of
 from ipr.workflows.weights_file import load_suspect, save_weights
 from ipr.world import own_world
@@ -83,7 +83,7 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Run:
     Raises:
         InputError: the configuration asks for something that cannot be.
     """
-    check(config)
+    check_ready(config)
     if config.trainer.fast_dev_run:
         with rehearsal(config) as short:
             return train(short)
