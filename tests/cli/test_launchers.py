@@ -40,7 +40,7 @@ def job(config):
     return 0
 
 if __name__ == "__main__":
-    sys.exit(max(invoke("train", job, ["-m", *sys.argv[1:]]), default=0))
+    sys.exit(max(invoke("train", job, ["-m", *sys.argv[1:]])[0], default=0))
 """
 TOGETHER = """deadline = time.monotonic() + 100
     while len(list(Path().glob("*.json"))) < 8 and time.monotonic() < deadline:

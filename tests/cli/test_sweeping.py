@@ -64,7 +64,7 @@ def worth(config):
     return Done(config.seed + 0.5, {"state": "made"})
 
 if __name__ == "__main__":
-    sys.exit(max(invoke("train", worth, ["-m", "hydra/sweeper=climber", *sys.argv[1:]])))
+    sys.exit(max(invoke("train", worth, ["-m", "hydra/sweeper=climber", *sys.argv[1:]])[0]))
 """
 """A job that is worth half more than its seed; 1 is refused."""
 
