@@ -210,7 +210,7 @@ def test_a_refused_request_leaves_what_was_there(ipr, tiny, run_of):
         ["attack", "run=nowhere"],
         ["exhibit", "exhibit=distributions", "scheme=uchida"],
         ["export", "run=nowhere"],
-        ["reproduce", "study=table_06", "dataset=cifar10"],
+        ["reproduce", "study=table_06", "model.norm=gn"],
         ["reproduce", "study=nothing"],
         ["report", "tag=nothing"],
         ["gc", "remove=everything"],

@@ -11,6 +11,7 @@ from ipr.attacks.base import example_of
 from ipr.config.registry import register
 from ipr.errors import InputError
 from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun, require
+from ipr.passport.presented import PresentedClaim
 from ipr.passport.surgery import find_layers
 from ipr.signature import agreeing_bits, detect
 
@@ -53,7 +54,8 @@ class ScaleSigns(Exhibit):
 
     def show(self, opened: OpenedRun) -> Contents:
         """See `Exhibit.show`."""
-        claim = opened.passport_claim
+        claim = opened.claim
+        assert isinstance(claim, PresentedClaim)  # `families` sees to it
         if self.layer is not None and self.layer not in claim.layers:
             remedy = f"choose among: {', '.join(claim.layers)}"
             raise InputError("exhibit.layer", self.layer, "is not a passport layer", remedy)
