@@ -201,12 +201,3 @@ def test_links_and_pictures_of_the_documents_exist():
     for document in [TOP / "README.md", *TOP.glob("docs/*.md"), TOP / "CONTRIBUTING.md"]:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
-
-
-def test_the_generated_tables_are_up_to_date():
-    """`make docs` writes them."""
-    generate = runpy.run_path(str(TOP / "docs" / "generate.py"))
-    assert set(generate["GENERATED"]) == {"attacks", "schemes", "forging"}
-    for name, (path, table) in generate["GENERATED"].items():
-        text = path.read_text()
-        assert generate["with_table"](text, name, table()) == text, "run `make docs`"
