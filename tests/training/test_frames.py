@@ -19,7 +19,7 @@ def test_four_frames_of_ours_lead_from_fit_to_the_terms(request_for, monkeypatch
     def terms(scheme, x, y):
         raise Reached
 
-    monkeypatch.setattr("ipr.schemes.passport.PassportV1.terms", terms, raising=True)
+    monkeypatch.setattr("ipr.schemes.passport_v1.PassportV1.terms", terms, raising=True)
     with pytest.raises(Reached) as found:
         train(request_for("scheme=passport_v1", "passport=random"))
     package = Path(ipr.__file__).parent
