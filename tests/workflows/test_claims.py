@@ -71,11 +71,12 @@ def test_a_bound_signature_follows_from_passport_owner_seed_and_key(request_for)
     assert keyed.bound
 
 
-def test_bound_is_a_text_like_any_other(request_for):
+def test_bound_is_a_text_like_any_other_and_whoever_meant_more_is_told(request_for, capfd):
     text = request_for("scheme.signature=bound", "trainer.max_epochs=1")
     data = open_images(text.dataset, text.paths)
     claim = load_claim(train(text).folder.claim)
     assert (claim.bound, claim.text_bytes) == (False, 5)
+    assert "scheme.bound=true asks for a bound signature" in capfd.readouterr().err
     assert identity_of(text, data)["scheme"]["signature"] == secret_digest("bound")
     with pytest.raises(InputError, match=r"scheme\.bound.*leaves no bit for the text"):
         train(request_for("scheme.bound=true", "scheme.signature=mine"))

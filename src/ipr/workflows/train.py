@@ -38,12 +38,13 @@ from ipr.training.validation import validation_of
 from ipr.workflows.draw_claim import make_claim
 from ipr.workflows.embedding_checks import Check, embedding_of, failed
 from ipr.workflows.rehearsal import rehearsal
-from ipr.workflows.request import check_ready, folder_of, has_text, scheme_of, with_limit, without_secrets
+from ipr.workflows.request import BOUND, check_ready, folder_of, has_text, scheme_of, with_limit, without_secrets
 from ipr.workflows.train_record import Seconds, record_of
 from ipr.workflows.weights_file import load_suspect, save_weights
 from ipr.world import own_world
 
 READABLE = "a signature's text can be read from the weights: do not use it as a secret"
+BOUND_MEANT = "this one is the text `bound`, and scheme.bound=true asks for a bound signature"
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,8 @@ def _write_config(config: TrainConfig, data: ImageData, folder: RunFolder, *, be
     told = without_secrets(config) | {"images": data.fingerprint}  # what lies at dataset.root may change
     write_atomically(folder.config, yaml.safe_dump(told, sort_keys=False))
     if begins and has_text(config.scheme):
-        Console(stderr=True).print(f"ipr: warning: {READABLE}", highlight=False, soft_wrap=True)
+        meant = f"; {BOUND_MEANT}" if getattr(config.scheme, "signature", None) == BOUND else ""
+        Console(stderr=True).print(f"ipr: warning: {READABLE}{meant}", highlight=False, soft_wrap=True)
 
 
 def _tracked(config: TrainConfig, folder: RunFolder) -> AbstractContextManager[Tracker | LoggerTracker]:
