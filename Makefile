@@ -21,7 +21,7 @@ install: $(VENV)/installed ## the environment in .venv
 quickstart: install ## train, judge and compare baseline, V1, V2 and V3 on handwritten digits
 	$(BIN)/ipr reproduce study=quickstart
 
-test: install ## the tests that need neither other processes nor many seconds; under five minutes on two cores
+test: install ## the tests that need neither other processes nor many seconds
 	$(BIN)/pytest -n 2 -m "not system and not fuzz and not slow"
 
 test-all: test ## the others, too: processes, hostile files, long lists; those of Slurm where it is installed (.ci/slurm does that)

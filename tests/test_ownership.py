@@ -33,6 +33,7 @@ QUICKER = {
 CODES = {"not verified": 1, "inconclusive": 3}
 
 
+@pytest.mark.system
 def test_the_dispute(ipr, mlserver, tmp_path):
     served, digests, seen, released = {}, {}, [], ""
     with ExitStack() as servers:

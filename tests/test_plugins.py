@@ -22,6 +22,8 @@ import shlex, sys
 from pathlib import Path
 from ipr.cli import main
 
+pytestmark = pytest.mark.system
+
 for line in sys.stdin:
     print("$", line.strip(), flush=True)
     key = next((path.name for path in Path("runs/train").glob("*")), "")  # there is one

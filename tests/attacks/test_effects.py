@@ -41,6 +41,7 @@ def read(row):
     return row.trigger_accuracy if row.bits_total is None else row.bits_agreeing / row.bits_total
 
 
+@pytest.mark.slow
 @OF_PASSPORTS
 def test_trained_scales_reach_far_more_than_random_passports_and_less_than_the_owner(attacked, scheme, seed):
     """fake2 starts from random signs: it is the owner's convolutions that it gets most of the accuracy out of."""

@@ -56,6 +56,7 @@ def only(pattern):
     return path
 
 
+@pytest.mark.slow
 def test_what_is_listed_is_removed_and_the_study_is_still_found(ipr, store):
     found = listed(ipr("gc"))
     assert found.keys() == {"checkpoints"}

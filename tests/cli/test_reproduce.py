@@ -39,6 +39,7 @@ def own_study(place, **changes):
     return path
 
 
+@pytest.mark.slow
 def test_all_studies_at_smoke_scale(ipr):
     """Every cell of every table and figure runs, every statement is judged, and all of it is on one page."""
     outcome = ipr("reproduce", "study=all", "scale=smoke", "logger=csv")
@@ -71,6 +72,7 @@ def test_all_studies_at_smoke_scale(ipr):
     assert not Path("alone/table_06.md").exists()
 
 
+@pytest.mark.slow
 def test_a_cell_that_is_refused_is_told_with_its_reason_and_the_rest_go_on(ipr, tmp_path):
     study = own_study(
         tmp_path,

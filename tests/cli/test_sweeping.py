@@ -154,6 +154,7 @@ def test_how_many_jobs_there_are_is_said_where_it_is_known(tmp_path):
     assert descriptions({0: ["a=1", "b=False", "c=2"]}, ["a=1", "b=false", "c=choice(1,2)"]) == {0: "c=2"}
 
 
+@pytest.mark.slow
 def test_a_sweep_says_which_job_is_which_and_no_secret(ipr, tiny):
     outcome = ipr("train", "-m", *tiny, "scheme=baseline,passport_v1", "passport.key=hush,hushed")
     assert outcome.code == 0, outcome.err

@@ -170,6 +170,7 @@ def test_what_cannot_be_judged_is_one_line_and_writes_nothing(ipr, owner, argume
 JUDGED = ("dataset.image_size=8", "dataset.limit_test=40")
 
 
+@pytest.mark.system
 def test_a_black_box_is_judged_by_its_answers_a_commitment_and_a_null(ipr, owner, digits):
     """No weights are opened: what is asked for is the address, and no fidelity is measured."""
     network = plain("owned/public.safetensors").eval()

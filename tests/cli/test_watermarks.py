@@ -94,6 +94,7 @@ def test_frontier_stitching_counts_the_training_of_the_network_it_starts_from(ti
     assert tuned.train_seconds > plain.train_seconds
 
 
+@pytest.mark.slow
 def test_attacks_on_a_watermark_and_their_table(ipr, tiny):
     attacks = "attack=prune,forge_uchida,forge_trigger_set,fake1,overwrite"
     arguments = (*tiny, "attack_epochs=1", "skip_inapplicable=true", "trigger_set.size=4", "tags=[both]")

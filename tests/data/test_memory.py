@@ -52,6 +52,7 @@ def test_images_larger_than_the_memory(tmp_path):
     assert cached.stat().st_size > pixels
 
 
+@pytest.mark.system
 @LINUX
 def test_the_benchmark_prints_its_table(monkeypatch, capsys):
     monkeypatch.setattr(memory, "STAGES", memory.STAGES[:1])

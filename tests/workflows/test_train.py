@@ -71,6 +71,7 @@ def test_the_same_request_is_found_and_not_computed_again(request_for):
     assert stamps == {p: p.stat().st_mtime_ns for p in stamps}
 
 
+@pytest.mark.slow
 def test_what_does_not_change_the_result_does_not_change_the_run(request_for, tmp_path, trained):
     trained(request_for())
     for same in (
