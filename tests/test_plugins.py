@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.system
+
 TOP = Path(__file__).parents[1]
 PAGE = (TOP / "docs" / "extending.md").read_text()
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
@@ -21,8 +23,6 @@ RUN = """
 import shlex, sys
 from pathlib import Path
 from ipr.cli import main
-
-pytestmark = pytest.mark.system
 
 for line in sys.stdin:
     print("$", line.strip(), flush=True)
