@@ -13,6 +13,7 @@ from ipr.cli.reproduce import reasons, split
 from ipr.store.lease import Lease
 from ipr.studies.planned import Plan, PlannedCell, read_plans
 from ipr.studies.study import find_studies
+from one_line import assert_one_line
 from sweeps import until
 
 TINY = [
@@ -112,6 +113,13 @@ def test_a_report_is_written_while_cells_are_still_running(ipr, tmp_path):
     page = Path("runs/report/mine-smoke/index.html").read_text()
     assert "1 of 2 cells are done, 1 planned." in " ".join(page.split())
     assert "Uchida" not in Path("runs/report/mine-smoke/mine.md").read_text()
+
+
+@pytest.mark.parametrize(("key", "kind"), [("scheme.bogus", "UchidaConfig"), ("attack.bogus", "Prune")])
+def test_a_key_that_its_scheme_or_attack_lacks_is_refused_before_anything_is_planned(ipr, tmp_path, key, kind):
+    study = own_study(tmp_path, sweeps=[{"scheme": ["uchida"], "attack": ["prune"], "set": {key: 1}}])
+    assert_one_line(ipr("reproduce", f"study={study}", *TINY), key, f"is no key of {kind}")
+    assert not Path("runs").exists()
 
 
 def test_a_training_that_diverges_is_shown_as_failed_with_its_reason(ipr, tmp_path):

@@ -49,7 +49,7 @@ def sweep(**values):
         ("scheme._target_", "os.system"), ("attack._target_", "os.system"), ("attack._args_", ["x"]),
         ("exhibit._partial_", True), ("scheme.bits.__class__", 1), ("scheme.", 1), (".bits", 1), ("", 1),
         ("paths.runs", "elsewhere"), ("paths.judge", "x"), ("logger.mode", "online"), ("logger.entity", "somebody"),
-        ("scheme.bogus", 1), ("trainer.epochs", 1), ("scheme.bits\n", 1), ("SCHEME.bits", 8), ("passport.key", "mine"),
+        ("scheme.Bogus", 1), ("trainer.epochs", 1), ("scheme.bits\n", 1), ("SCHEME.bits", 8), ("passport.key", "mine"),
         ("scheme.bits", TOUCH), ("scheme.layers", NESTED), ("scheme.layers", [["${oc.env:SECRET}"]]),
         ("scheme.signature", "${oc.env:SECRET}"), ("scheme.signature", "a ${paths.runs} b"), ("model.name", "\\${x}"),
         ("attack.lr", "${oc.decode:1}"), ("tags", ["${hydra:runtime.cwd}"]), ("scheme.signature", "${"),
