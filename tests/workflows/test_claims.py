@@ -1,12 +1,14 @@
 """What a request makes of owner and signature."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
 from ipr.claims.origin import Origin
+from ipr.config.schema import SchemeConfig
 from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.judging.claim_kinds import load_claim
@@ -109,3 +111,24 @@ def test_every_bit_of_a_bound_signature_is_read_back(request_for, scheme, norm, 
     run = train(request_for(*asked))
     assert load_claim(run.folder.claim).relative == relative
     assert (run.record.bits_agreeing, run.record.bits_total) == (224, 224)
+
+
+def test_a_scheme_with_the_settings_of_another_is_refused(request_for):
+    config = request_for()
+    with pytest.raises(InputError, match=r"^scheme=passport_v2: is asked for with a SchemeConfig.*PassportV2Config"):
+        train(replace(config, scheme=SchemeConfig("passport_v2", "gn")))
+    assert not Path("runs").exists()
+
+
+def test_images_of_another_request_are_refused(request_for):
+    """Their run would be found under the name of a request that has other images."""
+    config, more = request_for("scheme=baseline"), request_for("scheme=baseline", "dataset.limit_train=256")
+    with pytest.raises(InputError, match=r"^dataset=digits: other images are given"):
+        train(config, open_images(more.dataset, more.paths))
+    assert not Path("runs").exists()
+    assert train(config, open_images(config.dataset, config.paths)).folder.key == train(config).folder.key
+
+
+def test_no_layer_is_no_layer(request_for):
+    with pytest.raises(InputError, match=r"^scheme\.layers=\[\]: names no layer"):
+        train(request_for("scheme.layers=[]"))

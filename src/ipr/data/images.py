@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from numpy.lib.stride_tricks import as_strided
 from torch import Tensor
 
+from ipr.config.schema import DatasetConfig
 from ipr.data.rows import chosen
 from ipr.data.share import WHOLE, Share
 from ipr.errors import InputError
@@ -31,6 +32,7 @@ class ImageData:
         mean, std: of each channel over the training images, in [0, 1].
         fingerprint: SHA-256 of the content, as hexadecimal digits.
         held_out: positions of the training images that nothing is trained on, (M,), int64, sorted; None for none.
+        opened_for: the part of a request that these are the images of (`open_images`); None where nobody says.
     """
 
     train_pixels: Tensor
@@ -42,6 +44,7 @@ class ImageData:
     std: tuple[float, ...]
     fingerprint: str
     held_out: Tensor | None = None
+    opened_for: DatasetConfig | None = field(default=None, compare=False, repr=False)
 
     @property
     def image_size(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ipr.config.schema import DatasetConfig, PathsConfig
@@ -35,7 +36,7 @@ def open_images(dataset: DatasetConfig, paths: PathsConfig, *, checked: bool = F
     )
     data = data.part(dataset.part).limited(dataset.limit_train, dataset.limit_test)
     check_every_class(data, dataset)
-    return data.holding_out(dataset.validation)
+    return replace(data.holding_out(dataset.validation), opened_for=replace(dataset))
 
 
 def check_every_class(data: ImageData, dataset: DatasetConfig) -> None:

@@ -87,6 +87,8 @@ def find_layers(network: nn.Module, example: Tensor, layers: Sequence[str] | Non
     names = {module: name for name, module in network.named_modules()}
     fed = _fed_norms(network, example)
     wanted = list(layers) if layers is not None else None
+    if wanted == []:
+        raise InputError("scheme.layers", wanted, "names no layer", "name some, e.g. [conv4,conv5]")
     chosen: list[ConvNorm] = []
     refused: list[str] = []
     matched: set[str] = set()

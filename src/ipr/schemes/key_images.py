@@ -11,7 +11,7 @@ from ipr.config.recipe import Recipe
 from ipr.config.schema import SchemeConfig, TrainConfig
 from ipr.data.images import ImageData
 from ipr.data.trigger_sets import TriggerSet
-from ipr.schemes.base import Scheme, Trained, claim_parts
+from ipr.schemes.base import Trained, claim_parts
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.start import plain_network
 from ipr.schemes.triggers import TriggerSamples
@@ -67,21 +67,12 @@ class KeyImages(Watermark, Baseline):
         return cls.claim_kind.keys(network, data, config.trigger_set.size, source)
 
     @classmethod
-    def embedding(
-        cls,
-        claim: WatermarkClaim,
-        network: nn.Module,
-        recipe: Recipe,
-        data: ImageData,
-        scheme: SchemeConfig | None = None,
-        *,
-        per_step: int = 2,
-        seed: int = 0,
-    ) -> Scheme:
-        """See `Watermark.embedding`."""
+    def arguments(
+        cls, claim: WatermarkClaim, data: ImageData, scheme: SchemeConfig, per_step: int, seed: int
+    ) -> dict[str, Any]:
+        """See `Watermark.arguments`."""
         assert isinstance(claim, KeyImageClaim)
-        samples = TriggerSamples(TriggerSet(claim.pixels, claim.labels), per_step, data, seed)
-        return cls(network, recipe, len(data.classes), samples=samples)
+        return {"samples": TriggerSamples(claim.triggers, per_step, data, seed)}
 
     def on_train_epoch_start(self) -> None:
         """Draws the order of the key images."""

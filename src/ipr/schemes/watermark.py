@@ -75,8 +75,15 @@ class Watermark(Scheme):
             per_step: key images in every batch.
             seed: of their order.
         """
-        constants: Any = {"claim": claim, **cls.constants(scheme or cls.Config())}
-        return cls(network, recipe, len(data.classes), **constants)
+        arguments = cls.arguments(claim, data, scheme or cls.Config(), per_step, seed)
+        return cls(network, recipe, len(data.classes), **arguments)
+
+    @classmethod
+    def arguments(
+        cls, claim: WatermarkClaim, data: ImageData, scheme: SchemeConfig, per_step: int, seed: int
+    ) -> dict[str, Any]:
+        """What the class takes by name, from what `embedding` is given."""
+        return {"claim": claim, **cls.constants(scheme)}
 
     @classmethod
     def purposes(cls, config: TrainConfig) -> dict[str, str]:

@@ -115,7 +115,7 @@ def attack(config: AttackConfig, data: ImageData | None = None) -> AttackRun:
 
     Args:
         config: the request.
-        data: its images, where they have been opened already.
+        data: its images, where `open_images` has opened them already; `train` refuses others.
 
     Raises:
         InputError: the configuration asks for something that cannot be.

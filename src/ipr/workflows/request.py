@@ -134,9 +134,13 @@ def scheme_of(config: TrainConfig) -> type[Scheme]:
     """The class of the scheme that is asked for.
 
     Raises:
-        InputError: there is none of its name.
+        InputError: there is none of its name, or the settings are not of its class.
     """
     scheme: type[Scheme] = load("scheme", config.scheme.name)
+    if not isinstance(config.scheme, scheme.Config):  # only Python can ask so: a group brings its own
+        kinds = type(config.scheme).__name__, scheme.Config.__name__
+        problem = f"is asked for with a {kinds[0]}, which says not all of it"
+        raise InputError("scheme", config.scheme.name, problem, f"give a {kinds[1]}")
     return scheme
 
 

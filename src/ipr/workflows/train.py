@@ -79,10 +79,10 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Run:
 
     Args:
         config: the request.
-        data: its images, where they have been opened already.
+        data: its images, where `open_images` has opened them already.
 
     Raises:
-        InputError: the configuration asks for something that cannot be.
+        InputError: the configuration asks for something that cannot be, or the images are those of another request.
     """
     check_ready(config)
     if config.trainer.fast_dev_run:
@@ -125,7 +125,11 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Run:
 
 def _opened(config: TrainConfig, data: ImageData | None) -> tuple[TrainConfig, ImageData, RunFolder]:
     """The request as it is carried out, its images, and the folder that it is named by."""
-    config, data = with_limit(config), open_images(config.dataset, config.paths) if data is None else data
+    config = with_limit(config)
+    if data is None:
+        data = open_images(config.dataset, config.paths)
+    elif data.opened_for != config.dataset:  # the run would bear the name of one, and hold the other
+        raise InputError("dataset", config.dataset.name, "other images are given", "leave `data` out")
     check_limit(config.trainer, data.trained_on.numel() // config.optimizer.batch_size)
     return config, data, folder_of(config, data)
 
