@@ -23,6 +23,9 @@ import torch
 VARIABLES = ("CUBLAS_", "PL_", "PYTHONHASHSEED", "WANDB_", "HYDRA_")
 """How environment variables begin that Lightning, W&B or Hydra set."""
 
+SERVICE = "WANDB_SERVICE"
+"""Names the process that serves W&B. One that has died inside is not put back: nothing would be logged any more."""
+
 LOGGERS = ("lightning", "lightning.pytorch", "lightning.fabric", "wandb", "matplotlib", "PIL")
 
 FP32 = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
@@ -83,7 +86,7 @@ def _keep(undo: ExitStack) -> None:
 def _put_back(variables: dict[str, str]) -> None:
     for name in [name for name in os.environ if name.startswith(VARIABLES) and name not in variables]:
         del os.environ[name]
-    os.environ.update(variables)
+    os.environ.update({name: text for name, text in variables.items() if name != SERVICE})
 
 
 def _set(undo: ExitStack) -> None:

@@ -157,8 +157,18 @@ def service():
 
 
 @pytest.mark.system
-def test_its_service_dies_during_a_run_and_the_next_run_has_a_new_one(request_for, capfd, monkeypatch):
+@pytest.mark.parametrize("served_before", [False, True])
+def test_its_service_dies_during_a_run_and_the_next_run_has_a_new_one(
+    served_before, request_for, capfd, monkeypatch, tmp_path
+):
+    import wandb
+
     import ipr.workflows.train as module
+
+    wandb.teardown()
+    if served_before:  # the caller's environment names the service that will die
+        wandb.init(mode="offline", dir=tmp_path, settings=wandb.Settings(silent=True)).finish()
+        assert os.environ["WANDB_SERVICE"]
 
     plain_fit = module.fit
 
@@ -174,6 +184,17 @@ def test_its_service_dies_during_a_run_and_the_next_run_has_a_new_one(request_fo
     assert "logging failed" in line
     monkeypatch.setattr(module, "fit", plain_fit)
     run, lines = made(request_for, capfd, "seed=1")
+    assert lines == []
+    assert read_finished(run.folder.path).exits == [0]
+
+
+@pytest.mark.system
+def test_a_service_that_a_process_before_left_named_and_that_has_ended(request_for, capfd, monkeypatch, tmp_path):
+    import wandb
+
+    wandb.teardown()
+    monkeypatch.setenv("WANDB_SERVICE", f"3-1-unix-{tmp_path}/socket")
+    run, lines = made(request_for, capfd)
     assert lines == []
     assert read_finished(run.folder.path).exits == [0]
 

@@ -24,6 +24,7 @@ from ipr.config.schema import LoggerConfig
 from ipr.store.tags import joined
 from ipr.terminal.console import Console
 from ipr.tracking.loggers import WORDS, LoggerTracker, check_logger, open_logger
+from ipr.world import SERVICE
 
 ANSWER_SECONDS = 5.0  # a server that has not answered by then is taken for away
 START_SECONDS = 15.0  # to start a run on a server that answers
@@ -129,7 +130,7 @@ class Tracker:
 
     def _lost(self, error: Exception) -> None:
         _say(f"logging failed ({_told(error)}) and stops here; the run itself goes on and is recorded in its folder")
-        with suppress(Exception), redirect_stderr(io.StringIO()):  # a service that died must not fail the next run too
+        with suppress(Exception, SystemExit), redirect_stderr(io.StringIO()):  # else the next run has the dead service
             load_wandb().teardown(exit_code=1)
 
 
@@ -238,6 +239,7 @@ def _open(mode: str, folder: Path, asked: Mapping[str, Any]) -> Tracker:
     except ImportError as error:
         _say(f"this run is not logged, as wandb cannot be imported ({_told(error)}); `pip install wandb` brings it")
         return Tracker()
+    _forget_ended_service(wandb)
     settings = wandb.Settings(
         console="off",
         reinit="create_new",  # a run that the caller has open stays his
@@ -265,6 +267,15 @@ def _open(mode: str, folder: Path, asked: Mapping[str, Any]) -> Tracker:
     if why is not None:
         _say(f"this run is logged offline, because {why}; to upload it later: {_sync(folder, run)}")
     return Tracker(run, _sync(folder, run))
+
+
+def _forget_ended_service(wandb: Any) -> None:
+    """Where the environment names a service that has ended, as a process before this one may leave it, names none."""
+    try:
+        wandb.setup()
+    except Exception as error:  # noqa: BLE001 (what else is wrong shows when the run is started)
+        if type(error).__name__ == "WandbServiceConnectionError":  # its module is not public
+            os.environ.pop(SERVICE, None)
 
 
 def _start(wandb: Any, asked: Mapping[str, Any], settings: Any, mode: str) -> Any:
