@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ipr.claims.commitment import commit_once, load_commitment
-from ipr.claims.stamp import LIMIT, check_stamp, claimed_stamp, nonce_of, read_stamp, request, stamped
+from ipr.claims.stamp import LIMIT, check_stamp, nonce_of, read_stamp, request, stamped
 from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.requests.compose import configuration
@@ -149,7 +149,7 @@ def test_a_real_authoritys_stamp_holds_here_and_for_openssl(world, tmp_path, kin
     assert found.time.utcoffset() == timedelta(0)
     assert (found.authority, found.policy, found.serial) == ("CN=Clock", "1.2.3.4.1", 0x1001)
     assert nonce_of(stamp) == 2**62 + 77
-    assert claimed_stamp(stamp, DIGEST.hex()) == found
+    assert check_stamp(stamp, DIGEST.hex(), None) == found
     (tmp_path / "stamp.tsr").write_bytes(stamp)
     said = run(
         tmp_path, "ts", "-verify", "-digest", DIGEST.hex(), "-in", "stamp.tsr", "-CAfile", str(world.certificate)

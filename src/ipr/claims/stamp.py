@@ -142,36 +142,37 @@ def read_stamp(folder: Path) -> bytes | None:
     return content
 
 
-def stamped(folder: Path, digest: str, certificate: Path) -> Stamp:
+def stamped(folder: Path, digest: str, certificate: Path | None) -> Stamp:
     """The stamp in a claim's folder, checked: it can be believed as far as the authority can.
 
     Args:
         folder: the claim's.
         digest: the commitment's, 64 hexadecimal digits.
-        certificate: as of `authority_certificates`.
+        certificate: as of `check_stamp`.
 
     Raises:
         InputError: there is none, or as `check_stamp` says.
     """
-    stamp = _read_there(folder)
-    with _about(folder):
+    stamp = read_stamp(folder)
+    if stamp is None:
+        remedy = "the owner asks for one before the release: ipr claim stamp claim=CLAIM authority=URL"
+        raise InputError("claim", folder, "holds no time stamp", remedy)
+    try:
         return check_stamp(stamp, digest, certificate)
+    except InputError as error:
+        if error.field != "claim":
+            raise
+        raise InputError("claim", folder, f"{FILE} {error.problem}", error.remedy) from error
 
 
-def claimed(folder: Path, digest: str) -> Stamp:
-    """The stamp in a claim's folder, as of `claimed_stamp`: anybody can have written it; raises as `stamped` does."""
-    stamp = _read_there(folder)
-    with _about(folder):
-        return claimed_stamp(stamp, digest)
-
-
-def check_stamp(stamp: bytes, digest: str, certificate: Path, now: datetime | None = None) -> Stamp:
+def check_stamp(stamp: bytes, digest: str, certificate: Path | None, now: datetime | None = None) -> Stamp:
     """What a stamp says, once everything about it holds. Needs no network.
 
     Args:
         stamp: an authority's answer.
         digest: what has to be stamped, 64 hexadecimal digits.
-        certificate: as of `authority_certificates`; certificates between root and signer come in the stamp.
+        certificate: as of `authority_certificates`; certificates between root and signer come in the stamp. None:
+            signature and signer go unchecked, and all else is checked; anybody can have written such a stamp.
         now: the moment of the check; None for that of this machine.
 
     Raises:
@@ -179,25 +180,12 @@ def check_stamp(stamp: bytes, digest: str, certificate: Path, now: datetime | No
             signed by whom it names, or no root of the judge's vouches for the signer at that moment, for stamping and
             nothing else. About `authority_certificate`: the file cannot be used.
     """
-    roots = authority_certificates(certificate)
+    roots = None if certificate is None else authority_certificates(certificate)
     with _refusing():
         response, found = _look(stamp, digest, now)
-        try:
-            VerifierBuilder(roots=roots).build().verify(response, bytes.fromhex(digest))
-        except VerificationError as error:
-            why = re.search(r'Verify error: ([^"]*)"', str(error))
-            raise _Refusal(f"is not vouched for ({why[1] if why else 'the signature is of something else'})") from None
+        if roots is not None:
+            _check_vouched(response, digest, roots)
     return found
-
-
-def claimed_stamp(stamp: bytes, digest: str, now: datetime | None = None) -> Stamp:
-    """What a stamp says without a certificate to check it against: anybody can have written it.
-
-    Raises:
-        InputError: about `claim`: as of `check_stamp`, but for the signature and who vouches for it.
-    """
-    with _refusing():
-        return _look(stamp, digest, now)[1]
 
 
 def nonce_of(stamp: bytes) -> int | None:
@@ -244,39 +232,19 @@ def authority_certificates(path: Path) -> list[Certificate]:
     return list(found.values())
 
 
-def _read_there(folder: Path) -> bytes:
-    stamp = read_stamp(folder)
-    if stamp is None:
-        remedy = "the owner asks for one before the release: ipr claim stamp claim=CLAIM authority=URL"
-        raise InputError("claim", folder, "holds no time stamp", remedy)
-    return stamp
-
-
-@contextmanager
-def _about(folder: Path) -> Iterator[None]:
-    """Names the folder in what is wrong with its stamp."""
-    try:
-        yield
-    except InputError as error:
-        if error.field != "claim":
-            raise
-        raise InputError("claim", folder, f"{FILE} {error.problem}", error.remedy) from error
-
-
-class _Refusal(Exception):  # noqa: N818 (as in `suspects.checks`)
+def _refused(problem: str) -> InputError:
     """A stamp that is whole and counts for nothing."""
+    return InputError("claim", FILE, problem, REMEDY)
 
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Makes one refusal of all that is wrong with a stamp."""
+    """Makes a refusal of what damaged bytes raise."""
     try:
         with _quietly():
             yield
     except InputError:
         raise
-    except _Refusal as refusal:
-        raise InputError("claim", FILE, str(refusal), REMEDY) from None
     except DAMAGE as error:
         raise InputError("claim", FILE, "is damaged, or no time stamp", REMEDY) from error
 
@@ -287,6 +255,15 @@ def _quietly() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def _check_vouched(response: TimeStampResponse, digest: str, roots: list[Certificate]) -> None:
+    """Refuses a signature that is not of this digest, or of a signer whom no root vouches for."""
+    try:
+        VerifierBuilder(roots=roots).build().verify(response, bytes.fromhex(digest))
+    except VerificationError as error:
+        why = re.search(r'Verify error: ([^"]*)"', str(error))
+        raise _refused(f"is not vouched for ({why[1] if why else 'the signature is of something else'})") from None
 
 
 def _issues(certificate: Certificate) -> bool:
@@ -301,7 +278,7 @@ def _decoded(stamp: bytes) -> TimeStampResponse:
     """An answer that grants a stamp."""
     response = decode_timestamp_response(_in_order(stamp))
     if response.status != 0:
-        raise _Refusal(f"is no stamp but a refusal (status {response.status})")
+        raise _refused(f"is no stamp but a refusal (status {response.status})")
     return response
 
 
@@ -332,16 +309,16 @@ def _look(stamp: bytes, digest: str, now: datetime | None) -> tuple[TimeStampRes
     response = _decoded(stamp)
     info = response.tst_info
     if info.version != 1:
-        raise _Refusal(f"is of version {info.version}, not 1")
+        raise _refused(f"is of version {info.version}, not 1")
     if info.message_imprint.hash_algorithm.dotted_string != SHA256_NAME:
-        raise _Refusal("is not over a SHA-256 digest")
+        raise _refused("is not over a SHA-256 digest")
     if info.message_imprint.message != bytes.fromhex(digest):
-        raise _Refusal("is over another digest")
+        raise _refused("is over another digest")
     signer = _signer(response)
     _check_shell(response.time_stamp_token(), signer)
     time = _moment(response)
     if time > (now or datetime.now(UTC)) + SKEW:
-        raise _Refusal(f"is of a moment to come ({time.isoformat()})")
+        raise _refused(f"is of a moment to come ({time.isoformat()})")
     if info.accuracy is not None:
         near = info.accuracy
         time += timedelta(seconds=near.seconds or 0, milliseconds=near.millis or 0, microseconds=near.micros or 0)
@@ -359,23 +336,23 @@ def _signer(response: TimeStampResponse) -> Certificate:
     for one in certificates:
         weak = one.signature_hash_algorithm is not None and one.signature_hash_algorithm.name not in HASHES.values()
         if weak and one.issuer != one.subject:  # nobody relies on a root's signature of itself
-            raise _Refusal("has a certificate that is signed with a weak hash")
+            raise _refused("has a certificate that is signed with a weak hash")
     (about,) = response.signed_data.signer_infos
     matching = [one for one in certificates if (one.issuer, one.serial_number) == (about.issuer, about.serial_number)]
     if len(matching) != 1:
-        raise _Refusal(f"has {len(matching)} certificates of its signer, not one")
+        raise _refused(f"has {len(matching)} certificates of its signer, not one")
     (signer,) = matching
     key = signer.public_key()
     if isinstance(key, RSAPublicKey) and key.key_size < MIN_RSA_BITS:
-        raise _Refusal(f"is signed with an RSA key of {key.key_size} bits, fewer than {MIN_RSA_BITS}")
+        raise _refused(f"is signed with an RSA key of {key.key_size} bits, fewer than {MIN_RSA_BITS}")
     if _issues(signer):
-        raise _Refusal("is signed with a certificate that issues others")
+        raise _refused("is signed with a certificate that issues others")
     try:
         usage = signer.extensions.get_extension_for_class(ExtendedKeyUsage)
     except ExtensionNotFound:
-        raise _Refusal("is signed with a certificate that is not for time stamps") from None
+        raise _refused("is signed with a certificate that is not for time stamps") from None
     if not usage.critical or list(usage.value) != [ExtendedKeyUsageOID.TIME_STAMPING]:
-        raise _Refusal("is signed with a certificate that is not for time stamps alone")
+        raise _refused("is signed with a certificate that is not for time stamps alone")
     return signer
 
 
@@ -389,20 +366,20 @@ def _check_shell(token: bytes, signer: Certificate) -> None:
     (about,) = data[-1].parts()  # SignerInfo
     parts = about.parts()
     if parts[2].parts()[0].content not in HASHES:
-        raise _Refusal("is signed with a weak hash")
+        raise _refused("is signed with a weak hash")
     if parts[3].tag != SIGNED:
-        raise _Refusal("has nothing signed that names its signer")
+        raise _refused("has nothing signed that names its signer")
     attributes = [attribute.parts() for attribute in parts[3].parts()]
     values = {kind.content: value.parts() for kind, value in attributes}
     if [value.content for value in values.get(CONTENT_TYPE, [])] != [TST_INFO]:
-        raise _Refusal("is not signed as a time stamp")
+        raise _refused("is not signed as a time stamp")
     names = [*values.get(SIGNING_CERTIFICATE, []), *values.get(SIGNING_CERTIFICATE_V2, [])]
     if not names:
-        raise _Refusal("has nothing signed that names its signer")
+        raise _refused("has nothing signed that names its signer")
     whole = signer.public_bytes(Encoding.DER)
     for name in names:
         if not _is_of(name.parts()[0].parts()[0], whole, old=name in values.get(SIGNING_CERTIFICATE, [])):
-            raise _Refusal("is signed by another certificate than it names")
+            raise _refused("is signed by another certificate than it names")
 
 
 def _is_of(name: Element, certificate: bytes, *, old: bool) -> bool:

@@ -40,13 +40,13 @@ def show(config: ClaimConfig) -> int:
     """Prints what of a claim may be seen."""
     with loading():
         from ipr.claims.commitment import load_commitment
-        from ipr.claims.stamp import claimed, read_stamp
+        from ipr.claims.stamp import read_stamp, stamped
         from ipr.judging.claim_kinds import load_claim
         from ipr.reports.terminal import claim_table
 
     folder = Path(config.claim)
     claim, commitment = load_claim(folder), load_commitment(folder)
-    said = claimed(folder, commitment.digest) if commitment and read_stamp(folder) is not None else None
+    said = stamped(folder, commitment.digest, None) if commitment and read_stamp(folder) is not None else None
     Console().print(claim_table(claim))
     print(f"fingerprint: {claim.fingerprint()}")
     print(f"commitment:  {commitment.digest if commitment else '-'}")

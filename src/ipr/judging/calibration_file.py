@@ -7,18 +7,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, fields
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, get_args, get_origin, get_type_hints
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from ipr.claims.base import Claim
 from ipr.errors import InputError
 from ipr.files import read_regular, write_new
-from ipr.judging.calibration import Calibration, FalseClaimRate, MissedClaims, WrongClaims
-from ipr.judging.null import EmpiricalNull
+from ipr.judging.calibration import Calibration
 from ipr.judging.signing import envelope_text, keyid, read_envelope, seal, unseal
 
 SCHEMA_VERSION = 2
@@ -28,8 +28,6 @@ KIND = "application/vnd.ipr.calibration+json"
 
 LIMIT = 2**24
 """Bytes of a file at most."""
-
-Part = TypeVar("Part", WrongClaims, FalseClaimRate, MissedClaims)
 
 
 def calibration_facts(calibration: Calibration) -> dict[str, Any]:
@@ -109,45 +107,24 @@ def _check_seal(path: Path, text: bytes, judge: Ed25519PublicKey | None) -> None
 def _calibration(facts: Mapping[str, Any]) -> Calibration:
     if facts["schema_version"] != SCHEMA_VERSION:
         raise ValueError(f"schema version {facts['schema_version']}")
-    null = facts["null"]
-    return Calibration(
-        claim=_plain("str", facts["claim"]),
-        claim_kind=_plain("str", facts["claim_kind"]),
-        data=_plain("str", facts["data"]),
-        data_fingerprint=_plain("str", facts["data_fingerprint"]),
-        networks=tuple(_plain("str", one) for one in facts["networks"]),
-        null=None if null is None else _null(null),
-        wrong=tuple(_part(WrongClaims, one) for one in facts["wrong"]),
-        rates=tuple(_part(FalseClaimRate, one) for one in facts["rates"]),
-        missed=tuple(_part(MissedClaims, one) for one in facts["missed"]),
-        p_value=_plain("float | None", facts["p_value"]),
-        fidelity=_plain("float", facts["fidelity"]),
-        seed=_plain("int", facts["seed"]),
-    )
+    found: Calibration = _read(Calibration, facts)
+    return found
 
 
-def _null(facts: Mapping[str, Any]) -> EmpiricalNull:
-    agreeing = tuple(_plain("int", one) for one in facts["agreeing"])
-    return EmpiricalNull(agreeing, _plain("int", facts["total"]), _plain("int", facts["choices"]))
-
-
-def _part(kind: type[Part], facts: Mapping[str, Any]) -> Part:
-    return kind(**{field.name: _plain(str(field.type), facts[field.name]) for field in fields(kind)})
-
-
-TYPES: dict[str, tuple[type, ...]] = {
-    "str": (str,),
-    "int": (int,),
-    "bool": (bool,),
-    "float": (int, float),
-    "float | None": (int, float, type(None)),
-}
-
-
-def _plain(kind: str, value: Any) -> Any:
-    """A value of the type that a field is declared with; numbers are finite."""
-    if not isinstance(value, TYPES[kind]) or isinstance(value, bool) != (kind == "bool"):
-        raise TypeError(f"{value!r:.40} is no {kind}")
-    if isinstance(value, float) and value - value != 0:
+def _read(kind: Any, value: Any) -> Any:
+    """A value of the type that a field is declared with: a dataclass, a sequence, or a plain value or none."""
+    if isinstance(kind, type) and is_dataclass(kind):
+        return kind(**{name: _read(hint, value[name]) for name, hint in get_type_hints(kind).items()})
+    if get_origin(kind) is Sequence:
+        (item,) = get_args(kind)
+        return tuple(_read(item, one) for one in value)
+    types = get_args(kind) or (kind,)
+    if is_dataclass(types[0]):
+        return None if value is None else _read(types[0], value)
+    if float in types:
+        types = (*types, int)
+    if not isinstance(value, types) or isinstance(value, bool) != (kind is bool):
+        raise TypeError(f"{value!r:.40} is no {kind.__name__ if isinstance(kind, type) else kind}")
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value} is not finite")
     return value

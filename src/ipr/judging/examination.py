@@ -13,7 +13,7 @@ from ipr.claims.base import Claim
 from ipr.claims.commitment import FILE, load_commitment, opens
 from ipr.claims.folder import FACTS, SECRETS, check_place
 from ipr.claims.stamp import FILE as STAMP
-from ipr.claims.stamp import claimed, read_stamp, stamped
+from ipr.claims.stamp import read_stamp, stamped
 from ipr.errors import InputError
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.redraw import is_keyless
@@ -118,7 +118,7 @@ def check_time(folder: Path, certificate: Path | None) -> str:
         return "there is none"
     if commitment is None:
         raise InputError("claim", folder, f"has a {STAMP} and no commitment", f"restore {FILE}, or move {STAMP} away")
+    found = stamped(folder, commitment.digest, certificate)
     if certificate is None:
-        found = claimed(folder, commitment.digest)
         return f"says {found}, over the commitment; not checked without authority_certificate=FILE"
-    return f"{stamped(folder, commitment.digest, certificate)}, over the commitment"
+    return f"{found}, over the commitment"

@@ -9,11 +9,14 @@ to whatever agrees better: the folded tail. Where he may alter his copy, some bi
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import nn
 
+from ipr.judging.binomial import reached
 from ipr.passport.surgery import ConvNorm
 from ipr.signature import binomial_tail
 
@@ -79,14 +82,8 @@ def forging_cost(
 
 def bits_needed(total: int, threshold_log10: float) -> int | None:
     """The fewest of `total` bits whose chance by guessing is at most a threshold; None where not even all will do."""
-    low, high = 0, total + 1
-    while low < high:
-        middle = (low + high) // 2
-        if middle <= total and binomial_tail(middle, total)[1] > threshold_log10 + 1e-9:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low <= total else None
+    needed = bisect_left(range(total + 1), True, key=lambda n: reached(binomial_tail(n, total)[1], threshold_log10))
+    return needed if needed <= total else None
 
 
 def folded_tail_log10(groups: Sequence[int], agreeing: int) -> float:
@@ -104,22 +101,13 @@ def folded_tail_log10(groups: Sequence[int], agreeing: int) -> float:
     total = sum(groups)
     if not groups or min(groups) < 1 or not 0 <= agreeing <= total:
         raise ValueError(f"groups={groups}, agreeing={agreeing}: out of range")
-    ways = [1]  # ways[m]: outcomes in which m bits agree
+    ways = np.array([1], dtype=object)  # ways[m]: outcomes in which m bits agree; whole numbers without a limit
     for size in groups:
-        folded = [0] * (size + 1)
+        folded = np.zeros(size + 1, dtype=object)
         for agree in range(size + 1):
             folded[max(agree, size - agree)] += math.comb(size, agree)
-        ways = _convolved(ways, folded)
+        ways = np.convolve(ways, folded)
     return (math.log2(sum(ways[agreeing:])) - total) * math.log10(2)
-
-
-def _convolved(one: Sequence[int], other: Sequence[int]) -> list[int]:
-    result = [0] * (len(one) + len(other) - 1)
-    for i, a in enumerate(one):
-        if a:
-            for j, b in enumerate(other):
-                result[i + j] += a * b
-    return result
 
 
 def turnable_groups(network: nn.Module, places: Sequence[ConvNorm]) -> list[int]:

@@ -141,20 +141,9 @@ def _judge_as_it_is(suspect: nn.Module, claims: Sequence[Claim], images: Labelle
     found = accuracy(suspect, images)
     verdicts = []
     for claim in claims:
-        reading, limits = claim.read(suspect, images.mean, images.std), claim.thresholds
-        target = found if limits.target_accuracy is None else limits.target_accuracy
-        verdicts.append(
-            Verdict(
-                fidelity=Fidelity(found, target, limits.fidelity),
-                accuracy_without=found,
-                accuracy_forged=(),
-                reading=reading,
-                trigger_accuracy=reading.agreement if reading.images else None,
-                trigger_accuracy_passport=None,
-                p_value_threshold=limits.p_value,
-                passported=False,
-            )
-        )
+        reading = claim.read(suspect, images.mean, images.std)
+        triggers = (reading.agreement if reading.images else None, None)
+        verdicts.append(_verdict(claim, found, found, reading, triggers))
     return verdicts
 
 
@@ -178,22 +167,28 @@ def _judge_presented(
             marked = LabelledImages(claim.triggers.pixels, claim.triggers.labels, images.mean, images.std)
             public, private = accuracies(forked, marked, [given, affine])
             triggers = public, private
-        limits = claim.thresholds
-        target = reached if limits.target_accuracy is None else limits.target_accuracy
-        verdicts.append(
-            Verdict(
-                fidelity=Fidelity(reached, target, limits.fidelity),
-                accuracy_without=without,
-                accuracy_forged=(),
-                reading=read_signature(
-                    claim.signed_scales(protected, places, affine), claim.signature, claim.text_bytes
-                ),
-                trigger_accuracy=triggers[0],
-                trigger_accuracy_passport=triggers[1],
-                p_value_threshold=limits.p_value,
-            )
-        )
+        scales = claim.signed_scales(protected, places, affine)
+        reading = read_signature(scales, claim.signature, claim.text_bytes)
+        verdicts.append(_verdict(claim, reached, without, reading, triggers))
     return verdicts
+
+
+def _verdict(
+    claim: Claim, reached: float, without: float, reading: Reading, triggers: tuple[float | None, float | None]
+) -> Verdict:
+    """The verdict where `reached` and `without` are the accuracies, and `triggers` those on the trigger images."""
+    limits = claim.thresholds
+    target = reached if limits.target_accuracy is None else limits.target_accuracy
+    return Verdict(
+        fidelity=Fidelity(reached, target, limits.fidelity),
+        accuracy_without=without,
+        accuracy_forged=(),
+        reading=reading,
+        trigger_accuracy=triggers[0],
+        trigger_accuracy_passport=triggers[1],
+        p_value_threshold=limits.p_value,
+        passported=claim.brings_passport is not None,
+    )
 
 
 def forged_at_random(suspect: nn.Module, claim: Claim, example: Tensor, count: int, seed: int) -> list[PassportClaim]:

@@ -23,6 +23,7 @@ from ipr.passport.guesses import SIGNS, lifted_passport, ones_passport, positive
 from ipr.passport.lift import public_scales
 from ipr.passport.surgery import ConvNorm, Passport, find_layers
 from ipr.randomness import derive_seed, generator
+from ipr.signature import Signature
 from ipr.watermarks.base import WatermarkClaim
 from ipr.watermarks.key_images import TriggerSetClaim
 
@@ -31,6 +32,9 @@ IMAGES = 60
 
 ENERGIES = (1.0, 3.0, 10.0)
 """The energies that a forger tries who does not know the owner's."""
+
+Passports = Callable[[PassportClaim, nn.Module, ImageData, int, int], Sequence[PassportClaim]]
+"""(genuine claim, network, images, count, seed) -> claims with a passport each."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class WrongKind:
     evidence: str
     says: str
     dated: bool
-    drawn: Callable[[Any, nn.Module, ImageData, int, int], list[Claim]]
+    drawn: Callable[[Any, nn.Module, ImageData, int, int], Sequence[Claim]]
     foreign: bool = False
 
 
@@ -85,25 +89,121 @@ def trigger_claim(claim: Claim, triggers: TriggerSet) -> TriggerSetClaim:
     )
 
 
-def another_owner(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
-    """Another passport with another signature."""
-    return [with_signature(forged, seed, i) for i, forged in enumerate(_forged(claim, suspect, data, count, seed))]
+# Passports, each with the signature that it spells on the network.
 
 
-def spelled(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
-    """Another passport with the signature that it spells on the suspect (fake1): all bits are read."""
-    return list(_forged(claim, suspect, data, count, seed))
+def genuine(claim: PassportClaim, network: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
+    """The genuine claim itself, whose passport keeps fidelity."""
+    return [claim] * count
 
 
-def another_signature(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
-    """The genuine passport with another signature: it keeps fidelity."""
-    return [with_signature(claim, seed, i) for i in range(count)]
+def at_random(claim: PassportClaim, network: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
+    """Random passports at the genuine energy (fake1)."""
+    return forged_at_random(network, claim, _example(network, data), count, seed)
 
 
-def another_passport(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
-    """The genuine signature with another passport."""
-    forged = _forged(claim, suspect, data, count, seed)
-    return [one.forged(signature=claim.signature) for one in forged]
+def ones(claim: PassportClaim, network: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
+    """Passports of ones, or of minus ones, at about the genuine energy."""
+    places = _places(claim, network, data)
+    passports = [ones_passport(places, SIGNS[i % len(SIGNS)]) for i in range(count)]
+    return _near(claim, network, passports, generator(seed, "energies of ones"))
+
+
+def positive(claim: PassportClaim, network: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
+    """Passports uniform in [0, 1] at about the genuine energy."""
+    places, source = _places(claim, network, data), generator(seed, "positive noise")
+    passports = [positive_passport(places, source) for _ in range(count)]
+    return _near(claim, network, passports, generator(seed, "energies of positive noise"))
+
+
+def singular(claim: PassportClaim, network: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
+    """The passport along singular vectors that 60 training images like best; then the same with the parts of each layer
+    scaled at random by 1/2 to 2.
+    """
+    places, source = _places(claim, network, data), generator(seed, "singular vectors")
+    few = data.limited(min(IMAGES, data.train_labels.numel()), None)
+    images = LabelledImages(few.train_pixels, few.train_labels, few.mean, few.std)
+    best = singular_passport(network, places, images, ENERGIES, source)
+    passports = [best]
+    for _ in range(count - 1):
+        passports.append({n: torch.stack([_factor(2.0, source) * part for part in maps]) for n, maps in best.items()})
+    return [claim_of_signs(claim.forged(passport=one), network) for one in passports]
+
+
+def lifted(claim: PassportClaim, network: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
+    """Passports that are solved from the scale and shift that the network was given away with, each another."""
+    places, source = _places(claim, network, data), generator(seed, "lifted")
+    scales, forged = public_scales(network, places), []
+    for _ in range(count):
+        start = with_energy(random_passport(places, source), network, 1.0)
+        passport = lifted_passport(scales, network, places, start)
+        forged.append(claim_of_signs(claim.forged(passport=passport), network))
+    return forged
+
+
+def elsewhere(claim: PassportClaim, other: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
+    """Claims that hold for another network, in turn by all that forgers solve or guess there: as good as an owner's of
+    that network, and with the weights of the suspect as little to do.
+    """
+    kinds = {"lifted": lifted, "spelled": at_random, "ones_spelled": ones, "positive_noise_spelled": positive}
+    each = [
+        drawn(claim, other, data, -(-count // len(kinds)), derive_seed(seed, kind)) for kind, drawn in kinds.items()
+    ]
+    return [one for together in zip(*each, strict=True) for one in together][:count]
+
+
+def _near(
+    claim: PassportClaim, network: nn.Module, passports: Sequence[Passport], source: Generator
+) -> list[PassportClaim]:
+    """Claims with passports at the genuine energies times 1/3 to 3, the first at these."""
+    energies, forged = claim.energies(network), []
+    for i, passport in enumerate(passports):
+        factor = 1.0 if i < len(SIGNS) else _factor(3.0, source)
+        own = with_energy(passport, network, {name: factor * energy for name, energy in energies.items()})
+        forged.append(claim_of_signs(claim.forged(passport=own), network))
+    return forged
+
+
+def _factor(most: float, source: Generator) -> float:
+    """From 1 / most to most, evenly in its logarithm."""
+    return float(most ** (2 * torch.rand((), generator=source) - 1))
+
+
+def _places(claim: PassportClaim, network: nn.Module, data: ImageData) -> list[ConvNorm]:
+    return find_layers(network, _example(network, data), claim.layers)
+
+
+def _example(network: nn.Module, data: ImageData) -> Tensor:
+    return normalise(data.train_pixels[:1], data.mean, data.std).to(next(network.parameters()).device)
+
+
+# Signatures, in the place of those.
+
+
+def with_signatures(passports: Passports, signature: Callable[[Signature, int, int], Signature]) -> Passports:
+    """Draws such claims, each with what (genuine signature, seed, number) gives, no text and no trigger set."""
+
+    def drawn(claim: PassportClaim, network: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
+        return [
+            one.forged(signature=signature(claim.signature, seed, i), text_bytes=0, triggers=None)
+            for i, one in enumerate(passports(claim, network, data, count, seed))
+        ]
+
+    return drawn
+
+
+def another(genuine: Signature, seed: int, index: int) -> Signature:
+    """Bits that are drawn at random."""
+    source = generator(seed, f"another signature {index}")
+    return {
+        name: torch.randint(0, 2, bits.shape, generator=source, dtype=torch.int8) * 2 - 1
+        for name, bits in genuine.items()
+    }
+
+
+def one_bit(genuine: Signature, seed: int, index: int) -> Signature:
+    """One bit, repeated: the sums of filters lean to one sign in many networks."""
+    return {name: torch.full_like(bits, (-1) ** (index // 4)) for name, bits in genuine.items()}
 
 
 def another_trigger_set(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
@@ -116,70 +216,6 @@ def another_trigger_set(claim: Claim, suspect: nn.Module, data: ImageData, count
 def redrawn(claim: WatermarkClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
     """What another party would embed with the same scheme."""
     return [claim.redrawn(suspect, data, seed + i) for i in range(count)]
-
-
-def ones(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
-    """A passport of ones, or of minus ones, at about the genuine energy, with a signature drawn at random."""
-    return [with_signature(forged, seed, i) for i, forged in enumerate(_ones(claim, suspect, data, count, seed))]
-
-
-def ones_of_one_sign(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
-    """The same with a signature of one bit, repeated: the sums of filters lean to one sign in many networks."""
-    return [
-        one.forged(signature={name: torch.full_like(bits, (-1) ** (i // 4)) for name, bits in one.signature.items()})
-        for i, one in enumerate(_ones(claim, suspect, data, count, seed))
-    ]
-
-
-def ones_spelled(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
-    """The same with the signature that it spells on the suspect."""
-    return list(_ones(claim, suspect, data, count, seed))
-
-
-def positive_noise(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
-    """A passport uniform in [0, 1] at about the genuine energy, with a signature drawn at random."""
-    return [with_signature(forged, seed, i) for i, forged in enumerate(_positive(claim, suspect, data, count, seed))]
-
-
-def positive_noise_spelled(
-    claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int
-) -> list[Claim]:
-    """The same with the signature that it spells on the suspect."""
-    return list(_positive(claim, suspect, data, count, seed))
-
-
-def singular_vectors(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
-    """The passport along singular vectors that 60 training images like best; then the same with the parts of each layer
-    scaled at random by 1/2 to 2. With the signature that each spells.
-    """
-    places, source = _places(claim, suspect, data), generator(seed, "singular vectors")
-    few = data.limited(min(IMAGES, data.train_labels.numel()), None)
-    images = LabelledImages(few.train_pixels, few.train_labels, few.mean, few.std)
-    best = singular_passport(suspect, places, images, ENERGIES, source)
-    passports = [best, *(_rescaled(best, 2.0, source) for _ in range(count - 1))]
-    return [claim_of_signs(claim.forged(passport=one), suspect) for one in passports[:count]]
-
-
-def lifted(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
-    """Passports that are solved from the scale and shift that the suspect was given away with, each another, with the
-    signature that they spell.
-    """
-    places, source = _places(claim, suspect, data), generator(seed, "lifted")
-    scales, forged = public_scales(suspect, places), []
-    for _ in range(count):
-        start = with_energy(random_passport(places, source), suspect, 1.0)
-        passport = lifted_passport(scales, suspect, places, start)
-        forged.append(claim_of_signs(claim.forged(passport=passport), suspect))
-    return list(forged)
-
-
-def genuine_of_another(claim: PassportClaim, other: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
-    """Claims that hold for another network, in turn by all that forgers solve or guess there: as good as an owner's of
-    that network, and with the weights of the suspect as little to do.
-    """
-    kinds = (lifted, spelled, ones_spelled, positive_noise_spelled)
-    each = [kind(claim, other, data, -(-count // len(kinds)), derive_seed(seed, kind.__name__)) for kind in kinds]
-    return [one for together in zip(*each, strict=True) for one in together][:count]
 
 
 def universal(claim: WatermarkClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:
@@ -205,87 +241,35 @@ def _universal_rows(like: Tensor, bits: Tensor, same: bool, turned: int, source:
     return turned * bits[:, None] * rows.expand_as(like)
 
 
-def with_signature(claim: PassportClaim, seed: int, index: int) -> PassportClaim:
-    """The same passport with a signature drawn at random, no text and no trigger set."""
-    source = generator(seed, f"another signature {index}")
-    signature = {
-        name: torch.randint(0, 2, bits.shape, generator=source, dtype=torch.int8) * 2 - 1
-        for name, bits in claim.signature.items()
-    }
-    return claim.forged(signature=signature, text_bytes=0, triggers=None)
-
-
-def _forged(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
-    return forged_at_random(suspect, claim, _example(suspect, data), count, seed)
-
-
-def _ones(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
-    places, passports = _places(claim, suspect, data), []
-    for i in range(count):
-        passports.append(ones_passport(places, SIGNS[i % len(SIGNS)]))
-    return _near(claim, suspect, passports, generator(seed, "energies of ones"))
-
-
-def _positive(claim: PassportClaim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
-    places, source = _places(claim, suspect, data), generator(seed, "positive noise")
-    passports = [positive_passport(places, source) for _ in range(count)]
-    return _near(claim, suspect, passports, generator(seed, "energies of positive noise"))
-
-
-def _near(
-    claim: PassportClaim, suspect: nn.Module, passports: Sequence[Passport], source: Generator
-) -> list[PassportClaim]:
-    """Claims with passports at the genuine energies times 1/3 to 3, the first at these, and what they spell."""
-    genuine, forged = claim.energies(suspect), []
-    for i, passport in enumerate(passports):
-        factor = 1.0 if i < len(SIGNS) else _factor(3.0, source)
-        own = with_energy(passport, suspect, {name: factor * energy for name, energy in genuine.items()})
-        forged.append(claim_of_signs(claim.forged(passport=own), suspect))
-    return forged
-
-
-def _rescaled(passport: Passport, most: float, source: Generator) -> dict[str, Tensor]:
-    return {
-        name: torch.stack([_factor(most, source) * maps[0], _factor(most, source) * maps[1]])
-        for name, maps in passport.items()
-    }
-
-
-def _factor(most: float, source: Generator) -> float:
-    """From 1 / most to most, evenly in its logarithm."""
-    return float(most ** (2 * torch.rand((), generator=source) - 1))
-
-
-def _places(claim: PassportClaim, suspect: nn.Module, data: ImageData) -> list[ConvNorm]:
-    return find_layers(suspect, _example(suspect, data), claim.layers)
-
-
-def _example(suspect: nn.Module, data: ImageData) -> Tensor:
-    return normalise(data.train_pixels[:1], data.mean, data.std).to(next(suspect.parameters()).device)
-
-
 WRONG = {
-    "another_owner": WrongKind("signature", "another passport with another signature", True, another_owner),
-    "spelled": WrongKind("signature", "another passport with the signature that it spells (fake1)", False, spelled),
-    "another_signature": WrongKind("signature", "the genuine passport with another signature", True, another_signature),
-    "another_passport": WrongKind("signature", "the genuine signature with another passport", True, another_passport),
-    "ones": WrongKind("signature", "a passport of ones with another signature", True, ones),
-    "ones_of_one_sign": WrongKind("signature", "a passport of ones with one bit repeated", True, ones_of_one_sign),
-    "ones_spelled": WrongKind("signature", "a passport of ones with the signature that it spells", False, ones_spelled),
-    "positive_noise": WrongKind("signature", "a passport above 0 with another signature", True, positive_noise),
-    "elsewhere": WrongKind(
+    "another_owner": WrongKind(
+        "signature", "another passport with another signature", True, with_signatures(at_random, another)
+    ),
+    "spelled": WrongKind("signature", "another passport with the signature that it spells (fake1)", False, at_random),
+    "another_signature": WrongKind(
+        "signature", "the genuine passport with another signature", True, with_signatures(genuine, another)
+    ),
+    "another_passport": WrongKind(
         "signature",
-        "a claim that holds for another network of the kind",
+        "the genuine signature with another passport",
         True,
-        genuine_of_another,
-        foreign=True,
+        with_signatures(at_random, lambda genuine, seed, index: genuine),
+    ),
+    "ones": WrongKind("signature", "a passport of ones with another signature", True, with_signatures(ones, another)),
+    "ones_of_one_sign": WrongKind(
+        "signature", "a passport of ones with one bit repeated", True, with_signatures(ones, one_bit)
+    ),
+    "ones_spelled": WrongKind("signature", "a passport of ones with the signature that it spells", False, ones),
+    "positive_noise": WrongKind(
+        "signature", "a passport above 0 with another signature", True, with_signatures(positive, another)
+    ),
+    "elsewhere": WrongKind(
+        "signature", "a claim that holds for another network of the kind", True, elsewhere, foreign=True
     ),
     "positive_noise_spelled": WrongKind(
-        "signature", "a passport above 0 with the signature that it spells", False, positive_noise_spelled
+        "signature", "a passport above 0 with the signature that it spells", False, positive
     ),
-    "singular_vectors": WrongKind(
-        "signature", "a passport along the filters' singular vectors", False, singular_vectors
-    ),
+    "singular_vectors": WrongKind("signature", "a passport along the filters' singular vectors", False, singular),
     "lifted": WrongKind("signature", "a passport solved from the public scale and shift", False, lifted),
     "another_trigger_set": WrongKind("images", "another owner's trigger set", True, another_trigger_set),
 }

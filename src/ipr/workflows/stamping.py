@@ -16,8 +16,6 @@ from ipr.claims.stamp import (
     Stamp,
     authority_certificates,
     check_stamp,
-    claimed,
-    claimed_stamp,
     nonce_of,
     read_stamp,
     request,
@@ -66,7 +64,7 @@ def stamp_once(folder: Path, authority: str | None, certificate: Path | None) ->
         answer, found = ask(authority, digest, certificate)
         write_atomically(folder / FILE, answer, 0o600)
         return digest, found
-    return digest, claimed(folder, digest) if certificate is None else stamped(folder, digest, certificate)
+    return digest, stamped(folder, digest, certificate)
 
 
 def ask(
@@ -97,7 +95,7 @@ def ask(
     answer = server.post_bytes(address.request_uri, request(digest, nonce), "application/timestamp-query")
     remedy = "nothing was kept; ask again, or another authority"
     try:
-        found = claimed_stamp(answer, digest) if certificate is None else check_stamp(answer, digest, certificate)
+        found = check_stamp(answer, digest, certificate)
         if nonce_of(answer) != nonce:
             raise InputError("claim", FILE, "is the answer to another question", remedy)
     except InputError as error:
