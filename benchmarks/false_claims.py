@@ -29,10 +29,10 @@ from ipr.judging.binomial import lower_limit, upper_limit
 from ipr.judging.calibration import RISK, Calibration, WrongClaims
 from ipr.judging.calibration_file import load_calibration
 from ipr.judging.claim_kinds import load_claim
+from ipr.judging.fidelity import percent
 from ipr.judging.signing import judge_key
 from ipr.machine.device import device_for
 from ipr.reports.calibration import write_calibration
-from ipr.reports.terminal import percent
 from ipr.requests.compose import configuration
 from ipr.store.record import Record, hardware, versions
 from ipr.workflows.calibrate import calibrate

@@ -13,8 +13,7 @@ from ipr.claims.base import Thresholds
 from ipr.errors import InputError
 from ipr.judging.alignment import SIMILAR, align
 from ipr.judging.channel_order import assigned, balanced
-from ipr.judging.signature_reading import read_signature
-from ipr.judging.turned import turned
+from ipr.judging.signature_reading import read_signature, turned
 from ipr.judging.verdict import claim_of_signs
 from ipr.models import build_model
 from ipr.models.channels import symmetry

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import binom
 
 from ipr.claims.base import reading
-from ipr.judging.turned import both_tails_log10, turned
+from ipr.judging.signature_reading import both_tails_log10, turned
 
 
 @pytest.mark.parametrize("agreeing", [0, 40, 60, 90, 112, 200, 224])

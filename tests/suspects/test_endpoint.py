@@ -10,8 +10,7 @@ from inference_server import FakeClock, answer, metadata, serving
 from ipr.config.schema import EndpointConfig
 from ipr.errors import InputError
 from ipr.suspects.served.black_box import BlackBox
-from ipr.suspects.served.endpoint import TOKEN, Endpoint
-from ipr.suspects.served.from_config import open_black_box
+from ipr.suspects.served.endpoint import TOKEN, Endpoint, open_black_box
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 

@@ -11,7 +11,7 @@ import torch
 from ipr.cli.jobs import errors_as_lines
 from ipr.config.schema import EndpointConfig
 from ipr.data.images import normalise
-from ipr.suspects.served.from_config import open_black_box
+from ipr.suspects.served.endpoint import open_black_box
 from served import serving_onnx
 
 pytestmark = pytest.mark.system

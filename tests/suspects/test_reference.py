@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from ipr.digests import weights_digest
 from ipr.errors import InputError
-from ipr.suspects.reference import open_reference
+from ipr.suspects.suspect import open_reference
 from references import small
 
 ARCHITECTURE = {

@@ -101,10 +101,10 @@ def read_json(claim: Path, path: Path, limit: int) -> dict[str, Any]:
         found = strict_json(content)
     except OSError as error:
         raise InputError("claim", claim, f"cannot be read ({path.name}: {error.strerror})", REMEDY) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError("claim", claim, f"is damaged ({path.name}: {_why(error)})", REMEDY) from error
+        raise InputError("claim", claim, f"is damaged ({path.name}: {error})", REMEDY) from error
     if not isinstance(found, dict):
         raise InputError("claim", claim, f"is damaged ({path.name} is no mapping)", REMEDY)
     return found
@@ -116,7 +116,6 @@ def strict_json(content: bytes) -> Any:
     Raises:
         ValueError: it is no JSON in UTF-8, says a key twice, holds a number that is not finite or a character that
             cannot be seen (it could steer a terminal), or is nested deeper than `DEPTH_LIMIT`.
-        RecursionError: it is nested far too deep.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -133,7 +132,10 @@ def strict_json(content: bytes) -> Any:
     def never(text: str) -> NoReturn:
         raise ValueError("a number is not finite")
 
-    found = json.loads(content.decode(), object_pairs_hook=once, parse_float=finite, parse_constant=never)
+    try:
+        found = json.loads(content.decode(), object_pairs_hook=once, parse_float=finite, parse_constant=never)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
     for depth, text in _texts(found, 0):
         if depth > DEPTH_LIMIT:
             raise ValueError("it is nested too deep")
@@ -148,10 +150,6 @@ def _texts(value: Any, depth: int) -> Iterator[tuple[int, str]]:
     yield depth, value if isinstance(value, str) else ""
     for part in inner:
         yield from _texts(part, depth + 1)
-
-
-def _why(error: Exception) -> str:
-    return "it is nested too deep" if isinstance(error, RecursionError) else str(error)
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from ipr.workflows.attack import AttackRow
 
 def execute(config: AttackConfig) -> Done:
     """Finds or makes the victim, attacks it, and prints what the judge found at every point."""
+    from ipr.judging.fidelity import percent
     from ipr.judging.outcome import mark, nearest
-    from ipr.reports.terminal import attack_table, percent
+    from ipr.reports.terminal import attack_table
     from ipr.workflows.attack import attack
     from ipr.workflows.objective import check_objective, objective_of
 

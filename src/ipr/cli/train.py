@@ -23,7 +23,8 @@ def execute(config: TrainConfig) -> Done:
     marked asks `ipr verify`, which ends with 1, or reads `consistent` in record.json.
     """
     with loading():
-        from ipr.reports.terminal import check_lines, percent, run_table
+        from ipr.judging.fidelity import percent
+        from ipr.reports.terminal import check_lines, run_table
         from ipr.store.record import Record
         from ipr.workflows.objective import check_objective, objective_of
         from ipr.workflows.request import is_keyless, scheme_of

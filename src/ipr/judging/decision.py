@@ -11,12 +11,12 @@ from ipr.config.rule import SOUND, Rule
 from ipr.errors import InputError
 from ipr.judging.binomial import power_of_ten, reached
 from ipr.judging.calibration import Calibration
-from ipr.judging.fidelity import Accuracies, as_given_away, as_published
+from ipr.judging.fidelity import Accuracies, as_given_away, as_published, percent
 from ipr.judging.null import EmpiricalNull
 from ipr.judging.redraw import UNKNOWN as NOT_LOOKED_AT
 from ipr.judging.redraw import Redrawn
 from ipr.judging.registration import IN_TIME, MISSING
-from ipr.judging.turned import turned
+from ipr.judging.signature_reading import turned
 from ipr.judging.verdict import Verdict
 
 VERIFIED, NOT_VERIFIED, INCONCLUSIVE = "verified", "not verified", "inconclusive"
@@ -258,25 +258,23 @@ def _fidelity(evidence: Evidence, thresholds: Thresholds, rule: Rule) -> Conditi
     epsilon = rule.epsilon(thresholds.fidelity)
     if rule.sound:
         holds = as_given_away(seen, epsilon)
-        says = f"accuracy {_percent(seen.claimed)}, as it is given away {_percent(seen.given)}, is to lose at most "
-        says += f"{_percent(epsilon)} and to be at least {_percent(seen.floor)}, well above chance"
+        says = f"accuracy {percent(seen.claimed)}, as it is given away {percent(seen.given)}, is to lose at most "
+        says += f"{percent(epsilon)} and to be at least {percent(seen.floor)}, well above chance"
         if evidence.passport is not None:
-            says += f"; a passport that opens a locked network is to reach {_percent(seen.target)} within as much"
+            says += (
+                f"; a passport that opens a locked network is to reach {percent(seen.target, 'none')} within as much"
+            )
         if seen.control is not None:
-            says += f"; the best random passport reaches {_percent(seen.control)}"
+            says += f"; the best random passport reaches {percent(seen.control)}"
         lost = seen.given - seen.claimed
     else:
         holds = as_published(seen, epsilon)
-        says = f"accuracy {_percent(seen.claimed)} is to be within {_percent(epsilon)} of the declared "
-        says += _percent(seen.target)
+        says = f"accuracy {percent(seen.claimed)} is to be within {percent(epsilon)} of the declared "
+        says += percent(seen.target, "none")
         lost = abs(seen.claimed - seen.target) if seen.target is not None else 1.0
     if seen.target is None:
         says += "; a claim that declares no target accuracy is refused"
     return Condition("fidelity", True, holds, lost, epsilon, says)
-
-
-def _percent(fraction: float | None) -> str:
-    return "none" if fraction is None else f"{100 * fraction:.2f} %"
 
 
 def _signature(

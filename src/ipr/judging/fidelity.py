@@ -63,6 +63,11 @@ class Accuracies:
         return self.claimed >= self.floor and self.claimed > self.chance
 
 
+def percent(fraction: float | None, nothing: str = "-") -> str:
+    """An accuracy, or another fraction, as a percentage with two decimals; `nothing` for None."""
+    return nothing if fraction is None else f"{100 * fraction:.2f} %"
+
+
 def largest_class(images: LabelledImages) -> float:
     """The accuracy of an answer that is always the same, a fraction."""
     return int(images.labels.bincount().max()) / images.labels.numel()

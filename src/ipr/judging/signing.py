@@ -125,9 +125,8 @@ def read_envelope(path: Path) -> dict[str, Any]:
             raise ValueError("it is no mapping")
     except OSError as error:
         raise InputError("envelope", path, f"cannot be read ({error.strerror or error})", remedy) from error
-    except (ValueError, RecursionError) as error:
-        why = "it is nested too deep" if isinstance(error, RecursionError) else error
-        raise InputError("envelope", path, f"is no envelope ({why})", remedy) from error
+    except ValueError as error:
+        raise InputError("envelope", path, f"is no envelope ({error})", remedy) from error
     return found
 
 

@@ -11,8 +11,8 @@ from ipr.files import write_atomically
 from ipr.judging.binomial import power_of_ten
 from ipr.judging.calibration import Calibration, FalseClaimRate, MissedClaims
 from ipr.judging.calibration_file import calibration_facts, seal_calibration
-from ipr.reports.documents import content_name, keep, stable, versions
-from ipr.reports.terminal import percent
+from ipr.judging.fidelity import percent
+from ipr.reports.documents import write_document
 
 HEADER = (
     "wrong claim",
@@ -95,12 +95,8 @@ def write_calibration(calibration: Calibration, out: Path | None, runs: Path, ju
     Raises:
         InputError: another calibration is there, or one that another judge sealed, or the folder cannot be written.
     """
-    facts = stable({**calibration_facts(calibration), "versions": versions()})
-    if out is None:
-        name = f"{calibration.claim_kind}-{calibration.claim[:12]}-{content_name(facts)}"
-        out = runs / "calibration" / name
-    path = out / "calibration.json"
-    keep(path, facts)
+    name = f"{calibration.claim_kind}-{calibration.claim[:12]}"
+    path, _ = write_document(calibration_facts(calibration), "calibration.json", out, runs / "calibration", name)
     seal_calibration(path, judge)
     write_atomically(path.with_suffix(".md"), calibration_markdown(calibration) + "\n")
     return path

@@ -14,7 +14,7 @@ from rich.text import Text
 from ipr.files import write_atomically
 from ipr.judging.dispute import Standing, told
 from ipr.judging.judgement import Judgement
-from ipr.reports.documents import content_name, keep, stable, versions
+from ipr.reports.documents import write_document
 from ipr.workflows.dispute import Dispute
 
 SCHEMA_VERSION = 1
@@ -108,10 +108,7 @@ def write_dispute(found: Dispute, out: Path | None, runs: Path) -> Path:
     Raises:
         InputError: another dispute is there, or the folder cannot be written.
     """
-    facts = stable({**dispute_facts(found), "versions": versions()})
-    if out is None:
-        who = found.judgements[0].suspect.sha256 or "answers"
-        out = runs / "disputes" / f"{who[:12]}-{content_name(facts)}"
-    dated = keep(out / "dispute.json", facts)
-    write_atomically(out / "dispute.md", dispute_markdown(dated))
-    return out
+    who = found.judgements[0].suspect.sha256 or "answers"
+    path, dated = write_document(dispute_facts(found), "dispute.json", out, runs / "disputes", who[:12])
+    write_atomically(path.with_suffix(".md"), dispute_markdown(dated))
+    return path.parent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ipr.errors import InputError
@@ -15,15 +15,31 @@ from ipr.reports.section import Picture, Section
 from ipr.reports.svg import svg_file
 
 
+def write_files(out: Path, files: Iterable[tuple[str, str | bytes]]) -> list[Path]:
+    """Writes files, by name and content, into a folder, which is made if missing.
+
+    A file that is already there is replaced in one step, so that a reader never sees half of it; others are left.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    written = []
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in files:
+            written.append(out / name)
+            write_atomically(written[-1], content)
+    except OSError as error:
+        raise InputError("out", out, f"cannot be written ({error.strerror})", "choose another folder") from error
+    return written
+
+
 def write_sections(sections: Sequence[Section], out: Path, title: str) -> list[Path]:
     """Writes a list of sections: a page, and beside it everything else.
 
     `index.html`; `report.md`, and `summary.md` where there are statements; each table as `.md`, `.csv` and `.tex`; each
-    picture as `.svg` and `.png`.
-
-    A file that is already there is replaced in one step, so that a reader never sees half of it; others are left. The
-    same sections, made anew, give the same bytes (a figure that is drawn again may shift by a hair: its layout starts
-    from where it was).
+    picture as `.svg` and `.png`. The same sections, made anew, give the same bytes (a figure that is drawn again may
+    shift by a hair: its layout starts from where it was).
 
     Args:
         sections: in the order in which they appear.
@@ -36,15 +52,7 @@ def write_sections(sections: Sequence[Section], out: Path, title: str) -> list[P
     Raises:
         InputError: the folder cannot be written.
     """
-    files = []
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, content in _contents(with_unique_names(sections), title):
-            files.append(out / name)
-            write_atomically(files[-1], content)
-    except OSError as error:
-        raise InputError("out", out, f"cannot be written ({error.strerror})", "choose another folder") from error
-    return files
+    return write_files(out, _contents(with_unique_names(sections), title))
 
 
 def _contents(sections: Sequence[Section], title: str) -> Iterator[tuple[str, str | bytes]]:

@@ -85,8 +85,7 @@ def about(cell: PlannedCell) -> dict[str, Any]:
 
 def of_record(record: Record) -> dict[str, Any]:
     """A training as a row."""
-    genuine, without = record.accuracy_genuine, record.accuracy_without
-    used = genuine if record.scheme == "passport_v1" else without
+    genuine, without, used = record.accuracy_genuine, record.accuracy_without, record.accuracy_used
     marked = share(record.bits_agreeing, record.bits_total)
     watermark = record.passport is None and record.scheme != "baseline"
     return {

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ipr.errors import InputError
 from ipr.reports.attacks import attack_markdown, attacks_section
-from ipr.reports.files import write_sections
+from ipr.reports.files import write_files, write_sections
 from ipr.reports.formats import csv_cell, table_markdown
 from ipr.reports.section import Section
 from ipr.reports.trainings import records_frame, setting_of, trainings_section
@@ -123,7 +123,8 @@ def write_runs(found: Runs, out: Path) -> Report:
     Raises:
         InputError: the folder cannot be written.
     """
-    frames, texts = {}, {}
+    texts: dict[str, str] = {}
+    frames: dict[str, pd.DataFrame] = {}
     if found.records:
         (section,) = (one for one in found.sections() if one.name == "runs")
         parts = [*map(table_markdown, section.tables), *section.notes, *section.provenance]
@@ -131,12 +132,6 @@ def write_runs(found: Runs, out: Path) -> Report:
     if found.attacked:
         texts["attacks.md"] = attack_markdown(found.attacked)
         frames["attacks.csv"] = pd.DataFrame([asdict(row) for row in found.attacked])
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (out / name).write_text(text + "\n")
-        for name, frame in frames.items():
-            frame.map(csv_cell).to_csv(out / name, index=False)
-    except OSError as error:
-        raise InputError("out", out, f"cannot be written ({error.strerror})", "choose another folder") from error
-    return Report("\n\n".join(texts.values()), [out / name for name in (*texts, *frames)])
+    files = {name: text + "\n" for name, text in texts.items()}
+    files |= {name: frame.map(csv_cell).to_csv(index=False) for name, frame in frames.items()}
+    return Report("\n\n".join(texts.values()), write_files(out, files.items()))

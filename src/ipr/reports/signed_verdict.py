@@ -87,8 +87,7 @@ def open_verdict(path: Path, judge: Ed25519PublicKey) -> dict[str, Any]:
             raise ValueError("it is about something else than its verdict, or of another type")
         if not isinstance(verdict["rule"], dict) or not {"date", "decision"} <= {*verdict}:
             raise ValueError("date, decision or rule is missing")
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        why = "it is nested too deep" if isinstance(error, RecursionError) else error
+    except (KeyError, TypeError, ValueError) as error:
         remedy = "read it with the version of ipr that signed it"
-        raise InputError("envelope", path, f"is sealed, and holds no verdict ({why})", remedy) from error
+        raise InputError("envelope", path, f"is sealed, and holds no verdict ({error})", remedy) from error
     return verdict

@@ -11,6 +11,7 @@ from rich.text import Text
 from ipr.claims.base import Claim
 from ipr.judging.binomial import power_of_ten
 from ipr.judging.decision import INCONCLUSIVE, VERIFIED, Decision
+from ipr.judging.fidelity import percent
 from ipr.judging.judgement import Judgement
 from ipr.judging.redraw import is_keyless
 from ipr.judging.verdict import Verdict
@@ -29,11 +30,6 @@ PAPER = (
     "rule=paper is Definition 1 alone, which whoever holds these weights can satisfy; rule=sound reckons with forgers"
 )
 """What `verified` by the paper's rule is worth."""
-
-
-def percent(fraction: float | None) -> str:
-    """A fraction as a percentage with two decimals; a dash for nothing."""
-    return "-" if fraction is None else f"{100 * fraction:.2f} %"
 
 
 def run_table(record: Record, verdict: Verdict | None, checks: Sequence[Check]) -> Table:

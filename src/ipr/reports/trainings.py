@@ -78,11 +78,10 @@ def records_frame(records: Iterable[Record]) -> pd.DataFrame:
     its difference to the baseline of the same setting, norm and seed (as a fraction; NaN where that baseline is not
     among the records).
     """
-    frame = pd.DataFrame([asdict(record) | {"cut": cut_of(record.tags)} for record in records])
+    rows = [asdict(one) | {"cut": cut_of(one.tags), "accuracy_used": one.accuracy_used} for one in records]
+    frame = pd.DataFrame(rows)
     if frame.empty:
         return frame
-    used = frame["accuracy_without"].where(frame["scheme"] != "passport_v1", frame["accuracy_genuine"])
-    frame["accuracy_used"] = used.astype(float)
     baseline = baseline_of(frame, [*SETTING, "norm", "seed"], "accuracy_used", frame["scheme"] == "baseline")
     frame["gain"] = frame["accuracy_used"] - baseline
     return frame

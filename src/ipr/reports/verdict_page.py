@@ -11,10 +11,10 @@ from markupsafe import Markup
 
 from ipr.files import write_atomically
 from ipr.judging.binomial import power_of_ten
+from ipr.judging.fidelity import percent
 from ipr.judging.judgement import Judgement
-from ipr.reports.documents import content_name, keep, stable, versions
+from ipr.reports.documents import write_document
 from ipr.reports.page import asset, template
-from ipr.reports.terminal import percent
 from ipr.reports.verdict import verdict_facts
 
 
@@ -58,11 +58,9 @@ def write_verdict(judgement: Judgement, out: Path | None, runs: Path) -> Path:
     Raises:
         InputError: another verdict is there, or the folder cannot be written.
     """
-    facts = stable({**verdict_facts(judgement), "versions": versions()})
-    if out is None:
-        suspect = judgement.suspect
-        who = suspect.sha256 or hashlib.sha256((suspect.url or "").encode()).hexdigest()
-        out = runs / "verdicts" / f"{who[:12]}-{judgement.claim.fingerprint()[:12]}-{content_name(facts)}"
-    dated = keep(out / "verdict.json", facts)
-    write_atomically(out / "verdict.html", verdict_html(dated))
-    return out
+    suspect = judgement.suspect
+    who = suspect.sha256 or hashlib.sha256((suspect.url or "").encode()).hexdigest()
+    name = f"{who[:12]}-{judgement.claim.fingerprint()[:12]}"
+    path, dated = write_document(verdict_facts(judgement), "verdict.json", out, runs / "verdicts", name)
+    write_atomically(path.with_suffix(".html"), verdict_html(dated))
+    return path.parent

@@ -1,4 +1,4 @@
-"""`open_suspect`: a plain network with the weights of somebody's file."""
+"""`open_suspect` and `open_reference`: a plain network with the weights of somebody's file."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Suspect:
     alignments: int = 1
 
 
-def open_suspect(path: Path, architecture: Mapping[str, Any]) -> Suspect:
+def open_suspect(path: Path, architecture: Mapping[str, Any], field: str = "suspect") -> Suspect:
     """Opens a weights file as a network of an architecture; nothing in the file is executed.
 
     Names of another project's file, which begin alike (`net.`), are taken for the network's, which is said on stderr.
@@ -51,12 +51,13 @@ def open_suspect(path: Path, architecture: Mapping[str, Any]) -> Suspect:
         path: see `read_weights`.
         architecture: `Claim.architecture`: `model` with `name`, `norm` and `width`, `channels_in`, `image_size`
             (pixels) and `num_classes`.
+        field: what an error calls the file.
 
     Raises:
         InputError: the file cannot be used, or does not fit the architecture.
     """
     network = without_memory(architecture)
-    file = read_file(path)
+    file = read_file(path, field)
     try:
         if file.format == "onnx":
             weights = by_graph(network, file.tensors, file.layers)
@@ -70,10 +71,29 @@ def open_suspect(path: Path, architecture: Mapping[str, Any]) -> Suspect:
             if tensor.dtype is torch.float64:
                 check_finite(name, tensor.float())
     except Refusal as refusal:
-        raise InputError("suspect", path, refusal.problem, refusal.remedy) from refusal
+        raise InputError(field, path, refusal.problem, refusal.remedy) from refusal
     network.to_empty(device="cpu").to(memory_format=torch.channels_last)  # convolutions run faster
     for module in network.modules():
         if isinstance(module, NORMS):
             module.reset_parameters()
     network.load_state_dict(weights, strict=False)
     return Suspect(network, file.digest, weights_digest(weights), file.format)
+
+
+def open_reference(path: Path, architecture: Mapping[str, Any], weights: str) -> nn.Module:
+    """Opens the public weights to which an owner committed; they are read with as little trust as a suspect's.
+
+    Args:
+        path: the owner's weights file, in any format that `open_suspect` takes.
+        architecture: `Claim.architecture`.
+        weights: their digest, `Commitment.weights`.
+
+    Raises:
+        InputError: the file cannot be used, does not fit the architecture, or holds other weights than those committed
+            to.
+    """
+    found = open_suspect(path, architecture, "reference")
+    if found.weights_digest != weights:
+        problem = "holds other weights than those that were committed to"
+        raise InputError("reference", path, problem, "give the public weights that the commitment was made for")
+    return found.network

@@ -11,7 +11,7 @@ from ipr.config.registry import load
 from ipr.config.rule import SOUND, Rule
 from ipr.judging.binomial import power_of_ten
 from ipr.judging.decision import Evidence, decide
-from ipr.judging.fidelity import Accuracies, as_given_away
+from ipr.judging.fidelity import Accuracies, as_given_away, percent
 from ipr.schemes.base import Scheme
 from ipr.store.record import Record, cut_of
 
@@ -47,16 +47,16 @@ def embedding_failed(record: Record) -> str:
     """A line about a run whose embedding failed, from its record alone; "" for every other."""
     if record.consistent is not False:
         return ""
-    told = f"accuracy {_percent(record.accuracy_without)}"
+    told = f"accuracy {percent(record.accuracy_without)}"
     if record.accuracy_genuine is not None:
-        told = f"accuracy {_percent(record.accuracy_genuine)} with the passport, {_percent(record.accuracy_without)}"
+        told = f"accuracy {percent(record.accuracy_genuine)} with the passport, {percent(record.accuracy_without)}"
         told += " without it"
     if record.forged and record.accuracy_forged_max is not None:
-        told += f", {_percent(record.accuracy_forged_max)} with the best of {record.forged} random ones"
+        told += f", {percent(record.accuracy_forged_max)} with the best of {record.forged} random ones"
     if record.bits_total is not None:
         told += f", {record.bits_agreeing} of {record.bits_total} bits"
     if record.trigger_accuracy is not None:
-        told += f", {_percent(record.trigger_accuracy)} of the trigger images"
+        told += f", {percent(record.trigger_accuracy)} of the trigger images"
     return f"the embedding failed: train/{record.key} ({told})"
 
 
@@ -134,10 +134,10 @@ def _learned(record: Record, seen: Accuracies) -> Check:
 
 
 def _accuracies(seen: Accuracies, *, passported: bool, baseline: float | None) -> str:
-    told = f"accuracy {_percent(seen.claimed)}"
-    told += f" with the passport, {_percent(seen.given)} without it" if passported else ""
-    told += f", {_percent(seen.chance)} by chance"
-    return told + (f", {_percent(baseline)} of the baseline" if baseline is not None else "")
+    told = f"accuracy {percent(seen.claimed)}"
+    told += f" with the passport, {percent(seen.given)} without it" if passported else ""
+    told += f", {percent(seen.chance)} by chance"
+    return told + (f", {percent(baseline)} of the baseline" if baseline is not None else "")
 
 
 def _forgers(record: Record, seen: Accuracies, limits: Thresholds) -> Check:
@@ -148,7 +148,7 @@ def _forgers(record: Record, seen: Accuracies, limits: Thresholds) -> Check:
     passing = record.forged_passing or 0
     as_good = as_given_away(Accuracies(best, seen.given, seen.target, seen.chance), limits.fidelity)
     holds = passing == 0 and not as_good
-    says = f"the best of {record.forged} random passports reaches {_percent(best)}; {passing} keep fidelity"
+    says = f"the best of {record.forged} random passports reaches {percent(best)}; {passing} keep fidelity"
     if holds:
         return Check(KEPT_OUT, True, _status(True), says)
     unlearned = not seen.above_chance
@@ -183,7 +183,7 @@ def _more_accuracy(record: Record, seen: Accuracies, limits: Thresholds) -> str:
         return _train_more(record, seen)
     if seen.control is not None and seen.claimed <= seen.control:
         return _heavier(record)
-    lost = f"the passport costs {_percent(seen.given - seen.claimed)}, at most {_percent(limits.fidelity)}: more epochs"
+    lost = f"the passport costs {percent(seen.given - seen.claimed)}, at most {percent(limits.fidelity)}: more epochs"
     return lost + (f", or {_GROUP_NORM}" if _shares_statistics(record) else "")
 
 
@@ -229,7 +229,3 @@ def _count(images: Reading) -> str:
 
 def _status(holds: bool) -> str:
     return "yes" if holds else "FAILED"
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f} %"

@@ -33,9 +33,8 @@ from ipr.judging.verdict import Verdict, judge_claims
 from ipr.machine.device import JUDGING, check_accelerator, device_for
 from ipr.models.inspection import device_of
 from ipr.passport.claim import PassportClaim
-from ipr.suspects.reference import open_reference
-from ipr.suspects.served.from_config import open_black_box
-from ipr.suspects.suspect import Suspect, open_suspect
+from ipr.suspects.served.endpoint import open_black_box
+from ipr.suspects.suspect import Suspect, open_reference, open_suspect
 from ipr.workflows.claimed_model import check_data
 from ipr.workflows.train import judge_with_progress, judging
 from ipr.world import own_world

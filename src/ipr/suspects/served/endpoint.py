@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
 
+from ipr.config.schema import EndpointConfig
 from ipr.errors import InputError
+from ipr.files import expanded
+from ipr.suspects.served.black_box import BlackBox
 from ipr.suspects.served.protocol import ModelInput, model_input, output_tensor, request
 from ipr.suspects.served.server import Clock, Server
 
@@ -82,6 +85,35 @@ class Endpoint:
     @cached_property
     def _input(self) -> ModelInput:
         return model_input(self._server.get(self._path), self._input_name, self.identity)
+
+
+def open_black_box(url: str, asked: EndpointConfig, classes: int) -> BlackBox:
+    """The suspect at an address; nothing is sent yet.
+
+    Args:
+        url: see `Endpoint`.
+        asked: how it is asked.
+        classes: K of the claim.
+
+    Raises:
+        InputError: the address or a setting cannot be used.
+    """
+    endpoint = Endpoint(
+        url,
+        timeout=asked.timeout_seconds,
+        retries=asked.retries,
+        rate=asked.rate,
+        input=asked.input,
+        output=asked.output,
+    )
+    return BlackBox(
+        endpoint,
+        classes,
+        name=endpoint.identity,
+        batch_size=asked.batch_size,
+        budget=asked.budget,
+        answers=None if asked.answers is None else expanded(asked.answers, "endpoint.answers"),
+    )
 
 
 def _parsed(url: str) -> tuple[Url, re.Match[str]]:
