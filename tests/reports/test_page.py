@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 from ipr.errors import InputError
 from ipr.reports.files import write_sections
 from ipr.reports.formats import summary_markdown
-from ipr.reports.names import with_unique_names
 from ipr.reports.page import page_html
-from ipr.reports.section import CellState, Checked, Line, Picture, Section, TableView, Value
+from ipr.reports.section import CellState, Checked, Line, Picture, Section, TableView, Value, with_unique_names
 from ipr.reports.svg import inline_svg, svg_file
 from report_sections import curve, sections
 

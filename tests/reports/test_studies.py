@@ -6,10 +6,9 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from ipr.reports.drawing import bars, curves
-from ipr.reports.paper import paper_text
+from ipr.reports.drawing import figure_of
 from ipr.reports.results import of_attack, with_baselines
-from ipr.reports.selection import chosen, grouped
+from ipr.reports.selection import chosen, grouped, paper_text
 from ipr.reports.statements import check
 from ipr.reports.study import table_of
 from ipr.reports.svg import svg_file
@@ -165,12 +164,12 @@ def test_energies_are_rows_of_their_own_where_there_are_several():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", [curves, bars])
+@pytest.mark.parametrize("kind", ["curves", "bars"])
 def test_a_legend_is_a_text_and_no_formula(kind):
     """Somebody else's study may say anything; half a formula would be an error."""
     values = {r"$\frac{$": "mark", "costs $5 and $6": "accuracy", "a^2": "mark"}
-    drawing = FigureDrawing("f", "c", "curves" if kind is curves else "bars", x="rate", values=values)
-    text = ElementTree.fromstring(svg_file(kind(drawing, PRUNED, Paper())))
+    drawing = FigureDrawing("f", "c", kind, x="rate", values=values)
+    text = ElementTree.fromstring(svg_file(figure_of(drawing, PRUNED, Paper())))
     shown = "\n".join("".join(part.itertext()) for part in text.iter("{http://www.w3.org/2000/svg}text"))
     for legend in values:
         assert legend in shown
@@ -178,13 +177,13 @@ def test_a_legend_is_a_text_and_no_formula(kind):
 
 def test_curves_and_bars_draw_means_spreads_and_the_papers_marks():
     drawing = FigureDrawing("f", "c", "curves", x="rate", values={"bits": "mark"}, panels=["model"])
-    (axes,) = curves(drawing, PRUNED, PAPER).axes
+    (axes,) = figure_of(drawing, PRUNED, PAPER).axes
     line = next(c for c in axes.containers if c.get_label() == "V1")
     assert line.lines[0].get_xydata().tolist() == [[0.0, 100.0], [0.6, pytest.approx(99.0)]]
     marks = [tuple(one.get_xydata()[0]) for one in axes.lines if one.get_marker() == "D"]
     assert (0.6, 100.0) in marks
     grouped_bars = FigureDrawing("f", "c", "bars", x="scheme", values={"accuracy": "accuracy"}, series="rate")
-    (axes,) = bars(grouped_bars, PRUNED, Paper()).axes
+    (axes,) = figure_of(grouped_bars, PRUNED, Paper()).axes
     heights = sorted(round(patch.get_height(), 6) for patch in axes.patches)
     assert heights == [40.0, 60.0, 85.0]
 

@@ -247,11 +247,7 @@ class Claim(ABC):
         mine, theirs = self.marks(), other.marks()
         if self.kind != other.kind or mine.shape != theirs.shape:
             return 1.0
-        return (
-            float((mine != theirs).flatten(1).any(1).float().mean())
-            if mine.dim() > 1
-            else (float((mine != theirs).float().mean()))
-        )
+        return float((mine != theirs).unsqueeze(1).flatten(1).any(1).float().mean())
 
     def facts(self) -> dict[str, Any]:
         """Everything but the tensors, as plain JSON values."""
@@ -279,7 +275,7 @@ class Claim(ABC):
         """
         facts = self.facts()
         if not folder.exists():
-            write_parts(folder, facts, _stored(self.tensors()))
+            write_parts(folder, facts, self.tensors())
             return
         old_facts, old_tensors = read_parts(folder)
         if digest_of(old_facts, old_tensors) == self.fingerprint():
@@ -298,7 +294,3 @@ def check_owner(owner: str) -> None:
     if not isinstance(owner, str) or not owner.isprintable() or len(owner) > OWNER_LIMIT:
         problem = f"is not one line of at most {OWNER_LIMIT} characters that can be seen"
         raise InputError("owner", ascii(owner)[:OWNER_LIMIT], problem, "give a name")
-
-
-def _stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

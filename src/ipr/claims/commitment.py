@@ -19,7 +19,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ipr.claims.base import Claim
-from ipr.claims.folder import check_place, read_json
+from ipr.claims.folder import read_json
 from ipr.digests import weights_digest
 from ipr.errors import InputError
 from ipr.files import write_atomically
@@ -74,11 +74,9 @@ def load_commitment(folder: Path) -> Commitment | None:
     Raises:
         InputError: it cannot be read, or is damaged.
     """
-    path = folder / FILE
-    if not path.exists() and not path.is_symlink():
+    found = read_json(folder, FILE, LIMIT)
+    if found is None:
         return None
-    check_place(folder, path, directory=False)
-    found = read_json(folder, path, LIMIT)
     if found.get("schema_version") != SCHEMA_VERSION:
         remedy = "read it with the version of ipr that wrote it"
         raise InputError("claim", folder, f"{FILE} is not of schema version {SCHEMA_VERSION}", remedy)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
@@ -87,26 +88,47 @@ def _where(claim: Path) -> str:
     return REMEDY
 
 
-def read_json(claim: Path, path: Path, limit: int) -> dict[str, Any]:
-    """A mapping from a JSON file of at most `limit` bytes, read strictly: see `strict_json`.
+def read_beside(claim: Path, name: str, limit: int, remedy: str = REMEDY) -> bytes | None:
+    """What a file in a claim's folder holds; None where there is none.
+
+    Args:
+        claim: the folder.
+        name: of the file.
+        limit: bytes that it may have.
+        remedy: what to do where it cannot be read.
 
     Raises:
-        InputError: it cannot be read or is damaged.
+        InputError: it cannot be read, is no regular file, or is larger.
     """
+    path = claim / name
+    if not os.path.lexists(path):
+        return None
+    check_place(claim, path, directory=False)
     try:
         with path.open("rb") as file:
             content = file.read(limit + 1)
-        if len(content) > limit:
-            raise InputError("claim", claim, f"{path.name} is larger than {limit} bytes", REMEDY)
-        found = strict_json(content)
     except OSError as error:
-        raise InputError("claim", claim, f"cannot be read ({path.name}: {error.strerror})", REMEDY) from error
+        raise InputError("claim", claim, f"cannot be read ({name}: {error.strerror})", remedy) from error
+    if len(content) > limit:
+        raise InputError("claim", claim, f"{name} is larger than {limit} bytes", remedy)
+    return content
+
+
+def read_json(claim: Path, name: str, limit: int) -> dict[str, Any] | None:
+    """A mapping from a JSON file in a claim's folder, read strictly (`strict_json`); None where there is none.
+
+    Raises:
+        InputError: as of `read_beside`, or it is damaged.
+    """
+    content = read_beside(claim, name, limit)
+    if content is None:
+        return None
+    try:
+        found = strict_json(content)
     except ValueError as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError("claim", claim, f"is damaged ({path.name}: {error})", REMEDY) from error
+        raise InputError("claim", claim, f"is damaged ({name}: {error})", REMEDY) from error
     if not isinstance(found, dict):
-        raise InputError("claim", claim, f"is damaged ({path.name} is no mapping)", REMEDY)
+        raise InputError("claim", claim, f"is damaged ({name} is no mapping)", REMEDY)
     return found
 
 
@@ -153,7 +175,7 @@ def _texts(value: Any, depth: int) -> Iterator[tuple[int, str]]:
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:
-    facts = read_json(folder, folder / FACTS, FACTS_LIMIT)
+    facts = read_json(folder, FACTS, FACTS_LIMIT) or {}
     version = facts.get("schema_version")
     if type(version) is not int:
         raise InputError("claim", folder, f"is damaged ({FACTS} has no schema version)", REMEDY)
@@ -198,7 +220,8 @@ def write_parts(folder: Path, facts: Mapping[str, Any], tensors: Mapping[str, Te
     aside.mkdir(mode=0o700, parents=True)
     try:
         write_facts(aside, facts)
-        write_atomically(aside / SECRETS, save(dict(tensors)), 0o600)
+        stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        write_atomically(aside / SECRETS, save(stored), 0o600)
         aside.rename(folder)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)

@@ -44,7 +44,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from rfc3161_client import TimeStampResponse, VerificationError, VerifierBuilder, decode_timestamp_response
 
 from ipr.claims.der import IDENTIFIER, INTEGER, OCTETS, SEQUENCE, Element, elements, encode
-from ipr.claims.folder import check_place
+from ipr.claims.folder import read_beside
 from ipr.errors import InputError
 
 FILE = "stamp.tsr"
@@ -128,18 +128,7 @@ def read_stamp(folder: Path) -> bytes | None:
     Raises:
         InputError: it cannot be read, is no regular file, or too large.
     """
-    path = folder / FILE
-    if not path.exists() and not path.is_symlink():
-        return None
-    check_place(folder, path, directory=False)
-    try:
-        with path.open("rb") as file:
-            content = file.read(LIMIT + 1)
-    except OSError as error:
-        raise InputError("claim", folder, f"cannot be read ({FILE}: {error.strerror})", REMEDY) from error
-    if len(content) > LIMIT:
-        raise InputError("claim", folder, f"{FILE} is larger than {LIMIT} bytes", REMEDY)
-    return content
+    return read_beside(folder, FILE, LIMIT, REMEDY)
 
 
 def stamped(folder: Path, digest: str, certificate: Path | None) -> Stamp:
@@ -214,20 +203,17 @@ def authority_certificates(path: Path) -> list[Certificate]:
             raise refused("is no file")
         with path.open("rb") as file:
             content = file.read(CERTIFICATE_LIMIT + 1)
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise refused(f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    if len(content) > CERTIFICATE_LIMIT:
-        raise refused(f"is larger than {CERTIFICATE_LIMIT} bytes")
-    try:
+        if len(content) > CERTIFICATE_LIMIT:
+            raise refused(f"is larger than {CERTIFICATE_LIMIT} bytes")
         with _quietly():
             found = {one.public_bytes(Encoding.DER): one for one in load_pem_x509_certificates(content)}
             if not all(_issues(one) for one in found.values()):
                 raise refused("holds a certificate of somebody who may not issue others")
-    except DAMAGE as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except OSError as error:
+        raise refused(f"cannot be read ({error.strerror or error})") from error
+    except DAMAGE:
         raise refused("holds no certificate in PEM that can be read") from None
     return list(found.values())
 

@@ -183,15 +183,8 @@ def claims_needed(asked: float) -> int:
 def missed_claims(
     evidence: str, change: str, missed: int, accuracies: Sequence[float], agreeing: Sequence[int], total: int
 ) -> MissedClaims:
-    """Counts, and what they say of the share behind them.
-
-    Args:
-        evidence: see `MissedClaims`, as `change`, `missed` and `total`.
-        change: see there.
-        missed: see there.
-        accuracies: of every copy.
-        agreeing: bits, or images, that are read from every copy.
-        total: see there.
+    """Counts, and what they say of the share behind them: see `MissedClaims`; `accuracies`, and the bits or images
+    that are read (`agreeing`), are those of every copy.
     """
     judged = len(accuracies)
     return MissedClaims(

@@ -84,7 +84,8 @@ def forgeries(
     blind = forged_at_random(suspect, claim, example, random, seed)
     places, genuine = find_layers(suspect, example, claim.layers), claim.energies(suspect)
     source = generator(seed, "control")
-    few = _few(images)
+    kept = balanced_subset(images.labels, min(IMAGES, images.labels.numel()), "control")
+    few = LabelledImages(images.pixels[kept], images.labels[kept], images.mean, images.std)
     start = with_energy(random_passport(places, source), suspect, 1.0)  # so that no mean patch is 0 where a shift is
     mean = float(torch.stack(list(genuine.values())).mean())
     guesses: dict[str, list[Passport]] = {
@@ -128,38 +129,32 @@ def control(
     rivals = [one for claims in forged.values() for one in claims]
     verdict, *others = judge_claims(suspect, [claim, *rivals], images, progress=progress)
     blind = [other.fidelity.accuracy for other in others[: len(forged["random"])]]
-    return replace(verdict, accuracy_forged=tuple(blind)), told(claim, forged, others, largest_class(images), rule)
+    return replace(verdict, accuracy_forged=tuple(blind)), _rows(claim, forged, others, largest_class(images), rule)
 
 
-def told(
+def _rows(
     claim: PassportClaim,
     forged: Mapping[str, Sequence[PassportClaim]],
     verdicts: Sequence[Verdict],
     chance: float,
     rule: Rule,
 ) -> tuple[Control, ...]:
-    """One row for each kind of forgery of which there is any.
-
-    Args:
-        claim: the claim that they rival.
-        forged: kind -> claims.
-        verdicts: on all of them, in their order.
-        chance: see `Accuracies`.
-        rule: see `control`.
-    """
+    """One row for each kind of forgery of which there is any; the verdicts are on all of them, in their order."""
     found, rows = iter(verdicts), []
     for kind, claims in forged.items():
         own = [next(found) for _ in claims]
         if not own:
             continue
         reached = [verdict.fidelity.accuracy for verdict in own]
+        seen = [from_weights(*both, chance) for both in zip(own, claims, strict=True)]
+        decisions = [decide(one, by.thresholds, rule=rule) for one, by in zip(seen, claims, strict=True)]
         rows.append(
             Control(
                 kind=kind,
                 tried=len(own),
                 best=max(reached),
                 mean=statistics.fmean(reached),
-                consistent=sum(_consistent(*both, chance, rule) for both in zip(own, claims, strict=True)),
+                consistent=sum(decision.consistent for decision in decisions),
                 shared=max(1 - claim.dissimilarity(one) for one in claims),
             )
         )
@@ -178,12 +173,3 @@ def with_control(decision: Decision, rows: Sequence[Control]) -> Decision:
         says += f"; {forged} of these claims are consistent, so that being consistent proves nothing here"
     condition = Condition("control", False, not forged, best.best, None, says)
     return replace(decision, conditions=(*decision.conditions, condition))
-
-
-def _consistent(verdict: Verdict, claim: PassportClaim, chance: float, rule: Rule) -> bool:
-    return decide(from_weights(verdict, claim, chance), claim.thresholds, rule=rule).consistent
-
-
-def _few(images: LabelledImages) -> LabelledImages:
-    kept = balanced_subset(images.labels, min(IMAGES, images.labels.numel()), "control")
-    return LabelledImages(images.pixels[kept], images.labels[kept], images.mean, images.std)

@@ -34,18 +34,18 @@ def examine(folder: Path, certificate: Path | None = None) -> Iterator[tuple[str
     check_place(folder, folder, directory=True)
     for place in sorted(folder.iterdir()):
         check_place(folder, place, directory=False)
-    yield "files", found(lambda: check_private(folder))
+    yield "files", _found(lambda: _check_private(folder))
     claim = load_claim(folder)
     yield "parts", f"a claim of kind {claim.kind}, whole"
-    yield "network", found(lambda: check_network(claim))
+    yield "network", _found(lambda: _check_network(claim))
     if claim.says_of_signature:
         yield "signature", f"is {claim.says_of_signature}"
-    yield "origin", about_origin(claim)
-    yield "commitment", found(lambda: check_commitment(folder, claim))
-    yield "stamp", found(lambda: check_time(folder, certificate))
+    yield "origin", _about_origin(claim)
+    yield "commitment", _found(lambda: _check_commitment(folder, claim))
+    yield "stamp", _found(lambda: _check_time(folder, certificate))
 
 
-def about_origin(claim: Claim) -> str:
+def _about_origin(claim: Claim) -> str:
     """What a claim says of where its secrets were drawn from; whether it is true only a judge's images can tell."""
     if is_keyless(claim):
         return "keyless: the secrets follow from the run's seed, fit for research only"
@@ -54,7 +54,7 @@ def about_origin(claim: Claim) -> str:
     return f"names seeds for: {', '.join(claim.origin.seeds) or 'nothing'}"
 
 
-def found(look: Callable[[], str]) -> str | InputError:
+def _found(look: Callable[[], str]) -> str | InputError:
     """What a look finds, or the error that it raises."""
     try:
         return look()
@@ -62,12 +62,8 @@ def found(look: Callable[[], str]) -> str | InputError:
         return error
 
 
-def check_private(folder: Path) -> str:
-    """Refuses a folder or a file that others can read, or that belongs to another user, and files of no claim.
-
-    Raises:
-        InputError: naming the first of them.
-    """
+def _check_private(folder: Path) -> str:
+    """Refuses a folder or a file that others can read, or that belongs to another user, and files of no claim."""
     for place, mode in ((folder, 0o700), *((path, 0o600) for path in sorted(folder.iterdir()))):
         about = place.lstat()
         if place is not folder and place.name not in (FACTS, SECRETS, FILE, STAMP):
@@ -80,24 +76,16 @@ def check_private(folder: Path) -> str:
     return "nobody else can read them"
 
 
-def check_network(claim: Claim) -> str:
-    """Refuses a claim that does not fit the network that it names: the plain one is built and looked at.
-
-    Raises:
-        InputError: naming what does not fit.
-    """
+def _check_network(claim: Claim) -> str:
+    """Refuses a claim that does not fit the network that it names: the plain one is built and looked at."""
     about = claim.architecture
     example = torch.zeros(1, about["channels_in"], about["image_size"], about["image_size"])
     claim.check_network(network_of(about), example)
     return f"{about['model']['name']} takes it"
 
 
-def check_commitment(folder: Path, claim: Claim) -> str:
-    """Refuses a commitment that does not open.
-
-    Raises:
-        InputError: it is damaged, or one to other secrets, thresholds or another owner.
-    """
+def _check_commitment(folder: Path, claim: Claim) -> str:
+    """Refuses a commitment that is damaged, or one to other secrets, thresholds or another owner."""
     commitment = load_commitment(folder)
     if commitment is None:
         return "there is none"
@@ -107,12 +95,8 @@ def check_commitment(folder: Path, claim: Claim) -> str:
     return f"{commitment.digest} opens"
 
 
-def check_time(folder: Path, certificate: Path | None) -> str:
-    """Refuses a time stamp that does not hold, or is not over the digest of the commitment beside it.
-
-    Raises:
-        InputError: it is damaged, over something else, or not vouched for; or the certificate cannot be used.
-    """
+def _check_time(folder: Path, certificate: Path | None) -> str:
+    """Refuses a time stamp that does not hold, or is not over the digest of the commitment beside it."""
     commitment = load_commitment(folder)
     if read_stamp(folder) is None:
         return "there is none"

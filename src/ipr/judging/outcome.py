@@ -91,7 +91,8 @@ def outcome_of(
     dissimilarity = claim.dissimilarity(owner)
     forged = dissimilarity > 0
     kept: bool | None
-    if not _same_secrets(owner, claim):
+    mine, theirs = owner.tensors(), claim.tensors()
+    if mine.keys() != theirs.keys() or not all(torch.equal(mine[name], theirs[name]) for name in mine):
         after, kept = verdict.fidelity.accuracy, None
         if same_task:
             accuracy_before, kept = verdict.fidelity.target, verdict.fidelity.holds
@@ -145,8 +146,3 @@ def unmarked(accuracy_before: float, accuracy_after: float, threshold: float, *,
         fidelity_kept=accuracy_before - accuracy_after <= threshold + 1e-12 if same_task else None,
         attack_succeeded=False,
     )
-
-
-def _same_secrets(one: Claim, other: Claim) -> bool:
-    mine, theirs = one.tensors(), other.tensors()
-    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)

@@ -54,6 +54,4 @@ def both_tails_log10(agreeing: int, total: int) -> float:
     Raises:
         ValueError: unless 0 <= agreeing <= total.
     """
-    if not 0 <= agreeing <= total:
-        raise ValueError(f"agreeing={agreeing}: not between 0 and total={total}")
     return min(0.0, binomial_tail(max(agreeing, total - agreeing), total)[1] + math.log10(2))

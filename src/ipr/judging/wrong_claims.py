@@ -42,20 +42,20 @@ class WrongKind:
     """One kind of wrong claim.
 
     Attributes:
-        evidence: `signature` or `images`: by what it would be verified.
         says: what it is, in words.
         dated: whether its claimant, or an insider, could have committed to it before the suspect was released: nothing
             of it follows from the suspect's weights.
         drawn: (genuine claim, network, images, count, seed) -> so many wrong claims; of a claim that it rivals.
         foreign: whether the network that they are drawn from is another than the suspect, which its claimant has;
             else it is the suspect.
+        evidence: `signature` or `images`: by what it would be verified.
     """
 
-    evidence: str
     says: str
     dated: bool
     drawn: Callable[[Any, nn.Module, ImageData, int, int], Sequence[Claim]]
     foreign: bool = False
+    evidence: str = "signature"
 
 
 def kinds_for(claim: Claim) -> dict[str, WrongKind]:
@@ -64,10 +64,10 @@ def kinds_for(claim: Claim) -> dict[str, WrongKind]:
         triggers = claim.triggers is not None
         return {name: kind for name, kind in WRONG.items() if triggers or kind.evidence == "signature"}
     says = "fresh images with fresh labels" if claim.evidence == "images" else "another key and another signature"
-    kinds = {"redrawn": WrongKind(claim.evidence, says, True, redrawn)}
+    kinds = {"redrawn": WrongKind(says, True, redrawn, evidence=claim.evidence)}
     if claim.of_projection:
         says = "a key whose bits most networks have, whatever they were trained for"
-        kinds["universal"] = WrongKind("signature", says, True, universal)
+        kinds["universal"] = WrongKind(says, True, universal)
     return kinds
 
 
@@ -201,6 +201,11 @@ def another(genuine: Signature, seed: int, index: int) -> Signature:
     }
 
 
+def same(genuine: Signature, seed: int, index: int) -> Signature:
+    """The genuine one."""
+    return genuine
+
+
 def one_bit(genuine: Signature, seed: int, index: int) -> Signature:
     """One bit, repeated: the sums of filters lean to one sign in many networks."""
     return {name: torch.full_like(bits, (-1) ** (index // 4)) for name, bits in genuine.items()}
@@ -242,35 +247,22 @@ def _universal_rows(like: Tensor, bits: Tensor, same: bool, turned: int, source:
 
 
 WRONG = {
-    "another_owner": WrongKind(
-        "signature", "another passport with another signature", True, with_signatures(at_random, another)
-    ),
-    "spelled": WrongKind("signature", "another passport with the signature that it spells (fake1)", False, at_random),
+    "another_owner": WrongKind("another passport with another signature", True, with_signatures(at_random, another)),
+    "spelled": WrongKind("another passport with the signature that it spells (fake1)", False, at_random),
     "another_signature": WrongKind(
-        "signature", "the genuine passport with another signature", True, with_signatures(genuine, another)
+        "the genuine passport with another signature", True, with_signatures(genuine, another)
     ),
     "another_passport": WrongKind(
-        "signature",
-        "the genuine signature with another passport",
-        True,
-        with_signatures(at_random, lambda genuine, seed, index: genuine),
+        "the genuine signature with another passport", True, with_signatures(at_random, same)
     ),
-    "ones": WrongKind("signature", "a passport of ones with another signature", True, with_signatures(ones, another)),
-    "ones_of_one_sign": WrongKind(
-        "signature", "a passport of ones with one bit repeated", True, with_signatures(ones, one_bit)
-    ),
-    "ones_spelled": WrongKind("signature", "a passport of ones with the signature that it spells", False, ones),
-    "positive_noise": WrongKind(
-        "signature", "a passport above 0 with another signature", True, with_signatures(positive, another)
-    ),
-    "elsewhere": WrongKind(
-        "signature", "a claim that holds for another network of the kind", True, elsewhere, foreign=True
-    ),
-    "positive_noise_spelled": WrongKind(
-        "signature", "a passport above 0 with the signature that it spells", False, positive
-    ),
-    "singular_vectors": WrongKind("signature", "a passport along the filters' singular vectors", False, singular),
-    "lifted": WrongKind("signature", "a passport solved from the public scale and shift", False, lifted),
-    "another_trigger_set": WrongKind("images", "another owner's trigger set", True, another_trigger_set),
+    "ones": WrongKind("a passport of ones with another signature", True, with_signatures(ones, another)),
+    "ones_of_one_sign": WrongKind("a passport of ones with one bit repeated", True, with_signatures(ones, one_bit)),
+    "ones_spelled": WrongKind("a passport of ones with the signature that it spells", False, ones),
+    "positive_noise": WrongKind("a passport above 0 with another signature", True, with_signatures(positive, another)),
+    "elsewhere": WrongKind("a claim that holds for another network of the kind", True, elsewhere, foreign=True),
+    "positive_noise_spelled": WrongKind("a passport above 0 with the signature that it spells", False, positive),
+    "singular_vectors": WrongKind("a passport along the filters' singular vectors", False, singular),
+    "lifted": WrongKind("a passport solved from the public scale and shift", False, lifted),
+    "another_trigger_set": WrongKind("another owner's trigger set", True, another_trigger_set, evidence="images"),
 }
 """Wrong claims to a passport's network, by name. Those that are not `dated` need its weights."""

@@ -56,12 +56,8 @@ def _claim(standing: Standing, judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def dispute_markdown(facts: Mapping[str, Any]) -> str:
-    """The page: what stands, the claims in a table, why, and what of each did not hold.
-
-    Args:
-        facts: what `dispute.json` holds. Names are a stranger's, and are shown as text.
-    """
+def _markdown(facts: Mapping[str, Any]) -> str:
+    """What stands, the claims in a table, why, and what of each did not hold. Names are a stranger's: shown as text."""
     suspect = facts["suspect"]
     lines = [f"# {_text(facts['says'])}", ""]
     lines += [f"Suspect: {_text(suspect['sha256'] or suspect['url'])}. Judged {_text(facts['date'])}.", ""]
@@ -110,5 +106,5 @@ def write_dispute(found: Dispute, out: Path | None, runs: Path) -> Path:
     """
     who = found.judgements[0].suspect.sha256 or "answers"
     path, dated = write_document(dispute_facts(found), "dispute.json", out, runs / "disputes", who[:12])
-    write_atomically(path.with_suffix(".md"), dispute_markdown(dated))
+    write_atomically(path.with_suffix(".md"), _markdown(dated))
     return path.parent

@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ipr.reports.colours import DARK, PALETTE, colour_of
-from ipr.reports.paper import paper_rows
-from ipr.reports.selection import chosen, grouped, with_energy
+from ipr.reports.selection import chosen, grouped, paper_rows, with_energy
 from ipr.reports.units import PLAIN, label
 from ipr.studies.study import FigureDrawing, Paper
 
@@ -33,77 +32,75 @@ def figure_of(drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper | None =
         found = found[found[drawing.x].notna()]
     if found.empty:
         return None
-    return (curves if drawing.kind == "curves" else bars)(drawing, found, paper or Paper())
-
-
-def curves(drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper) -> Figure:
-    """Means over seeds against `x`, whiskers one standard deviation; each panel one setting, each colour one series."""
-    panels = grouped(frame, drawing.panels)
+    panels = grouped(found, drawing.panels)
     figure, places = _panels(len(panels))
     for axes, (panel, part) in zip(places, panels, strict=True):
-        series = with_energy(frame, [drawing.series])
-        for number, (key, line) in enumerate(grouped(part, series)):
-            colour = colour_of(key[0], number)
-            for style, (legend, column) in zip(STYLES, drawing.values.items(), strict=False):
-                points = [(float(x[0]), same[column].dropna().astype(float)) for x, same in grouped(line, [drawing.x])]
-                points = [(x, values) for x, values in points if len(values)]
-                if not points:
-                    continue
-                scale = _factor(column)
-                means = [scale * float(values.mean()) for _, values in points]
-                spread = [scale * float(values.std()) if len(values) > 1 else 0.0 for _, values in points]
-                name = _name(series, key, legend if len(drawing.values) > 1 else "")
-                x = [x for x, _ in points]
-                axes.errorbar(x, means, spread, fmt="o" + style, color=colour, ms=3, lw=1.2, capsize=2, label=name)
-                _papers_points(
-                    axes, drawing, paper, _place(drawing.panels, panel) | {drawing.series: key[0]}, column, colour
-                )
-        axes.set_xlabel(drawing.x.replace("_", " "))
+        place = dict(zip(drawing.panels, panel, strict=True))
+        if drawing.kind == "curves":
+            _curves(axes, drawing, part, paper or Paper(), place, with_energy(found, [drawing.series]))
+        else:
+            _bars(axes, drawing, part, paper or Paper(), place)
         _finish(axes, drawing, panel)
     _legend(figure, places)
     return figure
 
 
-def bars(drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper) -> Figure:
+def _curves(
+    axes: Axes,
+    drawing: FigureDrawing,
+    frame: pd.DataFrame,
+    paper: Paper,
+    place: Mapping[str, Any],
+    series: Sequence[str],
+) -> None:
+    """Means over seeds against `x`, whiskers one standard deviation, one colour for each series."""
+    for number, (key, line) in enumerate(grouped(frame, series)):
+        colour = colour_of(key[0], number)
+        for style, (legend, column) in zip(STYLES, drawing.values.items(), strict=False):
+            points = [(float(x), same) for (x,), same in grouped(line[line[column].notna()], [drawing.x])]
+            if not points:
+                continue
+            means, spreads = zip(*(_mean_and_spread(same, column) for _, same in points), strict=True)
+            name = _name(series, key, legend if len(drawing.values) > 1 else "")
+            x = [x for x, _ in points]
+            axes.errorbar(x, means, spreads, fmt="o" + style, color=colour, ms=3, lw=1.2, capsize=2, label=name)
+            _papers_points(axes, drawing, paper, {**place, drawing.series: key[0]}, column, colour)
+    axes.set_xlabel(drawing.x.replace("_", " "))
+
+
+def _bars(axes: Axes, drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper, place: Mapping[str, Any]) -> None:
     """Means over seeds in groups by `x`, whiskers one standard deviation, one colour for each value and series."""
-    panels = grouped(frame, drawing.panels)
-    figure, places = _panels(len(panels))
-    for axes, (panel, part) in zip(places, panels, strict=True):
-        groups = grouped(part, [drawing.x])
-        shown = [
-            (key[0], legend, column)
-            for key, _ in grouped(part, [drawing.series])
-            for legend, column in drawing.values.items()
-        ]
-        shown = [s for s in shown if _values(part, drawing.series, s[0], s[2]).size]
-        width = 0.8 / max(len(shown), 1)
-        for number, (key, legend, column) in enumerate(shown):
-            heights, spreads, xs = [], [], []
-            colour = PALETTE[number % len(PALETTE)] if len(drawing.values) > 1 else colour_of(key, number)
-            for at, (x, same) in enumerate(groups):
-                values = _factor(column) * _values(same, drawing.series, key, column)
-                if not values.size:
-                    continue
-                xs.append(at + (number - (len(shown) - 1) / 2) * width)
-                heights.append(float(values.mean()))
-                spreads.append(float(values.std(ddof=1)) if values.size > 1 else 0.0)
-                place = _place(drawing.panels, panel) | {drawing.series: key, drawing.x: x[0]}
-                for value in _paper_numbers(paper, place, column):
-                    axes.plot(xs[-1], value, "D", mfc="none", mec=DARK, ms=5)
-            names = [label(drawing.series, key) if drawing.series != drawing.x else "", legend]
-            name = ", ".join(filter(None, names if len(drawing.values) > 1 else names[:1] or names))
-            axes.bar(
-                xs, heights, width * 0.95, yerr=spreads, color=colour, ecolor=DARK, capsize=2, label=_as_text(name)
-            )
-        axes.set_xticks(range(len(groups)), [label(drawing.x, x[0]) for x, _ in groups], fontsize=8)
-        _finish(axes, drawing, panel)
-    _legend(figure, places)
-    return figure
+    groups = grouped(frame, [drawing.x])
+    shown = [
+        (key, legend, column)
+        for (key,), same in grouped(frame, [drawing.series])
+        for legend, column in drawing.values.items()
+        if same[column].notna().any()
+    ]
+    width = 0.8 / max(len(shown), 1)
+    for number, (key, legend, column) in enumerate(shown):
+        heights, spreads, xs = [], [], []
+        colour = PALETTE[number % len(PALETTE)] if len(drawing.values) > 1 else colour_of(key, number)
+        for at, ((x,), group) in enumerate(groups):
+            same = chosen(group, {drawing.series: key})
+            if not same[column].notna().any():
+                continue
+            xs.append(at + (number - (len(shown) - 1) / 2) * width)
+            height, spread = _mean_and_spread(same, column)
+            heights.append(height)
+            spreads.append(spread)
+            for value in _paper_numbers(paper, {**place, drawing.series: key, drawing.x: x}, column):
+                axes.plot(xs[-1], value, "D", mfc="none", mec=DARK, ms=5)
+        names = [label(drawing.series, key) if drawing.series != drawing.x else "", legend]
+        name = ", ".join(filter(None, names if len(drawing.values) > 1 else names[:1] or names))
+        axes.bar(xs, heights, width * 0.95, yerr=spreads, color=colour, ecolor=DARK, capsize=2, label=_as_text(name))
+    axes.set_xticks(range(len(groups)), [label(drawing.x, x) for (x,), _ in groups], fontsize=8)
 
 
-def _values(frame: pd.DataFrame, series: str, key: Any, column: str) -> np.ndarray[Any, Any]:
-    same = frame[frame[series].isna() if key is None else frame[series] == key]
-    return same[column].dropna().astype(float).to_numpy()
+def _mean_and_spread(frame: pd.DataFrame, column: str) -> tuple[float, float]:
+    """Mean and sample standard deviation of a column, in the unit in which it is drawn; 0 of a single value."""
+    values, factor = frame[column].dropna().astype(float), 1.0 if column in PLAIN else 100.0
+    return factor * float(values.mean()), factor * float(values.std()) if len(values) > 1 else 0.0
 
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:
@@ -146,14 +143,6 @@ def _name(columns: Sequence[str], key: Sequence[Any], legend: str) -> str:
 def _as_text(name: str) -> str:
     """A name that matplotlib shows as it is: between two dollars it would read a formula."""
     return name.replace("$", r"\$")
-
-
-def _factor(column: str) -> float:
-    return 1.0 if column in PLAIN else 100.0
-
-
-def _place(columns: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
-    return dict(zip(columns, values, strict=True))
 
 
 def _paper_numbers(paper: Paper, place: Mapping[str, Any], column: str) -> list[float]:

@@ -134,13 +134,10 @@ def distribution_figure(arrays: Arrays, facts: Sequence[Fact]) -> Figure:
     figure, row = _row(3)
     layer = next(fact["layer"] for fact in facts)
     distance = next(fact["ks_distance"] for fact in facts if fact.get("compared") == "weights")
-    for axes, (of, title) in zip(
-        row, (("weights", "weights"), ("scales", "scales"), ("shifts", "shifts")), strict=True
-    ):
+    for axes, letter, of in zip(row, "abc", ("weights", "scales", "shifts"), strict=True):
         _density(axes, {who: arrays[f"{of}_{who}"] for who in ("baseline", "passport")})
-        letter = "abc"[row.index(axes)]
-        apart = distance if of == "weights" else None
-        _label(axes, f"({letter}) {title}, {layer}", of.removesuffix("s"), "density" if of == "weights" else "", apart)
+        first = of == "weights"
+        _label(axes, f"({letter}) {of}, {layer}", of.removesuffix("s"), "density" * first, distance if first else None)
     return _with_legend(figure, row[0])
 
 

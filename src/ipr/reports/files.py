@@ -9,9 +9,8 @@ from pathlib import Path
 from ipr.errors import InputError
 from ipr.files import write_atomically
 from ipr.reports.formats import report_markdown, summary_markdown, table_csv, table_latex, table_markdown
-from ipr.reports.names import with_unique_names
 from ipr.reports.page import page_html
-from ipr.reports.section import Picture, Section
+from ipr.reports.section import Picture, Section, with_unique_names
 from ipr.reports.svg import svg_file
 
 

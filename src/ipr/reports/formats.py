@@ -20,10 +20,9 @@ NUMBER = re.compile(r"\s*[+\-\N{MINUS SIGN}±]?\d")  # "66.1 ± 0.3", "-2.5", "3
 
 def is_numeric(view: TableView, column: int) -> bool:
     """Whether a column holds numbers, which stand on the right: there is an n or a paper's number, or all begin so."""
-    values = [line.cells[column] for line in view.lines]
-    if any(value.n is not None or value.paper is not None for value in values):
+    if _has_n(view, column) or _has_paper(view, column):
         return True
-    filled = [value.ours for value in values if value.ours.strip()]
+    filled = [text for line in view.lines if (text := line.cells[column].ours).strip()]
     return bool(filled) and all(NUMBER.match(text) for text in filled)
 
 

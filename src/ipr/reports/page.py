@@ -10,8 +10,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from ipr.reports.formats import is_numeric, verdict
-from ipr.reports.names import with_unique_names
-from ipr.reports.section import FILTERS, Section
+from ipr.reports.section import FILTERS, Section, with_unique_names
 from ipr.reports.svg import inline_svg
 
 STATES = ("done", "failed", "running", "planned")

@@ -1,4 +1,4 @@
-"""Choosing results by what they are, and averaging them: what tables, figures and statements share."""
+"""Choosing results, and the paper's own numbers, by what they are about: what tables, figures and statements share."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 
 from ipr.config.registry import entries
+from ipr.studies.columns import LABELS
+from ipr.studies.study import Paper
 
 ORDER: Mapping[str, Sequence[str]] = {
     "scheme": tuple(entries("scheme")),
@@ -102,3 +104,23 @@ def with_energy(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     """The columns, and the passports' energy where the results hold more than one."""
     several = frame["energy"].nunique() > 1
     return [*columns, "energy"] if several and "energy" not in columns else list(columns)
+
+
+def paper_rows(paper: Paper, place: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The paper's rows for a place, as mappings: those that differ in no label that both have."""
+    rows = [dict(zip(paper.columns, row, strict=True)) for row in paper.rows]
+    return [r for r in rows if all(_same(r[name], place[name]) for name in r if name in LABELS and name in place)]
+
+
+def _same(one_value: Any, other: Any) -> bool:
+    if isinstance(one_value, int | float) and isinstance(other, int | float):
+        return abs(one_value - other) < 1e-9
+    return bool(one_value == other)
+
+
+def paper_text(paper: Paper, place: Mapping[str, Any], column: str) -> str | None:
+    """The one number that the paper has for a place, as printed; None where it has none, or several."""
+    if column not in paper.columns:
+        return None
+    found = [row[column] for row in paper_rows(paper, place) if row[column] is not None]
+    return str(found[0]) if len(found) == 1 else None

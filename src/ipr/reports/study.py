@@ -10,11 +10,10 @@ import pandas as pd
 
 from ipr.reports.drawing import figure_of
 from ipr.reports.exhibits import pictures_of
-from ipr.reports.paper import paper_text
 from ipr.reports.results import Results, results_of
 from ipr.reports.runs import runs_of
 from ipr.reports.section import FILTERS, CellState, Line, Picture, Section, TableView, Value
-from ipr.reports.selection import chosen, grouped, with_energy
+from ipr.reports.selection import chosen, grouped, paper_text, with_energy
 from ipr.reports.statements import check
 from ipr.reports.units import label, written
 from ipr.studies.columns import LABELS
@@ -101,7 +100,7 @@ def table_of(drawing: TableDrawing, frame: pd.DataFrame, paper: Paper) -> TableV
         names = dict(zip(rows, key, strict=True))
         cells = [Value(label(column, value)) for column, value in names.items()]
         for value in across:
-            same = part if drawing.columns is None else part[_is(part[drawing.columns], value)]
+            same = part if drawing.columns is None else chosen(part, {drawing.columns: value})
             place = names if drawing.columns is None else names | {drawing.columns: value}
             for column in drawing.values.values():
                 cells.append(cell_of(same, column, paper_text(paper, place, column)))
@@ -116,10 +115,6 @@ def cell_of(part: pd.DataFrame, column: str, paper: str | None) -> Value:
         return Value(", ".join(texts), None, paper)
     values = part[column].dropna()
     return Value(written(values, column), len(values) if len(values) else None, paper)
-
-
-def _is(values: pd.Series, wanted: Any) -> pd.Series:
-    return values.isna() if wanted is None else values == wanted
 
 
 def _about(names: Mapping[str, Any]) -> dict[str, str]:

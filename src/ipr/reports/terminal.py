@@ -46,18 +46,12 @@ def run_table(record: Record, verdict: Verdict | None, checks: Sequence[Check]) 
         table.add_row(CONSISTENT, _answer(not failed(checks)))
         return table
     table = _table(title)
+    _accuracies(table, record.accuracy_without, record.accuracy_genuine)
     if record.scheme == "baseline":
-        table.add_row("accuracy", percent(record.accuracy_without))
         return table
-    passported = record.accuracy_genuine is not None
-    table.add_row("accuracy, no passport" if passported else "accuracy", percent(record.accuracy_without))
-    if passported:
-        table.add_row("accuracy, genuine passport", percent(record.accuracy_genuine))
     if record.accuracy_forged_mean is not None:
-        table.add_row(
-            f"accuracy, {record.forged} forged passports",
-            _forged(record.accuracy_forged_mean, record.accuracy_forged_max, record.forged_passing),
-        )
+        best, passing = record.accuracy_forged_max, record.forged_passing
+        _forged(table, record.forged, record.accuracy_forged_mean, best, passing)
     if record.bits_total is not None:
         table.add_row("signature", f"{record.bits_agreeing} of {record.bits_total} bits")
     _evidence(table, record.p_value_log10 or 0.0, record.correlation)
@@ -85,17 +79,12 @@ def verdict_table(verdict: Verdict, title: str = "verdict", *, fidelity: bool = 
         fidelity: whether to tell if it holds, which means something where the claim declared a target before.
     """
     table, reached, reading = _table(title), verdict.fidelity, verdict.reading
-    table.add_row("accuracy, no passport" if verdict.passported else "accuracy", percent(verdict.accuracy_without))
-    if verdict.passported:
-        table.add_row("accuracy, genuine passport", percent(reached.accuracy))
+    _accuracies(table, verdict.accuracy_without, reached.accuracy if verdict.passported else None)
     if fidelity:
         outcome = "holds" if reached.holds else "fails"
         table.add_row("fidelity", f"{outcome} (target {percent(reached.target)}, within {percent(reached.threshold)})")
-    if verdict.accuracy_forged:
-        table.add_row(
-            f"accuracy, {len(verdict.accuracy_forged)} forged passports",
-            _forged(verdict.forged_mean, max(verdict.accuracy_forged), verdict.forged_passing),
-        )
+    if forged := verdict.accuracy_forged:
+        _forged(table, len(forged), verdict.forged_mean, max(forged), verdict.forged_passing)
     if not reading.images:
         for name, agreeing in reading.agreeing.items():
             table.add_row(f"signature in {name}", f"{agreeing} of {reading.total[name]} bits")
@@ -224,5 +213,12 @@ def _table(title: str) -> Table:
     return table
 
 
-def _forged(mean: float | None, largest: float | None, passing: int | None) -> str:
-    return f"{percent(mean)} (best {percent(largest)}; {passing} keep fidelity)"
+def _accuracies(table: Table, without: float, genuine: float | None) -> None:
+    table.add_row("accuracy" if genuine is None else "accuracy, no passport", percent(without))
+    if genuine is not None:
+        table.add_row("accuracy, genuine passport", percent(genuine))
+
+
+def _forged(table: Table, count: int | None, mean: float, best: float | None, passing: int | None) -> None:
+    told = f"{percent(mean)} (best {percent(best)}; {passing} keep fidelity)"
+    table.add_row(f"accuracy, {count} forged passports", told)

@@ -8,26 +8,42 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ipr.claims.base import Claim
 from ipr.judging.calibration import Calibration
-from ipr.judging.decision import Provenance, corrected_log10
+from ipr.judging.decision import corrected_log10
 from ipr.judging.fidelity import Accuracies
-from ipr.judging.judgement import CommitmentFacts, Judgement
-from ipr.judging.registration import Moment
+from ipr.judging.judgement import Judgement
 
 SCHEMA_VERSION = 2
 
 
 def verdict_facts(judgement: Judgement) -> dict[str, Any]:
     """Everything but the date and the versions of the software."""
+    claim, commitment = judgement.claim, judgement.commitment
+    known = commitment.registration
     return {
         "schema_version": SCHEMA_VERSION,
         "decision": judgement.decision.outcome,
         "deciding": [condition.name for condition in judgement.decision.deciding],
         "conditions": [asdict(condition) for condition in judgement.decision.conditions],
         "suspect": asdict(judgement.suspect),
-        "claim": _claim(judgement.claim, judgement.provenance),
-        "commitment": _commitment(judgement.commitment),
+        "claim": {
+            "kind": claim.kind,
+            "owner": claim.owner,
+            "fingerprint": claim.fingerprint(),
+            "layers": claim.layers,
+            "bound": claim.bound,
+            "drawn": judgement.provenance.drawn.holds,
+            "keyless": judgement.provenance.keyless,
+        },
+        "commitment": {
+            "status": commitment.status,
+            "digest": commitment.digest,
+            "same_weights": commitment.same_weights,
+            "registered_digest": known.digest,
+            "registered": known.registered and known.registered.text,
+            "released": known.released and known.released.text,
+            "by": known.by,
+        },
         "data": asdict(judgement.data),
         "accuracy": judgement.accuracy,
         "fidelity": _fidelity(judgement.evidence.accuracies, judgement),
@@ -42,41 +58,12 @@ def verdict_facts(judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def _claim(claim: Claim, provenance: Provenance) -> dict[str, Any]:
-    return {
-        "kind": claim.kind,
-        "owner": claim.owner,
-        "fingerprint": claim.fingerprint(),
-        "layers": claim.layers,
-        "bound": claim.bound,
-        "drawn": provenance.drawn.holds,
-        "keyless": provenance.keyless,
-    }
-
-
 def _fidelity(seen: Accuracies | None, judgement: Judgement) -> dict[str, Any] | None:
     if seen is None:
         return None
     (condition,) = (one for one in judgement.decision.conditions if one.name == "fidelity")
     epsilon = judgement.rule.epsilon(judgement.claim.thresholds.fidelity)
     return {**asdict(seen), "floor": seen.floor, "threshold": epsilon, "holds": condition.holds}
-
-
-def _commitment(commitment: CommitmentFacts) -> dict[str, Any]:
-    known = commitment.registration
-    return {
-        "status": commitment.status,
-        "digest": commitment.digest,
-        "same_weights": commitment.same_weights,
-        "registered_digest": known.digest,
-        "registered": _moment(known.registered),
-        "released": _moment(known.released),
-        "by": known.by,
-    }
-
-
-def _moment(moment: Moment | None) -> str | None:
-    return None if moment is None else moment.text
 
 
 def _forged(judgement: Judgement) -> dict[str, Any] | None:

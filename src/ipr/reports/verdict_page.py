@@ -18,12 +18,8 @@ from ipr.reports.page import asset, template
 from ipr.reports.verdict import verdict_facts
 
 
-def verdict_html(facts: Mapping[str, Any]) -> str:
-    """The page: the decision first, then its conditions, the numbers, the hashes, and how to judge again.
-
-    Args:
-        facts: what `verdict.json` holds. Every text is escaped.
-    """
+def _html(facts: Mapping[str, Any]) -> str:
+    """The decision first, then its conditions, the numbers, the hashes, and how to judge again; all text is escaped."""
     return template("verdict.html.jinja").render(
         facts=facts,
         style=Markup(asset("verdict.css")),  # noqa: S704 our own file
@@ -62,5 +58,5 @@ def write_verdict(judgement: Judgement, out: Path | None, runs: Path) -> Path:
     who = suspect.sha256 or hashlib.sha256((suspect.url or "").encode()).hexdigest()
     name = f"{who[:12]}-{judgement.claim.fingerprint()[:12]}"
     path, dated = write_document(verdict_facts(judgement), "verdict.json", out, runs / "verdicts", name)
-    write_atomically(path.with_suffix(".html"), verdict_html(dated))
+    write_atomically(path.with_suffix(".html"), _html(dated))
     return path.parent
