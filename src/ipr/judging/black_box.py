@@ -54,12 +54,9 @@ def judge_black_box(suspect: BlackBox, claim: Claim, images: LabelledImages, *, 
     triggers, choices = _triggers(claim, suspect.classes)
     pixels, labels = triggers.pixels, triggers.labels
     if images.labels.numel() and images.pixels.shape[1:] != pixels.shape[1:]:
-        raise InputError(
-            "claim",
-            f"trigger images of {tuple(pixels.shape[1:])}",
-            f"are not like the data's, {tuple(images.pixels.shape[1:])}",
-            "give the data set that the claim was made for",
-        )
+        given = f"trigger images of {tuple(pixels.shape[1:])}"
+        problem = f"are not like the data's, {tuple(images.pixels.shape[1:])}"
+        raise InputError("claim", given, problem, "give the data set that the claim was made for")
     asked = torch.cat([pixels, images.pixels]) if images.labels.numel() else pixels
     secret = hashlib.sha256(pixels.numpy().tobytes()).hexdigest()
     order = torch.randperm(len(asked), generator=generator(seed, "order of the questions", secret))
@@ -77,16 +74,12 @@ def judge_black_box(suspect: BlackBox, claim: Claim, images: LabelledImages, *, 
 def _triggers(claim: Claim, classes: int) -> tuple[TriggerSet, int]:
     """Trigger images, each once, and among how many answers an unrelated suspect guesses their labels."""
     if claim.triggers is None:
-        raise InputError(
-            "claim", claim.kind, "holds no trigger images to ask a black box for", "give the suspect's weights file"
-        )
+        problem = "holds no trigger images to ask a black box for"
+        raise InputError("claim", claim.kind, problem, "give the suspect's weights file")
     labels, choices = claim.triggers.labels, claim.guessed_among(classes)
     named = claim.architecture.get("num_classes", classes)
     if named != classes or choices > classes or not bool(((labels >= 0) & (labels < classes)).all()):
-        raise InputError(
-            "claim",
-            f"{named} classes, {choices} choices, labels {int(labels.min())} to {int(labels.max())}",
-            f"do not fit a suspect of {classes} classes",
-            "ask a suspect of the claim's classes",
-        )
+        given = f"{named} classes, {choices} choices, labels {int(labels.min())} to {int(labels.max())}"
+        problem = f"do not fit a suspect of {classes} classes"
+        raise InputError("claim", given, problem, "ask a suspect of the claim's classes")
     return claim.triggers.distinct(), choices

@@ -319,9 +319,7 @@ def _trigger_set(
 
 def _drawn(found: Redrawn, required: bool) -> Condition:
     status = {True: "drawn", False: "not what the seeds give", None: "chosen, or unknown"}[found.holds]
-    remedy = (
-        "" if found.holds is not None else "train with a drawn or a bound signature, and bring what ipr train wrote"
-    )
+    remedy = "train with a drawn or a bound signature, and bring what ipr train wrote" if found.holds is None else ""
     return Condition("drawn secrets", required, found.holds, status, "drawn", found.says, remedy)
 
 

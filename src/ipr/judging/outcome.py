@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 
 from ipr.claims.base import Claim
+from ipr.judging.fidelity import ROUNDING
 from ipr.judging.verdict import Verdict
 
 
@@ -99,7 +100,7 @@ def outcome_of(
         succeeded = forged and verdict.mark_read and kept is not False
     else:
         after = verdict.accuracy_without
-        kept = accuracy_before - after <= verdict.fidelity.threshold + 1e-12 if same_task else None
+        kept = accuracy_before - after <= verdict.fidelity.threshold + ROUNDING if same_task else None
         succeeded = not verdict.mark_read and kept is not False
     return Outcome(
         accuracy_before=accuracy_before,
@@ -143,6 +144,6 @@ def unmarked(accuracy_before: float, accuracy_after: float, threshold: float, *,
         trigger_accuracy_passport=None,
         forged=False,
         mark_read=False,
-        fidelity_kept=accuracy_before - accuracy_after <= threshold + 1e-12 if same_task else None,
+        fidelity_kept=accuracy_before - accuracy_after <= threshold + ROUNDING if same_task else None,
         attack_succeeded=False,
     )

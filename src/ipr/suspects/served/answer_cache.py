@@ -37,9 +37,8 @@ class KeptAnswers:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             content = self._path.read_bytes() if self._path.exists() else b""
         except OSError as error:
-            raise InputError(
-                "answers", folder, f"cannot be used ({error.strerror})", "choose another folder"
-            ) from error
+            problem = f"cannot be used ({error.strerror})"
+            raise InputError("answers", folder, problem, "choose another folder") from error
         for line in content.split(b"\n"):
             self.classes |= _read(line, count)
 

@@ -101,13 +101,10 @@ class BlackBox:
         return digests
 
     def _check_budget(self, wanted: int) -> None:
-        if self._budget is not None and self.queries + wanted > self._budget:
-            raise InputError(
-                "budget",
-                self._budget,
-                f"{self.queries} images were sent, and {wanted} more are needed",
-                f"give at least {self.queries + wanted}, or fewer test images",
-            )
+        needed = self.queries + wanted
+        if self._budget is not None and needed > self._budget:
+            problem = f"{self.queries} images were sent, and {wanted} more are needed"
+            raise InputError("budget", self._budget, problem, f"give at least {needed}, or fewer test images")
 
     def _classes(self, answer: Any, count: int) -> list[int]:
         if not isinstance(answer, np.ndarray):

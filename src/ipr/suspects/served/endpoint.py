@@ -73,12 +73,10 @@ class Endpoint:
         takes = self._input
         if not takes.takes(images.shape):
             batch = takes.shape[0]
-            remedy = "serve the model for these images, channels first" + (
-                f", and give endpoint.batch_size={batch}" if batch not in (-1, len(images)) else ""
-            )
-            raise InputError(
-                "suspect", self.identity, f"takes {list(takes.shape)}, not images {list(images.shape)}", remedy
-            )
+            problem = f"takes {list(takes.shape)}, not images {list(images.shape)}"
+            remedy = "serve the model for these images, channels first"
+            remedy += f", and give endpoint.batch_size={batch}" if batch not in (-1, len(images)) else ""
+            raise InputError("suspect", self.identity, problem, remedy)
         answer = self._server.post(f"{self._path}/infer", request(takes.name, images))
         return output_tensor(answer, self._output_name, self._model, self._version, self.identity)
 
@@ -123,9 +121,8 @@ def _parsed(url: str) -> tuple[Url, re.Match[str]]:
     except LocationParseError:
         raise InputError("suspect", url, "is not an address", remedy) from None
     if address.auth is not None:
-        raise InputError(
-            "suspect", "<an address with a password>", "would show it", f"put a token into the environment as {TOKEN}"
-        )
+        elsewhere = f"put a token into the environment as {TOKEN}"
+        raise InputError("suspect", "<an address with a password>", "would show it", elsewhere)
     found = PATH.fullmatch(address.path or "")
     if address.scheme not in ("http", "https") or not address.host or address.query or address.fragment or not found:
         raise InputError("suspect", url, "is not an address of the Open Inference Protocol v2", remedy)

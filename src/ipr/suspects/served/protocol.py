@@ -55,18 +55,14 @@ def model_input(metadata: Any, wanted: str | None, where: str) -> ModelInput:
     names = [one["name"] for one in declared]
     chosen = [one for one in declared if wanted in (None, one["name"])]
     if len(chosen) != 1:
-        raise refuse(
-            f"the model has {len(names)} inputs: {clean(', '.join(names))}",
-            f"give endpoint.input=NAME of one that takes images{'' if wanted is None else f', not {wanted}'}",
-        )
+        remedy = f"give endpoint.input=NAME of one that takes images{'' if wanted is None else f', not {wanted}'}"
+        raise refuse(f"the model has {len(names)} inputs: {clean(', '.join(names))}", remedy)
     name, datatype, shape = chosen[0]["name"], chosen[0].get("datatype"), chosen[0].get("shape")
     if datatype != "FP32":
         raise refuse(f"its input {clean(name)} takes {clean(datatype)}", "serve a model that takes FP32")
     if not (isinstance(shape, list) and len(shape) == 4 and all(type(n) is int for n in shape)):
-        raise refuse(
-            f"its input {clean(name)} has shape {clean(shape)}",
-            "serve one that takes [batch, channels, height, width]",
-        )
+        remedy = "serve one that takes [batch, channels, height, width]"
+        raise refuse(f"its input {clean(name)} has shape {clean(shape)}", remedy)
     return ModelInput(name, tuple(shape))
 
 
