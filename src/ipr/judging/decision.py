@@ -255,22 +255,19 @@ def _fidelity(evidence: Evidence, thresholds: Thresholds, rule: Rule) -> Conditi
     seen = evidence.accuracies
     if seen is None:
         return Condition("fidelity", False, None, None, None, "nothing can be presented to a black box: not measured")
-    epsilon = rule.epsilon(thresholds.fidelity)
+    epsilon, target = rule.epsilon(thresholds.fidelity), percent(seen.target, "none")
     if rule.sound:
         holds = as_given_away(seen, epsilon)
         says = f"accuracy {percent(seen.claimed)}, as it is given away {percent(seen.given)}, is to lose at most "
         says += f"{percent(epsilon)} and to be at least {percent(seen.floor)}, well above chance"
         if evidence.passport is not None:
-            says += (
-                f"; a passport that opens a locked network is to reach {percent(seen.target, 'none')} within as much"
-            )
+            says += f"; a passport that opens a locked network is to reach {target} within as much"
         if seen.control is not None:
             says += f"; the best random passport reaches {percent(seen.control)}"
         lost = seen.given - seen.claimed
     else:
         holds = as_published(seen, epsilon)
-        says = f"accuracy {percent(seen.claimed)} is to be within {percent(epsilon)} of the declared "
-        says += percent(seen.target, "none")
+        says = f"accuracy {percent(seen.claimed)} is to be within {percent(epsilon)} of the declared {target}"
         lost = abs(seen.claimed - seen.target) if seen.target is not None else 1.0
     if seen.target is None:
         says += "; a claim that declares no target accuracy is refused"

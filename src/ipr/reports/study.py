@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ def section_of(plan: Plan, runs: Path) -> Section:
     notes = [f"In the place of the paper's data sets: {', '.join(stands)}."] if stands else []
     changed = [f"Beside the scale: {' '.join(plan.changes)}."] if plan.changes else []
     if study.draws:
-        tables, pictures = _tables(study, results), _pictures(study, results)
+        drawn = [table_of(drawing, results.frame, study.paper) for drawing in study.tables]
+        tables, pictures = [table for table in drawn if table.lines], _pictures(study, results)
         told = [f"{line[0].upper()}{line[1:]}." for line in results.failed]
     else:
         parts = runs_of(plan, runs).sections()
@@ -65,12 +66,7 @@ def cell_state(cell: PlannedCell, runs: Path) -> CellState:
     return CellState(cell.name, cell.command, {"stopped": "planned", "missing": "planned"}.get(state, state), reason)
 
 
-def _tables(study: Study, results: Results) -> Sequence[TableView]:
-    tables = [table_of(drawing, results.frame, study.paper) for drawing in study.tables]
-    return [table for table in tables if table.lines]
-
-
-def _pictures(study: Study, results: Results) -> Sequence[Picture]:
+def _pictures(study: Study, results: Results) -> list[Picture]:
     pictures = []
     for drawing in study.figures:
         if drawing.kind == "exhibit":
