@@ -10,7 +10,7 @@ from torch import Tensor
 from ipr.attacks.base import example_of
 from ipr.config.registry import register
 from ipr.errors import InputError
-from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun, require
+from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun
 from ipr.passport.presented import PresentedClaim
 from ipr.passport.surgery import find_layers
 from ipr.signature import agreeing_bits, detect
@@ -46,11 +46,6 @@ class ScaleSigns(Exhibit):
 
     layer: str | None = None  # a passport layer; null for the last
     channels: int = 48  # shown where there is no text
-
-    def check(self, scheme: str) -> None:
-        """See `Exhibit.check`."""
-        super().check(scheme)
-        require(self.channels >= 1, "channels", self.channels, "give e.g. 48")
 
     def show(self, opened: OpenedRun) -> Contents:
         """See `Exhibit.show`."""

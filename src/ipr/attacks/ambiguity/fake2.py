@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ipr.attacks.ambiguity.searches import Search, missing, point_of, protected_again, trained_together
-from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, flipped, fractions, require
+from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, flipped
 from ipr.config.recipe import Recipe
 from ipr.config.registry import register
 from ipr.data.images import ImageData
@@ -93,12 +93,6 @@ class Fake2(Attack):
     lr: float = 0.01  # learning rate, constant
     weight_decay: float = 5e-4  # of SGD
 
-    def check(self, scheme: str) -> None:
-        """See `Attack.check`."""
-        super().check(scheme)
-        require(self.epochs >= 1, "epochs", self.epochs, "give e.g. 100")
-        require(self.lr > 0, "lr", self.lr, "give e.g. 0.01")
-
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
         source = generator(seed, "signs to start from")
@@ -130,14 +124,10 @@ class Fake2Signature(Fake2):
 
     section = "IV-D, Figure 15"
     attacker_has = "the weights, the training data and the owner's signature, not the passport"
+    fractions = ("dissimilarity",)
 
     # shares of the bits that differ
     dissimilarity: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.25, 0.5, 1.0])
-
-    def check(self, scheme: str) -> None:
-        """See `Attack.check`."""
-        super().check(scheme)
-        fractions("dissimilarity", self.dissimilarity)
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ipr.attacks.ambiguity.searches import Search, missing, point_of, protected_again, trained_together
-from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, flipped, fractions, require
+from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, flipped
 from ipr.config.recipe import Recipe
 from ipr.config.registry import register
 from ipr.data.images import ImageData
@@ -91,6 +91,7 @@ class Fake3(Attack):
     kind = "ambiguity"
     section = "IV-D, fake3"
     attacker_has = "the weights, the training data, the genuine passport and the signature (an insider)"
+    fractions = ("dissimilarity",)
 
     # shares of the bits that differ from the owner's
     dissimilarity: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.5, 1.0])
@@ -99,14 +100,6 @@ class Fake3(Attack):
     weight_decay: float = 5e-4  # of SGD
     clip_norm: float = 2.0  # largest norm of a gradient
     sign_loss_weight: float = 0.1  # how much the forged signs count in the loss
-
-    def check(self, scheme: str) -> None:
-        """See `Attack.check`."""
-        super().check(scheme)
-        fractions("dissimilarity", self.dissimilarity)
-        require(self.epochs >= 1, "epochs", self.epochs, "give e.g. 100")
-        require(self.lr > 0, "lr", self.lr, "give e.g. 0.01")
-        require(self.clip_norm > 0, "clip_norm", self.clip_norm, "give e.g. 2")
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
