@@ -60,7 +60,7 @@ class Scheme(L.LightningModule, ABC):
     Attributes:
         Config: the dataclass of what can be set of it, `scheme.FIELD=...`.
         about: what it says of itself.
-        claim_kind: the class of its claims; None where nothing is embedded.
+        claim_kind: the class of its claims, which `draw_claim` draws; None where nothing is embedded.
         tunes: whether its training begins with a trained plain network, `Trained`, and goes on for `scheme.epochs`.
         locked: whether the network that is given away works with its passport alone.
         more_bits: what to raise where all of the bits can be guessed.
@@ -82,6 +82,11 @@ class Scheme(L.LightningModule, ABC):
     share: Share = WHOLE
     capture: bool = False
     moves_all: bool = True
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.claim_kind is not None and all("draw_claim" not in vars(c) for c in cls.__mro__ if c is not Scheme):
+            raise TypeError(f"{cls.__name__} lacks draw_claim, and has claims")
 
     def __init__(self, network: nn.Module, recipe: Recipe, num_classes: int) -> None:
         super().__init__()
