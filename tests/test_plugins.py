@@ -242,7 +242,7 @@ def test_what_cannot_be_loaded_is_said_in_one_line_and_takes_nothing_else_down(b
         "ipr attack attack=orphan": "there is no such attack; choose among: ",
         "ipr attack attack=unparsed": "unparsed.yaml: cannot be read as YAML (line 2: ",
         "ipr train scheme=undrawn": "of the package broken lacks draw_claim",
-        "ipr train scheme=bare": "of the package broken cannot be loaded (TypeError: Bare lacks draw_claim, and has claims)",
+        "ipr train scheme=bare": "cannot be loaded (TypeError: Bare lacks draw_claim, and has claims)",
         "ipr train model=number": "of the package broken is no function and no class",
         "ipr train dataset=fails": "of the package broken cannot be loaded (RuntimeError: in two lines)",
     }

@@ -27,6 +27,7 @@ from ipr.data.share import WHOLE, Share
 from ipr.schemes.captured import CapturedStep
 from ipr.schemes.means import EpochMeans
 from ipr.schemes.start import architecture_of, plain_network
+from ipr.schemes.triggers import TriggerSamples
 
 Trained = Callable[[], nn.Module]
 """Finds or trains the plain network of a run's architecture, data and seed; called only where it is needed."""
@@ -65,6 +66,7 @@ class Scheme(L.LightningModule, ABC):
         locked: whether the network that is given away works with its passport alone.
         more_bits: what to raise where all of the bits can be guessed.
         stronger: what to raise where too few bits are read.
+        triggers: trigger or key images that are appended to every batch; None for none.
         share: which part of every batch this process takes.
         capture: whether a step is recorded once and replayed (`CapturedStep`); in one process, without a scaler of
             the loss. Hooks of callbacks around backward pass and optimiser are not called then.
@@ -92,6 +94,7 @@ class Scheme(L.LightningModule, ABC):
         super().__init__()
         recipe.check()
         self.network, self.recipe, self.num_classes = network, recipe, num_classes
+        self.triggers: TriggerSamples | None = None
         self.means = EpochMeans()
         self._captured: CapturedStep | None = None
 
@@ -152,12 +155,23 @@ class Scheme(L.LightningModule, ABC):
         self._captured = None
         self.share = Share(self.trainer.global_rank, self.trainer.world_size)
 
+    def on_train_epoch_start(self) -> None:
+        """Draws the order of the trigger images."""
+        if self.triggers is not None:
+            self.triggers.start_epoch(self.current_epoch)
+
     def check_shares(self, processes: int) -> None:
-        """Refuses a number of processes that cannot share what a step takes besides its batch.
+        """Refuses a number of processes that cannot share the trigger images of a step.
 
         Raises:
             InputError: naming what they cannot share.
         """
+        if self.triggers is not None:
+            self.triggers.check_shares(processes)
+
+    def with_triggers(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The batch with its trigger images and their labels behind it; as it is where the scheme has none."""
+        return (x, y) if self.triggers is None else self.triggers.appended(x, y, self.step_number, self.share)
 
     def compile_network(self) -> None:
         """Lets `torch.compile` make what `terms` runs faster, in place: the `state_dict` keeps its names."""
@@ -250,23 +264,15 @@ class Scheme(L.LightningModule, ABC):
         if self.trainer.is_last_batch or self.trainer.should_stop:
             together = self.share.processes > 1
             means = {f"train/{name}": value for name, value in self.means.means().items()}
-            self.log_dict(means, on_step=False, on_epoch=True, batch_size=1, sync_dist=together)
+            how: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": 1, "sync_dist": together}
+            self.log_dict(means, **how)
             right, answers = self.means.answers()
             if right is not None and answers:
                 if together:  # counts are added up, so that the fraction is that of one process to the last bit
                     summed = self.trainer.strategy.reduce(right, reduce_op="sum")
                     assert isinstance(summed, Tensor)
                     right, answers = summed, answers * self.share.processes
-                accuracy = right / answers
-                self.log(
-                    "train/accuracy",
-                    accuracy,
-                    on_step=False,
-                    on_epoch=True,
-                    batch_size=1,
-                    sync_dist=together,
-                    prog_bar=True,
-                )
+                self.log("train/accuracy", right / answers, prog_bar=True, **how)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """SGD and the recipe's schedule, advanced at every step."""

@@ -117,16 +117,16 @@ class DeepMarksClaim(FilterClaim):
 
     def drawn_from(self, source: Generator, network: nn.Module, data: ImageData) -> Self:
         """See `WatermarkClaim.drawn_from`."""
-        return self._drawn_among(code_book(order_of(self.bits.numel())), source, network)
+        return self.drawn(network, self.layer, code_book(order_of(self.bits.numel())), source, **self.kept)
 
     def redrawn(self, network: nn.Module, data: ImageData, seed: int) -> Self:
         """See `WatermarkClaim.redrawn`: another user's word."""
-        words = code_book(order_of(self.bits.numel()))
-        return self._drawn_among(words[(words != self.bits).any(1)], generator(seed, "second watermark"), network)
+        return self.drawn(network, self.layer, self.other_words(), generator(seed, "second watermark"), **self.kept)
 
-    def _drawn_among(self, words: Tensor, source: Generator, network: nn.Module) -> Self:
-        parts = {"thresholds": self.thresholds, "architecture": self.architecture}
-        return self.drawn(network, self.layer, words, source, **parts)
+    def other_words(self) -> Tensor:
+        """The code words of other users, (v - 1, v)."""
+        words = code_book(order_of(self.bits.numel()))
+        return words[(words != self.bits).any(1)]
 
     def with_rows(self, rows: Callable[[Tensor, Tensor], Tensor]) -> Self:
         """See `WatermarkClaim.with_rows`: bits are read behind a rotation, which is put in front of the rows."""

@@ -169,16 +169,9 @@ class DeepSignsClaim(WatermarkClaim):
 
     def drawn_from(self, source: Generator, network: nn.Module, data: ImageData) -> Self:
         """See `WatermarkClaim.drawn_from`."""
-        return self.drawn(
-            network,
-            data,
-            source,
-            classes=self.chosen.numel(),
-            bits=self.bits.shape[1],
-            images=self.labels.numel() // self.chosen.numel(),
-            thresholds=self.thresholds,
-            architecture=self.architecture,
-        )
+        classes, bits = self.bits.shape
+        images = self.labels.numel() // classes
+        return self.drawn(network, data, source, classes=classes, bits=bits, images=images, **self.kept)
 
     def with_rows(self, rows: Callable[[Tensor, Tensor], Tensor]) -> Self:
         """See `WatermarkClaim.with_rows`: all classes share the projection, and then the bits."""

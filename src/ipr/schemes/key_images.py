@@ -32,15 +32,15 @@ class KeyImages(Watermark, Baseline):
         network: see `Scheme`.
         recipe: see `Scheme`.
         num_classes: see `Scheme`.
-        samples: the key images of every step.
+        triggers: the key images.
     """
 
     Config = KeyImagesConfig
     claim_kind: ClassVar[type[KeyImageClaim]]
 
-    def __init__(self, network: nn.Module, recipe: Recipe, num_classes: int, *, samples: TriggerSamples) -> None:
+    def __init__(self, network: nn.Module, recipe: Recipe, num_classes: int, *, triggers: TriggerSamples) -> None:
         super().__init__(network, recipe, num_classes)
-        self.samples = samples
+        self.triggers = triggers
 
     @classmethod
     def appends_images(cls, scheme: SchemeConfig) -> bool:
@@ -72,16 +72,8 @@ class KeyImages(Watermark, Baseline):
     ) -> dict[str, Any]:
         """See `Watermark.arguments`."""
         assert isinstance(claim, KeyImageClaim)
-        return {"samples": TriggerSamples(claim.triggers, per_step, data, seed)}
-
-    def on_train_epoch_start(self) -> None:
-        """Draws the order of the key images."""
-        self.samples.start_epoch(self.current_epoch)
-
-    def check_shares(self, processes: int) -> None:
-        """See `Scheme.check_shares`."""
-        self.samples.check_shares(processes)
+        return {"triggers": TriggerSamples(claim.triggers, per_step, data, seed)}
 
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """L_c over images and keys."""
-        return super().terms(*self.samples.appended(x, y, self.step_number, self.share))
+        return super().terms(*self.with_triggers(x, y))

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ipr.claims.base import Claim
 from ipr.claims.origin import NONCE, SIGNATURE, TRIGGER_SET
+from ipr.config.ranges import check_numbers
 from ipr.config.recipe import Recipe
 from ipr.config.schema import MISSING, SchemeConfig, TrainConfig
 from ipr.data.images import ImageData
-from ipr.errors import InputError
 from ipr.passport.bound import Binding, bound_signature
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import draw_passport, with_energy
@@ -42,14 +42,7 @@ class SignatureLoss:
         Raises:
             InputError: naming the field.
         """
-        for field, good in (
-            ("sign_loss_weight", self.sign_loss_weight >= 0),
-            ("gamma_0", self.gamma_0 > 0),
-            ("gamma_regulariser", self.gamma_regulariser >= 0),
-        ):
-            if not good:
-                problem, remedy = "is out of range", "give a positive number, e.g. 0.1"
-                raise InputError(f"scheme.{field}", getattr(self, field), problem, remedy)
+        check_numbers(self, "scheme.")
 
 
 @dataclass
@@ -102,20 +95,6 @@ class PassportScheme(Scheme):
         self.layers = passport_layers(network)
         bits = torch.cat([signature[name] for name in self.layers])
         self.register_buffer("bits", bits, persistent=False)
-
-    def on_train_epoch_start(self) -> None:
-        """Draws the order of the trigger images."""
-        if self.triggers is not None:
-            self.triggers.start_epoch(self.current_epoch)
-
-    def check_shares(self, processes: int) -> None:
-        """See `Scheme.check_shares`."""
-        if self.triggers is not None:
-            self.triggers.check_shares(processes)
-
-    def with_triggers(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch, with trigger images where the scheme has them."""
-        return (x, y) if self.triggers is None else self.triggers.appended(x, y, self.step_number, self.share)
 
     def passport_affines(self) -> dict[str, Affine]:
         """Eq. 4 at every passport layer, once a step: for the forward pass and for the regulariser."""

@@ -65,14 +65,7 @@ class UchidaClaim(FilterClaim):
 
     @classmethod
     def drawn(
-        cls,
-        network: nn.Module,
-        layer: str,
-        count: int,
-        source: Generator,
-        *,
-        text: str | None = None,
-        **parts: Any,
+        cls, network: nn.Module, layer: str, count: int, source: Generator, *, text: str | None = None, **parts: Any
     ) -> Self:
         """A new claim of `count` bits for a layer: text first, random bits behind it.
 
@@ -105,14 +98,7 @@ class UchidaClaim(FilterClaim):
 
     def drawn_from(self, source: Generator, network: nn.Module, data: ImageData) -> Self:
         """See `WatermarkClaim.drawn_from`; without a text."""
-        return self.drawn(
-            network,
-            self.layer,
-            self.bits.numel(),
-            source,
-            thresholds=self.thresholds,
-            architecture=self.architecture,
-        )
+        return self.drawn(network, self.layer, self.bits.numel(), source, **self.kept)
 
     def with_rows(self, rows: Callable[[Tensor, Tensor], Tensor]) -> Self:
         """See `WatermarkClaim.with_rows`."""

@@ -15,7 +15,7 @@ from ipr.config.recipe import Recipe
 from ipr.config.schema import MISSING, SchemeConfig, TrainConfig
 from ipr.data.images import ImageData
 from ipr.models.inspection import convolution_of
-from ipr.randomness import derive_seed, started_at
+from ipr.randomness import generator
 from ipr.schemes.base import About, Scheme, Trained
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.start import plain_network
@@ -82,8 +82,8 @@ class Watermark(Scheme):
     @classmethod
     def source(cls, config: TrainConfig) -> Generator:
         """What the secrets of a run are drawn from."""
-        ((_, purpose),) = cls.purposes(config).items()
-        return started_at(derive_seed(config.seed, purpose, config.passport.key))
+        purpose = cls.claim_kind.purpose()
+        return generator(config.seed, cls.purposes(config).get(purpose, purpose), config.passport.key)
 
     @classmethod
     def build(cls, config: TrainConfig, data: ImageData, claim: Claim | None, trained: Trained) -> Scheme:

@@ -70,8 +70,7 @@ class ScaleSearch(Search):
 
     def scales(self) -> dict[str, Tensor]:
         """What was found, as a claim brings it: (2, C) per layer."""
-        pairs = zip(self.names, self.effective(), self.beta, strict=True)
-        return {name: torch.stack([gamma, beta]).detach().cpu().clone() for name, gamma, beta in pairs}
+        return {name: torch.cat(pair).detach().cpu().clone() for name, pair in self.affines().items()}
 
 
 @register("fake2")

@@ -18,7 +18,7 @@ from ipr.data.trigger_sets import abstract_trigger_set
 from ipr.models.inspection import convolution_of
 from ipr.randomness import generator
 from ipr.schemes import deepmarks, uchida
-from ipr.schemes.deepmarks import DeepMarksClaim, code_book, fingerprint, order_of
+from ipr.schemes.deepmarks import DeepMarksClaim, fingerprint
 from ipr.schemes.deepsigns import DeepSignsClaim, mean_features
 from ipr.schemes.uchida import UchidaClaim
 from ipr.watermarks.projection import mean_filter, secret_projection
@@ -155,8 +155,7 @@ class ForgeDeepMarks(ForgeProjection):
         owner = victim.claim
         assert isinstance(owner, DeepMarksClaim)
         w = mean_filter(convolution_of(victim.suspect, owner.layer)[1]).detach().cpu()
-        words = code_book(order_of(owner.bits.numel()))
-        others = words[(words != owner.bits).any(1)]
+        others = owner.other_words()
         bits = others[int(torch.randint(others.shape[0], (1,), generator=source))]
         basis, _ = torch.linalg.qr(torch.randn(bits.numel(), bits.numel(), generator=source))
         wanted = fingerprint(basis, bits)

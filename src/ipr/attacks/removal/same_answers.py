@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -20,7 +20,8 @@ from ipr.config.registry import register
 from ipr.data.images import ImageData, normalise
 from ipr.models.channels import BATCH_NORMS, Symmetry
 from ipr.models.gauge import before_norms, permute, random_order, restate, scale
-from ipr.models.inspection import device_of, evaluating
+from ipr.models.inspection import device_of
+from ipr.passport.generate import inputs_of
 from ipr.randomness import generator
 
 IMAGES = 64
@@ -175,24 +176,13 @@ def rescaled(
 
 def group_variances(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """What group norms divide by, squared and without eps: norm -> (N, G), of each image and group."""
-    found: dict[str, Tensor] = {}
 
-    def watching(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def before(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
-            assert isinstance(norm, nn.GroupNorm)
-            found[name] = args[0].unflatten(1, (norm.num_groups, -1)).flatten(2).var(2, unbiased=False).double().cpu()
+    def variance(norm: nn.GroupNorm, x: Tensor) -> Tensor:
+        groups: Tensor = x.unflatten(1, (norm.num_groups, -1)).flatten(2)
+        return groups.var(2, unbiased=False).double().cpu()
 
-        return before
-
-    norms = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.GroupNorm)]
-    handles = [module.register_forward_pre_hook(watching(name)) for name, module in norms]
-    try:
-        with evaluating(network):
-            network(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
+    norms = [name for name, module in network.named_modules() if isinstance(module, nn.GroupNorm)]
+    return inputs_of(network, norms, images, variance)
 
 
 def _felt(norm: nn.Module, variances: Tensor) -> Tensor:

@@ -71,8 +71,7 @@ class PairsClaim(FilterClaim):
 
     def drawn_from(self, source: Generator, network: nn.Module, data: ImageData) -> Self:
         """See `WatermarkClaim.drawn_from`: what a judge draws again, and what another party would embed."""
-        parts = {"thresholds": self.thresholds, "architecture": self.architecture}
-        return self.drawn(network, self.layer, self.bits.numel(), source, **parts)
+        return self.drawn(network, self.layer, self.bits.numel(), source, **self.kept)
 
 
 @dataclass
