@@ -29,14 +29,9 @@ EMBEDDING = (*READ_FROM_WEIGHTS, "key images")
 """Families of schemes that embed something."""
 
 
-def families() -> dict[str, str]:
-    """Scheme -> its family, of every scheme that can be chosen."""
-    return {name: about.family for name, about in abouts().items()}
-
-
 def schemes_of(*wanted: str) -> tuple[str, ...]:
     """The schemes of some families, in the order of their table."""
-    return tuple(name for name, family in families().items() if family in wanted)
+    return tuple(name for name, about in abouts().items() if about.family in wanted)
 
 
 class Applicable:
@@ -77,7 +72,7 @@ class Applicable:
         """Why it does not apply to a scheme; None where it does."""
         if scheme in cls.schemes():
             return None
-        return "nothing is embedded in it" if families().get(scheme) == "none" else cls.needs
+        return "nothing is embedded in it" if scheme in schemes_of("none") else cls.needs
 
     def check(self, scheme: str) -> None:
         """Refuses a scheme that it does not apply to, and settings out of range.

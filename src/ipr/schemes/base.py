@@ -18,7 +18,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor, nn
 
-from ipr.claims.base import Claim, Thresholds
+from ipr.claims.base import Claim
 from ipr.config.recipe import Recipe
 from ipr.config.registry import load_all
 from ipr.config.schema import SchemeConfig, TrainConfig
@@ -26,7 +26,7 @@ from ipr.data.images import ImageData
 from ipr.data.share import WHOLE, Share
 from ipr.schemes.captured import CapturedStep
 from ipr.schemes.means import EpochMeans
-from ipr.schemes.start import architecture_of, plain_network
+from ipr.schemes.start import plain_network
 from ipr.schemes.triggers import TriggerSamples
 
 Trained = Callable[[], nn.Module]
@@ -57,6 +57,7 @@ class Scheme(L.LightningModule, ABC):
         network: what is trained; only its `state_dict` is ever saved.
         recipe: how.
         num_classes: number of classes.
+        triggers: trigger or key images that are appended to every batch; None for none.
 
     Attributes:
         Config: the dataclass of what can be set of it, `scheme.FIELD=...`.
@@ -66,7 +67,6 @@ class Scheme(L.LightningModule, ABC):
         locked: whether the network that is given away works with its passport alone.
         more_bits: what to raise where all of the bits can be guessed.
         stronger: what to raise where too few bits are read.
-        triggers: trigger or key images that are appended to every batch; None for none.
         share: which part of every batch this process takes.
         capture: whether a step is recorded once and replayed (`CapturedStep`); in one process, without a scaler of
             the loss. Hooks of callbacks around backward pass and optimiser are not called then.
@@ -90,11 +90,13 @@ class Scheme(L.LightningModule, ABC):
         if cls.claim_kind is not None and all("draw_claim" not in vars(c) for c in cls.__mro__ if c is not Scheme):
             raise TypeError(f"{cls.__name__} lacks draw_claim, and has claims")
 
-    def __init__(self, network: nn.Module, recipe: Recipe, num_classes: int) -> None:
+    def __init__(
+        self, network: nn.Module, recipe: Recipe, num_classes: int, triggers: TriggerSamples | None = None
+    ) -> None:
         super().__init__()
         recipe.check()
         self.network, self.recipe, self.num_classes = network, recipe, num_classes
-        self.triggers: TriggerSamples | None = None
+        self.triggers = triggers
         self.means = EpochMeans()
         self._captured: CapturedStep | None = None
 
@@ -294,12 +296,6 @@ class Scheme(L.LightningModule, ABC):
         for state in checkpoint.get("optimizer_states", []):
             for group in state["param_groups"]:
                 group["lr"] = float(group["lr"])
-
-
-def claim_parts(config: TrainConfig, data: ImageData) -> dict[str, Any]:
-    """What a new claim says besides its secrets: owner, thresholds, and what builds the plain network."""
-    limits = Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
-    return {"owner": config.owner, "thresholds": limits, "architecture": architecture_of(config.model, data)}
 
 
 @cache

@@ -20,8 +20,8 @@ from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.models.inspection import convolution_of
 from ipr.randomness import generator
-from ipr.schemes.base import About, Trained, claim_parts
-from ipr.schemes.start import plain_network
+from ipr.schemes.base import About, Trained
+from ipr.schemes.start import claim_parts, plain_network
 from ipr.schemes.watermark import InFilters, InFiltersConfig
 from ipr.signature import agreeing_bits, detect
 from ipr.watermarks.projection import FilterClaim, check_finite, check_shape, mean_filter, projected, secret_projection

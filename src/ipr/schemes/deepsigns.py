@@ -20,9 +20,9 @@ from ipr.data.images import ImageData, LabelledImages
 from ipr.data.trigger_sets import TriggerSet, check_trigger_set
 from ipr.errors import InputError
 from ipr.models.inspection import classifier_of, evaluating, logits_and_features
-from ipr.schemes.base import About, Trained, claim_parts
+from ipr.schemes.base import About, Trained
 from ipr.schemes.gather import gather
-from ipr.schemes.start import plain_network
+from ipr.schemes.start import claim_parts, plain_network
 from ipr.schemes.watermark import Watermark
 from ipr.signature import agreeing_bits, detect
 from ipr.watermarks.base import WatermarkClaim

@@ -21,8 +21,8 @@ from ipr.passport.layer import Affine, passport_layers
 from ipr.passport.normal_form import sign
 from ipr.passport.surgery import find_layers, protect
 from ipr.randomness import derive_bytes, generator
-from ipr.schemes.base import Scheme, Trained, claim_parts
-from ipr.schemes.start import example_image, plain_network
+from ipr.schemes.base import Scheme, Trained
+from ipr.schemes.start import claim_parts, example_image, plain_network
 from ipr.schemes.triggers import TriggerSamples, identity_of_triggers, make_trigger_set
 from ipr.signature import Signature, draw_signature, sign_loss
 from ipr.store.folder import secret_digest
@@ -64,7 +64,7 @@ class PassportScheme(Scheme):
         signature: the bits to write.
         relative: whether they are written relative to the signs of the public scales (`PassportClaim.relative`).
         signature_loss: the constants of the regulariser.
-        triggers: trigger samples for every step; None for none.
+        triggers: see `Scheme`.
 
     Attributes:
         public_affine: whether there are public scales beside those of the passport.
@@ -89,9 +89,9 @@ class PassportScheme(Scheme):
         triggers: TriggerSamples | None = None,
         relative: bool = False,
     ) -> None:
-        super().__init__(network, recipe, num_classes)
+        super().__init__(network, recipe, num_classes, triggers)
         signature_loss.check()
-        self.signature_loss, self.triggers, self.relative = signature_loss, triggers, relative
+        self.signature_loss, self.relative = signature_loss, relative
         self.layers = passport_layers(network)
         bits = torch.cat([signature[name] for name in self.layers])
         self.register_buffer("bits", bits, persistent=False)

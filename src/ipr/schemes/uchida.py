@@ -16,8 +16,8 @@ from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.models.inspection import convolution_of
-from ipr.schemes.base import About, Trained, claim_parts
-from ipr.schemes.start import plain_network
+from ipr.schemes.base import About, Trained
+from ipr.schemes.start import claim_parts, plain_network
 from ipr.schemes.watermark import InFilters, InFiltersConfig
 from ipr.signature import agreeing_bits, check_text_bytes, decode_text, detect, draw_signature
 from ipr.watermarks.projection import (
