@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ipr.attacks.ambiguity.searches import Search, missing, point_of, protected_again, trained_together
+from ipr.attacks.ambiguity.searches import Search, forgeries, missing, protected_again
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, flipped
 from ipr.config.recipe import Recipe
 from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.judging.verdict import claim_of_signs
+from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import Affine
+from ipr.passport.presented import ScalesClaim
 from ipr.randomness import generator
 from ipr.signature import Signature, sign_loss
 
@@ -42,7 +44,7 @@ class ScaleSearch(Search):
         sign_loss_weight: float = 0.1,
     ) -> None:
         super().__init__(network, recipe, num_classes)
-        names, self.sign_loss_weight = self.names, sign_loss_weight
+        names, self.signature, self.sign_loss_weight = self.names, signature, sign_loss_weight
         self.gamma = nn.ParameterList(start[name].to(torch.float32, copy=True) for name in names)
         self.beta = nn.ParameterList(torch.zeros(start[name].numel()) for name in names)
         bits = torch.cat([signature[name] for name in names]) if signature is not None else None
@@ -67,6 +69,11 @@ class ScaleSearch(Search):
             return {}
         held = sign_loss(torch.cat(list(self.gamma)), self.get_buffer("bits"))
         return {"sign_loss": self.sign_loss_weight * held}
+
+    def claimed(self, owner: PassportClaim) -> ScalesClaim:
+        """See `Search.claimed`: the scales, with the signature that was held on to, else the owner's."""
+        held = {} if self.signature is None else {"signature": self.signature, "text_bytes": 0}
+        return owner.with_scales(self.scales(), **held)
 
     def scales(self) -> dict[str, Tensor]:
         """What was found, as a claim brings it: (2, C) per layer."""
@@ -102,8 +109,7 @@ class Fake2(Attack):
         example = example_of(data, victim.suspect)
         search = self._search(protected_again(victim, example), data, start, None)
         fit("fake2", search, epochs=self.epochs, clip_norm=None)
-        forged = victim.passport_claim.with_scales(search.scales())
-        yield Attacked(victim.suspect, {"": claim_of_signs(forged, victim.suspect)})
+        yield Attacked(victim.suspect, {"": claim_of_signs(search.claimed(victim.passport_claim), victim.suspect)})
 
     def _search(
         self, network: nn.Module, data: ImageData, start: Signature, signature: Signature | None
@@ -130,16 +136,9 @@ class Fake2Signature(Fake2):
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
-        example, claim = example_of(data, victim.suspect), victim.passport_claim
-        network, bits, searches = protected_again(victim, example), {}, {}
+        example, owner = example_of(data, victim.suspect), victim.passport_claim
+        network, searches = protected_again(victim, example), {}
         for name, share in missing(self.dissimilarity, victim.judged).items():
-            bits[name] = flipped(claim.signature, share, generator(seed, f"{share} of the signature"))
-            searches[name] = self._search(network, data, bits[name], bits[name])
-        for names in trained_together(
-            searches, fit, self.name, example, judged=victim.judged, epochs=self.epochs, clip_norm=None
-        ):
-            forged = {
-                point_of(name): claim.with_scales(searches[name].scales(), signature=bits[name], text_bytes=0)
-                for name in names
-            }
-            yield Attacked(victim.suspect, forged, trainings=len(names))
+            bits = flipped(owner.signature, share, generator(seed, f"{share} of the signature"))
+            searches[name] = self._search(network, data, bits, bits)
+        yield from forgeries(searches, victim, fit, self.name, example, epochs=self.epochs, clip_norm=None)
