@@ -25,10 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ipr.attacks.removal.flip_groups import with_flipped_groups
-from ipr.attacks.removal.permute import permuted
 from ipr.attacks.removal.prune import pruned
-from ipr.attacks.removal.rescale import rescaled
+from ipr.attacks.removal.same_answers import permuted, rescaled, with_flipped_groups
 from ipr.claims.base import Thresholds
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData, LabelledImages, normalise

@@ -29,11 +29,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from forged_copies import nudged, put_in_place
-from ipr.attacks.ambiguity.forge_deepsigns import ForgeDeepSigns
-from ipr.attacks.ambiguity.forge_uchida import ForgeUchida
-from ipr.attacks.ambiguity.lift_passport import LiftPassport
-from ipr.attacks.ambiguity.ones import Ones
-from ipr.attacks.ambiguity.singular_vectors import SingularVectors
+from ipr.attacks.ambiguity.forge_projection import ForgeDeepSigns, ForgeUchida
+from ipr.attacks.ambiguity.guessed_passports import LiftPassport, Ones, SingularVectors
 from ipr.attacks.ambiguity.train_scales import TrainScales
 from ipr.attacks.base import Attack, Fit, Victim, constant_rate
 from ipr.claims.base import Claim, Thresholds

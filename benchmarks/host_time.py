@@ -32,7 +32,7 @@ from gpu.setting import KINDS, Setting, train_on
 from ipr.data.images import ImageData
 from ipr.data.trigger_sets import abstract_trigger_set
 from ipr.schemes.base import Scheme
-from ipr.schemes.passport_v3 import PassportV3
+from ipr.schemes.passport_v2 import PassportV3
 from ipr.schemes.triggers import TriggerSamples
 
 HERE = Path(__file__).resolve().parents[1]

@@ -17,8 +17,7 @@ from ipr.schemes.base import Scheme
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport import SignatureLoss
 from ipr.schemes.passport_v1 import PassportV1
-from ipr.schemes.passport_v2 import PassportV2
-from ipr.schemes.passport_v3 import PassportV3
+from ipr.schemes.passport_v2 import PassportV2, PassportV3
 from ipr.schemes.triggers import TriggerSamples
 from ipr.signature import draw_signature
 

@@ -16,8 +16,7 @@ import measure
 from growth import operations
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport_v1 import PassportV1
-from ipr.schemes.passport_v2 import PassportV2
-from ipr.schemes.passport_v3 import PassportV3
+from ipr.schemes.passport_v2 import PassportV2, PassportV3
 from measure import Work
 from networks import batch, scheme, training_step
 

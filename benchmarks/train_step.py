@@ -19,8 +19,7 @@ import reference_forms
 from ipr.passport.layer import patch_mean, scale_and_shift
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport_v1 import PassportV1
-from ipr.schemes.passport_v2 import PassportV2
-from ipr.schemes.passport_v3 import PassportV3
+from ipr.schemes.passport_v2 import PassportV2, PassportV3
 from ipr.signature import sign_loss
 from measure import Row, ratios, take_turns
 from networks import batch, passport_for, plain, scheme, stepping, training_step

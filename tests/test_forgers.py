@@ -28,9 +28,7 @@ from safetensors.torch import load_file, save_file
 
 import forgers
 from ipr.attacks.base import freedom_of
-from ipr.attacks.removal.flip_groups import with_flipped_groups
-from ipr.attacks.removal.permute import permuted
-from ipr.attacks.removal.rescale import rescaled
+from ipr.attacks.removal.same_answers import permuted, rescaled, with_flipped_groups
 from ipr.claims.base import Thresholds, reading
 from ipr.claims.commitment import commit, save_commitment
 from ipr.data.images import normalise

@@ -154,6 +154,31 @@ class Fine(Halfway):
     def run(self, victim, data, fit, seed):
         yield from ()
 ''',
+    "marks.py": '''
+from ipr.schemes.base import About
+from ipr.schemes.uchida import UchidaClaim
+from ipr.schemes.watermark import InFilters
+
+
+class Undrawn(InFilters):
+    """It lacks draw_claim."""
+
+    about = About("projection", "-", "-", "bits")
+    claim_kind = UchidaClaim
+
+    def embedding_loss(self, w):
+        return w.sum()
+''',
+    "bare.py": '''
+from ipr.schemes.baseline import Baseline
+from ipr.schemes.uchida import UchidaClaim
+
+
+class Bare(Baseline):
+    """A scheme from the ground up, whose claims nothing draws."""
+
+    claim_kind = UchidaClaim
+''',
 }
 POINTS = """
 [ipr.attacks]
@@ -170,13 +195,17 @@ a-b = broken.fine:Fine
 module = broken.fine
 garbage = not a value!
 
+[ipr.schemes]
+undrawn = broken.marks:Undrawn
+bare = broken.bare:Bare
+
 [ipr.models]
 number = broken.fine:NUMBER
 
 [ipr.datasets]
 fails = broken.fails:Fails
 """
-SHELL = "defaults:\n  - /schema/attack@_here_: {0}\n  - _self_\n\nname: {0}\n"
+SHELL = "defaults:\n  - /schema/{1}@_here_: {0}\n  - _self_\n\nname: {0}\n"
 MODEL = "name: number\nnorm: bn\npassport_layers: [a]\nwatermark_layer: a\nfidelity_threshold: 0.1\n"
 
 
@@ -185,14 +214,16 @@ def broken(tmp_path):
     """A package of which one attack works, as an installer would leave it."""
     site = tmp_path / "site"
     about, conf = site / "broken-1.dist-info", site / "broken" / "conf"
-    for folder in (about, conf / "attack", conf / "model", conf / "dataset"):
+    for folder in (about, conf / "attack", conf / "scheme", conf / "model", conf / "dataset"):
         folder.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
     (about / "entry_points.txt").write_text(POINTS)
     for name, code in {"__init__.py": "", **BROKEN}.items():
         (site / "broken" / name).write_text(code)
     for name in ("fails", "torn", "lacks", "stranger", "halfway", "fine", "nowhere", "orphan"):
-        (conf / "attack" / f"{name}.yaml").write_text(SHELL.format(name))
+        (conf / "attack" / f"{name}.yaml").write_text(SHELL.format(name, "attack"))
+    for name in ("undrawn", "bare"):
+        (conf / "scheme" / f"{name}.yaml").write_text(SHELL.format(name, "scheme") + "norm: bn\n")
     (conf / "attack" / "unparsed.yaml").write_text("name: unparsed\n share: [1\n")
     (conf / "attack" / "fake1.yaml").write_text("name: not ours\n")
     (conf / "model" / "number.yaml").write_text(MODEL)
@@ -210,6 +241,8 @@ def test_what_cannot_be_loaded_is_said_in_one_line_and_takes_nothing_else_down(b
         "ipr attack attack=halfway": "of the package broken lacks run",
         "ipr attack attack=orphan": "there is no such attack; choose among: ",
         "ipr attack attack=unparsed": "unparsed.yaml: cannot be read as YAML (line 2: ",
+        "ipr train scheme=undrawn": "of the package broken lacks draw_claim",
+        "ipr train scheme=bare": "cannot be loaded (TypeError: Bare lacks draw_claim, and has claims)",
         "ipr train model=number": "of the package broken is no function and no class",
         "ipr train dataset=fails": "of the package broken cannot be loaded (RuntimeError: in two lines)",
     }

@@ -26,8 +26,7 @@ from ipr.requests.compose import register, typed
 from ipr.schemes.base import Scheme
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport_v1 import PassportV1
-from ipr.schemes.passport_v2 import PassportV2
-from ipr.schemes.passport_v3 import PassportV3
+from ipr.schemes.passport_v2 import PassportV2, PassportV3
 from ipr.training.loop import Training, prepared
 
 KINDS: dict[str, tuple[type[Baseline | PassportV1 | PassportV2], str]] = {

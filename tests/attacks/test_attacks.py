@@ -10,17 +10,13 @@ from torch import nn
 from ipr.attacks.ambiguity.fake2 import ScaleSearch
 from ipr.attacks.ambiguity.fake3 import PassportSearch
 from ipr.attacks.ambiguity.flip_signs import FlipSigns
-from ipr.attacks.ambiguity.lift_passport import LiftPassport
-from ipr.attacks.ambiguity.ones import Ones
+from ipr.attacks.ambiguity.guessed_passports import LiftPassport, Ones, SingularVectors
 from ipr.attacks.ambiguity.partial_signature import with_wrong_bytes
-from ipr.attacks.ambiguity.singular_vectors import SingularVectors
 from ipr.attacks.ambiguity.train_scales import BlockSearch, TrainScales, row_sums
 from ipr.attacks.base import constant_rate, example_of, flipped
 from ipr.attacks.removal.finetune import Finetune
-from ipr.attacks.removal.flip_groups import FlipGroups
-from ipr.attacks.removal.permute import Permute
 from ipr.attacks.removal.prune import pruned
-from ipr.attacks.removal.rescale import Rescale
+from ipr.attacks.removal.same_answers import FlipGroups, Permute, Rescale
 from ipr.data.images import LabelledImages, normalise
 from ipr.errors import InputError
 from ipr.judging.claim_kinds import load_claim

@@ -7,7 +7,7 @@ import pytest
 from ipr import attack, configuration, train
 from ipr.attacks.ambiguity.fake1 import Fake1
 from ipr.errors import InputError
-from ipr.schemes.passport_v3 import PassportV3Config
+from ipr.schemes.passport_v2 import PassportV3Config
 
 
 def test_it_is_what_the_command_line_asks_for(ipr, tiny, run_folder):

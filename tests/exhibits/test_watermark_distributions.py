@@ -4,7 +4,7 @@ import torch
 from safetensors.torch import load_file
 from scipy.stats import ks_2samp
 
-from ipr.attacks.ambiguity.forge_uchida import ForgeUchida
+from ipr.attacks.ambiguity.forge_projection import ForgeUchida
 from ipr.attacks.base import Victim
 from ipr.attacks.config import AttackConfig
 from ipr.data.opening import open_images

@@ -11,8 +11,7 @@ from ipr.errors import InputError
 from ipr.passport.layer import passport_layers, patch_mean
 from ipr.schemes.passport import SignatureLoss
 from ipr.schemes.passport_v1 import PassportV1
-from ipr.schemes.passport_v2 import PassportV2
-from ipr.schemes.passport_v3 import PassportV3
+from ipr.schemes.passport_v2 import PassportV2, PassportV3
 from ipr.schemes.triggers import TriggerSamples
 from ipr.signature import draw_signature
 from reference_forms import naive_affine, naive_protect, two_passes

@@ -162,7 +162,7 @@ def test_keys_are_in_every_batch_and_training_on_them_writes_them(data):
     assert not any("pixels" in name for name in module.state_dict())
     module.on_train_epoch_start()
     x, y = normalise(data.train_pixels[:6], data.mean, data.std), data.train_labels[:6]
-    seen = torch.stack([module.samples.appended(x, y, step)[1][6:] for step in range(3)]).flatten()
+    seen = torch.stack([module.triggers.appended(x, y, step)[1][6:] for step in range(3)]).flatten()
     assert sorted(seen.tolist()) == sorted(claim.labels.tolist())  # six keys in three steps, each once
     assert module.terms(x, y)["cross_entropy"].requires_grad
     keys = normalise(claim.pixels, data.mean, data.std)

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import binom
 from torch import nn
 
-from ipr.attacks.ambiguity.projections import bits_as_values, by_gradient, least_change
+from ipr.attacks.ambiguity.forge_projection import bits_as_values, by_gradient, least_change
 from ipr.attacks.base import Victim
 from ipr.config.recipe import Recipe
 from ipr.config.registry import load

@@ -1,1 +1,1 @@
-"""Attacks on protected networks: one file and one YAML each; `ipr.judging` judges what they bring about."""
+"""Attacks on protected networks: one YAML each, a file for those of a kind; `ipr.judging` judges what comes of them."""

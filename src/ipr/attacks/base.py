@@ -5,13 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ipr.claims.base import Claim
+from ipr.config.ranges import check_numbers
 from ipr.config.recipe import Recipe
+from ipr.config.registry import load_all
 from ipr.data.images import ImageData, normalise
 from ipr.errors import InputError
 from ipr.models.channels import Symmetry, symmetry
@@ -27,14 +29,9 @@ EMBEDDING = (*READ_FROM_WEIGHTS, "key images")
 """Families of schemes that embed something."""
 
 
-def families() -> dict[str, str]:
-    """Scheme -> its family, of every scheme that can be chosen."""
-    return {name: about.family for name, about in abouts().items()}
-
-
 def schemes_of(*wanted: str) -> tuple[str, ...]:
     """The schemes of some families, in the order of their table."""
-    return tuple(name for name, family in families().items() if family in wanted)
+    return tuple(name for name, about in abouts().items() if about.family in wanted)
 
 
 class Applicable:
@@ -42,25 +39,58 @@ class Applicable:
 
     Attributes:
         families: the families of schemes that it applies to: `none`, `passport`, `projection` or `key images`.
-        only: of these families no more than these schemes; () for every scheme, of whichever package.
+        claims: of these families no more than the schemes with such claims; None for all.
         needs: why it applies to no other.
+        fractions: the fields that are lists of fractions, of which there must be one at least.
+        group: what it is chosen by, `attack` or `exhibit`; stands before its fields in an error.
+        refuses: what it says of a scheme that it does not apply to.
     """
 
+    name: str
+
     families: ClassVar[tuple[str, ...]] = ("passport",)
-    only: ClassVar[tuple[str, ...]] = ()
+    claims: ClassVar[type[Claim] | None] = None
     needs: ClassVar[str] = "the scheme has no passport"
+    fractions: ClassVar[tuple[str, ...]] = ()
+    group: ClassVar[str]
+    refuses: ClassVar[str]
+
+    @classmethod
+    def applies_to(cls, scheme: type[Scheme]) -> bool:
+        """Whether it applies to a scheme."""
+        return scheme.about.family in cls.families and (
+            cls.claims is None or (scheme.claim_kind is not None and issubclass(scheme.claim_kind, cls.claims))
+        )
 
     @classmethod
     def schemes(cls) -> tuple[str, ...]:
-        """The schemes that it applies to."""
-        return tuple(name for name in schemes_of(*cls.families) if not cls.only or name in cls.only)
+        """The schemes that it applies to, of whichever package."""
+        return tuple(name for name, scheme in load_all("scheme").items() if cls.applies_to(scheme))
 
     @classmethod
     def inapplicable(cls, scheme: str) -> str | None:
         """Why it does not apply to a scheme; None where it does."""
         if scheme in cls.schemes():
             return None
-        return "nothing is embedded in it" if families().get(scheme) == "none" else cls.needs
+        return "nothing is embedded in it" if scheme in schemes_of("none") else cls.needs
+
+    def check(self, scheme: str) -> None:
+        """Refuses a scheme that it does not apply to, and settings out of range.
+
+        Raises:
+            InputError: naming the field.
+        """
+        if reason := self.inapplicable(scheme):
+            what = f"{self.refuses} scheme={scheme}, because {reason}"
+            raise InputError(self.group, self.name, what, f"choose among: {', '.join(self.schemes())}")
+        check_numbers(self, f"{self.group}.")
+        for field in self.fractions:
+            self.require(bool(getattr(self, field)), field, "give fractions from 0 to 1, e.g. [0.1,0.5]")
+
+    def require(self, condition: bool, field: str, remedy: str) -> None:
+        """Raises the one-line error for a setting out of range."""
+        if not condition:
+            raise InputError(f"{self.group}.{field}", getattr(self, field), "is out of range", remedy)
 
 
 @dataclass(frozen=True)
@@ -139,21 +169,13 @@ class Attack(Applicable, ABC):
         attacker_has: the threat model.
     """
 
+    group, refuses = "attack", "does not apply to"
+
     name: str = "???"  # set by attack=NAME
 
     kind: ClassVar[str]
     section: ClassVar[str]
     attacker_has: ClassVar[str]
-
-    def check(self, scheme: str) -> None:
-        """Refuses what the attack does not apply to, and settings out of range.
-
-        Raises:
-            InputError: naming the field.
-        """
-        if reason := self.inapplicable(scheme):
-            what = f"does not apply to scheme={scheme}, because {reason}"
-            raise InputError("attack", self.name, what, f"choose among: {', '.join(self.schemes())}")
 
     @abstractmethod
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
@@ -165,12 +187,6 @@ class Attack(Applicable, ABC):
             fit: trains.
             seed: everything random follows from it.
         """
-
-
-def require(condition: bool, field: str, value: object, remedy: str) -> None:
-    """Raises the one-line error for a setting out of range."""
-    if not condition:
-        raise InputError(f"attack.{field}", value, "is out of range", remedy)
 
 
 def example_of(data: ImageData, network: nn.Module) -> Tensor:
@@ -204,9 +220,3 @@ def flipped(signature: Mapping[str, Tensor], fraction: float, source: torch.Gene
     chosen = torch.randperm(bits.numel(), generator=source)[: round(fraction * bits.numel())]
     bits[chosen] *= -1
     return dict(zip(signature, bits.split(sizes), strict=True))
-
-
-def fractions(field: str, values: list[float]) -> None:
-    """Refuses an empty list, or one with a number outside [0, 1]."""
-    good: Any = values and all(0 <= value <= 1 for value in values)
-    require(bool(good), field, values, "give fractions from 0 to 1, e.g. [0.1,0.5]")

@@ -19,7 +19,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from inspect import isabstract
+from inspect import get_annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -206,8 +206,17 @@ def _misfit(group: str, found: Any) -> str:
     module, _, name = BASES[group].partition(":")
     if not (isinstance(found, type) and issubclass(found, getattr(import_module(module), name))):
         return f"is no {module}.{name}"
-    lacking = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
-    return f"lacks {lacking}" if isabstract(found) else ""
+    lacking = [*sorted(getattr(found, "__abstractmethods__", ())), *sorted(_unset(found))]
+    return f"lacks {', '.join(lacking)}" if lacking else ""
+
+
+def _unset(kind: type) -> set[str]:
+    """The class attributes that a class or its ancestors declare as `ClassVar`, and none below gives a value."""
+    declared: dict[str, bool] = {}
+    for ancestor in reversed(kind.__mro__):
+        declared |= {name: True for name, hint in get_annotations(ancestor).items() if "ClassVar" in str(hint)}
+        declared |= dict.fromkeys(declared.keys() & vars(ancestor).keys(), False)
+    return {name for name, unset in declared.items() if unset}
 
 
 def _target(point: EntryPoint) -> tuple[str, str]:

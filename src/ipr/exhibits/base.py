@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from ipr.attacks.base import Applicable
 from ipr.claims.base import Claim
 from ipr.data.images import ImageData
-from ipr.errors import InputError
 from ipr.passport.claim import PassportClaim
 from ipr.schemes.base import Scheme
 
@@ -101,21 +100,13 @@ class Exhibit(Applicable, ABC):
         looks_at_tuned: whether it can also be shown on a fine-tuned network (`attack=finetune`).
     """
 
+    group, refuses = "exhibit", "has nothing to show of"
+
     name: str = "???"  # set by exhibit=NAME
 
     source: ClassVar[str]
     opens: ClassVar[Opens] = "run"
     looks_at_tuned: ClassVar[bool] = False
-
-    def check(self, scheme: str) -> None:
-        """Refuses a scheme of which there is nothing to show, and settings out of range.
-
-        Raises:
-            InputError: naming the field.
-        """
-        if reason := self.inapplicable(scheme):
-            what = f"has nothing to show of scheme={scheme}, because {reason}"
-            raise InputError("exhibit", self.name, what, f"choose among: {', '.join(self.schemes())}")
 
     @abstractmethod
     def show(self, opened: OpenedRun) -> Contents:
@@ -124,9 +115,3 @@ class Exhibit(Applicable, ABC):
         Raises:
             InputError: a setting does not fit the network.
         """
-
-
-def require(condition: bool, field: str, value: object, remedy: str) -> None:
-    """Raises the one-line error for a setting out of range."""
-    if not condition:
-        raise InputError(f"exhibit.{field}", value, "is out of range", remedy)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ipr.attacks.base import example_of
 from ipr.config.registry import register
 from ipr.data.images import ImageData, LabelledImages
-from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun, require
+from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun
 from ipr.exhibits.distributions import chosen_layer
 from ipr.judging.fidelity import accuracy
 from ipr.passport.layer import PassportLayer
@@ -128,11 +128,6 @@ class Convergence(Exhibit):
 
     layer: str | None = None  # a passport layer; null for the middle one
     channels: int = 10  # how many scales and shifts are followed
-
-    def check(self, scheme: str) -> None:
-        """See `Exhibit.check`."""
-        super().check(scheme)
-        require(self.channels >= 1, "channels", self.channels, "give e.g. 10")
 
     def show(self, opened: OpenedRun) -> Contents:
         """See `Exhibit.show`."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ipr.attacks.base import example_of
 from ipr.config.registry import register
 from ipr.errors import InputError
-from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun, require
+from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun
 from ipr.exhibits.distances import ks_distance
 from ipr.passport.surgery import ConvNorm, find_layers
 
@@ -53,11 +53,6 @@ class Distributions(Exhibit):
 
     layer: str | None = None  # a passport layer; null for the middle one
     gamma_0: float = 0.1  # scales of this magnitude count as large
-
-    def check(self, scheme: str) -> None:
-        """See `Exhibit.check`."""
-        super().check(scheme)
-        require(self.gamma_0 > 0, "gamma_0", self.gamma_0, "give a number above 0, e.g. 0.1")
 
     def show(self, opened: OpenedRun) -> Contents:
         """See `Exhibit.show`."""

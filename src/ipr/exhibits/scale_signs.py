@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ipr.attacks.base import example_of
 from ipr.config.registry import register
-from ipr.errors import InputError
-from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun, require
+from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun
+from ipr.exhibits.distributions import chosen_layer
 from ipr.passport.presented import PresentedClaim
 from ipr.passport.surgery import find_layers
 from ipr.signature import agreeing_bits, detect
@@ -47,25 +47,18 @@ class ScaleSigns(Exhibit):
     layer: str | None = None  # a passport layer; null for the last
     channels: int = 48  # shown where there is no text
 
-    def check(self, scheme: str) -> None:
-        """See `Exhibit.check`."""
-        super().check(scheme)
-        require(self.channels >= 1, "channels", self.channels, "give e.g. 48")
-
     def show(self, opened: OpenedRun) -> Contents:
         """See `Exhibit.show`."""
         claim = opened.claim
         assert isinstance(claim, PresentedClaim)  # `families` sees to it
-        if self.layer is not None and self.layer not in claim.layers:
-            remedy = f"choose among: {', '.join(claim.layers)}"
-            raise InputError("exhibit.layer", self.layer, "is not a passport layer", remedy)
         places = find_layers(opened.suspect, example_of(opened.data, opened.suspect), claim.layers)
+        shown = chosen_layer(places, self.layer or claim.layers[-1]).conv
         scales = claim.signed_scales(opened.suspect, places)
         gammas = {name: scales[name].detach().cpu().float() for name in claim.layers}
         if claim.text_bytes and self.layer is None:
             names, count = list(gammas), 8 * claim.text_bytes
         else:
-            names, count = [self.layer or claim.layers[-1]], self.channels
+            names, count = [shown], self.channels
         gamma = torch.cat([gammas[name] for name in names])[:count]
         bits = torch.cat([claim.signature[name] for name in names])[:count].cpu()
         signs = detect(gamma)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ipr.config.registry import register
 from ipr.data.images import normalise
-from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun, require
+from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun
 from ipr.machine.clock import now
 from ipr.passport.layer import Branch
 from ipr.passport.surgery import fold, strip
@@ -122,16 +122,10 @@ class Timing(Exhibit):
     steps: int = 1  # training steps of a measurement
     batch_size: int = 64  # images of a step
 
-    def check(self, scheme: str) -> None:
-        """See `Exhibit.check`."""
-        super().check(scheme)
-        for field, good in (("rounds", 15), ("steps", 1), ("batch_size", 64)):
-            require(getattr(self, field) >= 1, field, getattr(self, field), f"give e.g. {good}")
-
     def show(self, opened: OpenedRun) -> Contents:
         """See `Exhibit.show`."""
         count = opened.data.train_labels.numel()
-        require(self.batch_size <= count, "batch_size", self.batch_size, f"there are {count} training images")
+        self.require(self.batch_size <= count, "batch_size", f"there are {count} training images")
         device = next(opened.suspect.parameters()).device
         pixels, y = opened.data.train_pixels[: self.batch_size], opened.data.train_labels[: self.batch_size].to(device)
         x = normalise(pixels.to(device), opened.data.mean, opened.data.std)

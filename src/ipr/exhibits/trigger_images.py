@@ -11,9 +11,9 @@ from ipr.attacks.ambiguity.forge_trigger_set import ForgeTriggerSet
 from ipr.attacks.base import Victim
 from ipr.config.registry import register
 from ipr.data.images import LabelledImages
-from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun, require
+from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun
 from ipr.exhibits.distances import total_variation
-from ipr.watermarks.key_images import KeyImageClaim, answers
+from ipr.watermarks.key_images import TriggerSetClaim, answers
 
 KEPT = 8
 """How many images of each kind are kept to be drawn."""
@@ -52,7 +52,8 @@ class TriggerImages(Exhibit):
     """
 
     source = "Figures 3 and 4"
-    families, only = ("key images",), ("trigger_set",)
+    families = ("key images",)
+    claims = TriggerSetClaim
     needs = "it has no trigger set to compare a forged one with"
 
     eta: float = 0.04  # strength of the forger's noise, a fraction of the pixels' range
@@ -63,15 +64,12 @@ class TriggerImages(Exhibit):
     def check(self, scheme: str) -> None:
         """See `Exhibit.check`."""
         super().check(scheme)
-        require(0 < self.eta <= 1, "eta", self.eta, "give a fraction of the pixels' range, e.g. 0.04")
-        require(self.bound is None or self.bound > 0, "bound", self.bound, "give e.g. 1, or null for none")
-        require(self.lr > 0, "lr", self.lr, "give e.g. 0.1")
-        require(self.iterations >= 1, "iterations", self.iterations, "give e.g. 100")
+        self.require(0 < self.eta <= 1, "eta", "give a fraction of the pixels' range, e.g. 0.04")
 
     def show(self, opened: OpenedRun) -> Contents:
         """See `Exhibit.show`."""
         owner = opened.claim
-        assert isinstance(owner, KeyImageClaim)
+        assert isinstance(owner, TriggerSetClaim)
         forger = ForgeTriggerSet(eta=self.eta, bound=self.bound, lr=self.lr, iterations=self.iterations)
         base, forged, done = forger.forged(Victim(opened.suspect, owner), opened.data, opened.attack_seed)
         change = forged.float() - base.pixels.float()

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ipr.attacks.ambiguity.forge_uchida import ForgeUchida
-from ipr.attacks.ambiguity.projections import by_gradient
+from ipr.attacks.ambiguity.forge_projection import ForgeUchida, by_gradient
 from ipr.attacks.base import Victim
 from ipr.config.registry import register
-from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun, require
+from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun
 from ipr.exhibits.distances import ks_distance
 from ipr.models.inspection import convolution_of
 from ipr.randomness import generator
@@ -47,18 +46,13 @@ class WatermarkDistributions(Exhibit):
     """
 
     source = "Figure 2"
-    families, only = ("projection",), ("uchida",)
+    families = ("projection",)
+    claims = UchidaClaim
     needs = "nothing in it is read by a projection of a mean filter with bits as signs"
     looks_at_tuned = True
 
     lr: float = 0.01
     iterations: int = 1000
-
-    def check(self, scheme: str) -> None:
-        """See `Exhibit.check`."""
-        super().check(scheme)
-        require(self.lr > 0, "lr", self.lr, "give e.g. 0.01")
-        require(self.iterations >= 1, "iterations", self.iterations, "give e.g. 1000")
 
     def show(self, opened: OpenedRun) -> Contents:
         """See `Exhibit.show`."""

@@ -112,7 +112,7 @@ class PassportClaim(PresentedClaim):
             InputError: also where the passport says nothing at a layer: the mean patch of P_gamma or of P_beta is 0, or
                 no more than what rounding leaves.
         """
-        there, most = self.energies(network), self._energies(network, magnitudes=True)
+        there, most = self.energies(network), self.energies(network, magnitudes=True)
         for name, energy in there.items():
             heard = (energy > NOISE * most[name]) & (energy > torch.finfo(torch.float32).tiny)
             for half, sounds in zip(("P_gamma", "P_beta"), heard.tolist(), strict=True):
@@ -120,17 +120,14 @@ class PassportClaim(PresentedClaim):
                     raise InputError("claim", f"{half} of {name}", "has a mean patch of 0, so it says nothing", REMEDY)
         return super().checked_affines(network)
 
-    def energies(self, network: nn.Module) -> dict[str, Tensor]:
-        """|S| of P_gamma and of P_beta at each layer of a network, as `generate.energies` returns them."""
-        return self._energies(network)
+    def energies(self, network: nn.Module, *, magnitudes: bool = False) -> dict[str, Tensor]:
+        """|S| of P_gamma and of P_beta, or of their absolute values, as `generate.energies` returns them."""
+        means = {name: self._mean(network, name, magnitudes=magnitudes) for name in self.layers}
+        return {name: mean.flatten(1).norm(dim=1) for name, mean in means.items()}
 
     def patch_means(self, network: nn.Module) -> dict[str, Tensor]:
         """S of P_gamma and of P_beta at each layer, (2, G, D) in float64; computed once for each shape of a layer."""
         return {name: self._mean(network, name, magnitudes=False) for name in self.layers}
-
-    def _energies(self, network: nn.Module, *, magnitudes: bool = False) -> dict[str, Tensor]:
-        means = {name: self._mean(network, name, magnitudes=magnitudes) for name in self.layers}
-        return {name: mean.flatten(1).norm(dim=1) for name, mean in means.items()}
 
     def _mean(self, network: nn.Module, name: str, *, magnitudes: bool) -> Tensor:
         """The mean patch of the passport, or of its absolute values, at a layer."""

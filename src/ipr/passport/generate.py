@@ -9,15 +9,17 @@ guess change.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
 from ipr.data.images import ImageData, normalise
 from ipr.errors import InputError
-from ipr.models.inspection import evaluating
+from ipr.models.inspection import convolution_of, evaluating
 from ipr.passport.layer import patch_mean
-from ipr.passport.surgery import ConvNorm, Passport
+from ipr.passport.surgery import ConvNorm, Passport, hooked
 from ipr.world import own_world
 
 
@@ -106,27 +108,35 @@ def draw_passport(
 
 def feature_maps(network: nn.Module, layers: Sequence[ConvNorm], images: Tensor) -> dict[str, Tensor]:
     """What the given convolutions of a plain network receive for these images; layer name -> (N, C_in, H, W)."""
-    maps: dict[str, Tensor] = {}
+    return inputs_of(network, [layer.conv for layer in layers], images, lambda _, x: x.detach().cpu().clone())
 
-    def keep(name: str) -> torch.utils.hooks.RemovableHandle:
-        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            maps[name] = args[0].detach().cpu().clone()
 
-        return network.get_submodule(name).register_forward_pre_hook(hook)
+def inputs_of(
+    network: nn.Module, names: Sequence[str], images: Tensor, kept: Callable[[Any, Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """What modules of a network receive for some images, by their names.
 
-    handles = [keep(layer.conv) for layer in layers]
-    try:
-        with evaluating(network):
-            network(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return maps
+    Args:
+        network: left as it was.
+        names: of the modules.
+        images: for the network.
+        kept: makes of a module and its input what is returned.
+    """
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str, module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        found[name] = kept(module, args[0])
+
+    handles = [network.get_submodule(name).register_forward_pre_hook(partial(keep, name)) for name in names]
+    with hooked(handles), evaluating(network):
+        network(images)
+    return found
 
 
 def energies(passport: Passport, network: nn.Module) -> dict[str, Tensor]:
     """|S| of P_gamma and of P_beta at each layer of a network; layer name -> float64, shape (2,), no unit."""
-    return {name: _means(maps, network, name).flatten(1).norm(dim=1) for name, maps in passport.items()}
+    means = {name: patch_mean(maps.double(), convolution_of(network, name)[1]) for name, maps in passport.items()}
+    return {name: mean.flatten(1).norm(dim=1) for name, mean in means.items()}
 
 
 @own_world()
@@ -155,9 +165,3 @@ def with_energy(
         factor = (target.to(now) / now)[:, None, None, None]
         scaled[name] = (passport[name] * factor).to(passport[name].dtype)
     return scaled
-
-
-def _means(maps: Tensor, network: nn.Module, name: str) -> Tensor:
-    conv = network.get_submodule(name)
-    assert isinstance(conv, nn.Conv2d)
-    return patch_mean(maps.double(), conv)

@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ipr.data.images import LabelledImages
-from ipr.models.inspection import evaluating
+from ipr.models.inspection import convolution_of, evaluating
 from ipr.passport.fork import fork
 from ipr.passport.layer import Affine, filters, patch_mean, scale_and_shift
 from ipr.passport.lift import lift, passport_of
@@ -57,11 +57,11 @@ def lifted_passport(
         places: its layers.
         start: layer -> (2, C_in, H, W).
     """
-    begun = {name: patch_mean(maps, _convolution(network, name)) for name, maps in start.items()}
+    begun = {name: patch_mean(maps, convolution_of(network, name)[1]) for name, maps in start.items()}
     missing = {name: pair - torch.cat(_scales(network, name, begun[name][None])).cpu() for name, pair in scales.items()}
     passport = {name: start[name] + maps for name, maps in lift(missing, network, places).passport.items()}
     for name, maps in passport.items():
-        left = patch_mean(maps, _convolution(network, name)).flatten(1).norm(dim=1)
+        left = patch_mean(maps, convolution_of(network, name)[1]).flatten(1).norm(dim=1)
         silent = (left < 1e-4 * begun[name].flatten(1).norm(dim=1))[:, None, None, None]
         passport[name] = torch.where(silent, LITTLE * start[name], maps)
     return passport
@@ -81,7 +81,7 @@ def singular_patches(network: nn.Module, places: Sequence[ConvNorm]) -> dict[str
     """
     found = {}
     for place in places:
-        conv = _convolution(network, place.conv)
+        _, conv = convolution_of(network, place.conv)
         matrix = filters(conv.weight.detach().double().cpu()).unflatten(0, (conv.groups, -1))  # (G, C / G, D)
         _, values, right = torch.linalg.svd(matrix, full_matrices=False)
         vectors = torch.zeros(2, *right[:, 0].shape, dtype=torch.float64)
@@ -178,11 +178,5 @@ class _Trial:
 
 
 def _scales(network: nn.Module, name: str, patch_means: Tensor) -> Affine:
-    conv = _convolution(network, name)
+    _, conv = convolution_of(network, name)
     return scale_and_shift(conv.weight.detach(), patch_means.to(conv.weight))
-
-
-def _convolution(network: nn.Module, name: str) -> nn.Conv2d:
-    conv = network.get_submodule(name)
-    assert isinstance(conv, nn.Conv2d)
-    return conv

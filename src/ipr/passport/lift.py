@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ipr.models.inspection import convolution_of
 from ipr.passport.layer import filters, patch_mean, scale_and_shift
 from ipr.passport.surgery import ConvNorm
 
@@ -63,16 +64,15 @@ def lift(scales: Mapping[str, Tensor], network: nn.Module, places: Sequence[Conv
     """
     lifted = Lifted({}, {})
     for place in places:
-        conv = _convolution(network, place)
+        _, conv = convolution_of(network, place.conv)
         asked = scales[place.conv].double().cpu()
         rows, columns = _axes(conv, place)
         # W as a map from the coordinates of P that count: what the singular values shrink is part of it
         seen = torch.kron(rows.left * rows.values, columns.left * columns.values)  # (k * k, R)
         weight = filters(conv.weight.detach().double().cpu()).unflatten(0, (conv.groups, -1))
         weight = weight.unflatten(2, (seen.shape[0], -1))  # (G, C / G, k * k, C_in / G)
-        solver = torch.linalg.pinv(
-            torch.einsum("gokc,kr->gorc", weight, seen).flatten(2), rtol=ROUNDING
-        )  # (G, D, C / G)
+        seen_by = torch.einsum("gokc,kr->gorc", weight, seen).flatten(2)
+        solver = torch.linalg.pinv(seen_by, rtol=ROUNDING)  # (G, D, C / G)
         coordinates = torch.einsum("gdo,sgo->sgd", solver, asked.unflatten(1, (conv.groups, -1)))
         maps = _expanded(coordinates.unflatten(2, (seen.shape[1], -1)), rows, columns)
         lifted.passport[place.conv] = maps.to(scales[place.conv])
@@ -95,7 +95,7 @@ def passport_of(patch_means: Mapping[str, Tensor], network: nn.Module, places: S
     """
     found = {}
     for place in places:
-        conv = _convolution(network, place)
+        _, conv = convolution_of(network, place.conv)
         rows, columns = _axes(conv, place)
         inverse = torch.kron(rows.left / rows.values, columns.left / columns.values)  # (k * k, R)
         means = patch_means[place.conv].double().cpu().unflatten(2, (inverse.shape[0], -1))
@@ -151,9 +151,3 @@ def _residual(maps: Tensor, asked: Tensor, conv: nn.Conv2d) -> float:
     got = scale_and_shift(conv.weight.detach().double().cpu(), patch_mean(maps, conv)[None])
     missing = (torch.cat(got) - asked).norm()
     return float(missing / asked.norm()) if bool(asked.any()) else float(missing)
-
-
-def _convolution(network: nn.Module, place: ConvNorm) -> nn.Conv2d:
-    conv = network.get_submodule(place.conv)
-    assert isinstance(conv, nn.Conv2d)
-    return conv

@@ -61,7 +61,8 @@ class ConvNorm:
 
 
 @contextmanager
-def _hooks(handles: list[torch.utils.hooks.RemovableHandle]) -> Iterator[None]:
+def hooked(handles: list[torch.utils.hooks.RemovableHandle]) -> Iterator[None]:
+    """Inside, hooks are in place; afterwards they are removed."""
     try:
         yield
     finally:
@@ -140,7 +141,7 @@ def _fed_norms(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, nn.
             handles.append(module.register_forward_hook(after_conv))
         elif isinstance(module, _NORMS):
             handles.append(module.register_forward_pre_hook(before_norm))
-    with _hooks(handles), evaluating(network):
+    with hooked(handles), evaluating(network):
         network(example)
     return fed
 

@@ -9,7 +9,7 @@ from statistics import fmean
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ipr.attacks.base import families
+from ipr.attacks.base import schemes_of
 from ipr.config.registry import entries, load_all
 from ipr.judging.outcome import mark, nearest
 from ipr.reports.drawing import figure_of
@@ -182,7 +182,7 @@ def attack_markdown(rows: Sequence[AttackRow]) -> str:
 
 def _table(rows: Sequence[AttackRow]) -> str:
     first = rows[0]
-    unmarked = [name for name, family in families().items() if family == "none"]
+    unmarked = schemes_of("none")
     schemes = schemes_in(row.scheme for row in rows if row.scheme not in unmarked)
     seeds = len({row.seed for row in rows})
     norms = {scheme: "/".join(sorted({row.norm for row in rows if row.scheme == scheme})) for scheme in schemes}

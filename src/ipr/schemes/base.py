@@ -18,7 +18,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor, nn
 
-from ipr.claims.base import Claim, Thresholds
+from ipr.claims.base import Claim
 from ipr.config.recipe import Recipe
 from ipr.config.registry import load_all
 from ipr.config.schema import SchemeConfig, TrainConfig
@@ -26,7 +26,8 @@ from ipr.data.images import ImageData
 from ipr.data.share import WHOLE, Share
 from ipr.schemes.captured import CapturedStep
 from ipr.schemes.means import EpochMeans
-from ipr.schemes.start import architecture_of, plain_network
+from ipr.schemes.start import plain_network
+from ipr.schemes.triggers import TriggerSamples
 
 Trained = Callable[[], nn.Module]
 """Finds or trains the plain network of a run's architecture, data and seed; called only where it is needed."""
@@ -56,11 +57,12 @@ class Scheme(L.LightningModule, ABC):
         network: what is trained; only its `state_dict` is ever saved.
         recipe: how.
         num_classes: number of classes.
+        triggers: trigger or key images that are appended to every batch; None for none.
 
     Attributes:
         Config: the dataclass of what can be set of it, `scheme.FIELD=...`.
         about: what it says of itself.
-        claim_kind: the class of its claims; None where nothing is embedded.
+        claim_kind: the class of its claims, which `draw_claim` draws; None where nothing is embedded.
         tunes: whether its training begins with a trained plain network, `Trained`, and goes on for `scheme.epochs`.
         locked: whether the network that is given away works with its passport alone.
         more_bits: what to raise where all of the bits can be guessed.
@@ -83,10 +85,18 @@ class Scheme(L.LightningModule, ABC):
     capture: bool = False
     moves_all: bool = True
 
-    def __init__(self, network: nn.Module, recipe: Recipe, num_classes: int) -> None:
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.claim_kind is not None and all("draw_claim" not in vars(c) for c in cls.__mro__ if c is not Scheme):
+            raise TypeError(f"{cls.__name__} lacks draw_claim, and has claims")
+
+    def __init__(
+        self, network: nn.Module, recipe: Recipe, num_classes: int, triggers: TriggerSamples | None = None
+    ) -> None:
         super().__init__()
         recipe.check()
         self.network, self.recipe, self.num_classes = network, recipe, num_classes
+        self.triggers = triggers
         self.means = EpochMeans()
         self._captured: CapturedStep | None = None
 
@@ -147,12 +157,23 @@ class Scheme(L.LightningModule, ABC):
         self._captured = None
         self.share = Share(self.trainer.global_rank, self.trainer.world_size)
 
+    def on_train_epoch_start(self) -> None:
+        """Draws the order of the trigger images."""
+        if self.triggers is not None:
+            self.triggers.start_epoch(self.current_epoch)
+
     def check_shares(self, processes: int) -> None:
-        """Refuses a number of processes that cannot share what a step takes besides its batch.
+        """Refuses a number of processes that cannot share the trigger images of a step.
 
         Raises:
             InputError: naming what they cannot share.
         """
+        if self.triggers is not None:
+            self.triggers.check_shares(processes)
+
+    def with_triggers(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The batch with its trigger images and their labels behind it; as it is where the scheme has none."""
+        return (x, y) if self.triggers is None else self.triggers.appended(x, y, self.step_number, self.share)
 
     def compile_network(self) -> None:
         """Lets `torch.compile` make what `terms` runs faster, in place: the `state_dict` keeps its names."""
@@ -245,23 +266,15 @@ class Scheme(L.LightningModule, ABC):
         if self.trainer.is_last_batch or self.trainer.should_stop:
             together = self.share.processes > 1
             means = {f"train/{name}": value for name, value in self.means.means().items()}
-            self.log_dict(means, on_step=False, on_epoch=True, batch_size=1, sync_dist=together)
+            how: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": 1, "sync_dist": together}
+            self.log_dict(means, **how)
             right, answers = self.means.answers()
             if right is not None and answers:
                 if together:  # counts are added up, so that the fraction is that of one process to the last bit
                     summed = self.trainer.strategy.reduce(right, reduce_op="sum")
                     assert isinstance(summed, Tensor)
                     right, answers = summed, answers * self.share.processes
-                accuracy = right / answers
-                self.log(
-                    "train/accuracy",
-                    accuracy,
-                    on_step=False,
-                    on_epoch=True,
-                    batch_size=1,
-                    sync_dist=together,
-                    prog_bar=True,
-                )
+                self.log("train/accuracy", right / answers, prog_bar=True, **how)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """SGD and the recipe's schedule, advanced at every step."""
@@ -283,12 +296,6 @@ class Scheme(L.LightningModule, ABC):
         for state in checkpoint.get("optimizer_states", []):
             for group in state["param_groups"]:
                 group["lr"] = float(group["lr"])
-
-
-def claim_parts(config: TrainConfig, data: ImageData) -> dict[str, Any]:
-    """What a new claim says besides its secrets: owner, thresholds, and what builds the plain network."""
-    limits = Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
-    return {"owner": config.owner, "thresholds": limits, "architecture": architecture_of(config.model, data)}
 
 
 @cache

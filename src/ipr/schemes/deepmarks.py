@@ -15,16 +15,16 @@ from ipr.claims.base import Reading, reading
 from ipr.claims.structure import check_basis, check_rows
 from ipr.config.recipe import Recipe
 from ipr.config.registry import register
-from ipr.config.schema import SchemeConfig
+from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.models.inspection import convolution_of
 from ipr.randomness import generator
-from ipr.schemes.base import About
+from ipr.schemes.base import About, Trained
+from ipr.schemes.start import claim_parts, plain_network
 from ipr.schemes.watermark import InFilters, InFiltersConfig
 from ipr.signature import agreeing_bits, detect
-from ipr.watermarks.base import WatermarkClaim
-from ipr.watermarks.projection import check_bits, check_finite, check_shape, mean_filter, projected, secret_projection
+from ipr.watermarks.projection import FilterClaim, check_finite, check_shape, mean_filter, projected, secret_projection
 
 BASIS_LIMIT = 2**12
 """Bits of a claim that a judge draws again at most, for its basis is decomposed anew."""
@@ -66,43 +66,30 @@ def embedding_loss(w: Tensor, projection: Tensor, fingerprint: Tensor) -> Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeepMarksClaim(WatermarkClaim):
-    """Layer, projection, basis and code word.
+class DeepMarksClaim(FilterClaim):
+    """A fingerprint; the bits are the user's code word, and T is v.
 
     Attributes:
-        layer: the convolution that carries the fingerprint.
         projection: X, (v, M), float.
         basis: u, orthonormal columns, (v, v), float.
-        bits: the user's code word in {-1, +1}, (v,), int8.
     """
 
     kind = "deepmarks"
     of_projection = True
     tolerances: ClassVar[Mapping[str, float]] = {"basis": 1e-3}  # an orthogonal decomposition spreads the last bits
 
-    layer: str
     projection: Tensor
     basis: Tensor
-    bits: Tensor
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_shape("bits", self.bits, None)
         check_shape("projection", self.projection, self.bits.numel(), None)
         check_shape("basis", self.basis, self.bits.numel(), self.bits.numel())
-        check_bits("bits", self.bits)
         check_finite("projection", self.projection)
         check_finite("basis", self.basis)
 
     @classmethod
-    def drawn(
-        cls,
-        network: nn.Module,
-        layer: str,
-        words: Tensor,
-        source: Generator,
-        **parts: Any,
-    ) -> Self:
+    def drawn(cls, network: nn.Module, layer: str, words: Tensor, source: Generator, **parts: Any) -> Self:
         """A new claim for a layer: one of the words, and a basis and a projection of its own.
 
         Deviation: X is drawn from N(0, 1) as Uchida's, so that an unrelated network's bits are fair coins; with the
@@ -130,24 +117,20 @@ class DeepMarksClaim(WatermarkClaim):
 
     def drawn_from(self, source: Generator, network: nn.Module, data: ImageData) -> Self:
         """See `WatermarkClaim.drawn_from`."""
-        return self._like(code_book(order_of(self.bits.numel())), source, network)
+        return self.drawn(network, self.layer, code_book(order_of(self.bits.numel())), source, **self.kept)
 
     def redrawn(self, network: nn.Module, data: ImageData, seed: int) -> Self:
         """See `WatermarkClaim.redrawn`: another user's word."""
-        words = code_book(order_of(self.bits.numel()))
-        return self._like(words[(words != self.bits).any(1)], generator(seed, "second watermark"), network)
+        return self.drawn(network, self.layer, self.other_words(), generator(seed, "second watermark"), **self.kept)
 
-    def _like(self, words: Tensor, source: Generator, network: nn.Module) -> Self:
-        about: dict[str, Any] = {"thresholds": self.thresholds, "architecture": self.architecture}
-        return self.drawn(network, self.layer, words, source, **about)
+    def other_words(self) -> Tensor:
+        """The code words of other users, (v - 1, v)."""
+        words = code_book(order_of(self.bits.numel()))
+        return words[(words != self.bits).any(1)]
 
     def with_rows(self, rows: Callable[[Tensor, Tensor], Tensor]) -> Self:
         """See `WatermarkClaim.with_rows`: bits are read behind a rotation, which is put in front of the rows."""
         return replace(self, projection=self.basis @ rows(self.projection, self.bits))
-
-    def marks(self) -> Tensor:
-        """The code word."""
-        return self.bits
 
     def not_redrawn(self, data: ImageData) -> str | None:
         """See `WatermarkClaim.not_redrawn`."""
@@ -192,19 +175,18 @@ class DeepMarks(InFilters):
     fingerprint: Tensor
 
     def __init__(
-        self, network: nn.Module, recipe: Recipe, num_classes: int, *, claim: DeepMarksClaim, weight: float = 0.1
+        self, network: nn.Module, recipe: Recipe, num_classes: int, *, claim: DeepMarksClaim, scheme: DeepMarksConfig
     ) -> None:
-        super().__init__(network, recipe, num_classes, layer=claim.layer, weight=weight)
-        self.register_buffer("projection", claim.projection, persistent=False)
+        super().__init__(network, recipe, num_classes, claim=claim, scheme=scheme)
         self.register_buffer("fingerprint", fingerprint(claim.basis, claim.bits), persistent=False)
 
     @classmethod
-    def drawn(
-        cls, scheme: SchemeConfig, network: nn.Module, data: ImageData, source: Generator, parts: dict[str, Any]
-    ) -> DeepMarksClaim:
-        """See `Watermark.drawn`."""
+    def draw_claim(cls, config: TrainConfig, data: ImageData, trained: Trained) -> DeepMarksClaim:
+        """See `Scheme.draw_claim`."""
+        scheme, network = config.scheme, plain_network(config.model, data, config.seed)
         assert isinstance(scheme, DeepMarksConfig)
-        return DeepMarksClaim.drawn(network, scheme.layer, code_book(scheme.order), source, **parts)
+        words, source = code_book(scheme.order), cls.source(config)
+        return DeepMarksClaim.drawn(network, scheme.layer, words, source, **claim_parts(config, data))
 
     def embedding_loss(self, w: Tensor) -> Tensor:
         """|f - X w|^2."""

@@ -12,16 +12,18 @@ from torch.nn import functional
 
 from ipr.claims.base import Reading, reading
 from ipr.claims.structure import REMEDY, check_one_class_each, check_rows
+from ipr.config.ranges import check_numbers
 from ipr.config.recipe import Recipe
 from ipr.config.registry import register
-from ipr.config.schema import SchemeConfig
+from ipr.config.schema import SchemeConfig, TrainConfig
 from ipr.data.images import ImageData, LabelledImages
 from ipr.data.trigger_sets import TriggerSet, check_trigger_set
 from ipr.errors import InputError
 from ipr.models.inspection import classifier_of, evaluating, logits_and_features
-from ipr.schemes.base import About
+from ipr.schemes.base import About, Trained
 from ipr.schemes.gather import gather
-from ipr.schemes.watermark import Watermark, check_weight
+from ipr.schemes.start import claim_parts, plain_network
+from ipr.schemes.watermark import Watermark
 from ipr.signature import agreeing_bits, detect
 from ipr.watermarks.base import WatermarkClaim
 from ipr.watermarks.projection import check_bits, check_count, check_finite, check_shape, secret_projection
@@ -167,16 +169,9 @@ class DeepSignsClaim(WatermarkClaim):
 
     def drawn_from(self, source: Generator, network: nn.Module, data: ImageData) -> Self:
         """See `WatermarkClaim.drawn_from`."""
-        return self.drawn(
-            network,
-            data,
-            source,
-            classes=self.chosen.numel(),
-            bits=self.bits.shape[1],
-            images=self.labels.numel() // self.chosen.numel(),
-            thresholds=self.thresholds,
-            architecture=self.architecture,
-        )
+        classes, bits = self.bits.shape
+        images = self.labels.numel() // classes
+        return self.drawn(network, data, source, classes=classes, bits=bits, images=images, **self.kept)
 
     def with_rows(self, rows: Callable[[Tensor, Tensor], Tensor]) -> Self:
         """See `WatermarkClaim.with_rows`: all classes share the projection, and then the bits."""
@@ -225,37 +220,22 @@ class DeepSigns(Watermark):
     bits: Tensor
 
     def __init__(
-        self,
-        network: nn.Module,
-        recipe: Recipe,
-        num_classes: int,
-        *,
-        claim: DeepSignsClaim,
-        centre_weight: float = 0.001,
-        weight: float = 0.3,
+        self, network: nn.Module, recipe: Recipe, num_classes: int, *, claim: DeepSignsClaim, scheme: DeepSignsConfig
     ) -> None:
         super().__init__(network, recipe, num_classes)
-        check_weight("weight", weight)
-        check_weight("centre_weight", centre_weight)
-        self.centre_weight, self.weight = centre_weight, weight
+        check_numbers(scheme, "scheme.")
+        self.centre_weight, self.weight = scheme.centre_weight, scheme.weight
         self.register_buffer("chosen", claim.chosen, persistent=False)
         self.register_buffer("projection", claim.projection, persistent=False)
         self.register_buffer("bits", claim.bits, persistent=False)
 
     @classmethod
-    def drawn(
-        cls, scheme: SchemeConfig, network: nn.Module, data: ImageData, source: Generator, parts: dict[str, Any]
-    ) -> DeepSignsClaim:
-        """See `Watermark.drawn`."""
+    def draw_claim(cls, config: TrainConfig, data: ImageData, trained: Trained) -> DeepSignsClaim:
+        """See `Scheme.draw_claim`."""
+        scheme, network = config.scheme, plain_network(config.model, data, config.seed)
         assert isinstance(scheme, DeepSignsConfig)
         sizes = {"classes": scheme.classes, "bits": scheme.bits, "images": scheme.images}
-        return DeepSignsClaim.drawn(network, data, source, **sizes, **parts)
-
-    @classmethod
-    def constants(cls, scheme: SchemeConfig) -> dict[str, Any]:
-        """See `Watermark.constants`."""
-        assert isinstance(scheme, DeepSignsConfig)
-        return {"centre_weight": scheme.centre_weight, "weight": scheme.weight}
+        return DeepSignsClaim.drawn(network, data, cls.source(config), **sizes, **claim_parts(config, data))
 
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """L_c and both regularisers."""
@@ -267,7 +247,4 @@ class DeepSigns(Watermark):
         with torch.autocast(x.device.type, enabled=False):  # bits are at stake
             precise = features.to(torch.promote_types(features.dtype, self.projection.dtype))
             near, read = embedding_losses(precise, y, self.chosen, self.projection, self.bits)
-        return losses | {
-            "centres": self.centre_weight * near,
-            "watermark": self.weight * read,
-        }
+        return losses | {"centres": self.centre_weight * near, "watermark": self.weight * read}

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
-from ipr.config.recipe import Recipe
 from ipr.config.schema import SchemeConfig, TrainConfig
 from ipr.data.images import ImageData
 from ipr.data.trigger_sets import TriggerSet
-from ipr.schemes.base import Trained, claim_parts
+from ipr.schemes.base import Trained
 from ipr.schemes.baseline import Baseline
-from ipr.schemes.start import plain_network
+from ipr.schemes.start import claim_parts, plain_network
 from ipr.schemes.triggers import TriggerSamples
 from ipr.schemes.watermark import Watermark
 from ipr.watermarks.base import WatermarkClaim
@@ -26,21 +25,10 @@ class KeyImagesConfig(SchemeConfig):
 
 
 class KeyImages(Watermark, Baseline):
-    """Cross-entropy on batches that end in key images: every black-box watermark (Adi et al. 2018).
-
-    Args:
-        network: see `Scheme`.
-        recipe: see `Scheme`.
-        num_classes: see `Scheme`.
-        samples: the key images of every step.
-    """
+    """Cross-entropy on batches that end in key images: every black-box watermark (Adi et al. 2018)."""
 
     Config = KeyImagesConfig
     claim_kind: ClassVar[type[KeyImageClaim]]
-
-    def __init__(self, network: nn.Module, recipe: Recipe, num_classes: int, *, samples: TriggerSamples) -> None:
-        super().__init__(network, recipe, num_classes)
-        self.samples = samples
 
     @classmethod
     def appends_images(cls, scheme: SchemeConfig) -> bool:
@@ -72,16 +60,8 @@ class KeyImages(Watermark, Baseline):
     ) -> dict[str, Any]:
         """See `Watermark.arguments`."""
         assert isinstance(claim, KeyImageClaim)
-        return {"samples": TriggerSamples(claim.triggers, per_step, data, seed)}
-
-    def on_train_epoch_start(self) -> None:
-        """Draws the order of the key images."""
-        self.samples.start_epoch(self.current_epoch)
-
-    def check_shares(self, processes: int) -> None:
-        """See `Scheme.check_shares`."""
-        self.samples.check_shares(processes)
+        return {"triggers": TriggerSamples(claim.triggers, per_step, data, seed)}
 
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """L_c over images and keys."""
-        return super().terms(*self.samples.appended(x, y, self.step_number, self.share))
+        return super().terms(*self.with_triggers(x, y))

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ipr.claims.base import Claim
 from ipr.claims.origin import NONCE, SIGNATURE, TRIGGER_SET
+from ipr.config.ranges import check_numbers
 from ipr.config.recipe import Recipe
 from ipr.config.schema import MISSING, SchemeConfig, TrainConfig
 from ipr.data.images import ImageData
-from ipr.errors import InputError
 from ipr.passport.bound import Binding, bound_signature
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import draw_passport, with_energy
@@ -21,8 +21,8 @@ from ipr.passport.layer import Affine, passport_layers
 from ipr.passport.normal_form import sign
 from ipr.passport.surgery import find_layers, protect
 from ipr.randomness import derive_bytes, generator
-from ipr.schemes.base import Scheme, Trained, claim_parts
-from ipr.schemes.start import example_image, plain_network
+from ipr.schemes.base import Scheme, Trained
+from ipr.schemes.start import claim_parts, example_image, plain_network
 from ipr.schemes.triggers import TriggerSamples, identity_of_triggers, make_trigger_set
 from ipr.signature import Signature, draw_signature, sign_loss
 from ipr.store.folder import secret_digest
@@ -42,14 +42,7 @@ class SignatureLoss:
         Raises:
             InputError: naming the field.
         """
-        for field, good in (
-            ("sign_loss_weight", self.sign_loss_weight >= 0),
-            ("gamma_0", self.gamma_0 > 0),
-            ("gamma_regulariser", self.gamma_regulariser >= 0),
-        ):
-            if not good:
-                problem, remedy = "is out of range", "give a positive number, e.g. 0.1"
-                raise InputError(f"scheme.{field}", getattr(self, field), problem, remedy)
+        check_numbers(self, "scheme.")
 
 
 @dataclass
@@ -71,7 +64,7 @@ class PassportScheme(Scheme):
         signature: the bits to write.
         relative: whether they are written relative to the signs of the public scales (`PassportClaim.relative`).
         signature_loss: the constants of the regulariser.
-        triggers: trigger samples for every step; None for none.
+        triggers: see `Scheme`.
 
     Attributes:
         public_affine: whether there are public scales beside those of the passport.
@@ -96,26 +89,12 @@ class PassportScheme(Scheme):
         triggers: TriggerSamples | None = None,
         relative: bool = False,
     ) -> None:
-        super().__init__(network, recipe, num_classes)
+        super().__init__(network, recipe, num_classes, triggers)
         signature_loss.check()
-        self.signature_loss, self.triggers, self.relative = signature_loss, triggers, relative
+        self.signature_loss, self.relative = signature_loss, relative
         self.layers = passport_layers(network)
         bits = torch.cat([signature[name] for name in self.layers])
         self.register_buffer("bits", bits, persistent=False)
-
-    def on_train_epoch_start(self) -> None:
-        """Draws the order of the trigger images."""
-        if self.triggers is not None:
-            self.triggers.start_epoch(self.current_epoch)
-
-    def check_shares(self, processes: int) -> None:
-        """See `Scheme.check_shares`."""
-        if self.triggers is not None:
-            self.triggers.check_shares(processes)
-
-    def with_triggers(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch, with trigger images where the scheme has them."""
-        return (x, y) if self.triggers is None else self.triggers.appended(x, y, self.step_number, self.share)
 
     def passport_affines(self) -> dict[str, Affine]:
         """Eq. 4 at every passport layer, once a step: for the forward pass and for the regulariser."""

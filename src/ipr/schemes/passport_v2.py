@@ -1,8 +1,9 @@
-"""V2: the passport stays private, beside public scales (Section III-D, Algorithm 6)."""
+"""V2 and V3: a private passport beside public scales (Section III-D, Algorithm 6); V3 adds a trigger set."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -10,17 +11,15 @@ from torch.nn import functional
 from ipr.claims.base import Claim
 from ipr.config.recipe import Recipe
 from ipr.config.registry import register
-from ipr.config.schema import TrainConfig
+from ipr.config.schema import SchemeConfig, TrainConfig
 from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.passport.claim import PassportClaim
 from ipr.passport.fork import fork
 from ipr.passport.layer import Branch, affines_of, presenting
 from ipr.schemes.base import About, Scheme, Trained
-from ipr.schemes.passport import PassportScheme, PassportSchemeConfig, SignatureLoss
+from ipr.schemes.passport import PassportScheme, PassportSchemeConfig
 from ipr.schemes.start import example_image
-from ipr.schemes.triggers import TriggerSamples
-from ipr.signature import Signature
 
 
 @dataclass
@@ -38,6 +37,7 @@ class PassportV2(PassportScheme):
         example: an input for the network, used to split it into what both branches share and what they do not.
         alternation: `joint` sums both losses before one backward pass, as the authors' code does for Algorithm 6;
             `alternate` trains one branch a step, idx 0 and 1 in turn.
+        shared: see `PassportScheme`.
     """
 
     Config = PassportV2Config
@@ -52,22 +52,11 @@ class PassportV2(PassportScheme):
         recipe: Recipe,
         num_classes: int,
         *,
-        signature: Signature,
-        signature_loss: SignatureLoss,
         example: Tensor,
-        triggers: TriggerSamples | None = None,
         alternation: str = "joint",
-        relative: bool = False,
+        **shared: Any,
     ) -> None:
-        super().__init__(
-            network,
-            recipe,
-            num_classes,
-            signature=signature,
-            signature_loss=signature_loss,
-            triggers=triggers,
-            relative=relative,
-        )
+        super().__init__(network, recipe, num_classes, **shared)
         if alternation not in ("joint", "alternate"):
             raise InputError("scheme.alternation", alternation, "is unknown", "choose joint or alternate")
         self.alternation = alternation
@@ -112,3 +101,28 @@ class PassportV2(PassportScheme):
         self.means.count(logits, y)
         loss = {f"cross_entropy_{branch.name.lower()}": functional.cross_entropy(logits, y)}
         return loss | self.regulariser(affines) if branch is Branch.PRIVATE else loss
+
+
+@dataclass
+class PassportV3Config(PassportV2Config):
+    """V3: private passport and trigger set."""
+
+
+@register("passport_v3", order=3)
+class PassportV3(PassportV2):
+    """V3: V2 with a trigger set, for a first, black-box claim (Section III-D). `triggers` must be given."""
+
+    Config = PassportV3Config
+    about = About(
+        "passport", "Section III-D, V3; Algorithm 6", "V2 and a trigger set", "signs of scales; trigger accuracy"
+    )
+
+    @classmethod
+    def appends_images(cls, scheme: SchemeConfig) -> bool:
+        """See `Scheme.appends_images`."""
+        return True
+
+    def on_fit_start(self) -> None:
+        """Refuses to train without what makes it V3."""
+        if self.triggers is None:
+            raise InputError("trigger_set", None, "scheme V3 embeds a trigger set", "give one, or use scheme V2")

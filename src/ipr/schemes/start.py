@@ -1,4 +1,4 @@
-"""The plain network at its start, and what tells a judge how to build it."""
+"""The plain network at its start, and what a new claim says of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ipr.config.schema import ModelConfig
+from ipr.claims.base import Thresholds
+from ipr.config.schema import ModelConfig, TrainConfig
 from ipr.data.images import ImageData, normalise
 from ipr.errors import InputError
 from ipr.models import build_model
@@ -42,3 +43,9 @@ def architecture_of(model: ModelConfig, data: ImageData) -> dict[str, Any]:
     """What builds the plain network, as `Claim.architecture` holds it."""
     sizes = {"channels_in": data.channels, "image_size": data.image_size, "num_classes": len(data.classes)}
     return {"model": asdict(model), **sizes}
+
+
+def claim_parts(config: TrainConfig, data: ImageData) -> dict[str, Any]:
+    """What a new claim says besides its secrets: owner, thresholds, and what builds the plain network."""
+    limits = Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
+    return {"owner": config.owner, "thresholds": limits, "architecture": architecture_of(config.model, data)}

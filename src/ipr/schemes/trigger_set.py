@@ -11,7 +11,6 @@ from ipr.config.registry import register
 from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData
 from ipr.data.trigger_sets import TriggerSet
-from ipr.randomness import generator
 from ipr.schemes.base import About, Trained
 from ipr.schemes.key_images import KeyImages
 from ipr.schemes.triggers import identity_of_triggers, make_trigger_set
@@ -34,11 +33,6 @@ class AbstractTriggerSet(KeyImages):
     def identity(cls, config: TrainConfig, data: ImageData) -> dict[str, Any]:
         """See `Scheme.identity`."""
         return super().identity(config, data) | {"trigger_set": identity_of_triggers(config.trigger_set, data)}
-
-    @classmethod
-    def source(cls, config: TrainConfig) -> Generator:
-        """See `Watermark.source`."""
-        return generator(config.seed, TRIGGER_SET, config.passport.key)
 
     @classmethod
     def keys(cls, config: TrainConfig, data: ImageData, trained: Trained, source: Generator) -> TriggerSet:

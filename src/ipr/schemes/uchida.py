@@ -11,18 +11,17 @@ from torch.nn import functional
 
 from ipr.claims.base import Reading, reading
 from ipr.claims.structure import check_rows
-from ipr.config.recipe import Recipe
 from ipr.config.registry import register
-from ipr.config.schema import SchemeConfig
+from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.models.inspection import convolution_of
-from ipr.schemes.base import About
+from ipr.schemes.base import About, Trained
+from ipr.schemes.start import claim_parts, plain_network
 from ipr.schemes.watermark import InFilters, InFiltersConfig
 from ipr.signature import agreeing_bits, check_text_bytes, decode_text, detect, draw_signature
-from ipr.watermarks.base import WatermarkClaim
 from ipr.watermarks.projection import (
-    check_bits,
+    FilterClaim,
     check_count,
     check_finite,
     check_shape,
@@ -44,42 +43,29 @@ def embedding_loss(w: Tensor, projection: Tensor, bits: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UchidaClaim(WatermarkClaim):
-    """Layer, projection and bits.
+class UchidaClaim(FilterClaim):
+    """Bits in a projection, which may begin with a text.
 
     Attributes:
-        layer: the convolution that carries the bits.
         projection: X, (T, M), float.
-        bits: b in {-1, +1}, (T,), int8.
         text_bytes: how many bytes of text the bits begin with.
     """
 
     kind = "uchida"
     of_projection = True
 
-    layer: str
     projection: Tensor
-    bits: Tensor
     text_bytes: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_shape("bits", self.bits, None)
         check_shape("projection", self.projection, self.bits.numel(), None)
-        check_bits("bits", self.bits)
         check_finite("projection", self.projection)
         check_text_bytes(self.text_bytes, self.bits.numel())
 
     @classmethod
     def drawn(
-        cls,
-        network: nn.Module,
-        layer: str,
-        count: int,
-        source: Generator,
-        *,
-        text: str | None = None,
-        **parts: Any,
+        cls, network: nn.Module, layer: str, count: int, source: Generator, *, text: str | None = None, **parts: Any
     ) -> Self:
         """A new claim of `count` bits for a layer: text first, random bits behind it.
 
@@ -112,22 +98,11 @@ class UchidaClaim(WatermarkClaim):
 
     def drawn_from(self, source: Generator, network: nn.Module, data: ImageData) -> Self:
         """See `WatermarkClaim.drawn_from`; without a text."""
-        return self.drawn(
-            network,
-            self.layer,
-            self.bits.numel(),
-            source,
-            thresholds=self.thresholds,
-            architecture=self.architecture,
-        )
+        return self.drawn(network, self.layer, self.bits.numel(), source, **self.kept)
 
     def with_rows(self, rows: Callable[[Tensor, Tensor], Tensor]) -> Self:
         """See `WatermarkClaim.with_rows`."""
         return replace(self, projection=rows(self.projection, self.bits))
-
-    def marks(self) -> Tensor:
-        """The bits."""
-        return self.bits
 
     @property
     def chosen_bits(self) -> int:
@@ -162,19 +137,12 @@ class Uchida(InFilters):
     projection: Tensor
     bits: Tensor
 
-    def __init__(
-        self, network: nn.Module, recipe: Recipe, num_classes: int, *, claim: UchidaClaim, weight: float = 0.01
-    ) -> None:
-        super().__init__(network, recipe, num_classes, layer=claim.layer, weight=weight)
-        self.register_buffer("projection", claim.projection, persistent=False)
-        self.register_buffer("bits", claim.bits, persistent=False)
-
     @classmethod
-    def drawn(
-        cls, scheme: SchemeConfig, network: nn.Module, data: ImageData, source: Generator, parts: dict[str, Any]
-    ) -> UchidaClaim:
-        """See `Watermark.drawn`."""
+    def draw_claim(cls, config: TrainConfig, data: ImageData, trained: Trained) -> UchidaClaim:
+        """See `Scheme.draw_claim`."""
+        scheme, network = config.scheme, plain_network(config.model, data, config.seed)
         assert isinstance(scheme, UchidaConfig)
+        source, parts = cls.source(config), claim_parts(config, data)
         return UchidaClaim.drawn(network, scheme.layer, scheme.bits, source, text=scheme.signature, **parts)
 
     def embedding_loss(self, w: Tensor) -> Tensor:

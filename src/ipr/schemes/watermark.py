@@ -10,47 +10,30 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ipr.claims.base import Claim
+from ipr.config.ranges import check_numbers
 from ipr.config.recipe import Recipe
 from ipr.config.schema import MISSING, SchemeConfig, TrainConfig
 from ipr.data.images import ImageData
-from ipr.errors import InputError
 from ipr.models.inspection import convolution_of
-from ipr.randomness import derive_seed, started_at
-from ipr.schemes.base import Scheme, Trained, claim_parts
+from ipr.randomness import generator
+from ipr.schemes.base import About, Scheme, Trained
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.start import plain_network
 from ipr.store.folder import secret_digest
 from ipr.watermarks.base import WatermarkClaim
-from ipr.watermarks.projection import mean_filter
+from ipr.watermarks.projection import FilterClaim, mean_filter
 
 
 class Watermark(Scheme):
     """A scheme whose claim is a `WatermarkClaim`; its name is the claim's kind."""
 
+    about: ClassVar[About]
     claim_kind: ClassVar[type[WatermarkClaim]]
 
     @classmethod
-    def drawn(
-        cls, scheme: SchemeConfig, network: nn.Module, data: ImageData, source: Generator, parts: dict[str, Any]
-    ) -> WatermarkClaim:
-        """A new claim; for schemes that leave `draw_claim` as it is.
-
-        Args:
-            scheme: what is asked for, of the class `Config`.
-            network: the plain network, for the sizes of its layers.
-            data: what key images are taken from.
-            source: what the secrets are drawn from.
-            parts: what every claim holds besides (`claim_parts`).
-
-        Raises:
-            InputError: a setting does not fit the network or the images.
-        """
-        raise NotImplementedError(f"{cls.__name__} draws no claim")
-
-    @classmethod
-    def constants(cls, scheme: SchemeConfig) -> dict[str, Any]:
-        """The weights of the regularisers, and whatever else the class takes by name, from what was asked for."""
-        return {}
+    @abstractmethod
+    def draw_claim(cls, config: TrainConfig, data: ImageData, trained: Trained) -> WatermarkClaim:
+        """See `Scheme.draw_claim`: secrets from `source`, and what every claim holds besides (`claim_parts`)."""
 
     @classmethod
     def embedding(
@@ -83,7 +66,7 @@ class Watermark(Scheme):
         cls, claim: WatermarkClaim, data: ImageData, scheme: SchemeConfig, per_step: int, seed: int
     ) -> dict[str, Any]:
         """What the class takes by name, from what `embedding` is given."""
-        return {"claim": claim, **cls.constants(scheme)}
+        return {"claim": claim, "scheme": scheme}
 
     @classmethod
     def purposes(cls, config: TrainConfig) -> dict[str, str]:
@@ -99,14 +82,8 @@ class Watermark(Scheme):
     @classmethod
     def source(cls, config: TrainConfig) -> Generator:
         """What the secrets of a run are drawn from."""
-        ((_, purpose),) = cls.purposes(config).items()
-        return started_at(derive_seed(config.seed, purpose, config.passport.key))
-
-    @classmethod
-    def draw_claim(cls, config: TrainConfig, data: ImageData, trained: Trained) -> WatermarkClaim:
-        """See `Scheme.draw_claim`."""
-        network = plain_network(config.model, data, config.seed)
-        return cls.drawn(config.scheme, network, data, cls.source(config), claim_parts(config, data))
+        purpose = cls.claim_kind.purpose()
+        return generator(config.seed, cls.purposes(config).get(purpose, purpose), config.passport.key)
 
     @classmethod
     def build(cls, config: TrainConfig, data: ImageData, claim: Claim | None, trained: Trained) -> Scheme:
@@ -137,20 +114,18 @@ class InFilters(Watermark, Baseline):
         network: see `Scheme`.
         recipe: see `Scheme`.
         num_classes: see `Scheme`.
-        layer: the convolution.
-        weight: of the regulariser.
+        claim: what is written; its tensors are attributes of their names, which no checkpoint holds.
+        scheme: what was asked for.
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe, num_classes: int, *, layer: str, weight: float) -> None:
+    def __init__(
+        self, network: nn.Module, recipe: Recipe, num_classes: int, *, claim: FilterClaim, scheme: InFiltersConfig
+    ) -> None:
         super().__init__(network, recipe, num_classes)
-        check_weight("weight", weight)
-        self.layer, self.weight = layer, weight
-
-    @classmethod
-    def constants(cls, scheme: SchemeConfig) -> dict[str, Any]:
-        """See `Watermark.constants`."""
-        assert isinstance(scheme, InFiltersConfig)
-        return {"weight": scheme.weight}
+        check_numbers(scheme, "scheme.")
+        self.layer, self.weight = claim.layer, scheme.weight
+        for name, tensor in claim.tensors().items():
+            self.register_buffer(name, tensor, persistent=False)
 
     @abstractmethod
     def embedding_loss(self, w: Tensor) -> Tensor:
@@ -162,9 +137,3 @@ class InFilters(Watermark, Baseline):
         losses = super().terms(x, y)
         with torch.autocast(x.device.type, enabled=False):  # bits are at stake
             return losses | {"watermark": self.weight * self.embedding_loss(mean_filter(convolution))}
-
-
-def check_weight(name: str, value: float) -> None:
-    """Refuses a negative weight of a regulariser."""
-    if value < 0:
-        raise InputError(f"scheme.{name}", value, "must not be negative", "give e.g. 0.01")

@@ -63,6 +63,11 @@ class WatermarkClaim(Claim):
         """
         raise NotImplementedError(f"a claim of kind {self.kind} reads no projection")
 
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What a claim keeps whose secrets are drawn anew, by name: thresholds and architecture."""
+        return {"thresholds": self.thresholds, "architecture": self.architecture}
+
     @classmethod
     def purpose(cls) -> str:
         """What the secrets are drawn for: the name in `Origin.seeds`."""

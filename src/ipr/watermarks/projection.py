@@ -1,12 +1,15 @@
-"""The secret projection of one convolution's mean filter, which Uchida et al. and DeepMarks write into."""
+"""Bits in one convolution's mean filter, and the secret projection that Uchida et al. and DeepMarks read them by."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
 
 from ipr.errors import InputError
 from ipr.models.inspection import convolution_of
+from ipr.watermarks.base import WatermarkClaim
 
 
 def mean_filter(convolution: nn.Conv2d) -> Tensor:
@@ -61,3 +64,25 @@ def check_bits(name: str, bits: Tensor) -> None:
     """Refuses bits that are no -1 and +1 in int8."""
     if bits.dtype != torch.int8 or not bool((bits.abs() == 1).all()):
         raise InputError("claim", name, "is not made of -1 and +1 in int8", "restore the claim")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterClaim(WatermarkClaim):
+    """Bits in the mean filter of one convolution.
+
+    Attributes:
+        layer: the convolution that carries them.
+        bits: b in {-1, +1}, (T,), int8.
+    """
+
+    layer: str
+    bits: Tensor
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_shape("bits", self.bits, None)
+        check_bits("bits", self.bits)
+
+    def marks(self) -> Tensor:
+        """The bits."""
+        return self.bits

@@ -13,11 +13,9 @@ from torch import nn
 
 from ipr.attacks.base import Attack, Victim, example_of
 from ipr.attacks.removal.finetune import Finetune
-from ipr.attacks.removal.flip_groups import FlipGroups
-from ipr.attacks.removal.permute import Permute
 from ipr.attacks.removal.prune import Prune
 from ipr.attacks.removal.quantise import Quantise
-from ipr.attacks.removal.rescale import Rescale
+from ipr.attacks.removal.same_answers import FlipGroups, Permute, Rescale
 from ipr.claims.base import Claim
 from ipr.config.rule import Rule
 from ipr.config.schema import TrainConfig

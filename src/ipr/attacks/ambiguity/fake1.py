@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of, require
+from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of
 from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.judging.verdict import forged_at_random
@@ -24,11 +24,6 @@ class Fake1(Attack):
     attacker_has = "the weights and the places of the passport layers"
 
     passports: int = 50  # how many are tried, K
-
-    def check(self, scheme: str) -> None:
-        """See `Attack.check`."""
-        super().check(scheme)
-        require(self.passports >= 1, "passports", self.passports, "give e.g. 50")
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ipr.attacks.ambiguity.searches import Search, missing, point_of, protected_again, trained_together
-from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, flipped, fractions, require
+from ipr.attacks.ambiguity.searches import Search, forgeries, missing, protected_again
+from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, flipped
 from ipr.config.recipe import Recipe
 from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.judging.verdict import claim_of_signs
+from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import Affine
+from ipr.passport.presented import ScalesClaim
 from ipr.randomness import generator
 from ipr.signature import Signature, sign_loss
 
@@ -42,7 +44,7 @@ class ScaleSearch(Search):
         sign_loss_weight: float = 0.1,
     ) -> None:
         super().__init__(network, recipe, num_classes)
-        names, self.sign_loss_weight = self.names, sign_loss_weight
+        names, self.signature, self.sign_loss_weight = self.names, signature, sign_loss_weight
         self.gamma = nn.ParameterList(start[name].to(torch.float32, copy=True) for name in names)
         self.beta = nn.ParameterList(torch.zeros(start[name].numel()) for name in names)
         bits = torch.cat([signature[name] for name in names]) if signature is not None else None
@@ -68,10 +70,14 @@ class ScaleSearch(Search):
         held = sign_loss(torch.cat(list(self.gamma)), self.get_buffer("bits"))
         return {"sign_loss": self.sign_loss_weight * held}
 
+    def claimed(self, owner: PassportClaim) -> ScalesClaim:
+        """See `Search.claimed`: the scales, with the signature that was held on to, else the owner's."""
+        held = {} if self.signature is None else {"signature": self.signature, "text_bytes": 0}
+        return owner.with_scales(self.scales(), **held)
+
     def scales(self) -> dict[str, Tensor]:
         """What was found, as a claim brings it: (2, C) per layer."""
-        pairs = zip(self.names, self.effective(), self.beta, strict=True)
-        return {name: torch.stack([gamma, beta]).detach().cpu().clone() for name, gamma, beta in pairs}
+        return {name: torch.cat(pair).detach().cpu().clone() for name, pair in self.affines().items()}
 
 
 @register("fake2")
@@ -93,12 +99,6 @@ class Fake2(Attack):
     lr: float = 0.01  # learning rate, constant
     weight_decay: float = 5e-4  # of SGD
 
-    def check(self, scheme: str) -> None:
-        """See `Attack.check`."""
-        super().check(scheme)
-        require(self.epochs >= 1, "epochs", self.epochs, "give e.g. 100")
-        require(self.lr > 0, "lr", self.lr, "give e.g. 0.01")
-
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
         source = generator(seed, "signs to start from")
@@ -109,8 +109,7 @@ class Fake2(Attack):
         example = example_of(data, victim.suspect)
         search = self._search(protected_again(victim, example), data, start, None)
         fit("fake2", search, epochs=self.epochs, clip_norm=None)
-        forged = victim.passport_claim.with_scales(search.scales())
-        yield Attacked(victim.suspect, {"": claim_of_signs(forged, victim.suspect)})
+        yield Attacked(victim.suspect, {"": claim_of_signs(search.claimed(victim.passport_claim), victim.suspect)})
 
     def _search(
         self, network: nn.Module, data: ImageData, start: Signature, signature: Signature | None
@@ -130,27 +129,16 @@ class Fake2Signature(Fake2):
 
     section = "IV-D, Figure 15"
     attacker_has = "the weights, the training data and the owner's signature, not the passport"
+    fractions = ("dissimilarity",)
 
     # shares of the bits that differ
     dissimilarity: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.25, 0.5, 1.0])
 
-    def check(self, scheme: str) -> None:
-        """See `Attack.check`."""
-        super().check(scheme)
-        fractions("dissimilarity", self.dissimilarity)
-
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
-        example, claim = example_of(data, victim.suspect), victim.passport_claim
-        network, bits, searches = protected_again(victim, example), {}, {}
+        example, owner = example_of(data, victim.suspect), victim.passport_claim
+        network, searches = protected_again(victim, example), {}
         for name, share in missing(self.dissimilarity, victim.judged).items():
-            bits[name] = flipped(claim.signature, share, generator(seed, f"{share} of the signature"))
-            searches[name] = self._search(network, data, bits[name], bits[name])
-        for names in trained_together(
-            searches, fit, self.name, example, judged=victim.judged, epochs=self.epochs, clip_norm=None
-        ):
-            forged = {
-                point_of(name): claim.with_scales(searches[name].scales(), signature=bits[name], text_bytes=0)
-                for name in names
-            }
-            yield Attacked(victim.suspect, forged, trainings=len(names))
+            bits = flipped(owner.signature, share, generator(seed, f"{share} of the signature"))
+            searches[name] = self._search(network, data, bits, bits)
+        yield from forgeries(searches, victim, fit, self.name, example, epochs=self.epochs, clip_norm=None)

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ipr.attacks.ambiguity.searches import Search, missing, point_of, protected_again, trained_together
-from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, flipped, fractions, require
+from ipr.attacks.ambiguity.searches import Search, forgeries, missing, protected_again
+from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, flipped
 from ipr.config.recipe import Recipe
 from ipr.config.registry import register
 from ipr.data.images import ImageData
+from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import Affine, patch_mean, scale_and_shift
 from ipr.passport.surgery import Passport
 from ipr.randomness import generator
@@ -45,7 +46,7 @@ class PassportSearch(Search):
         source: torch.Generator,
     ) -> None:
         super().__init__(network, recipe, num_classes)
-        self.sign_loss_weight = sign_loss_weight
+        self.signature, self.sign_loss_weight = signature, sign_loss_weight
         self.forged = nn.ParameterList(
             genuine[name] + 0.001 * torch.randn(genuine[name].shape, generator=source) for name in self.names
         )
@@ -74,9 +75,10 @@ class PassportSearch(Search):
             "closeness": torch.stack([1 / distance for distance in distances]).sum(),
         }
 
-    def passport(self) -> dict[str, Tensor]:
-        """What was found."""
-        return {name: maps.detach().cpu().clone() for name, maps in zip(self.names, self.forged, strict=True)}
+    def claimed(self, owner: PassportClaim) -> PassportClaim:
+        """See `Search.claimed`: the passport, with the signature that it was to spell."""
+        found = {name: maps.detach().cpu().clone() for name, maps in zip(self.names, self.forged, strict=True)}
+        return owner.forged(passport=found, signature=self.signature, text_bytes=0)
 
 
 @register("fake3")
@@ -91,6 +93,7 @@ class Fake3(Attack):
     kind = "ambiguity"
     section = "IV-D, fake3"
     attacker_has = "the weights, the training data, the genuine passport and the signature (an insider)"
+    fractions = ("dissimilarity",)
 
     # shares of the bits that differ from the owner's
     dissimilarity: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.5, 1.0])
@@ -100,34 +103,19 @@ class Fake3(Attack):
     clip_norm: float = 2.0  # largest norm of a gradient
     sign_loss_weight: float = 0.1  # how much the forged signs count in the loss
 
-    def check(self, scheme: str) -> None:
-        """See `Attack.check`."""
-        super().check(scheme)
-        fractions("dissimilarity", self.dissimilarity)
-        require(self.epochs >= 1, "epochs", self.epochs, "give e.g. 100")
-        require(self.lr > 0, "lr", self.lr, "give e.g. 0.01")
-        require(self.clip_norm > 0, "clip_norm", self.clip_norm, "give e.g. 2")
-
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
-        example, claim = example_of(data, victim.suspect), victim.passport_claim
-        network, bits, searches = protected_again(victim, example), {}, {}
+        example, owner = example_of(data, victim.suspect), victim.passport_claim
+        network, searches = protected_again(victim, example), {}
         for name, share in missing(self.dissimilarity, victim.judged).items():
-            bits[name] = flipped(claim.signature, share, generator(seed, f"{share} of the signature"))
+            bits = flipped(owner.signature, share, generator(seed, f"{share} of the signature"))
             searches[name] = PassportSearch(
                 network,
                 constant_rate(self.lr, self.weight_decay),
                 len(data.classes),
-                genuine=claim.passport,
-                signature=bits[name],
+                genuine=owner.passport,
+                signature=bits,
                 sign_loss_weight=self.sign_loss_weight,
                 source=generator(seed, f"first step for {share}"),
             )
-        for names in trained_together(
-            searches, fit, self.name, example, judged=victim.judged, epochs=self.epochs, clip_norm=self.clip_norm
-        ):
-            forged = {
-                point_of(name): claim.forged(passport=searches[name].passport(), signature=bits[name], text_bytes=0)
-                for name in names
-            }
-            yield Attacked(victim.suspect, forged, trainings=len(names))
+        yield from forgeries(searches, victim, fit, self.name, example, epochs=self.epochs, clip_norm=self.clip_norm)

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import torch
 
-from ipr.attacks.base import Attack, Attacked, Fit, Victim, flipped, fractions
+from ipr.attacks.base import Attack, Attacked, Fit, Victim, flipped
 from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.judging.verdict import claim_of_signs
@@ -27,14 +27,10 @@ class FlipSigns(Attack):
     kind = "ambiguity"
     section = "IV-D, Figures 13 and 14"
     attacker_has = "the weights and the genuine passport, to measure what a sign is worth"
+    fractions = ("rates",)
 
     # shares of the signs that are inverted
     rates: list[float] = field(default_factory=lambda: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
-
-    def check(self, scheme: str) -> None:
-        """See `Attack.check`."""
-        super().check(scheme)
-        fractions("rates", self.rates)
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""

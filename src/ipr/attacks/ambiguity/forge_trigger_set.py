@@ -10,7 +10,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ipr.attacks.base import Attack, Attacked, Fit, Victim, require
+from ipr.attacks.base import Attack, Attacked, Fit, Victim
 from ipr.config.registry import register
 from ipr.data.images import ImageData, normalise
 from ipr.data.trigger_sets import TriggerSet, abstract_trigger_set
@@ -95,10 +95,7 @@ class ForgeTriggerSet(Attack):
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""
         super().check(scheme)
-        require(0 < self.eta <= 1, "eta", self.eta, "give a fraction of the pixels' range, e.g. 0.04")
-        require(self.bound is None or self.bound > 0, "bound", self.bound, "give e.g. 1, or null for none")
-        require(self.lr > 0, "lr", self.lr, "give e.g. 0.1")
-        require(self.iterations >= 1, "iterations", self.iterations, "give e.g. 100")
+        self.require(0 < self.eta <= 1, "eta", "give a fraction of the pixels' range, e.g. 0.04")
 
     def forged(self, victim: Victim, data: ImageData, seed: int) -> tuple[TriggerSet, Tensor, int]:
         """The base images with the assigned labels, the forged images, and the iterations used."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of, fractions
+from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of
 from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.passport.normal_form import public_signs, relative_to
@@ -39,13 +39,9 @@ class PartialSignature(Attack):
     kind = "ambiguity"
     section = "IV-E, Table IX"
     attacker_has = "the weights and the genuine passport (distributed in V1, leaked in V2 and V3), not the signature"
+    fractions = ("wrong",)
 
     wrong: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.3, 0.5, 1.0])  # shares of the bits that are wrong
-
-    def check(self, scheme: str) -> None:
-        """See `Attack.check`."""
-        super().check(scheme)
-        fractions("wrong", self.wrong)
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""

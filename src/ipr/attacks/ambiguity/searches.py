@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ipr.attacks.base import Fit, Victim
+from ipr.attacks.base import Attacked, Fit, Victim
+from ipr.claims.base import Claim
 from ipr.config.recipe import Recipe
+from ipr.passport.claim import PassportClaim
 from ipr.passport.fork import fork
 from ipr.passport.layer import Affine, passport_layers, presenting
 from ipr.passport.surgery import protect
@@ -43,6 +45,10 @@ class Search(Scheme):
     @abstractmethod
     def affines(self) -> dict[str, Affine]:
         """The scales and shifts that are tried, by layer, each (1, C)."""
+
+    @abstractmethod
+    def claimed(self, owner: PassportClaim) -> Claim:
+        """A claim to the owner's layers with what was found."""
 
     def regularisers(self, affines: Mapping[str, Affine]) -> dict[str, Tensor]:
         """What is minimised besides the cross-entropy, by name; nothing by default.
@@ -133,38 +139,40 @@ def point_of(name: str) -> str:
     return name.replace("-", "=", 1)
 
 
-def trained_together(
+def forgeries(
     searches: Mapping[str, Search],
+    victim: Victim,
     fit: Fit,
     name: str,
     example: Tensor,
     *,
-    judged: Collection[str],
     epochs: int,
     clip_norm: float | None,
-) -> Iterator[list[str]]:
-    """Trains searches over one network, side by side.
+) -> Iterator[Attacked]:
+    """Trains searches over one network side by side, and claims what they find.
 
     One alone is trained under its own name. So is each where some points were judged before: an attack that an earlier
     version began, one point after the other, goes on like that from its checkpoints.
 
     Args:
         searches: by the names of their trainings; those that are judged are left out already.
+        victim: what they were made for.
         fit: trains.
         name: of the joint training.
         example: see `fork`.
-        judged: the points that are there.
         epochs: how long.
         clip_norm: the largest gradient norm of each; None for no clipping.
-
-    Yields:
-        The names of searches that are trained.
     """
-    if len(searches) > 1 and not judged:
+
+    def outcome(names: Collection[str]) -> Attacked:
+        claims = {point_of(own): searches[own].claimed(victim.passport_claim) for own in names}
+        return Attacked(victim.suspect, claims, trainings=len(names))
+
+    if len(searches) > 1 and not victim.judged:
         fit(name, SideBySide(searches, example), epochs=epochs, clip_norm=clip_norm)
-        yield list(searches)
+        yield outcome(searches)
         return
     for own, search in searches.items():
         search.train()  # the search before has left the network in evaluation, of which Lightning warns
         fit(own, search, epochs=epochs, clip_norm=clip_norm)
-        yield [own]
+        yield outcome([own])

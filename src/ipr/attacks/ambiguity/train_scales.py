@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ipr.attacks.ambiguity.fake2 import ScaleSearch
-from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of, require
+from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, example_of
 from ipr.config.recipe import Recipe
 from ipr.config.registry import register
 from ipr.data.images import ImageData
@@ -111,12 +111,9 @@ class TrainScales(Attack):
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""
         super().check(scheme)
-        good = bool(self.share) and all(0 < share <= 1 for share in self.share)
-        require(good, "share", self.share, "give fractions above 0 and up to 1, e.g. [0.02,0.1]")
-        require(bool(self.block) and {*self.block} <= {*BLOCKS}, "block", self.block, "choose among: plain, cerb")
-        require(self.start in STARTS, "start", self.start, "choose ones or row_sums")
-        require(self.epochs >= 1, "epochs", self.epochs, "give e.g. 20")
-        require(self.lr > 0, "lr", self.lr, "give e.g. 0.01")
+        self.require(bool(self.share), "share", "give fractions above 0 and up to 1, e.g. [0.02,0.1]")
+        self.require(bool(self.block) and {*self.block} <= {*BLOCKS}, "block", "choose among: plain, cerb")
+        self.require(self.start in STARTS, "start", "choose ones or row_sums")
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, constant_rate, example_of, require
+from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, constant_rate, example_of
 from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.models.inspection import classifier_of
@@ -53,10 +53,8 @@ class Finetune(Attack):
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""
         super().check(scheme)
-        require(self.start in ("fine_tune", "retrain"), "start", self.start, "choose fine_tune or retrain")
-        require(self.layers in ("all", "last"), "layers", self.layers, "choose all or last")
-        require(self.epochs >= 1, "epochs", self.epochs, "give e.g. 100")
-        require(self.lr > 0, "lr", self.lr, "give e.g. 0.01")
+        self.require(self.start in ("fine_tune", "retrain"), "start", "choose fine_tune or retrain")
+        self.require(self.layers in ("all", "last"), "layers", "choose all or last")
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""

@@ -9,7 +9,7 @@ from functools import partial
 
 from torch import nn
 
-from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, constant_rate, example_of, require
+from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, constant_rate, example_of
 from ipr.config.registry import load, register
 from ipr.data.images import ImageData
 from ipr.passport.generate import random_passport, with_energy
@@ -43,12 +43,6 @@ class Overwrite(Attack):
     lr: float = 0.01  # learning rate, constant
     weight_decay: float = 5e-4  # of SGD
     sign_loss_weight: float = 0.1  # how much the second signature counts in the loss
-
-    def check(self, scheme: str) -> None:
-        """See `Attack.check`."""
-        super().check(scheme)
-        require(self.epochs >= 1, "epochs", self.epochs, "give e.g. 20")
-        require(self.lr > 0, "lr", self.lr, "give e.g. 0.01")
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""

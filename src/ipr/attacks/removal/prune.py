@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, example_of, fractions
+from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, example_of
 from ipr.config.registry import register
 from ipr.data.images import ImageData
 
@@ -45,14 +45,10 @@ class Prune(Attack):
     section = "IV-C2, Figure 11"
     attacker_has = "the weights, and for V1 the distributed passport"
     families = EMBEDDING
+    fractions = ("rates",)
 
     # shares of the weights that become 0
     rates: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
-
-    def check(self, scheme: str) -> None:
-        """See `Attack.check`."""
-        super().check(scheme)
-        fractions("rates", self.rates)
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""

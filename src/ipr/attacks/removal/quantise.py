@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, example_of, require
+from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, example_of
 from ipr.config.registry import register
 from ipr.data.images import ImageData
 
@@ -53,7 +53,7 @@ class Quantise(Attack):
         """See `Attack.check`."""
         super().check(scheme)
         good = bool(self.bits) and all(2 <= bits <= 16 for bits in self.bits)
-        require(good, "bits", self.bits, "give whole numbers from 2 to 16, e.g. [8,5]")
+        self.require(good, "bits", "give whole numbers from 2 to 16, e.g. [8,5]")
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""

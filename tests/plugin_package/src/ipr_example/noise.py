@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, nn
 
-from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, example_of, require
+from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, example_of
 from ipr.data.images import ImageData
 from ipr.randomness import generator
 
@@ -46,7 +46,7 @@ class Noise(Attack):
         """See `Attack.check`."""
         super().check(scheme)
         good = bool(self.strengths) and min(self.strengths) >= 0
-        require(good, "strengths", self.strengths, "give numbers from 0 on, e.g. [0.1,1]")
+        self.require(good, "strengths", "give numbers from 0 on, e.g. [0.1,1]")
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`: one suspect for each strength."""

@@ -10,15 +10,15 @@ from torch import Generator, Tensor, nn
 
 from ipr.claims.base import Reading, reading
 from ipr.config.recipe import Recipe
-from ipr.config.schema import SchemeConfig
+from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.models.inspection import convolution_of
-from ipr.schemes.base import About
+from ipr.schemes.base import About, Trained
+from ipr.schemes.start import claim_parts, plain_network
 from ipr.schemes.watermark import InFilters, InFiltersConfig
 from ipr.signature import agreeing_bits, detect
-from ipr.watermarks.base import WatermarkClaim
-from ipr.watermarks.projection import check_bits, check_shape, mean_filter
+from ipr.watermarks.projection import FilterClaim, check_shape, mean_filter
 
 
 def differences(w: Tensor, pairs: Tensor) -> Tensor:
@@ -27,26 +27,20 @@ def differences(w: Tensor, pairs: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairsClaim(WatermarkClaim):
-    """The owner's secrets; every field is stored under its name.
+class PairsClaim(FilterClaim):
+    """The owner's secrets; every field is stored under its name. Layer and bits are those of every `FilterClaim`.
 
     Attributes:
-        layer: the convolution that carries the bits.
         pairs: int64 (T, 2), no weight twice.
-        bits: {-1, +1}, int8 (T,).
     """
 
     kind = "pairs"  # as the scheme is registered
 
-    layer: str
     pairs: Tensor
-    bits: Tensor
 
     def __post_init__(self) -> None:
         """Refuses a claim from a folder that is none; who brings it may have made it by hand."""
         super().__post_init__()
-        check_bits("bits", self.bits)
-        check_shape("bits", self.bits, None)
         check_shape("pairs", self.pairs, self.bits.numel(), 2)
         if self.pairs.dtype != torch.int64 or self.pairs.unique().numel() != self.pairs.numel():
             raise InputError("claim", "pairs", "names a weight twice, or none", "restore the claim")
@@ -77,12 +71,7 @@ class PairsClaim(WatermarkClaim):
 
     def drawn_from(self, source: Generator, network: nn.Module, data: ImageData) -> Self:
         """See `WatermarkClaim.drawn_from`: what a judge draws again, and what another party would embed."""
-        parts = {"thresholds": self.thresholds, "architecture": self.architecture}
-        return self.drawn(network, self.layer, self.bits.numel(), source, **parts)
-
-    def marks(self) -> Tensor:
-        """The bits."""
-        return self.bits
+        return self.drawn(network, self.layer, self.bits.numel(), source, **self.kept)
 
 
 @dataclass
@@ -105,33 +94,17 @@ class Pairs(InFilters):
     bits: Tensor
 
     def __init__(
-        self,
-        network: nn.Module,
-        recipe: Recipe,
-        num_classes: int,
-        *,
-        claim: PairsClaim,
-        weight: float,
-        margin: float = 0.05,
+        self, network: nn.Module, recipe: Recipe, num_classes: int, *, claim: PairsClaim, scheme: PairsConfig
     ) -> None:
-        super().__init__(network, recipe, num_classes, layer=claim.layer, weight=weight)
-        self.margin = margin
-        self.register_buffer("pairs", claim.pairs, persistent=False)
-        self.register_buffer("bits", claim.bits, persistent=False)
+        super().__init__(network, recipe, num_classes, claim=claim, scheme=scheme)  # the claim's tensors are attributes
+        self.margin = scheme.margin
 
     @classmethod
-    def drawn(
-        cls, scheme: SchemeConfig, network: nn.Module, data: ImageData, source: Generator, parts: dict[str, Any]
-    ) -> PairsClaim:
-        """See `Watermark.drawn`: the secrets of a new run."""
+    def draw_claim(cls, config: TrainConfig, data: ImageData, trained: Trained) -> PairsClaim:
+        """See `Scheme.draw_claim`: the secrets of a new run."""
+        scheme, network = config.scheme, plain_network(config.model, data, config.seed)
         assert isinstance(scheme, PairsConfig)
-        return PairsClaim.drawn(network, scheme.layer, scheme.bits, source, **parts)
-
-    @classmethod
-    def constants(cls, scheme: SchemeConfig) -> dict[str, Any]:
-        """See `Watermark.constants`: what `__init__` is given of the configuration."""
-        assert isinstance(scheme, PairsConfig)
-        return {"weight": scheme.weight, "margin": scheme.margin}
+        return PairsClaim.drawn(network, scheme.layer, scheme.bits, cls.source(config), **claim_parts(config, data))
 
     def embedding_loss(self, w: Tensor) -> Tensor:
         """sum_j max(0, margin - b_j (w_a - w_b)), of the mean filter, (M,)."""

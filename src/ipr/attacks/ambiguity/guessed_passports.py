@@ -1,0 +1,135 @@
+"""Passports that whoever holds the weights can guess (`passport/guesses.py`), claimed with what they spell."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of
+from ipr.config.registry import register
+from ipr.data.images import ImageData, LabelledImages
+from ipr.judging.verdict import claim_of_signs
+from ipr.passport.generate import random_passport, with_energy
+from ipr.passport.guesses import SIGNS, lifted_passport, ones_passport, positive_passport, singular_passport
+from ipr.passport.lift import public_scales
+from ipr.passport.surgery import ConvNorm, Passport, find_layers
+from ipr.randomness import generator
+from ipr.schemes.base import Scheme
+
+
+@dataclass
+class GuessPassports(Attack):
+    """Guesses passports; each is claimed with the signature that it spells, as a point of its own."""
+
+    kind = "ambiguity"
+    section = "none (this project)"
+    attacker_has = "the weights and the places of the passport layers"
+
+    @abstractmethod
+    def guesses(self, suspect: nn.Module, places: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
+        """The passports by their points.
+
+        Args:
+            suspect: the plain network.
+            places: its protected layers.
+            data: see `Attack.run`, as `seed`.
+            seed: see there.
+        """
+
+    def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
+        """See `Attack.run`."""
+        owner, suspect = victim.passport_claim, victim.suspect
+        places = find_layers(suspect, example_of(data, suspect), owner.layers)
+        guessed = self.guesses(suspect, places, data, seed)
+        claims = {
+            point: claim_of_signs(owner.forged(passport=passport), suspect) for point, passport in guessed.items()
+        }
+        yield Attacked(suspect, claims)
+
+
+@dataclass
+class GuessAtEnergies(GuessPassports):
+    """Guesses passports of several energies |S|."""
+
+    energies: list[float] = field(default_factory=lambda: [1.0, 3.0, 10.0])  # lengths |S| that are tried
+
+    def check(self, scheme: str) -> None:
+        """See `Attack.check`."""
+        super().check(scheme)
+        self.require(bool(self.energies), "energies", "give numbers above 0, e.g. [1,3,10]")
+
+
+@register("ones")
+@dataclass
+class Ones(GuessAtEnergies):
+    """Constant passports of both signs at several energies, and uniform ones in [0, 1], each a point of its own.
+
+    A passport of feature maps (`image`, `shuffled`) is not negative, so its mean patch lies near the constant one. Each
+    is claimed with the signature that it spells, which may be the owner's own: then it is no ambiguity, but it opens a
+    V1 network.
+    """
+
+    noise: int = 3  # how many uniform ones in [0, 1] are tried, too
+
+    def guesses(self, suspect: nn.Module, places: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
+        """See `GuessPassports.guesses`."""
+        source = generator(seed, "positive passports")
+        guessed = {f"signs={named(signs)}": ones_passport(places, signs) for signs in SIGNS}
+        guessed |= {f"noise={i}": positive_passport(places, source) for i in range(self.noise)}
+        return {
+            f"{name} energy={energy:g}": with_energy(passport, suspect, energy)
+            for name, passport in guessed.items()
+            for energy in self.energies
+        }
+
+
+def named(signs: tuple[int, int]) -> str:
+    """`+-` for the signs 1 and -1."""
+    return "".join("+" if sign > 0 else "-" for sign in signs)
+
+
+@register("singular_vectors")
+@dataclass
+class SingularVectors(GuessAtEnergies):
+    """S along the strongest right singular vectors of each protected convolution (`passport/guesses.py`).
+
+    Training writes the rank-one matrix gamma S^T / |S|^2 into the filters, which shows while |S| is small
+    (`passport.energy`). A few images decide on signs and magnitudes; the passport of least norm with these mean patches
+    is claimed, with the signature that it spells.
+    """
+
+    attacker_has = "the weights, the places of the passport layers and a few images"
+
+    images: int = 60  # training images that choose among them
+
+    def guesses(self, suspect: nn.Module, places: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
+        """See `GuessPassports.guesses`."""
+        few = data.limited(min(self.images, data.train_labels.numel()), None)
+        images = LabelledImages(few.train_pixels, few.train_labels, few.mean, few.std)
+        return {"": singular_passport(suspect, places, images, self.energies, generator(seed, "signs to try"))}
+
+
+@register("lift_passport")
+@dataclass
+class LiftPassport(GuessPassports):
+    """The passport whose scale and shift are those that the norms were given away with: one linear solve a layer.
+
+    Presented, it changes nothing where the solve is exact (`passport/lift.py`), so it has the public accuracy. Of many
+    such passports it is the one nearest to a random one: the shortest would be 0 where a public shift is, and refused.
+    It is claimed with the signature that it spells.
+    """
+
+    needs = "no scale or shift is given away with its protected layers"
+
+    @classmethod
+    def applies_to(cls, scheme: type[Scheme]) -> bool:
+        """See `Applicable.applies_to`: to those that give scales away."""
+        return super().applies_to(scheme) and not scheme.locked
+
+    def guesses(self, suspect: nn.Module, places: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
+        """See `GuessPassports.guesses`."""
+        start = with_energy(random_passport(places, generator(seed, "lift")), suspect, 1.0)
+        return {"": lifted_passport(public_scales(suspect, places), suspect, places, start)}
