@@ -20,22 +20,19 @@ def execute(config: GcConfig) -> int:
     asked = classes(config.remove)
     items = find_unneeded(runs, read_plans(runs))
 
-    def say(line: str) -> None:
-        console.print(line, highlight=False, soft_wrap=True)
-
     failed: list[Item] = []
     removed: list[Item] = []
 
     def tell(item: Item, why_not: str) -> None:
         (failed if why_not else removed).append(item)
-        say(f"not removed: {item.path}: {why_not}" if why_not else f"removed: {item.path}")
+        console.say(f"not removed: {item.path}: {why_not}" if why_not else f"removed: {item.path}")
 
     if asked:
         remove((item for item in items if item.kind in asked), tell)
-        say(f"{len(removed)} removed, {in_bytes(removed)}")
+        console.say(f"{len(removed)} removed, {in_bytes(removed)}")
     else:
         for item in items:
-            say(f"{item.kind}: {item.path} ({in_bytes([item])}): {item.reason}")
+            console.say(f"{item.kind}: {item.path} ({in_bytes([item])}): {item.reason}")
     left = [item for item in items if item not in removed and item.kind != KEPT]
     rows = []
     for name in (*CLASSES, RUNS):
@@ -45,7 +42,7 @@ def execute(config: GcConfig) -> int:
     if rows:
         print_table("", ["class", "number", "size", "removed by"], rows)
     else:
-        say(f"nothing {'more ' if asked else ''}to remove in {runs.absolute()}")
+        console.say(f"nothing {'more ' if asked else ''}to remove in {runs.absolute()}")
     return 1 if failed else 0
 
 

@@ -27,15 +27,12 @@ def execute(config: ListConfig) -> int:
     if found:
         headings = ["run", "kind", "seed", "epochs", "accuracy", "mark", "state", "finished"]
         print_table("", headings, [line(folder, facts) for folder, facts in found])
-    failed = [(folder.key, why) for folder, _ in found if (why := folder.why_failed)]
-
-    def say(text: str) -> None:
-        Console().print(text, highlight=False, soft_wrap=True)
-
-    for key, why in failed:
-        say(f"failed: {key}: {why}")
+    console = Console()
+    for folder, _ in found:
+        if why := folder.why_failed:
+            console.say(f"failed: {folder.key}: {why}")
     of = f" of {len(every)}" if len(found) < len(every) else ""
-    say(f"{len(found)}{of} runs in {runs.absolute()}")
+    console.say(f"{len(found)}{of} runs in {runs.absolute()}")
     return 0
 
 

@@ -137,13 +137,13 @@ def reproduce(config: ReproduceConfig, passed: Sequence[str]) -> int:
     for of_study in plans:
         write_plan(runs, of_study)
     count = f"{len(ordered)} cells of {len(studies)} studies"
-    console.print(f"{count}, scale {config.scale.name}: {config.scale.what}", highlight=False, soft_wrap=True)
+    console.say(f"{count}, scale {config.scale.name}: {config.scale.what}")
     code, errors = run_waves(runs, config.scale.name, ordered, passed)
     if code != 0:
         return code
     unfinished = reasons(runs, read_plans(runs, [path.stem for path, _ in studies], config.scale.name), errors)
     for name, reason in unfinished.items():
-        console.print(f"failed: {name}: {reason}", highlight=False, soft_wrap=True)
+        console.say(f"failed: {name}: {reason}")
     report_studies(runs, config.study, config.scale.name, None, console)
     return 1 if unfinished else 0
 

@@ -40,7 +40,7 @@ def execute(config: TrainConfig) -> Done:
     console.print(run_table(run.record, run.verdict, run.checks))
     for line in check_lines(run.checks):
         console.print(line, soft_wrap=True)
-    console.print(f"{'found' if run.found else 'made'}: {run.folder.path}", highlight=False, soft_wrap=True)
+    console.say(f"{'found' if run.found else 'made'}: {run.folder.path}")
     record = run.record
     row = {
         "accuracy": percent(record.accuracy_used),
@@ -67,7 +67,7 @@ def tell_failed(key: str, names: Sequence[str]) -> None:
     """
     if names:
         what = f"the embedding of {key} failed ({', '.join(names)}); the `ipr train` that made it says what to change"
-        Console(stderr=True).print(f"ipr: warning: {what}", highlight=False, soft_wrap=True)
+        Console(stderr=True).say(f"ipr: warning: {what}")
 
 
 @cache
@@ -75,4 +75,4 @@ def warn(what: str, command: str) -> None:
     """Says something on stderr: once for a command, whose own folder tells it apart, and once more for each process
     that its sweep starts.
     """
-    Console(stderr=True).print(f"ipr: warning: {what}", highlight=False, soft_wrap=True)
+    Console(stderr=True).say(f"ipr: warning: {what}")

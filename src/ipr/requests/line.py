@@ -59,8 +59,9 @@ class Line:
 
     @property
     def arguments(self) -> list[str]:
-        """What Hydra is given: options first, as argparse wants."""
-        return [*self.options, *self.words]
+        """What Hydra is given: options first, as argparse wants; a verb as the value of a key."""
+        verbs = self.command in VERBS
+        return [*self.options, *(f"verb={word}" if verbs and "=" not in word else word for word in self.words)]
 
 
 def read_line(words: Sequence[str], commands: Sequence[str]) -> Line:
