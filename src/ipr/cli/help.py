@@ -12,13 +12,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ipr.cli import loading
 from ipr.cli.jobs import reporting
-from ipr.config.schema import HIDDEN
+from ipr.config.schema import HIDDEN_KEYS
 from ipr.config.shipped import shipped
 from ipr.requests.compose import OF_STUDIES, as_texts, in_section, register
-from ipr.requests.keys import WHERE, Key, groups_of, keys_of, launchers, sections_of
+from ipr.requests.keys import WHERE, Key, choices_of, groups_of, keys_of, sections_of
 from ipr.requests.line import VERBS
-
-HIDDEN_KEYS = tuple(f"{group}.{name}" for group, name in HIDDEN)
 
 SWEPT = ("train", "attack", "exhibit")
 """Commands that are swept, and go to other machines."""
@@ -59,7 +57,7 @@ def help_text(command: str, words: Sequence[str] = ()) -> str:
             others = [choice for choice in group.choices if choice != now]
             lines += _wrapped(f"{name}={'null' if now in ('', 'None') else now}", ", ".join(others))
         if command in SWEPT:
-            lines += _wrapped("hydra/launcher=basic", f"sweeps (-m) alone: {', '.join(launchers())}")
+            lines += _wrapped("hydra/launcher=basic", f"sweeps (-m) alone: {', '.join(choices_of('hydra/launcher'))}")
     lines += ["", "Keys"]
     sections = sections_of(command)
     before = ""

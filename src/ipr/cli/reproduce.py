@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from ipr.files import expanded
 from ipr.requests.compose import as_texts, register, schema_of, typed
 from ipr.store.cell_run import cells_folder
 from ipr.store.survey import FINISHED
-from ipr.studies.config import FilterConfig, ReproduceConfig
+from ipr.studies.config import CHOSEN_BY, ReproduceConfig
 from ipr.studies.filter import chosen, matches
 from ipr.studies.plan import DEFAULT_SCALE, WAVES, Cell, plan, with_changes
 from ipr.studies.planned import Plan, planned, read_plans, studies_folder, write_plan
@@ -31,9 +30,6 @@ from ipr.studies.status import STOPPED, statuses, summed
 from ipr.studies.study import Study, find_studies
 from ipr.terminal.console import Console
 from ipr.texts import refuse_retyped, types_at
-
-CHOSEN_BY = tuple(field.name for field in fields(FilterConfig))
-"""Keys that choose among the cells of a study."""
 
 OWN = ("study", "scale", "images", "download", "dry")
 """Other keys of this command; `paths` is everybody's, and any other key is every job's."""

@@ -6,7 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ipr.config.secrets import without_secret
+from ipr.config.shipped import studies
 from ipr.errors import InputError
+from ipr.requests.keys import DECIDES, choice_meant, groups_of, keys_of, meant
 from ipr.terminal.spelling import choose_among, closest
 from ipr.texts import SECRETIVE
 
@@ -129,8 +132,6 @@ def _check_together(options: Sequence[str]) -> None:
 
 
 def _no_command(word: str, others: Sequence[str], commands: Sequence[str]) -> InputError:
-    from ipr.requests.keys import choice_meant, groups_of, meant
-
     key, equals, _ = word.partition("=")
     if equals:
         verb = "train" if meant("train", key) == key or key in groups_of("train") else "attack"
@@ -147,8 +148,6 @@ def _no_command(word: str, others: Sequence[str], commands: Sequence[str]) -> In
 
 
 def _no_option(command: str, name: str, value: str) -> InputError:
-    from ipr.requests.keys import meant
-
     options = [one for one in (*SWITCHES, *WITH_VALUE) if one.startswith("--")]
     key = meant(command, name.lstrip("-"))
     near = closest(name, options)
@@ -169,8 +168,6 @@ def _shown(key: str, value: str, typed: str = "") -> str:
         value: the value.
         typed: what it was typed with, where that is another key: a misspelt one may have been meant for a secret.
     """
-    from ipr.studies.plan import without_secret
-
     if not value:
         return "..."
     return "<hidden>" if SECRETIVE.search(typed) else without_secret(f"{key}={value}").partition("=")[2]
@@ -194,9 +191,6 @@ def _assignments(command: str, words: Sequence[str], options: list[str]) -> list
 
 
 def _no_assignment(command: str, word: str, before: str, after: Sequence[str]) -> InputError:
-    from ipr.config.shipped import studies
-    from ipr.requests.keys import choice_meant, keys_of, meant
-
     def error(remedy: str) -> InputError:
         return InputError("argument", word, "is no assignment", remedy)
 
@@ -234,9 +228,6 @@ def refuse_unknown(command: str, arguments: Sequence[str]) -> None:
     Raises:
         InputError: naming the key, and the one that was meant.
     """
-    from ipr.config.shipped import studies
-    from ipr.requests.keys import groups_of, keys_of, meant
-
     commands = [command] if command != "reproduce" else [command, "exhibit"]  # which hands other keys on
     paths = {key.path for one in commands for key in keys_of(one)}
     known = {
@@ -264,8 +255,6 @@ def refuse_names(arguments: Sequence[str]) -> None:
     Raises:
         InputError: naming the group.
     """
-    from ipr.requests.keys import DECIDES
-
     for argument in arguments:
         key, equals, value = argument.lstrip("+").partition("=")
         if equals and key in DECIDES:

@@ -21,10 +21,10 @@ from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf._utils import get_yaml_loader
 
+from ipr.config.schema import HIDDEN, HIDDEN_KEYS
 from ipr.config.secrets import is_named
 from ipr.errors import InputError
 from ipr.requests.launchers import SCHEMAS
-from ipr.studies.plan import HIDDEN_KEYS
 from ipr.texts import QUOTED, SECRETIVE, refuse_retyped, types_at, unquoted, without_none
 
 FREE = ("owner", "scheme.signature", "passport.key", "tags")
@@ -167,9 +167,9 @@ class TextArguments:
             value = OverridesParser.create().parse_override(argument).value()
         except HydraException:
             return  # Hydra says it better
-        for secret in HIDDEN_KEYS:
-            group, _, last = secret.partition(".")
+        for group, last in HIDDEN:
             if name == group and isinstance(value, dict) and last in value:
+                secret = f"{group}.{last}"
                 raise InputError(secret, "<hidden>", "stands in a mapping", f"write {secret}=... on its own")
         for type_ in self.types(name):
             refuse_retyped(type_, value, name)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from ipr.config.registry import entries
 from ipr.errors import InputError
-from ipr.studies.config import FilterConfig
+from ipr.studies.config import CHOSEN_BY, FilterConfig
 from ipr.terminal.spelling import choose_among
 
 
@@ -20,7 +19,7 @@ def chosen(where: FilterConfig) -> dict[str, list[str]]:
     """
     check_values("scheme", where.scheme, [*entries("scheme")])
     check_values("norm", where.norm, ("bn", "gn"))
-    asked = {field.name: getattr(where, field.name) for field in fields(FilterConfig)}
+    asked = {name: getattr(where, name) for name in CHOSEN_BY}
     return {name: [one.strip() for one in value.split(",")] for name, value in asked.items() if value is not None}
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
-from ipr.config.schema import HIDDEN
-from ipr.config.secrets import revealed
+from ipr.config.schema import HIDDEN_KEYS
+from ipr.config.secrets import masked, revealed, without_secret
 from ipr.errors import InputError
 from ipr.store.folder import secret_digest
 from ipr.studies.scale import DataScale, ModelScale, Scale
@@ -53,7 +53,7 @@ class Cell:
         facts = [str(self.about[key]) for key in NAMED if self.about.get(key) is not None]
         values = {key: secret_digest(str(v)) if key in HIDDEN_KEYS else v for key, v in self.values.items()}
         changes = [
-            _masked(change, lambda text: secret_digest(revealed("secret", text)) or "") for change in self.changes
+            masked(change, lambda text: secret_digest(revealed("secret", text)) or "") for change in self.changes
         ]
         canonical = json.dumps([self.choices, values, *changes], sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
@@ -92,19 +92,6 @@ def wave_of(about: Mapping[str, Any]) -> str:
     if about.get("attack"):
         return "attack"
     return "baseline" if about["scheme"] == "baseline" else "victim"
-
-
-HIDDEN_KEYS = tuple(f"{group}.{name}" for group, name in HIDDEN)
-
-
-def without_secret(change: str) -> str:
-    """A key that was set on the command line, fit to be shown."""
-    return _masked(change, lambda value: "<hidden>")
-
-
-def _masked(change: str, mask: Callable[[str], str]) -> str:
-    key, equals, value = change.partition("=")
-    return f"{key}={mask(value)}" if equals and key.lstrip("+") in HIDDEN_KEYS else change
 
 
 NAMED = ("exhibit", "attack", "scheme", "model", "norm", "dataset", "transfer")

@@ -13,13 +13,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ipr.config.secrets import without_secret
 from ipr.config.shipped import studies
 from ipr.files import write_atomically
 from ipr.store.cell_run import read_run
 from ipr.store.reading import read_as
 from ipr.store.summary import MISSING, state_of
 from ipr.store.survey import Found
-from ipr.studies.plan import Cell, without_secret
+from ipr.studies.plan import Cell
 from ipr.studies.scale import Scale
 from ipr.studies.study import Study, load_study
 
