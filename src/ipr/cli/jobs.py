@@ -22,7 +22,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ipr.cli.launchers.outcomes import Done, JobOutcome, announced, leave_outcome, mark_begun, read_outcomes
+from ipr.cli.launchers.outcomes import (
+    Done,
+    JobOutcome,
+    announce,
+    announced,
+    count_of,
+    descriptions,
+    leave_outcome,
+    mark_begun,
+    read_outcomes,
+)
 from ipr.config.shipped import shipped
 from ipr.errors import InputError
 from ipr.requests.compose import as_texts, in_section, named, one_line, register, typed
@@ -159,6 +169,20 @@ class Job:
     codes: dict[int, int] = field(default_factory=dict)
     outcomes: dict[int, JobOutcome] = field(default_factory=dict)
     named: dict[int, str] = field(default_factory=dict)
+
+    def numbered(self, overrides: Sequence[Sequence[str]], first: int, config: DictConfig) -> dict[int, Sequence[str]]:
+        """Jobs of a sweep by number; what tells them apart is entered, and what each is to say when it begins.
+
+        Args:
+            overrides: of each.
+            first: the number of the first.
+            config: what all jobs have in common.
+        """
+        jobs = dict(enumerate(overrides, first))
+        named = descriptions(jobs, config.hydra.overrides.task)
+        self.named.update(named)
+        announce(self.place, named, count_of(config.hydra.sweeper, len(jobs)))
+        return jobs
 
     def __call__(self, config: DictConfig) -> float | None:
         """Does it; gives the number that a sweeper optimises, where there is one."""

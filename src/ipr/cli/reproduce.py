@@ -27,7 +27,7 @@ from ipr.studies.plan import DEFAULT_SCALE, WAVES, Cell, plan, with_changes
 from ipr.studies.planned import Plan, planned, read_plans, studies_folder, write_plan
 from ipr.studies.settable import check_open
 from ipr.studies.status import STOPPED, statuses, summed
-from ipr.studies.study import Study, find_studies
+from ipr.studies.study import find_studies
 from ipr.terminal.console import Console
 from ipr.texts import refuse_retyped, types_at
 
@@ -119,7 +119,10 @@ def reproduce(config: ReproduceConfig, passed: Sequence[str]) -> int:
     check_passed(passed)
     changes = [argument for argument in passed if not argument.startswith(UNCHANGING)]
     studies = find_studies(config.study)
-    of_studies = {path: cells_of(study, config, changes) for path, study in studies}
+    wanted, of_studies = chosen(config.where), dict[Path, list[Cell]]()
+    for path, study in studies:
+        cells_of = with_changes(plan(study, config.scale), changes)
+        of_studies[path] = [cell for cell in cells_of if matches(cell.about, wanted)]
     plans = [planned(runs, path, config.scale, changes, cells) for path, cells in of_studies.items()]
     cells = {cell.name: cell for of_study in of_studies.values() for cell in of_study}
     ordered = sorted(cells.values(), key=lambda cell: WAVES.index(cell.wave))
@@ -142,16 +145,6 @@ def reproduce(config: ReproduceConfig, passed: Sequence[str]) -> int:
         console.say(f"failed: {name}: {reason}")
     report_studies(runs, config.study, config.scale.name, None, console)
     return 1 if unfinished else 0
-
-
-def cells_of(study: Study, config: ReproduceConfig, changes: Sequence[str]) -> list[Cell]:
-    """The cells of a study that agree with what was asked for.
-
-    Raises:
-        InputError: the study asks for what cannot be.
-    """
-    wanted = chosen(config.where)
-    return [cell for cell in with_changes(plan(study, config.scale), changes) if matches(cell.about, wanted)]
 
 
 def check_passed(passed: Sequence[str]) -> None:

@@ -6,7 +6,6 @@ Nothing in them is resolved: what looks like an interpolation (`${...}`) is a te
 from __future__ import annotations
 
 import json
-import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -18,7 +17,7 @@ import yaml
 
 from ipr.errors import InputError
 from ipr.files import read_regular
-from ipr.texts import refuse_retyped
+from ipr.texts import refuse_retyped, without_none
 
 LARGEST = 2**24
 """Bytes of a file."""
@@ -90,14 +89,12 @@ class Fitting:
         self.seen += 1
         if self.seen > MOST:
             raise TypeError(f"more than {MOST} values")
+        kind, optional = without_none(kind)
+        if written is None and optional:
+            return None
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if isinstance(kind, type) and is_dataclass(kind):
             return self._dataclass(kind, written, where)
-        if origin in (typing.Union, types.UnionType):
-            if written is None and type(None) in arguments:
-                return None
-            (wanted,) = (argument for argument in arguments if argument is not type(None))
-            return self.value(wanted, written, where)
         if origin is list and isinstance(written, list):
             return [self.value(arguments[0], one, f"{where}[{n}]") for n, one in enumerate(written)]
         if origin is dict and isinstance(written, dict):
