@@ -120,6 +120,15 @@ def printable(text: str, lines: bool = False) -> str:
     return "".join(c if c.isprintable() or (lines and c == "\n") else " " for c in text)
 
 
+def written(value: Any) -> str:
+    """A value as it would be typed: null, true, [a,b], or a text without quotes."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"[{','.join(map(written, value))}]" if isinstance(value, list) else str(value)
+
+
 def file_name(text: str) -> str:
     """A text as the name of one file or folder: itself where it can be, else what is left of it and a digest.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ipr.cli import loading
@@ -17,6 +17,7 @@ from ipr.config.shipped import shipped
 from ipr.requests.compose import OF_STUDIES, as_texts, in_section, register
 from ipr.requests.keys import WHERE, Key, choices_of, groups_of, keys_of, sections_of
 from ipr.requests.line import VERBS
+from ipr.texts import written
 
 SWEPT = ("train", "attack", "exhibit")
 """Commands that are swept, and go to other machines."""
@@ -89,14 +90,6 @@ def _value(config: DictConfig, key: Key) -> str:
         return "???"
     if key.path in HIDDEN_KEYS and value is not None:
         return "<hidden>"
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if OmegaConf.is_config(value):
-        return _listed(cast(Any, OmegaConf.to_container(value, resolve=True)))
-    return str(value)
-
-
-def _listed(value: Any) -> str:
-    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else "{...}" if value else "{}"
+    if isinstance(value, DictConfig):
+        return "{...}" if value else "{}"
+    return written(OmegaConf.to_container(value, resolve=True) if isinstance(value, ListConfig) else value)

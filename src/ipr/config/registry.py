@@ -19,7 +19,6 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from inspect import isabstract
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -157,25 +156,16 @@ def source_of(module: str) -> Path | None:
     return None
 
 
-def entry(group: str, name: str) -> Entry:
-    """One choice.
-
-    Raises:
-        InputError: there is none of this name.
-    """
-    known = entries(group)
-    if name not in known:
-        raise InputError(group, name, f"there is no such {group}", choose_among(name, sorted(known)))
-    return known[name]
-
-
 def load(group: str, name: str) -> Any:
     """The class of a choice, imported.
 
     Raises:
         InputError: there is none of this name, or another package's cannot be imported.
     """
-    return entry(group, name).load()
+    known = entries(group)
+    if name not in known:
+        raise InputError(group, name, f"there is no such {group}", choose_among(name, sorted(known)))
+    return known[name].load()
 
 
 @cache
@@ -207,7 +197,7 @@ def _misfit(group: str, found: Any) -> str:
     if not (isinstance(found, type) and issubclass(found, getattr(import_module(module), name))):
         return f"is no {module}.{name}"
     lacking = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
-    return f"lacks {lacking}" if isabstract(found) else ""
+    return f"lacks {lacking}" if lacking else ""
 
 
 def _target(point: EntryPoint) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -67,28 +67,20 @@ OTHER_WORDS = {
 
 
 @dataclass(frozen=True)
-class Field:
-    """A field of a dataclass: its name, annotation and description, and the file it stands in."""
-
-    name: str
-    kind: str
-    what: str
-    file: Path
-
-
-@dataclass(frozen=True)
 class Key:
-    """A key that a command takes.
+    """A field of a dataclass, and the key that a command takes for it.
 
     Attributes:
-        path: e.g. `trainer.max_epochs`.
+        path: e.g. `trainer.max_epochs`; the name of a field by itself.
         kind: its type, as annotated.
         what: one line.
+        file: where it stands.
     """
 
     path: str
     kind: str
     what: str
+    file: Path
 
     @property
     def values(self) -> list[str]:
@@ -151,7 +143,7 @@ def _config_of(file: Path, name: str) -> tuple[Path, str] | None:
 
 
 @cache
-def fields_of(file: Path, name: str) -> dict[str, Field]:
+def fields_of(file: Path, name: str) -> dict[str, Key]:
     """The fields of a dataclass, those of its bases first; {} where there is no such class.
 
     Args:
@@ -162,7 +154,7 @@ def fields_of(file: Path, name: str) -> dict[str, Field]:
     if found is None:
         return {}
     file, node = found
-    fields: dict[str, Field] = {}
+    fields: dict[str, Key] = {}
     for base in node.bases:
         if isinstance(base, ast.Name):
             fields |= fields_of(file, base.id)
@@ -175,7 +167,7 @@ def fields_of(file: Path, name: str) -> dict[str, Field]:
                 field, end = item.target.id, item.end_lineno or item.lineno
                 what = _comment(lines, item.lineno, end) or listed.get(field, "")
                 what = what or (fields[field].what if field in fields else "")
-                fields[field] = Field(field, kind, what, file)
+                fields[field] = Key(field, kind, what, file)
     return fields
 
 
@@ -259,12 +251,12 @@ def keys_of(command: str, chosen: Mapping[str, str] | None = None) -> list[Key]:
     by_field = {group.field: group for group in groups_of(command).values()}
     keys: dict[str, Key] = {}
 
-    def enter(fields: Mapping[str, Field], prefix: str) -> None:
+    def enter(fields: Mapping[str, Key], prefix: str) -> None:
         for field in fields.values():
-            path = f"{prefix}{field.name}"
+            path = f"{prefix}{field.path}"
             kind = field.kind.removesuffix(" | None")
             inner = fields_of(field.file, kind) if re.fullmatch(r"[A-Z]\w+", kind) else {}
-            group = by_field.get(field.name) if not prefix else None
+            group = by_field.get(path) if not prefix else None
             registry = _registry(group.name.partition("@")[0]) if group else {}
             if group and registry:
                 choice = (chosen or {}).get(group.name)
@@ -276,7 +268,7 @@ def keys_of(command: str, chosen: Mapping[str, str] | None = None) -> list[Key]:
             elif inner:
                 enter(inner, "" if path == WHERE else f"{path}.")
             else:
-                keys.setdefault(path, Key(path, field.kind, field.what))
+                keys.setdefault(path, replace(field, path=path))
 
     enter(fields_of(*_home(SCHEMAS[command])), "")
     return [*keys.values()]
@@ -285,7 +277,7 @@ def keys_of(command: str, chosen: Mapping[str, str] | None = None) -> list[Key]:
 def sections_of(command: str) -> dict[str, str]:
     """The sections of a command's configuration and what each is."""
     fields = fields_of(*_home(SCHEMAS[command]))
-    return {field.name: field.what for field in fields.values() if field.name != WHERE}
+    return {field.path: field.what for field in fields.values() if field.path != WHERE}
 
 
 def meant(command: str, key: str) -> str | None:

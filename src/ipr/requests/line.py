@@ -117,11 +117,7 @@ def read_line(words: Sequence[str], commands: Sequence[str]) -> Line:
 
 
 def _check_together(options: Sequence[str]) -> None:
-    """Refuses options that do not go together.
-
-    Raises:
-        InputError: naming one of them.
-    """
+    """Refuses options that do not go together."""
     kinds = (("-m", "--multirun"), ("-r", "--run"), ("-c", "--cfg"), ("-i", "--info"))
     given = [next(one for one in kind if one in options) for kind in kinds if not {*kind}.isdisjoint(options)]
     if len(given) > 1:
@@ -161,24 +157,14 @@ def _no_option(command: str, name: str, value: str) -> InputError:
 
 
 def _shown(key: str, value: str, typed: str = "") -> str:
-    """A value that was typed, unless it may be a secret, or nothing was.
-
-    Args:
-        key: what it is shown with.
-        value: the value.
-        typed: what it was typed with, where that is another key: a misspelt one may have been meant for a secret.
-    """
+    """A value that was typed, unless nothing was, or it may be a secret: of `key`, or of what was `typed` for it."""
     if not value:
         return "..."
     return "<hidden>" if SECRETIVE.search(typed) else without_secret(f"{key}={value}").partition("=")[2]
 
 
 def _assignments(command: str, words: Sequence[str], options: list[str]) -> list[str]:
-    """The words of a command, all of which are assignments, or a verb.
-
-    Raises:
-        InputError: one is not.
-    """
+    """The words of a command; refuses those that are neither assignments nor its verb."""
     found = list(words)
     if found and found[0] == "help":
         found.pop(0)

@@ -163,10 +163,7 @@ class TextArguments:
 
     def check_mapping(self, argument: str, name: str) -> None:
         """Refuses `commitment={digest: 1e5}`: what stands in a mapping Hydra has read before it is asked for."""
-        try:
-            value = OverridesParser.create().parse_override(argument).value()
-        except HydraException:
-            return  # Hydra says it better
+        value = _parsed(argument)
         for group, last in HIDDEN:
             if name == group and isinstance(value, dict) and last in value:
                 secret = f"{group}.{last}"
@@ -179,6 +176,14 @@ def _kind(bare: Any) -> str:
     if get_origin(bare) is list and without_none(get_args(bare)[0])[0] is str:
         return "texts"
     return "text" if bare is str else "other"
+
+
+def _parsed(argument: str, unreadable: Any = None) -> Any:
+    """What Hydra reads in the value of an argument; of one that it cannot read it says so itself, later."""
+    try:
+        return OverridesParser.create().parse_override(argument).value()
+    except HydraException:
+        return unreadable
 
 
 def quoted(text: str, literal: bool = False) -> str:
@@ -291,11 +296,7 @@ def _elements(name: str, value: Any) -> list[Any]:
     """What Hydra's sweeper makes of a value: a sweep's elements, those of lists in it one by one."""
     if not isinstance(value, str):
         return [value]
-    try:
-        parsed = OverridesParser.create().parse_override(f"{name}={value}")
-    except HydraException:
-        return []  # Hydra says it better
-    read: Any = parsed.value()
+    read = _parsed(f"{name}={value}", [])
     swept = read.list if isinstance(read, ChoiceSweep) else [read]
     found = [one.text if isinstance(one, QuotedString) else one for one in swept]
     return [inner for one in found for inner in (one if isinstance(one, list) else [one])]

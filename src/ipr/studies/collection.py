@@ -211,11 +211,9 @@ def _state(path: Path) -> tuple[int, int, int]:
 
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files below a folder; links count as themselves."""
-    places = [path]
-    if path.is_dir() and not path.is_symlink():
-        places += [Path(folder) / name for folder, _, files in os.walk(path) for name in files]
-        places = places[1:]
-    return sum(_state(place)[2] for place in places)
+    if path.is_symlink() or not path.is_dir():
+        return _state(path)[2]
+    return sum(_state(Path(folder) / name)[2] for folder, _, files in os.walk(path) for name in files)
 
 
 def remove(items: Iterable[Item], tell: Callable[[Item, str], None]) -> None:
@@ -255,11 +253,7 @@ def _aside(path: Path) -> Path | None:
 
 @contextmanager
 def _alone(item: Item) -> Iterator[None]:
-    """Has the lease inside, so that nobody begins to work on what is being renamed.
-
-    Raises:
-        BlockingIOError: somebody has it.
-    """
+    """Has the lease inside, so that nobody begins to work on what is renamed; BlockingIOError where somebody has it."""
     lease = item.lease
     if lease is None or lease.is_symlink():  # nothing is removed where it is one
         yield

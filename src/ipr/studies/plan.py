@@ -17,7 +17,7 @@ from ipr.store.folder import secret_digest
 from ipr.studies.scale import DataScale, ModelScale, Scale
 from ipr.studies.settable import check_choices, check_set
 from ipr.studies.study import Study, Sweep
-from ipr.texts import check_name
+from ipr.texts import check_name, written
 
 DEFAULT_SCALE = "smoke"
 """Of a study that is made for no scale of its own."""
@@ -69,7 +69,7 @@ class Cell:
         """How to run it alone; secrets are left out."""
         verb = self.wave if self.wave in ("attack", "exhibit") else "train"
         parts = [f"{group}={option}" for group, option in self.choices.items()]
-        parts += [f"{k}={'<hidden>' if k in HIDDEN_KEYS else _written(v)}" for k, v in self.values.items()]
+        parts += [f"{k}={'<hidden>' if k in HIDDEN_KEYS else written(v)}" for k, v in self.values.items()]
         return " ".join(["ipr", verb, *map(shlex.quote, [*parts, *map(without_secret, self.changes)])])
 
     def node(self) -> dict[str, Any]:
@@ -95,16 +95,6 @@ def wave_of(about: Mapping[str, Any]) -> str:
 
 
 NAMED = ("exhibit", "attack", "scheme", "model", "norm", "dataset", "transfer")
-
-
-def _written(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return "[" + ",".join(map(_written, value)) + "]"
-    return str(value)
 
 
 def plan(study: Study, scale: Scale, seeds: Sequence[int] | None = None) -> list[Cell]:
