@@ -111,12 +111,7 @@ def _called(value: Any) -> str:
 
 
 def printable(text: str, lines: bool = False) -> str:
-    """A text that steers no terminal: whatever is neither visible nor a space becomes one.
-
-    Args:
-        text: any.
-        lines: whether it may have several lines.
-    """
+    """A text that steers no terminal: whatever is neither visible nor a space becomes one; ends of `lines` may stay."""
     return "".join(c if c.isprintable() or (lines and c == "\n") else " " for c in text)
 
 

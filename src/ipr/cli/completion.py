@@ -83,11 +83,7 @@ def complete(words: Sequence[str]) -> int:
 
 
 def candidates(words: Sequence[str]) -> list[str]:
-    """What the last of some words may be completed to, each as the whole word.
-
-    Args:
-        words: those behind `ipr`; the last may be empty.
-    """
+    """What the last of some words behind `ipr` may be completed to, each as the whole word; it may be empty."""
     *before, current = words or [""]
     command = next((word for word in before if word in COMMANDS), None)
     if current.startswith("-"):

@@ -32,12 +32,7 @@ def explain(command: str, words: Sequence[str]) -> int:
 
 
 def help_text(command: str, words: Sequence[str] = ()) -> str:
-    """The help of a command.
-
-    Args:
-        command: one of `COMMANDS`.
-        words: `key=value`, as after the command.
-    """
+    """The help of a command, with the values that it would have with some words `key=value`."""
     with loading():
         register(command)
     words = [word for word in words if command in OF_STUDIES or "," not in word or word.endswith("]")]  # no sweeps

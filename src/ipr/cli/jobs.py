@@ -171,13 +171,7 @@ class Job:
     named: dict[int, str] = field(default_factory=dict)
 
     def numbered(self, overrides: Sequence[Sequence[str]], first: int, config: DictConfig) -> dict[int, Sequence[str]]:
-        """Jobs of a sweep by number; what tells them apart is entered, and what each is to say when it begins.
-
-        Args:
-            overrides: of each.
-            first: the number of the first.
-            config: what all jobs have in common.
-        """
+        """The jobs of a sweep by number; what tells them apart is entered, and left where each says it as it begins."""
         jobs = dict(enumerate(overrides, first))
         named = descriptions(jobs, config.hydra.overrides.task)
         self.named.update(named)

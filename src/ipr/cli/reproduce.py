@@ -160,13 +160,7 @@ def check_passed(passed: Sequence[str]) -> None:
 
 
 def reasons(runs: Path, plans: Sequence[Plan], errors: Mapping[str, str]) -> dict[str, str]:
-    """Which cells are not done, and why, when all jobs have ended.
-
-    Args:
-        runs: the folder of runs.
-        plans: the plans with these cells.
-        errors: cell -> how its job ended, in a line, where it ended with an error.
-    """
+    """Which cells are not done, and why, when all jobs have ended; `errors`: cell -> how its job ended, in a line."""
     found = {}
     for cell in (cell for one in plans for cell in one.cells):
         state, folder = cell.state(runs), cell.folder(runs)

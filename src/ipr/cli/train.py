@@ -59,11 +59,8 @@ TRIED = "tried with few batches: training, judging and recording work; nothing w
 
 
 def tell_failed(key: str, names: Sequence[str]) -> None:
-    """Says on stderr that what a command works on was not embedded: an attack, or a claim, then shows little.
-
-    Args:
-        key: of the run.
-        names: the checks that failed (`workflows.embedding_checks`); nothing is said where there is none.
+    """Says on stderr which checks of a run's embedding failed (`workflows.embedding_checks`), if any did: an attack on
+    it, or its claim, then shows little.
     """
     if names:
         what = f"the embedding of {key} failed ({', '.join(names)}); the `ipr train` that made it says what to change"

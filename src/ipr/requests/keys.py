@@ -144,12 +144,7 @@ def _config_of(file: Path, name: str) -> tuple[Path, str] | None:
 
 @cache
 def fields_of(file: Path, name: str) -> dict[str, Key]:
-    """The fields of a dataclass, those of its bases first; {} where there is no such class.
-
-    Args:
-        file: where it is defined or imported.
-        name: of the class.
-    """
+    """The fields of a dataclass that a file defines or imports, those of its bases first; {} where there is none."""
     found = _find(file, name)
     if found is None:
         return {}

@@ -240,11 +240,7 @@ def hiding() -> Iterator[Callable[[str], str]]:
 
 
 def check_files(folder: Path, schema: type) -> None:
-    """Refuses numbers where texts belong in a user's own configuration files (`--config-dir`).
-
-    Args:
-        folder: with files as in `conf/`.
-        schema: the command's dataclass.
+    """Refuses numbers where texts belong in a user's own configuration files (`--config-dir`), which are as in `conf/`.
 
     Raises:
         InputError: naming the file and the key.

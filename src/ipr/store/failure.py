@@ -75,12 +75,7 @@ class Failure:
 
 @contextmanager
 def recording_failure(folder: RunFolder, tags: list[str], device: torch.device) -> Iterator[None]:
-    """Inside, a training that diverges leaves failure.json in the run's folder.
-
-    Args:
-        folder: the run's.
-        tags: of the request.
-        device: what trains.
+    """Inside, a training on a device that diverges leaves failure.json, with the request's tags, in the run's folder.
 
     Raises:
         InputError: it diverged.

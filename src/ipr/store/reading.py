@@ -76,15 +76,10 @@ class Fitting:
         self.seen = 0
 
     def value(self, kind: Any, written: Any, where: str) -> Any:
-        """One value.
-
-        Args:
-            kind: the type that is wanted.
-            written: what the file has.
-            where: the field, for a refusal.
+        """What was written at some place, as the type that is wanted.
 
         Raises:
-            TypeError: it does not fit.
+            TypeError: it does not fit; it names the place.
         """
         self.seen += 1
         if self.seen > MOST:

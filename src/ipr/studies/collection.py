@@ -56,11 +56,8 @@ class Item:
 
 
 def find_unneeded(runs: Path, plans: Sequence[Plan]) -> list[Item]:
-    """All that no study needs, by kind. Links are not followed, and what is behind them is not touched.
-
-    Args:
-        runs: the folder of runs.
-        plans: all its plans.
+    """All that no study needs of a folder of runs with these plans, by kind. Links are not followed, and what is behind
+    them is not touched.
     """
     folders = list(find_folders(runs))
     named, items = named_by(plans, folders), list[Item]()

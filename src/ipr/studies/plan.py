@@ -98,12 +98,7 @@ NAMED = ("exhibit", "attack", "scheme", "model", "norm", "dataset", "transfer")
 
 
 def plan(study: Study, scale: Scale, seeds: Sequence[int] | None = None) -> list[Cell]:
-    """The cells of a study, each once, in the order in which they are to be run.
-
-    Args:
-        study: what.
-        scale: how large.
-        seeds: instead of the scale's.
+    """The cells of a study at a scale, each once, in the order in which they are to be run.
 
     Raises:
         InputError: the study asks for what cannot be.

@@ -111,14 +111,8 @@ def studies_folder(runs: Path, scale: str) -> Path:
 
 
 def planned(runs: Path, path: Path, scale: Scale, changes: Sequence[str], cells: Iterable[Cell]) -> Plan:
-    """The plan of a study's cells; runs that were begun for cells of other studies are found.
-
-    Args:
-        runs: the folder of runs.
-        path: the study's file.
-        scale: how large.
-        changes: keys that are set beside it.
-        cells: all cells.
+    """The plan of a study's cells, with the keys set beside the scale; runs that were begun for cells of other studies
+    are found.
     """
     datasets = {name: images.name for name, images in scale.datasets.items()}
     kept = [PlannedCell(cell.name, dict(cell.about), cell.command) for cell in cells]
@@ -142,8 +136,8 @@ def read_plans(runs: Path, names: Sequence[str] = (), scale: str | None = None) 
 
     Args:
         runs: the folder of runs.
-        names: which studies; () for all.
-        scale: which scale; None for all.
+        names: only these studies; () for all.
+        scale: only this one; None for all.
 
     Raises:
         InputError: a plan cannot be read.

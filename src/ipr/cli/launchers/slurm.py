@@ -170,13 +170,8 @@ def slurm_queue(launcher: Any, folder: Path, jobs: Overrides) -> SlurmQueue:
 
 
 def packing(params: dict[str, Any], config: DictConfig, jobs: Overrides) -> int:
-    """How many jobs of a sweep run in one of Slurm; takes `runs_per_gpu` out of the launcher's parameters, and asks for
-    the cores and the memory of all.
-
-    Args:
-        params: what the launcher was given; changed.
-        config: what all jobs have in common.
-        jobs: those of the sweep.
+    """How many jobs of a sweep run in one of Slurm, where `config` is what all have in common; takes `runs_per_gpu` out
+    of the launcher's parameters, and asks for the cores and the memory of all.
 
     Raises:
         InputError: they cannot share a GPU.
