@@ -128,9 +128,7 @@ def write_new(files: Mapping[Path, bytes], mode: int = 0o666) -> None:
 
 
 def clear_asides(folder: Path, keep: Callable[[Path], object] = lambda path: False) -> None:
-    """Removes what killed processes left half-written in a folder that nobody else writes to, and below it, but for what
-    `keep` says.
-    """
+    """Removes what killed processes left half-written in and below a folder of ours alone, but for what `keep` says."""
     for path in list(folder.rglob(".*")):
         if ASIDE.fullmatch(path.name) and not keep(path):
             if path.is_dir() and not path.is_symlink():

@@ -156,7 +156,7 @@ def find_records(runs: Path) -> Iterator[Record]:
 
 
 def hardware(device: torch.device, processes: int = 1) -> str:
-    """A GPU by its name, or the processor and its threads; and of several processes that shared a training their number."""
+    """A GPU by its name, or the processor and its threads; of a training in several processes, also how many."""
     together = f", {processes} processes" if processes > 1 else ""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device) + together
