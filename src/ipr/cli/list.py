@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ipr.store.summary import STATES, about, state_of
+from ipr.store.summary import STATES, about
 from ipr.store.survey import FINISHED, Found, find_folders
 from ipr.studies.config import ListConfig
 from ipr.studies.filter import chosen, matches, values_of
@@ -46,7 +46,7 @@ def line(folder: Found, facts: Mapping[str, Any]) -> list[str]:
         facts.get("epochs"),
         None if accuracy is None else f"{100 * accuracy:.1f} %",
         facts.get("mark"),
-        state_of(folder),
+        facts["state"],
         facts.get("finished"),
     ]
     return ["-" if one in (None, "") else str(one) for one in told]

@@ -20,7 +20,7 @@ def chosen(where: FilterConfig) -> dict[str, list[str]]:
     values_of("scheme", where.scheme, [*entries("scheme")])
     values_of("norm", where.norm, ("bn", "gn"))
     asked = {name: getattr(where, name) for name in CHOSEN_BY}
-    return {name: parted(value) for name, value in asked.items() if value is not None}
+    return {name: between_commas(value) for name, value in asked.items() if value is not None}
 
 
 def matches(facts: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> bool:
@@ -34,14 +34,14 @@ def values_of(field: str, asked: str | None, known: Sequence[str]) -> list[str]:
     Raises:
         InputError: one is unknown.
     """
-    values = parted(asked) if asked is not None else []
+    values = between_commas(asked) if asked is not None else []
     for value in values:
         if value not in known:
             raise InputError(field, value, "is unknown", choose_among(value, known))
     return values
 
 
-def parted(text: str) -> list[str]:
+def between_commas(text: str) -> list[str]:
     """What stands between the commas of a text."""
     return [one.strip() for one in text.split(",")]
 
