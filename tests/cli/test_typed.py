@@ -65,6 +65,12 @@ def test_options_may_stand_anywhere(words, options, rest):
     assert line.arguments == [*options, *rest]
 
 
+def test_a_verb_is_the_value_of_a_key_and_that_of_an_option_is_not():
+    line = read_line(["claim", "show", "--cfg", "job", "claim=x"], ALL)
+    assert line.arguments == ["--cfg", "job", "verb=show", "claim=x"]
+    assert read_line(["train", "~study"], ALL).arguments == ["~study"]
+
+
 @pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("words", "said"),
