@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -98,8 +98,8 @@ class Fitting:
             }
         if kind is Any:
             return self._anything(written, where)
-        if kind in PLAIN and (found := PLAIN[kind](written)) is not None:
-            return found
+        if isinstance(written, PLAIN.get(kind, ())) and isinstance(written, bool) == (kind is bool):
+            return kind(written)
         raise TypeError(f"{where or 'the file'} is {_called(written)}, not {_named(kind)}")
 
     def _anything(self, written: Any, where: str) -> Any:
@@ -130,15 +130,8 @@ class Fitting:
         return kind(**{key: self.value(hints[key], one, f"{prefix}{key}") for key, one in written.items()})
 
 
-PLAIN: Mapping[Any, Callable[[Any], Any]] = {
-    bool: lambda written: written if isinstance(written, bool) else None,
-    int: lambda written: written if isinstance(written, int) and not isinstance(written, bool) else None,
-    float: lambda written: (
-        float(written) if isinstance(written, int | float) and not isinstance(written, bool) else None
-    ),
-    str: lambda written: written if isinstance(written, str) else None,
-}
-"""Types -> a value of theirs, or None where there is none."""
+PLAIN: Mapping[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,)}
+"""Types -> those that a file may have instead of each; a truth value is no number."""
 
 
 def _called(written: Any) -> str:
