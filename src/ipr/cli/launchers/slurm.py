@@ -89,16 +89,11 @@ class SlurmQueue:
 
     def submit(self, function: Callable[..., Any], calls: Calls) -> Jobs:
         """See `Queue`."""
-        sent, numbers = Jobs(), list(calls)
-        for start in range(0, len(numbers), LARGEST_ARRAY * self.packed):
-            part = numbers[start : start + LARGEST_ARRAY * self.packed]
+        sent = Jobs()
+        for part in _batches(calls, LARGEST_ARRAY * self.packed):
             try:
                 with redirect_stderr(io.StringIO()):  # submitit prints what it raises
-                    jobs: list[Any]
-                    if self.packed == 1:
-                        jobs = self.executor.map_array(function, *zip(*(calls[number] for number in part), strict=True))
-                    else:
-                        jobs = self._packs(function, {number: calls[number] for number in part})
+                    jobs = self._map(function, part)
             except (FailedJobError, FailedSubmissionError) as error:
                 self.cancel(sent)
                 remedy = "see `sinfo` for partitions and limits"
@@ -107,13 +102,11 @@ class SlurmQueue:
             sent |= dict(zip(part, jobs, strict=True))
         return sent
 
-    def _packs(self, function: Callable[..., Any], calls: Calls) -> list[Part]:
-        """One job of Slurm for each `packed` of the sweep."""
-        numbers = list(calls)
-        packs = [
-            {number: calls[number] for number in numbers[first : first + self.packed]}
-            for first in range(0, len(numbers), self.packed)
-        ]
+    def _map(self, function: Callable[..., Any], calls: Calls) -> list[Any]:
+        """One array of jobs, which has one of Slurm's for each `packed` of the sweep."""
+        if self.packed == 1:
+            return self.executor.map_array(function, *zip(*calls.values(), strict=True))
+        packs = _batches(calls, self.packed)
         jobs = self.executor.map_array(Pack(function, self.folder, self.threads), packs)
         return [Part(job, self.folder, number) for job, pack in zip(jobs, packs, strict=True) for number in pack]
 
@@ -138,6 +131,11 @@ class SlurmQueue:
         self.patience = ASK_SECONDS[0]
         if jobs:
             subprocess.run(["scancel", *{job.job_id for job in jobs.values()}], check=False)  # noqa: S603, S607
+
+
+def _batches(calls: Calls, size: int) -> list[Calls]:
+    numbers = list(calls)
+    return [{n: calls[n] for n in numbers[start : start + size]} for start in range(0, len(numbers), size)]
 
 
 def listed_by_slurm() -> set[str] | None:
