@@ -95,13 +95,7 @@ def invoke(
 
 
 def choose_verb(command: str, verb: str, verbs: Mapping[str, Callable[[T], int]], rest: str) -> Callable[[T], int]:
-    """What a command does that is told by its first word.
-
-    Args:
-        command: its name.
-        verb: that word.
-        verbs: all there are.
-        rest: what is written behind it, for the remedy.
+    """What a command does that is told by its first word; `rest` is what is written behind it.
 
     Raises:
         InputError: there is no such verb.

@@ -121,8 +121,8 @@ def reproduce(config: ReproduceConfig, passed: Sequence[str]) -> int:
     studies = find_studies(config.study)
     wanted, of_studies = chosen(config.where), dict[Path, list[Cell]]()
     for path, study in studies:
-        cells_of = with_changes(plan(study, config.scale), changes)
-        of_studies[path] = [cell for cell in cells_of if matches(cell.about, wanted)]
+        every = with_changes(plan(study, config.scale), changes)
+        of_studies[path] = [cell for cell in every if matches(cell.about, wanted)]
     plans = [planned(runs, path, config.scale, changes, cells) for path, cells in of_studies.items()]
     cells = {cell.name: cell for of_study in of_studies.values() for cell in of_study}
     ordered = sorted(cells.values(), key=lambda cell: WAVES.index(cell.wave))

@@ -50,8 +50,8 @@ def register(command: str = "train") -> None:
     """Puts the schema of a command into Hydra's store, and those of what can be chosen in it."""
     store, kind = ConfigStore.instance(), schema_of(command)
     store.store(name=f"{command}_schema", node=kind)
-    sections = [field.name for field in dataclasses.fields(kind)]
-    for group in (group for group in BASES if group in sections):
+    sections = {field.name for field in dataclasses.fields(kind)}
+    for group in [group for group in BASES if group in sections]:
         for name, one in load_all(group).items():
             store.store(group=f"schema/{group}", name=name, node=one.Config if group == "scheme" else one)
     enter_launchers()
