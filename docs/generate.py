@@ -70,7 +70,8 @@ def option_files() -> Iterator[tuple[Path, str]]:
 def option_file(group: str, name: str) -> str:
     """One of them: what it is, and every field with its default and the comment that describes it."""
     one = entries(group)[name]
-    kind, about = one.load(), fields_of(str(one.file), one.attribute)
+    assert one.file is not None
+    kind, about = one.load(), fields_of(one.file, one.attribute)
     first = " ".join(kind.__doc__.partition("\n\n")[0].split())
     lines = [f"# {line}" for line in textwrap.wrap(first, 118)]
     lines += ["defaults:", f"  - /schema/{group}@_here_: {name}", "  - _self_", "", f"name: {name}"]

@@ -22,13 +22,9 @@ class OneByOne(BasicLauncher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the jobs."""
         from ipr.cli.jobs import Job
-        from ipr.cli.launchers.outcomes import announce, count_of, descriptions
 
-        jobs = dict(enumerate(job_overrides, initial_job_idx))
         if isinstance(self.task_function, Job) and self.config is not None:
-            names = descriptions(jobs, self.config.hydra.overrides.task)
-            self.task_function.named.update(names)
-            announce(self.task_function.place, names, count_of(self.config.hydra.sweeper, len(jobs)))
+            self.task_function.numbered(job_overrides, initial_job_idx, self.config)
         return super().launch(job_overrides, initial_job_idx)
 
 
@@ -47,7 +43,8 @@ class LocalQueue(LocalLauncher):  # type: ignore[misc]
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the jobs; every one has an outcome then. See `ipr.cli.launchers.submitted`."""
-        from ipr.cli.launchers.submitted import local_queue, run_in_queue
+        from ipr.cli.launchers.local_queue import local_queue
+        from ipr.cli.launchers.submitted import run_in_queue
 
         return run_in_queue(self, local_queue, job_overrides, initial_job_idx)
 
@@ -57,6 +54,7 @@ class SlurmQueue(SlurmLauncher):  # type: ignore[misc]
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the jobs; every one has an outcome then. See `ipr.cli.launchers.submitted`."""
-        from ipr.cli.launchers.submitted import run_in_queue, slurm_queue
+        from ipr.cli.launchers.slurm import slurm_queue
+        from ipr.cli.launchers.submitted import run_in_queue
 
         return run_in_queue(self, slurm_queue, job_overrides, initial_job_idx)

@@ -10,25 +10,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ipr.claims.base import Claim, Thresholds
-    from ipr.data.images import LabelledImages
-    from ipr.errors import InputError
-    from ipr.judging.black_box import judge_black_box
-    from ipr.judging.claim_kinds import load_claim
-    from ipr.judging.verdict import Verdict, judge
-    from ipr.passport.claim import PassportClaim
-    from ipr.passport.fork import Forked, fork
-    from ipr.passport.generate import image_passport, random_passport, shuffled_passport, with_energy
-    from ipr.passport.layer import Branch, affines_of, passport_layers
-    from ipr.passport.surgery import find_layers, fold, protect, strip
-    from ipr.passport.unlock import unlock
-    from ipr.requests.compose import configuration
-    from ipr.signature import draw_signature, sign_loss
-    from ipr.suspects.served.black_box import BlackBox
-    from ipr.suspects.served.endpoint import Endpoint
-    from ipr.workflows.attack import attack
-    from ipr.workflows.export import export
-    from ipr.workflows.train import train
+    from ipr.claims.base import Claim as Claim
+    from ipr.claims.base import Thresholds as Thresholds
+    from ipr.data.images import LabelledImages as LabelledImages
+    from ipr.errors import InputError as InputError
+    from ipr.judging.black_box import judge_black_box as judge_black_box
+    from ipr.judging.claim_kinds import load_claim as load_claim
+    from ipr.judging.verdict import Verdict as Verdict
+    from ipr.judging.verdict import judge as judge
+    from ipr.passport.claim import PassportClaim as PassportClaim
+    from ipr.passport.fork import Forked as Forked
+    from ipr.passport.fork import fork as fork
+    from ipr.passport.generate import image_passport as image_passport
+    from ipr.passport.generate import random_passport as random_passport
+    from ipr.passport.generate import shuffled_passport as shuffled_passport
+    from ipr.passport.generate import with_energy as with_energy
+    from ipr.passport.layer import Branch as Branch
+    from ipr.passport.layer import affines_of as affines_of
+    from ipr.passport.layer import passport_layers as passport_layers
+    from ipr.passport.surgery import find_layers as find_layers
+    from ipr.passport.surgery import fold as fold
+    from ipr.passport.surgery import protect as protect
+    from ipr.passport.surgery import strip as strip
+    from ipr.passport.unlock import unlock as unlock
+    from ipr.requests.compose import configuration as configuration
+    from ipr.signature import draw_signature as draw_signature
+    from ipr.signature import sign_loss as sign_loss
+    from ipr.suspects.served.black_box import BlackBox as BlackBox
+    from ipr.suspects.served.endpoint import Endpoint as Endpoint
+    from ipr.workflows.attack import attack as attack
+    from ipr.workflows.export import export as export
+    from ipr.workflows.train import train as train
 
 _HOMES = {
     "InputError": "ipr.errors",
@@ -64,39 +76,7 @@ _HOMES = {
     "export": "ipr.workflows.export",
 }
 
-__all__ = [
-    "BlackBox",
-    "Branch",
-    "Claim",
-    "Endpoint",
-    "Forked",
-    "InputError",
-    "LabelledImages",
-    "PassportClaim",
-    "Thresholds",
-    "Verdict",
-    "affines_of",
-    "attack",
-    "configuration",
-    "draw_signature",
-    "export",
-    "find_layers",
-    "fold",
-    "fork",
-    "image_passport",
-    "judge",
-    "judge_black_box",
-    "load_claim",
-    "passport_layers",
-    "protect",
-    "random_passport",
-    "shuffled_passport",
-    "sign_loss",
-    "strip",
-    "train",
-    "unlock",
-    "with_energy",
-]
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -25,12 +25,8 @@ def aside_of(path: Path) -> Path:
 def expanded(path: Path | str, field: str) -> Path:
     """A path with `~` and `~user` replaced by a home folder.
 
-    Args:
-        path: as it was given.
-        field: what an error calls it.
-
     Raises:
-        InputError: there is no such home folder.
+        InputError: there is no such home folder; it names the field that was given.
     """
     try:
         return Path(path).expanduser()
@@ -132,12 +128,7 @@ def write_new(files: Mapping[Path, bytes], mode: int = 0o666) -> None:
 
 
 def clear_asides(folder: Path, keep: Callable[[Path], object] = lambda path: False) -> None:
-    """Removes what killed processes left half-written in a folder, and below it, that nobody else writes to.
-
-    Args:
-        folder: which.
-        keep: says of a file or folder that it stays.
-    """
+    """Removes what killed processes left half-written in and below a folder of ours alone, but for what `keep` says."""
     for path in list(folder.rglob(".*")):
         if ASIDE.fullmatch(path.name) and not keep(path):
             if path.is_dir() and not path.is_symlink():

@@ -111,13 +111,17 @@ def _called(value: Any) -> str:
 
 
 def printable(text: str, lines: bool = False) -> str:
-    """A text that steers no terminal: whatever is neither visible nor a space becomes one.
-
-    Args:
-        text: any.
-        lines: whether it may have several lines.
-    """
+    """A text that steers no terminal: whatever is neither visible nor a space becomes one; ends of `lines` may stay."""
     return "".join(c if c.isprintable() or (lines and c == "\n") else " " for c in text)
+
+
+def written(value: Any) -> str:
+    """A value as it would be typed: null, true, [a,b], or a text without quotes."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"[{','.join(map(written, value))}]" if isinstance(value, list) else str(value)
 
 
 def file_name(text: str) -> str:

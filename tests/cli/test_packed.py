@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from ipr.cli.launchers.outcomes import JobOutcome, read_outcome
 from ipr.cli.launchers.packed import Pack, has_ended, logs
-from ipr.cli.launchers.submitted import packing
+from ipr.cli.launchers.slurm import packing
 from ipr.errors import InputError
 from ipr.requests.launchers import SlurmConfig
 from packed_job import job

@@ -15,6 +15,7 @@ import ipr
 from ipr.config.ranges import RANGES, check_numbers, range_of
 from ipr.models.claimed import INTEGER_LIMITS, WIDTH_LIMIT
 from ipr.requests.compose import register
+from ipr.requests.keys import SCHEMAS
 from ipr.requests.own_hydra import own_hydra
 
 
@@ -36,7 +37,7 @@ def schema() -> list[type]:
             yield from nodes(node) if isinstance(node, dict) else [node.node]
 
     with own_hydra():
-        for command in ("exhibit", "status"):
+        for command in SCHEMAS:
             register(command)
         for node in nodes(ConfigStore.instance().repo):
             kind = OmegaConf.get_type(node) if isinstance(node, DictConfig) else None

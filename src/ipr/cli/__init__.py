@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
         from ipr.requests.own_hydra import own_hydra
 
         with own_hydra():  # whoever calls this from Python may have a Hydra of his own
-            if line.command in ("reproduce", "claim", "verdict"):  # not one job, but many; not only keys and values
+            if line.command == "reproduce":  # not one job, but many
                 module.run(line.arguments)
             codes, _ = invoke(line.command, module.execute, line.arguments)
             sys.exit(max(codes, default=0))

@@ -29,7 +29,7 @@ def execute(config: AttackConfig) -> Done:
     if run.victim is not None:
         tell_failed(run.victim.folder.key, run.victim.failed)
     console.print(attack_table(run.rows))
-    console.print(f"{'found' if run.found else 'made'}: {run.folder.path}", highlight=False, soft_wrap=True)
+    console.say(f"{'found' if run.found else 'made'}: {run.folder.path}")
     row, succeeded = nearest(run.rows), sum(row.attack_succeeded for row in run.rows)
     told = {
         "accuracy": percent(row.accuracy_after),

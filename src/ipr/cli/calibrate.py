@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.markdown import Markdown
-
 from ipr.cli import loading
 from ipr.config.schema import CalibrateConfig
 from ipr.terminal.console import Console
@@ -22,8 +20,8 @@ def execute(config: CalibrateConfig) -> int:
     calibration = calibrate(config, ready=lambda: judge_key(place))  # not for a request that is refused
     key = judge_key(place)
     path = write_calibration(calibration, Path(config.out) if config.out else None, Path(config.paths.runs), key)
-    table, console = calibration_markdown(calibration), Console()
-    console.print(Markdown(table) if console.is_terminal else table, soft_wrap=True, highlight=False)
-    console.print(f"written: {path}", highlight=False, soft_wrap=True)
-    console.print(f"sealed with the judge's key {keyid(key.public_key())}", highlight=False, soft_wrap=True)
+    console = Console()
+    console.tell(calibration_markdown(calibration))
+    console.say(f"written: {path}")
+    console.say(f"sealed with the judge's key {keyid(key.public_key())}")
     return 0

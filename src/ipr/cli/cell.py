@@ -13,5 +13,5 @@ def execute(config: CellConfig) -> int:
     started = time.perf_counter()
     how = "found" if run_cell(config).found else f"made in {time.perf_counter() - started:.1f} s"
     line = f"[{config.number}/{config.count}] {config.cell}: {how}"
-    Console().print(line, highlight=False, soft_wrap=True)
+    Console().say(line)
     return 0

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from ipr.cli import loading
-from ipr.cli.jobs import EXIT_INPUT
-from ipr.cli.jobs import run as run_command
+from ipr.cli.jobs import EXIT_INPUT, choose_verb
 from ipr.config.schema import ClaimConfig
 from ipr.errors import InputError
 from ipr.terminal.console import Console
-from ipr.terminal.spelling import closest
 from ipr.texts import printable
-
-
-def run(arguments: Sequence[str]) -> None:
-    """Runs the command, whose first word is the verb, and exits with its code."""
-    words = [f"verb={word}" if word in VERBS or ("=" not in word and word[0] != "-") else word for word in arguments]
-    run_command("claim", execute, words)
 
 
 def execute(config: ClaimConfig) -> int:
@@ -28,12 +20,7 @@ def execute(config: ClaimConfig) -> int:
     Raises:
         InputError: there is no such verb, or the claim cannot be used.
     """
-    if config.verb not in VERBS:
-        near = closest(config.verb, VERBS)
-        remedy = f"did you mean {near}? " if near else ""
-        remedy += "write: ipr claim show|check|commit|stamp claim=..."
-        raise InputError("verb", config.verb, "is none of this command", remedy)
-    return VERBS[config.verb](config)
+    return choose_verb("claim", config.verb, VERBS, "claim=...")(config)
 
 
 def show(config: ClaimConfig) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from ipr.cli import COMMANDS
 from ipr.config.shipped import studies
 from ipr.errors import InputError
-from ipr.requests.keys import DECIDES, groups_of, keys_of, launchers
+from ipr.requests.keys import DECIDES, choices_of, groups_of, keys_of
 from ipr.requests.line import VERBS
 from ipr.terminal.spelling import choose_among
 
@@ -83,11 +83,7 @@ def complete(words: Sequence[str]) -> int:
 
 
 def candidates(words: Sequence[str]) -> list[str]:
-    """What the last of some words may be completed to, each as the whole word.
-
-    Args:
-        words: those behind `ipr`; the last may be empty.
-    """
+    """What the last of some words behind `ipr` may be completed to, each as the whole word; it may be empty."""
     *before, current = words or [""]
     command = next((word for word in before if word in COMMANDS), None)
     if current.startswith("-"):
@@ -117,7 +113,7 @@ def candidates(words: Sequence[str]) -> list[str]:
 def _values(command: str, key: str, chosen: dict[str, str]) -> list[str]:
     """What a key may be, where that is known; [] for anything, such as a file."""
     if key == "hydra/launcher":
-        return [*launchers()]
+        return [*choices_of("hydra/launcher")]
     if (group := groups_of(command).get(key)) is not None:
         return [choice for choice in group.choices if choice != "default" or len(group.choices) == 1]
     runs = Path(chosen.get("paths.runs", "runs"))

@@ -15,5 +15,5 @@ def execute(config: DashboardConfig) -> int:
     lines += [f"written: {made.written}"] if made.written else []
     lines += [f"not saved on W&B, as {made.why}: `wandb login`, then the same command saves it"] if made.why else []
     for line in lines:
-        Console().print(line, highlight=False, soft_wrap=True)
+        Console().say(line)
     return 0

@@ -23,7 +23,7 @@ def execute(config: DisputeConfig) -> int:
     console = Console()
     console.print(dispute_table(found))
     for one in found.settlement.standings:
-        console.print(one.because, highlight=False, soft_wrap=True)
-    console.print(f"written: {folder}", highlight=False, soft_wrap=True)
-    console.print(found.settlement.says, highlight=False, soft_wrap=True)
+        console.say(one.because)
+    console.say(f"written: {folder}")
+    console.say(found.settlement.says)
     return CODES[found.settlement.outcome]

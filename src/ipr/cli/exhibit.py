@@ -22,8 +22,8 @@ def execute(config: ExhibitConfig) -> int:
     assert config.exhibit is not None  # `exhibit` refuses to go without
     for name, figure in exhibit_pictures(config.exhibit.name, run.arrays, run.facts).items():
         write_atomically(run.folder.path / f"{name}.svg", svg_file(figure))
-    console.print(f"{'found' if run.found else 'made'}: {run.folder.path}", highlight=False, soft_wrap=True)
+    console.say(f"{'found' if run.found else 'made'}: {run.folder.path}")
     for path in sorted(run.folder.path.glob("*.svg")):
-        console.print(f"drawn: {path}", highlight=False, soft_wrap=True)
-    console.print(f"{len(run.facts)} facts: {run.folder.path / 'facts.json'}", highlight=False, soft_wrap=True)
+        console.say(f"drawn: {path}")
+    console.say(f"{len(run.facts)} facts: {run.folder.path / 'facts.json'}")
     return 0

@@ -22,7 +22,7 @@ def execute(config: ExportConfig) -> int:
     path = export(run, config.format, out, config.kind, paths=config.paths, root=config.dataset.root)
     if config.kind == "folded":
         what = "folded: whoever gets this file has a working network, and the signs of its scales spell the signature"
-        Console(stderr=True).print(what, highlight=False, soft_wrap=True)
+        Console(stderr=True).say(what)
     tell_failed(run.name, failed_at(run))  # here and not on the card, which goes to whoever gets the file
-    Console().print(f"exported: {path}\nits card: {path}.json", highlight=False, soft_wrap=True)
+    Console().say(f"exported: {path}\nits card: {path}.json")
     return 0

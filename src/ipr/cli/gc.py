@@ -5,37 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ipr.errors import InputError
 from ipr.studies.collection import CLASSES, KEPT, RUNS, Item, find_unneeded, remove
 from ipr.studies.config import GcConfig
+from ipr.studies.filter import values_of
 from ipr.studies.planned import read_plans
 from ipr.terminal.console import Console
-from ipr.terminal.spelling import choose_among
 from ipr.terminal.table import print_table
 
 
 def execute(config: GcConfig) -> int:
     """Lists what no study needs, or removes what it is asked to; returns 1 if something of that could not be."""
     runs, console = Path(config.paths.runs), Console()
-    asked = classes(config.remove)
+    asked = values_of("remove", config.remove, CLASSES)
     items = find_unneeded(runs, read_plans(runs))
-
-    def say(line: str) -> None:
-        console.print(line, highlight=False, soft_wrap=True)
 
     failed: list[Item] = []
     removed: list[Item] = []
 
     def tell(item: Item, why_not: str) -> None:
         (failed if why_not else removed).append(item)
-        say(f"not removed: {item.path}: {why_not}" if why_not else f"removed: {item.path}")
+        console.say(f"not removed: {item.path}: {why_not}" if why_not else f"removed: {item.path}")
 
     if asked:
         remove((item for item in items if item.kind in asked), tell)
-        say(f"{len(removed)} removed, {in_bytes(removed)}")
+        console.say(f"{len(removed)} removed, {in_bytes(removed)}")
     else:
         for item in items:
-            say(f"{item.kind}: {item.path} ({in_bytes([item])}): {item.reason}")
+            console.say(f"{item.kind}: {item.path} ({in_bytes([item])}): {item.reason}")
     left = [item for item in items if item not in removed and item.kind != KEPT]
     rows = []
     for name in (*CLASSES, RUNS):
@@ -45,21 +41,8 @@ def execute(config: GcConfig) -> int:
     if rows:
         print_table("", ["class", "number", "size", "removed by"], rows)
     else:
-        say(f"nothing {'more ' if asked else ''}to remove in {runs.absolute()}")
+        console.say(f"nothing {'more ' if asked else ''}to remove in {runs.absolute()}")
     return 1 if failed else 0
-
-
-def classes(asked: str | None) -> list[str]:
-    """The classes that were asked for.
-
-    Raises:
-        InputError: there is no such class.
-    """
-    named = asked.split(",") if asked else []
-    for name in named:
-        if name not in CLASSES:
-            raise InputError("remove", name, "is unknown", choose_among(name, CLASSES))
-    return named
 
 
 def in_bytes(items: Sequence[Item]) -> str:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ipr.cli import loading
 from ipr.cli.jobs import reporting
-from ipr.config.schema import HIDDEN
+from ipr.config.schema import HIDDEN_KEYS
 from ipr.config.shipped import shipped
 from ipr.requests.compose import OF_STUDIES, as_texts, in_section, register
-from ipr.requests.keys import WHERE, Key, groups_of, keys_of, launchers, sections_of
+from ipr.requests.keys import WHERE, Key, choices_of, groups_of, keys_of, sections_of
 from ipr.requests.line import VERBS
-
-HIDDEN_KEYS = tuple(f"{group}.{name}" for group, name in HIDDEN)
+from ipr.texts import written
 
 SWEPT = ("train", "attack", "exhibit")
 """Commands that are swept, and go to other machines."""
@@ -33,12 +32,7 @@ def explain(command: str, words: Sequence[str]) -> int:
 
 
 def help_text(command: str, words: Sequence[str] = ()) -> str:
-    """The help of a command.
-
-    Args:
-        command: one of `COMMANDS`.
-        words: `key=value`, as after the command.
-    """
+    """The help of a command, with the values that it would have with some words `key=value`."""
     with loading():
         register(command)
     words = [word for word in words if command in OF_STUDIES or "," not in word or word.endswith("]")]  # no sweeps
@@ -59,7 +53,7 @@ def help_text(command: str, words: Sequence[str] = ()) -> str:
             others = [choice for choice in group.choices if choice != now]
             lines += _wrapped(f"{name}={'null' if now in ('', 'None') else now}", ", ".join(others))
         if command in SWEPT:
-            lines += _wrapped("hydra/launcher=basic", f"sweeps (-m) alone: {', '.join(launchers())}")
+            lines += _wrapped("hydra/launcher=basic", f"sweeps (-m) alone: {', '.join(choices_of('hydra/launcher'))}")
     lines += ["", "Keys"]
     sections = sections_of(command)
     before = ""
@@ -91,14 +85,6 @@ def _value(config: DictConfig, key: Key) -> str:
         return "???"
     if key.path in HIDDEN_KEYS and value is not None:
         return "<hidden>"
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if OmegaConf.is_config(value):
-        return _listed(cast(Any, OmegaConf.to_container(value, resolve=True)))
-    return str(value)
-
-
-def _listed(value: Any) -> str:
-    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else "{...}" if value else "{}"
+    if isinstance(value, DictConfig):
+        return "{...}" if value else "{}"
+    return written(OmegaConf.to_container(value, resolve=True) if isinstance(value, ListConfig) else value)

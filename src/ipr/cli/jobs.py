@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -22,13 +22,24 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ipr.cli.launchers.outcomes import Done, JobOutcome, announced, leave_outcome, mark_begun, read_outcomes
+from ipr.cli.launchers.outcomes import (
+    Done,
+    JobOutcome,
+    announce,
+    announced,
+    count_of,
+    descriptions,
+    leave_outcome,
+    mark_begun,
+    read_outcomes,
+)
 from ipr.config.shipped import shipped
 from ipr.errors import InputError
 from ipr.requests.compose import as_texts, in_section, named, one_line, register, typed
 from ipr.requests.launchers import one_by_one
 from ipr.requests.line import refuse_names, refuse_unknown
 from ipr.requests.texts import hiding, quoted
+from ipr.terminal.spelling import closest
 from ipr.terminal.streams import leave, unheard
 from ipr.terminal.table import print_table
 from ipr.texts import printable
@@ -38,15 +49,7 @@ EXIT_INPUT = 2
 EXIT_DEFECT = 70
 EXIT_INTERRUPTED = 130
 
-
-def run(command: str, execute: Callable[[Any], int | Done], arguments: Sequence[str]) -> None:
-    """Composes the configuration of a command, runs it, and exits with its code.
-
-    In a sweep, a job that fails is reported and the others go on; the exit code is the largest of all jobs': 2 for
-    input that cannot be used, 70 for a defect of ours.
-    """
-    codes, _ = invoke(command, execute, arguments)
-    sys.exit(max(codes, default=0))
+T = TypeVar("T")
 
 
 def invoke(
@@ -89,6 +92,19 @@ def invoke(
         if command != "cell":  # whose report follows
             tell_sweep(job.named, outcomes, job.codes)
     return codes, outcomes
+
+
+def choose_verb(command: str, verb: str, verbs: Mapping[str, Callable[[T], int]], rest: str) -> Callable[[T], int]:
+    """What a command does that is told by its first word; `rest` is what is written behind it.
+
+    Raises:
+        InputError: there is no such verb.
+    """
+    if verb not in verbs:
+        near = closest(verb, verbs)
+        remedy = f"{f'did you mean {near}? ' if near else ''}write: ipr {command} {'|'.join(verbs)} {rest}"
+        raise InputError("verb", verb, "is none of this command", remedy)
+    return verbs[verb]
 
 
 def tell_sweep(named: Mapping[int, str], outcomes: Mapping[int, JobOutcome], codes: Mapping[int, int]) -> None:
@@ -147,6 +163,14 @@ class Job:
     codes: dict[int, int] = field(default_factory=dict)
     outcomes: dict[int, JobOutcome] = field(default_factory=dict)
     named: dict[int, str] = field(default_factory=dict)
+
+    def numbered(self, overrides: Sequence[Sequence[str]], first: int, config: DictConfig) -> dict[int, Sequence[str]]:
+        """The jobs of a sweep by number; what tells them apart is entered, and left where each says it as it begins."""
+        jobs = dict(enumerate(overrides, first))
+        named = descriptions(jobs, config.hydra.overrides.task)
+        self.named.update(named)
+        announce(self.place, named, count_of(config.hydra.sweeper, len(jobs)))
+        return jobs
 
     def __call__(self, config: DictConfig) -> float | None:
         """Does it; gives the number that a sweeper optimises, where there is one."""

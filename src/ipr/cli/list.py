@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ipr.store.summary import STATES, about, state_of
-from ipr.store.survey import Found, find_folders
+from ipr.store.summary import STATES, about
+from ipr.store.survey import FINISHED, Found, find_folders
 from ipr.studies.config import ListConfig
-from ipr.studies.filter import check_values, chosen, matches
+from ipr.studies.filter import chosen, matches, values_of
 from ipr.terminal.console import Console
 from ipr.terminal.table import print_table
 
@@ -17,34 +17,23 @@ from ipr.terminal.table import print_table
 def execute(config: ListConfig) -> int:
     """Prints a line for each run that agrees with what was asked for, the latest last."""
     runs = Path(config.paths.runs)
-    check_values("state", config.state, STATES)
-    check_values("kind", config.kind, ("train", "attack", "exhibit"))
-    wanted = chosen(config.where)
+    own = {"state": values_of("state", config.state, STATES), "kind": values_of("kind", config.kind, [*FINISHED])}
+    wanted = chosen(config.where) | {name: values for name, values in own.items() if values}
+    tags = None if config.tag is None else config.tag.split(",")
     every = list(find_folders(runs))
-    told = [(folder, about(folder)) for folder in every]
-    found = [(folder, facts) for folder, facts in told if matches(facts, wanted) and fits(config, folder, facts)]
+    tagged = [folder for folder in every if tags is None or folder.tags.intersection(tags)]
+    found = [(folder, facts) for folder in tagged if matches(facts := about(folder), wanted)]
     found.sort(key=lambda one: str(one[1].get("finished") or "~"))
     if found:
         headings = ["run", "kind", "seed", "epochs", "accuracy", "mark", "state", "finished"]
         print_table("", headings, [line(folder, facts) for folder, facts in found])
-    failed = [(folder.key, why) for folder, _ in found if (why := folder.why_failed)]
-
-    def say(text: str) -> None:
-        Console().print(text, highlight=False, soft_wrap=True)
-
-    for key, why in failed:
-        say(f"failed: {key}: {why}")
+    console = Console()
+    for folder, _ in found:
+        if why := folder.why_failed:
+            console.say(f"failed: {folder.key}: {why}")
     of = f" of {len(every)}" if len(found) < len(every) else ""
-    say(f"{len(found)}{of} runs in {runs.absolute()}")
+    console.say(f"{len(found)}{of} runs in {runs.absolute()}")
     return 0
-
-
-def fits(config: ListConfig, folder: Found, facts: Mapping[str, Any]) -> bool:
-    """Whether a run agrees with what is asked of it besides what it was asked for."""
-    asked = {"state": config.state, "kind": config.kind}
-    return matches(facts, {name: value.split(",") for name, value in asked.items() if value is not None}) and (
-        config.tag is None or bool(folder.tags.intersection(config.tag.split(",")))
-    )
 
 
 def line(folder: Found, facts: Mapping[str, Any]) -> list[str]:
@@ -57,7 +46,7 @@ def line(folder: Found, facts: Mapping[str, Any]) -> list[str]:
         facts.get("epochs"),
         None if accuracy is None else f"{100 * accuracy:.1f} %",
         facts.get("mark"),
-        state_of(folder),
+        facts["state"],
         facts.get("finished"),
     ]
     return ["-" if one in (None, "") else str(one) for one in told]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.markdown import Markdown
 from rich.table import Table
 
 from ipr.cli import loading
@@ -40,9 +39,9 @@ def execute(config: ReportConfig) -> int:
     named = [*([config.tag] if config.tag else []), *(",".join(values) for values in where.values())]
     out = Path(config.out) if config.out else runs / "report" / file_name("-".join(named) or "all")
     report = write_report(runs, config.tag, out, where)
-    tell(report.table, console)
+    console.tell(report.table)
     for path in report.files:
-        console.print(f"written: {path}", highlight=False, soft_wrap=True)
+        console.say(f"written: {path}")
     return 0
 
 
@@ -79,12 +78,12 @@ def report_studies(runs: Path, asked: str, scale: str | None, out: str | None, c
     for plan in plans:
         if not plan.load().draws:
             shown = write_runs(runs_of(plan, runs), folder if len(plans) == 1 else folder / plan.name)
-            tell(shown.table, console)
+            console.tell(shown.table)
             files = [*shown.files, *files]
     if any(section.statements for section in sections):
         console.print(statement_table(sections))
     page = next(path for path in files if path.suffix == ".html")
-    console.print(f"written: {page} and {len(files) - 1} more files", highlight=False, soft_wrap=True)
+    console.say(f"written: {page} and {len(files) - 1} more files")
 
 
 def statement_table(sections: Sequence[Section]) -> Table:
@@ -97,8 +96,3 @@ def statement_table(sections: Sequence[Section]) -> Table:
             holds = {True: "yes", False: "no", None: "not run"}[checked.holds]
             table.add_row(section.name, section.scale.split(":")[0], checked.name, holds, checked.measured)
     return table
-
-
-def tell(markdown: str, console: Console) -> None:
-    """Prints tables: laid out where somebody looks at them, as they are written elsewhere."""
-    console.print(Markdown(markdown) if console.is_terminal else markdown, soft_wrap=True, highlight=False)

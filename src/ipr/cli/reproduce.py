@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,15 @@ from ipr.files import expanded
 from ipr.requests.compose import as_texts, register, schema_of, typed
 from ipr.store.cell_run import cells_folder
 from ipr.store.survey import FINISHED
-from ipr.studies.config import FilterConfig, ReproduceConfig
+from ipr.studies.config import CHOSEN_BY, ReproduceConfig
 from ipr.studies.filter import chosen, matches
 from ipr.studies.plan import DEFAULT_SCALE, WAVES, Cell, plan, with_changes
 from ipr.studies.planned import Plan, planned, read_plans, studies_folder, write_plan
 from ipr.studies.settable import check_open
 from ipr.studies.status import STOPPED, statuses, summed
-from ipr.studies.study import Study, find_studies
+from ipr.studies.study import find_studies
 from ipr.terminal.console import Console
 from ipr.texts import refuse_retyped, types_at
-
-CHOSEN_BY = tuple(field.name for field in fields(FilterConfig))
-"""Keys that choose among the cells of a study."""
 
 OWN = ("study", "scale", "images", "download", "dry")
 """Other keys of this command; `paths` is everybody's, and any other key is every job's."""
@@ -123,7 +119,10 @@ def reproduce(config: ReproduceConfig, passed: Sequence[str]) -> int:
     check_passed(passed)
     changes = [argument for argument in passed if not argument.startswith(UNCHANGING)]
     studies = find_studies(config.study)
-    of_studies = {path: cells_of(study, config, changes) for path, study in studies}
+    wanted, of_studies = chosen(config.where), dict[Path, list[Cell]]()
+    for path, study in studies:
+        every = with_changes(plan(study, config.scale), changes)
+        of_studies[path] = [cell for cell in every if matches(cell.about, wanted)]
     plans = [planned(runs, path, config.scale, changes, cells) for path, cells in of_studies.items()]
     cells = {cell.name: cell for of_study in of_studies.values() for cell in of_study}
     ordered = sorted(cells.values(), key=lambda cell: WAVES.index(cell.wave))
@@ -137,25 +136,15 @@ def reproduce(config: ReproduceConfig, passed: Sequence[str]) -> int:
     for of_study in plans:
         write_plan(runs, of_study)
     count = f"{len(ordered)} cells of {len(studies)} studies"
-    console.print(f"{count}, scale {config.scale.name}: {config.scale.what}", highlight=False, soft_wrap=True)
+    console.say(f"{count}, scale {config.scale.name}: {config.scale.what}")
     code, errors = run_waves(runs, config.scale.name, ordered, passed)
     if code != 0:
         return code
     unfinished = reasons(runs, read_plans(runs, [path.stem for path, _ in studies], config.scale.name), errors)
     for name, reason in unfinished.items():
-        console.print(f"failed: {name}: {reason}", highlight=False, soft_wrap=True)
+        console.say(f"failed: {name}: {reason}")
     report_studies(runs, config.study, config.scale.name, None, console)
     return 1 if unfinished else 0
-
-
-def cells_of(study: Study, config: ReproduceConfig, changes: Sequence[str]) -> list[Cell]:
-    """The cells of a study that agree with what was asked for.
-
-    Raises:
-        InputError: the study asks for what cannot be.
-    """
-    wanted = chosen(config.where)
-    return [cell for cell in with_changes(plan(study, config.scale), changes) if matches(cell.about, wanted)]
 
 
 def check_passed(passed: Sequence[str]) -> None:
@@ -171,13 +160,7 @@ def check_passed(passed: Sequence[str]) -> None:
 
 
 def reasons(runs: Path, plans: Sequence[Plan], errors: Mapping[str, str]) -> dict[str, str]:
-    """Which cells are not done, and why, when all jobs have ended.
-
-    Args:
-        runs: the folder of runs.
-        plans: the plans with these cells.
-        errors: cell -> how its job ended, in a line, where it ended with an error.
-    """
+    """Which cells are not done, and why, when all jobs have ended; `errors`: cell -> how its job ended, in a line."""
     found = {}
     for cell in (cell for one in plans for cell in one.cells):
         state, folder = cell.state(runs), cell.folder(runs)

@@ -36,10 +36,10 @@ def execute(config: StatusConfig) -> int:
         if cells and (config.study is not None or config.cells):
             tell_cells(cells)
     if not found:
-        say(f"nothing was planned in {runs.absolute()}; ipr status study=all shows what could be")
+        Console().say(f"nothing was planned in {runs.absolute()}; ipr status study=all shows what could be")
     if config.out is not None:
         write(Path(config.out), found)
-        say(f"written: {config.out}")
+        Console().say(f"written: {config.out}")
     return 0
 
 
@@ -93,12 +93,7 @@ def tell_cells(cells: Sequence[CellStatus]) -> None:
     print_table(f"{len(cells)} cells", ["cell", "state", "took", "left"], rows)
     for cell in cells:
         if cell.reason:
-            say(f"{cell.state}: {cell.cell}: {cell.reason}")
-
-
-def say(line: str) -> None:
-    """Prints a line, however long."""
-    Console().print(line, highlight=False, soft_wrap=True)
+            Console().say(f"{cell.state}: {cell.cell}: {cell.reason}")
 
 
 def duration(seconds: float) -> str:

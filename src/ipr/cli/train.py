@@ -41,7 +41,7 @@ def execute(config: TrainConfig) -> Done:
     console.print(run_table(run.record, run.verdict, run.checks))
     for line in check_lines(run.checks):
         console.print(line, soft_wrap=True)
-    console.print(f"{'found' if run.found else 'made'}: {run.folder.path}", highlight=False, soft_wrap=True)
+    console.say(f"{'found' if run.found else 'made'}: {run.folder.path}")
     record = run.record
     row = {
         "accuracy": percent(record.accuracy_used),
@@ -60,15 +60,12 @@ TRIED = "tried with few batches: training, judging and recording work; nothing w
 
 
 def tell_failed(key: str, names: Sequence[str]) -> None:
-    """Says on stderr that what a command works on was not embedded: an attack, or a claim, then shows little.
-
-    Args:
-        key: of the run.
-        names: the checks that failed (`workflows.embedding_checks`); nothing is said where there is none.
+    """Says on stderr which checks of a run's embedding failed (`workflows.embedding_checks`), if any did: an attack on
+    it, or its claim, then shows little.
     """
     if names:
         what = f"the embedding of {key} failed ({', '.join(names)}); the `ipr train` that made it says what to change"
-        Console(stderr=True).print(f"ipr: warning: {what}", highlight=False, soft_wrap=True)
+        Console(stderr=True).say(f"ipr: warning: {what}")
 
 
 @cache
@@ -76,4 +73,4 @@ def warn(what: str, command: str) -> None:
     """Says something on stderr: once for a command, whose own folder tells it apart, and once more for each process
     that its sweep starts.
     """
-    Console(stderr=True).print(f"ipr: warning: {what}", highlight=False, soft_wrap=True)
+    Console(stderr=True).say(f"ipr: warning: {what}")

@@ -16,5 +16,5 @@ def execute(config: UnlockConfig) -> int:
 
     out = None if config.out is None else Path(config.out)
     path = unlock_file(Path(config.weights), Path(config.claim), out)
-    Console().print(f"unlocked: {path}", highlight=False, soft_wrap=True)
+    Console().say(f"unlocked: {path}")
     return 0

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from ipr.cli import loading
-from ipr.cli.jobs import run as run_command
+from ipr.cli.jobs import choose_verb
 from ipr.config.schema import VerdictConfig
 from ipr.errors import InputError
-from ipr.terminal.spelling import closest
 from ipr.texts import printable
-
-
-def run(arguments: Sequence[str]) -> None:
-    """Runs the command, whose first word is the verb, and exits with its code."""
-    words = [f"verb={word}" if word in VERBS or ("=" not in word and word[0] != "-") else word for word in arguments]
-    run_command("verdict", execute, words)
 
 
 def execute(config: VerdictConfig) -> int:
@@ -25,11 +18,7 @@ def execute(config: VerdictConfig) -> int:
     Raises:
         InputError: there is no such verb, or what is given does not hold.
     """
-    if config.verb not in VERBS:
-        near = closest(config.verb, VERBS)
-        remedy = (f"did you mean {near}? " if near else "") + "write: ipr verdict check|key key=..."
-        raise InputError("verb", config.verb, "is none of this command", remedy)
-    return VERBS[config.verb](config)
+    return choose_verb("verdict", config.verb, VERBS, "key=...")(config)
 
 
 def check(config: VerdictConfig) -> int:

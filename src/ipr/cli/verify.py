@@ -27,11 +27,11 @@ def execute(config: VerifyConfig) -> int:
     console = Console()
     console.print(finding_table(judgement))
     console.print(decision_table(judgement.decision))
-    console.print(f"written: {folder}", highlight=False, soft_wrap=True)
+    console.say(f"written: {folder}")
     if key is not None:
         path, who = sign_verdict(folder, key), keyid(key.public_key())
-        console.print(f"signed:  {path} with the key {who}", highlight=False, soft_wrap=True)
+        console.say(f"signed:  {path} with the key {who}")
     for line in reasons(judgement.decision):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.say(line)
     console.print(judgement.decision.outcome)
     return EXIT_CODES[judgement.decision.outcome]

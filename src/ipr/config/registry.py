@@ -49,9 +49,7 @@ Named = TypeVar("Named", bound=Callable[..., Any])
 def register(name: str, order: int = LAST) -> Callable[[Named], Named]:
     """Marks a class, or a function that builds a model, as the choice `name` of the group of its package.
 
-    Args:
-        name: what it is chosen by.
-        order: where it stands in lists and tables; those of equal order by their names.
+    In lists and tables choices stand by their `order`, those of equal order by their names.
     """
 
     def mark(chosen: Named) -> Named:
@@ -141,11 +139,7 @@ def conf_folders() -> tuple[Path, ...]:
 
 
 def source_of(module: str) -> Path | None:
-    """The source file of a module, found without importing it or its package; None where there is none.
-
-    Args:
-        module: its whole name, dots between.
-    """
+    """The source file of a module, found without importing it or its package; None where there is none."""
     top, *rest = module.split(".")
     if not rest:
         spec = find_spec(top)
@@ -157,25 +151,16 @@ def source_of(module: str) -> Path | None:
     return None
 
 
-def entry(group: str, name: str) -> Entry:
-    """One choice.
-
-    Raises:
-        InputError: there is none of this name.
-    """
-    known = entries(group)
-    if name not in known:
-        raise InputError(group, name, f"there is no such {group}", choose_among(name, sorted(known)))
-    return known[name]
-
-
 def load(group: str, name: str) -> Any:
     """The class of a choice, imported.
 
     Raises:
         InputError: there is none of this name, or another package's cannot be imported.
     """
-    return entry(group, name).load()
+    known = entries(group)
+    if name not in known:
+        raise InputError(group, name, f"there is no such {group}", choose_among(name, sorted(known)))
+    return known[name].load()
 
 
 @cache

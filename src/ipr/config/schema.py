@@ -15,6 +15,8 @@ from ipr.config.rule import Rule
 HIDDEN = (("scheme", "signature"), ("passport", "key"))
 """Fields that are hidden: the key, which is secret, and as a courtesy a text, which is not: weights can tell it."""
 
+HIDDEN_KEYS = tuple(f"{group}.{name}" for group, name in HIDDEN)
+
 
 @dataclass
 class ModelConfig:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ipr.config.schema import HIDDEN
+from ipr.config.schema import HIDDEN, HIDDEN_KEYS
 from ipr.errors import InputError
 from ipr.files import read_regular
 
@@ -23,6 +24,17 @@ T = TypeVar("T")
 def is_named(text: str) -> bool:
     """Whether a secret's text says where it is: `file:PATH` or `env:NAME`."""
     return text.startswith(("file:", "env:"))
+
+
+def without_secret(argument: str) -> str:
+    """`key=value` from a command line, fit to be shown."""
+    return masked(argument, lambda _: "<hidden>")
+
+
+def masked(argument: str, mask: Callable[[str], str]) -> str:
+    """`key=value` with something else for a value that is secret."""
+    key, equals, value = argument.partition("=")
+    return f"{key}={mask(value)}" if equals and key.lstrip("+") in HIDDEN_KEYS else argument
 
 
 def revealed(field: str, text: str) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
@@ -17,65 +18,43 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
-from ipr.config import schema as schema
 from ipr.config.ranges import check_numbers
-from ipr.config.registry import load, load_all
+from ipr.config.registry import BASES, load, load_all
 from ipr.config.secrets import with_secrets
 from ipr.config.shipped import shipped
 from ipr.errors import InputError
+from ipr.requests.keys import SCHEMAS
 from ipr.requests.launchers import enter_launchers
 from ipr.requests.line import refuse_unknown
 from ipr.requests.own_hydra import own_hydra
 from ipr.requests.texts import TextArguments, check_files, shown
-from ipr.studies.config import FilterConfig
+from ipr.studies.config import CHOSEN_BY
 from ipr.terminal.spelling import choose_among
 from ipr.texts import SECRETIVE
 
 if TYPE_CHECKING:
     from ipr.attacks.config import AttackConfig
+    from ipr.config.schema import TrainConfig
 
 OF_STUDIES = ("reproduce", "report", "list", "status", "gc")
 """Commands that take studies, classes, or what runs are chosen by, with commas between, and sweep over nothing."""
 
 
+def schema_of(command: str) -> type:
+    """The dataclass of a command's configuration."""
+    module, _, name = SCHEMAS[command].partition(":")
+    return cast(type, getattr(import_module(module), name))
+
+
 def register(command: str = "train") -> None:
-    """Puts the schema of a command into Hydra's store."""
-    store = ConfigStore.instance()
-    store.store(name="train_schema", node=schema.TrainConfig)
-    store.store(name="verify_schema", node=schema.VerifyConfig)
-    store.store(name="verdict_schema", node=schema.VerdictConfig)
-    store.store(name="dispute_schema", node=schema.DisputeConfig)
-    store.store(name="calibrate_schema", node=schema.CalibrateConfig)
-    store.store(name="claim_schema", node=schema.ClaimConfig)
-    store.store(name="export_schema", node=schema.ExportConfig)
-    store.store(name="unlock_schema", node=schema.UnlockConfig)
-    store.store(name="dashboard_schema", node=schema.DashboardConfig)
-    if command in ("train", "attack", "exhibit", "cell"):  # of the others none has a scheme
-        for name, scheme in load_all("scheme").items():
-            store.store(group="schema/scheme", name=name, node=scheme.Config)
+    """Puts the schema of a command into Hydra's store, and those of what can be chosen in it."""
+    store, kind = ConfigStore.instance(), schema_of(command)
+    store.store(name=f"{command}_schema", node=kind)
+    sections = {field.name for field in dataclasses.fields(kind)}
+    for group in [group for group in BASES if group in sections]:
+        for name, one in load_all(group).items():
+            store.store(group=f"schema/{group}", name=name, node=one.Config if group == "scheme" else one)
     enter_launchers()
-    if command in OF_STUDIES:
-        from ipr.studies.config import GcConfig, ListConfig, ReportConfig, ReproduceConfig, StatusConfig
-
-        store.store(name="reproduce_schema", node=ReproduceConfig)
-        store.store(name="report_schema", node=ReportConfig)
-        store.store(name="list_schema", node=ListConfig)
-        store.store(name="status_schema", node=StatusConfig)
-        store.store(name="gc_schema", node=GcConfig)
-    if command in ("attack", "exhibit", "cell"):
-        from ipr.attacks.config import AttackConfig  # here, as it loads torch
-
-        store.store(name="attack_schema", node=AttackConfig)
-        for name, attack in load_all("attack").items():
-            store.store(group="schema/attack", name=name, node=attack)
-    if command in ("exhibit", "cell"):
-        from ipr.workflows.cell import CellConfig  # likewise
-        from ipr.workflows.exhibit import ExhibitConfig
-
-        store.store(name="exhibit_schema", node=ExhibitConfig)
-        store.store(name="cell_schema", node=CellConfig)
-        for name, exhibit in load_all("exhibit").items():
-            store.store(group="schema/exhibit", name=name, node=exhibit)
 
 
 def typed(config: DictConfig) -> Any:
@@ -97,7 +76,7 @@ def typed(config: DictConfig) -> Any:
 
 
 @overload
-def configuration(command: Literal["train"], *arguments: str) -> schema.TrainConfig: ...
+def configuration(command: Literal["train"], *arguments: str) -> TrainConfig: ...
 
 
 @overload
@@ -127,12 +106,6 @@ def configuration(command: str, *arguments: str) -> Any:
         raise InputError("arguments", f"<of ipr {command}>", one_line(error), remedy) from None
 
 
-def schema_of(command: str) -> type:
-    """The dataclass of a command that is registered."""
-    node = ConfigStore.instance().repo[f"{command}_schema.yaml"].node
-    return cast(type, OmegaConf.get_type(node))
-
-
 def as_texts(command: str, arguments: Sequence[str], hide: Callable[[str], str] = str) -> list[str]:
     """The arguments of a registered command with its texts quoted: whatever is in them, they reach it as written.
 
@@ -152,14 +125,10 @@ def as_texts(command: str, arguments: Sequence[str], hide: Callable[[str], str] 
         name, equals, given = flag.partition("=")
         if name in ("-cd", "--config-dir", "-cp", "--config-path"):
             check_files(Path(given if equals else value), schema)
-    if any(flag.startswith(("-c", "--cfg", "-i", "--info")) and not flag.startswith(("-cd", "-cp", "-cn", "--config"))
-           for flag in flags):  # fmt: skip
-        hide = _hidden  # it prints the configuration
-    return TextArguments(schema, swept and command not in OF_STUDIES, hide).written(arguments)
-
-
-def _hidden(_: str) -> str:
-    return "<hidden>"
+    shows, others = ("-c", "--cfg", "-i", "--info"), ("-cd", "-cp", "-cn", "--config")
+    printed = any(flag.startswith(shows) and not flag.startswith(others) for flag in flags)
+    of_secret = (lambda _: "<hidden>") if printed else hide
+    return TextArguments(schema, swept and command not in OF_STUDIES, of_secret).written(arguments)
 
 
 def named(asked: Any, overrides: Sequence[str]) -> Any:
@@ -196,19 +165,9 @@ def _suggest(wrong: str, known: Sequence[str]) -> str:
 def in_section(argument: str, command: str) -> str:
     """What runs are chosen by goes to a section of its own, as to Hydra `scheme` is a group."""
     key, equals, value = argument.partition("=")
-    if (
-        not equals
-        or command not in ("list", "report", "reproduce")
-        or key not in {f.name for f in dataclasses.fields(FilterConfig)}
-    ):
+    if not equals or command not in ("list", "report", "reproduce") or key not in CHOSEN_BY:
         return argument
     return f"where.{key}='null'" if value == "null" else f"where.{key}={value.strip('[]')}"
-
-
-def _other_choice(group: str, choice: str, known: Sequence[str]) -> str:
-    """What to do about a choice that a group does not have."""
-    plugin = "; others come with their plugins, e.g. hydra-optuna-sweeper" if group == "hydra/sweeper" else ""
-    return choose_among(choice, known) + plugin
 
 
 def _no_class(group: str, name: str) -> str:
@@ -231,7 +190,8 @@ def one_line(error: Exception) -> str:
         if group.startswith("schema/"):  # its YAML is there, and its class is not
             return _no_class(group.removeprefix("schema/"), choice)
         what = f"{shown(f'{group}={choice}')}: there is no such choice"
-        return f"{what}; {_other_choice(group, choice, sorted(error.options))}"
+        plugin = "; others come with their plugins, e.g. hydra-optuna-sweeper" if group == "hydra/sweeper" else ""
+        return f"{what}; {choose_among(choice, sorted(error.options))}{plugin}"
     if isinstance(error, OverrideParseException):
         return (
             f"{shown(error.override)}: cannot be read as an assignment; write key=value, quoted where the shell splits"

@@ -8,39 +8,37 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import yaml
 
-import ipr
-from ipr.config.registry import conf_folders, entries, source_of
+from ipr.config.registry import BASES, conf_folders, entries, source_of
 from ipr.config.shipped import shipped
 from ipr.terminal.spelling import closest
 
-PACKAGE = Path(ipr.__file__).parent
-
 SCHEMAS = {
-    "train": "config/schema.py:TrainConfig",
-    "attack": "attacks/config.py:AttackConfig",
-    "exhibit": "workflows/exhibit.py:ExhibitConfig",
-    "reproduce": "studies/config.py:ReproduceConfig",
-    "export": "config/schema.py:ExportConfig",
-    "unlock": "config/schema.py:UnlockConfig",
-    "claim": "config/schema.py:ClaimConfig",
-    "calibrate": "config/schema.py:CalibrateConfig",
-    "verify": "config/schema.py:VerifyConfig",
-    "verdict": "config/schema.py:VerdictConfig",
-    "dispute": "config/schema.py:DisputeConfig",
-    "list": "studies/config.py:ListConfig",
-    "status": "studies/config.py:StatusConfig",
-    "report": "studies/config.py:ReportConfig",
-    "dashboard": "config/schema.py:DashboardConfig",
-    "gc": "studies/config.py:GcConfig",
+    "train": "ipr.config.schema:TrainConfig",
+    "attack": "ipr.attacks.config:AttackConfig",
+    "exhibit": "ipr.workflows.exhibit:ExhibitConfig",
+    "reproduce": "ipr.studies.config:ReproduceConfig",
+    "export": "ipr.config.schema:ExportConfig",
+    "unlock": "ipr.config.schema:UnlockConfig",
+    "claim": "ipr.config.schema:ClaimConfig",
+    "calibrate": "ipr.config.schema:CalibrateConfig",
+    "verify": "ipr.config.schema:VerifyConfig",
+    "verdict": "ipr.config.schema:VerdictConfig",
+    "dispute": "ipr.config.schema:DisputeConfig",
+    "list": "ipr.studies.config:ListConfig",
+    "status": "ipr.studies.config:StatusConfig",
+    "report": "ipr.studies.config:ReportConfig",
+    "dashboard": "ipr.config.schema:DashboardConfig",
+    "gc": "ipr.studies.config:GcConfig",
+    "cell": "ipr.workflows.cell:CellConfig",
 }
-"""Command -> file and dataclass of its configuration."""
+"""Command -> module and dataclass of its configuration."""
 
 WHERE = "where"
 """The section whose keys are written without it (`as_text`): `scheme` is a group of other commands."""
@@ -69,28 +67,20 @@ OTHER_WORDS = {
 
 
 @dataclass(frozen=True)
-class Field:
-    """A field of a dataclass: its name, annotation and description, and the file it stands in."""
-
-    name: str
-    kind: str
-    what: str
-    file: str
-
-
-@dataclass(frozen=True)
 class Key:
-    """A key that a command takes.
+    """A field of a dataclass, and the key that a command takes for it.
 
     Attributes:
-        path: e.g. `trainer.max_epochs`.
+        path: e.g. `trainer.max_epochs`; the name of a field by itself.
         kind: its type, as annotated.
         what: one line.
+        file: where it stands.
     """
 
     path: str
     kind: str
     what: str
+    file: Path
 
     @property
     def values(self) -> list[str]:
@@ -101,17 +91,25 @@ class Key:
         return named[0].split(" | ") if named else []
 
 
+def _home(named: str) -> tuple[Path, str]:
+    """File and class of a `module:Class` of ours."""
+    module, _, name = named.partition(":")
+    file = source_of(module)
+    assert file is not None, named
+    return file, name
+
+
 @cache
-def _tree(file: str) -> tuple[ast.Module, list[str]]:
+def _tree(file: Path) -> tuple[ast.Module, list[str]]:
     try:
-        text = (PACKAGE / file).read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
         return ast.parse(text), text.splitlines()
     except (OSError, ValueError, SyntaxError):  # of another package, which is refused when it is loaded
         return ast.Module([], []), []
 
 
 @cache
-def _find(file: str, name: str) -> tuple[str, ast.ClassDef] | None:
+def _find(file: Path, name: str) -> tuple[Path, ast.ClassDef] | None:
     """A class by the name it has in a file, defined or imported there."""
     tree, _ = _tree(file)
     for node in tree.body:
@@ -120,20 +118,20 @@ def _find(file: str, name: str) -> tuple[str, ast.ClassDef] | None:
         if isinstance(node, ast.ImportFrom):
             own = next((alias.name for alias in node.names if name == (alias.asname or alias.name)), None)
             if own is not None and (source := _imported(file, node)):
-                return _find(str(source), own)
+                return _find(source, own)
     return None
 
 
-def _imported(file: str, node: ast.ImportFrom) -> Path | None:
+def _imported(file: Path, node: ast.ImportFrom) -> Path | None:
     """The file of the module that a line `from MODULE import ...` names, its dots in front included."""
     if not node.level:
         return source_of(node.module or "")
-    path = (PACKAGE / file).parents[node.level - 1].joinpath(*(node.module or "").split("."))
+    path = file.parents[node.level - 1].joinpath(*(node.module or "").split("."))
     return next((one for one in (path.with_suffix(".py"), path / "__init__.py") if one.is_file()), None)
 
 
 @cache
-def _config_of(file: str, name: str) -> tuple[str, str] | None:
+def _config_of(file: Path, name: str) -> tuple[Path, str] | None:
     """Where the dataclass stands that a class, or a base of it, names as its `Config`."""
     if (found := _find(file, name)) is None:
         return None
@@ -145,18 +143,13 @@ def _config_of(file: str, name: str) -> tuple[str, str] | None:
 
 
 @cache
-def fields_of(file: str, name: str) -> dict[str, Field]:
-    """The fields of a dataclass, those of its bases first; {} where there is no such class.
-
-    Args:
-        file: where it is defined or imported: below `PACKAGE`, or absolute.
-        name: of the class.
-    """
+def fields_of(file: Path, name: str) -> dict[str, Key]:
+    """The fields of a dataclass that a file defines or imports, those of its bases first; {} where there is none."""
     found = _find(file, name)
     if found is None:
         return {}
     file, node = found
-    fields: dict[str, Field] = {}
+    fields: dict[str, Key] = {}
     for base in node.bases:
         if isinstance(base, ast.Name):
             fields |= fields_of(file, base.id)
@@ -169,7 +162,7 @@ def fields_of(file: str, name: str) -> dict[str, Field]:
                 field, end = item.target.id, item.end_lineno or item.lineno
                 what = _comment(lines, item.lineno, end) or listed.get(field, "")
                 what = what or (fields[field].what if field in fields else "")
-                fields[field] = Field(field, kind, what, file)
+                fields[field] = Key(field, kind, what, file)
     return fields
 
 
@@ -193,14 +186,14 @@ def _attributes(docstring: str) -> dict[str, str]:
 
 
 @cache
-def _registry(group: str) -> dict[str, tuple[str, str]]:
+def _registry(group: str) -> dict[str, tuple[Path, str]]:
     """Choice of a group -> file and class, for groups whose choices have fields of their own."""
-    if group == "scheme":
-        homes = {name: (str(one.file), one.attribute) for name, one in entries(group).items() if one.file is not None}
-        return {name: _config_of(*home) or ("config/schema.py", "SchemeConfig") for name, home in homes.items()}
-    if group not in ("attack", "exhibit"):
+    if group not in BASES:
         return {}
-    return {name: (str(one.file), one.attribute) for name, one in entries(group).items() if one.file is not None}
+    homes = {name: (one.file, one.attribute) for name, one in entries(group).items() if one.file is not None}
+    if group != "scheme":
+        return homes
+    return {name: _config_of(*home) or _home("ipr.config.schema:SchemeConfig") for name, home in homes.items()}
 
 
 @dataclass(frozen=True)
@@ -242,11 +235,6 @@ def choices_of(group: str) -> tuple[str, ...]:
     return tuple(sorted({path.stem for folder in conf_folders() for path in folder.glob(f"{group}/*.yaml")}))
 
 
-def launchers() -> tuple[str, ...]:
-    """The choices of `hydra/launcher`."""
-    return choices_of("hydra/launcher")
-
-
 def keys_of(command: str, chosen: Mapping[str, str] | None = None) -> list[Key]:
     """The keys of a command.
 
@@ -255,16 +243,15 @@ def keys_of(command: str, chosen: Mapping[str, str] | None = None) -> list[Key]:
         chosen: group as typed -> choice. Of groups whose choices have fields of their own those of the choice are
             given; of one that is not named those of all choices.
     """
-    file, _, name = SCHEMAS[command].partition(":")
     by_field = {group.field: group for group in groups_of(command).values()}
     keys: dict[str, Key] = {}
 
-    def enter(fields: Mapping[str, Field], prefix: str) -> None:
+    def enter(fields: Mapping[str, Key], prefix: str) -> None:
         for field in fields.values():
-            path = f"{prefix}{field.name}"
+            path = f"{prefix}{field.path}"
             kind = field.kind.removesuffix(" | None")
             inner = fields_of(field.file, kind) if re.fullmatch(r"[A-Z]\w+", kind) else {}
-            group = by_field.get(field.name) if not prefix else None
+            group = by_field.get(path) if not prefix else None
             registry = _registry(group.name.partition("@")[0]) if group else {}
             if group and registry:
                 choice = (chosen or {}).get(group.name)
@@ -276,16 +263,16 @@ def keys_of(command: str, chosen: Mapping[str, str] | None = None) -> list[Key]:
             elif inner:
                 enter(inner, "" if path == WHERE else f"{path}.")
             else:
-                keys.setdefault(path, Key(path, field.kind, field.what))
+                keys.setdefault(path, replace(field, path=path))
 
-    enter(fields_of(file, name), "")
+    enter(fields_of(*_home(SCHEMAS[command])), "")
     return [*keys.values()]
 
 
 def sections_of(command: str) -> dict[str, str]:
     """The sections of a command's configuration and what each is."""
-    file, _, name = SCHEMAS[command].partition(":")
-    return {field.name: field.what for field in fields_of(file, name).values() if field.name != WHERE}
+    fields = fields_of(*_home(SCHEMAS[command]))
+    return {field.path: field.what for field in fields.values() if field.path != WHERE}
 
 
 def meant(command: str, key: str) -> str | None:
@@ -327,9 +314,3 @@ def choice_meant(command: str, word: str) -> str | None:
         if word in group.choices and word != "default":
             return f"{group.name}={word}"
     return None
-
-
-def undescribed() -> Iterator[str]:
-    """Keys that no line describes: `COMMAND: KEY`."""
-    for command in SCHEMAS:
-        yield from (f"{command}: {key.path}" for key in keys_of(command) if not key.what)

@@ -115,12 +115,7 @@ def slots_here(
 
 
 def most_devices(common: int, jobs: Iterable[Sequence[str]]) -> int:
-    """`trainer.devices` of the job that takes most.
-
-    Args:
-        common: what they have in common.
-        jobs: the overrides of each.
-    """
+    """`trainer.devices` of the job that takes most: of what all have in common, and the overrides of each."""
     given = [override.partition("=")[2] for job in jobs for override in job if override.startswith("trainer.devices=")]
     return max([common, *(int(devices) for devices in given if devices.isdecimal())])
 

@@ -6,7 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ipr.config.secrets import without_secret
+from ipr.config.shipped import studies
 from ipr.errors import InputError
+from ipr.requests.keys import DECIDES, choice_meant, groups_of, keys_of, meant
 from ipr.terminal.spelling import choose_among, closest
 from ipr.texts import SECRETIVE
 
@@ -59,8 +62,9 @@ class Line:
 
     @property
     def arguments(self) -> list[str]:
-        """What Hydra is given: options first, as argparse wants."""
-        return [*self.options, *self.words]
+        """What Hydra is given: options first, as argparse wants; a verb as the value of a key."""
+        verbs = self.command in VERBS
+        return [*self.options, *(f"verb={word}" if verbs and "=" not in word else word for word in self.words)]
 
 
 def read_line(words: Sequence[str], commands: Sequence[str]) -> Line:
@@ -113,11 +117,7 @@ def read_line(words: Sequence[str], commands: Sequence[str]) -> Line:
 
 
 def _check_together(options: Sequence[str]) -> None:
-    """Refuses options that do not go together.
-
-    Raises:
-        InputError: naming one of them.
-    """
+    """Refuses options that do not go together."""
     kinds = (("-m", "--multirun"), ("-r", "--run"), ("-c", "--cfg"), ("-i", "--info"))
     given = [next(one for one in kind if one in options) for kind in kinds if not {*kind}.isdisjoint(options)]
     if len(given) > 1:
@@ -128,8 +128,6 @@ def _check_together(options: Sequence[str]) -> None:
 
 
 def _no_command(word: str, others: Sequence[str], commands: Sequence[str]) -> InputError:
-    from ipr.requests.keys import choice_meant, groups_of, meant
-
     key, equals, _ = word.partition("=")
     if equals:
         verb = "train" if meant("train", key) == key or key in groups_of("train") else "attack"
@@ -146,8 +144,6 @@ def _no_command(word: str, others: Sequence[str], commands: Sequence[str]) -> In
 
 
 def _no_option(command: str, name: str, value: str) -> InputError:
-    from ipr.requests.keys import meant
-
     options = [one for one in (*SWITCHES, *WITH_VALUE) if one.startswith("--")]
     key = meant(command, name.lstrip("-"))
     near = closest(name, options)
@@ -161,26 +157,14 @@ def _no_option(command: str, name: str, value: str) -> InputError:
 
 
 def _shown(key: str, value: str, typed: str = "") -> str:
-    """A value that was typed, unless it may be a secret, or nothing was.
-
-    Args:
-        key: what it is shown with.
-        value: the value.
-        typed: what it was typed with, where that is another key: a misspelt one may have been meant for a secret.
-    """
-    from ipr.studies.plan import without_secret
-
+    """A value that was typed, unless nothing was, or it may be a secret: of `key`, or of what was `typed` for it."""
     if not value:
         return "..."
     return "<hidden>" if SECRETIVE.search(typed) else without_secret(f"{key}={value}").partition("=")[2]
 
 
 def _assignments(command: str, words: Sequence[str], options: list[str]) -> list[str]:
-    """The words of a command, all of which are assignments, or a verb.
-
-    Raises:
-        InputError: one is not.
-    """
+    """The words of a command; refuses those that are neither assignments nor its verb."""
     found = list(words)
     if found and found[0] == "help":
         found.pop(0)
@@ -193,9 +177,6 @@ def _assignments(command: str, words: Sequence[str], options: list[str]) -> list
 
 
 def _no_assignment(command: str, word: str, before: str, after: Sequence[str]) -> InputError:
-    from ipr.config.shipped import studies
-    from ipr.requests.keys import choice_meant, keys_of, meant
-
     def error(remedy: str) -> InputError:
         return InputError("argument", word, "is no assignment", remedy)
 
@@ -233,9 +214,6 @@ def refuse_unknown(command: str, arguments: Sequence[str]) -> None:
     Raises:
         InputError: naming the key, and the one that was meant.
     """
-    from ipr.config.shipped import studies
-    from ipr.requests.keys import groups_of, keys_of, meant
-
     commands = [command] if command != "reproduce" else [command, "exhibit"]  # which hands other keys on
     paths = {key.path for one in commands for key in keys_of(one)}
     known = {
@@ -263,8 +241,6 @@ def refuse_names(arguments: Sequence[str]) -> None:
     Raises:
         InputError: naming the group.
     """
-    from ipr.requests.keys import DECIDES
-
     for argument in arguments:
         key, equals, value = argument.lstrip("+").partition("=")
         if equals and key in DECIDES:

@@ -35,7 +35,8 @@ def own_hydra() -> Iterator[None]:
         repo, arguments = ConfigStore.instance().repo, sys.argv
         theirs = {kind: Singleton._instances.pop(kind) for kind in OWN if kind in Singleton._instances}
         variables = {name: text for name, text in os.environ.items() if name.startswith("HYDRA_")}
-        ConfigStore.instance().repo = {"hydra": _copied(repo.get("hydra", {})), **_hydras(repo)}
+        beside = {name: node for name, node in repo.items() if getattr(node, "provider", None) == "hydra"}
+        ConfigStore.instance().repo = {"hydra": _copied(repo.get("hydra", {})), **beside}
         try:
             yield
         finally:
@@ -46,11 +47,6 @@ def own_hydra() -> Iterator[None]:
             for name in [name for name in os.environ if name.startswith("HYDRA_")]:
                 del os.environ[name]
             os.environ.update(variables)
-
-
-def _hydras(repo: dict[str, Any]) -> dict[str, Any]:
-    """What Hydra itself keeps outside the group `hydra`."""
-    return {name: node for name, node in repo.items() if getattr(node, "provider", None) == "hydra"}
 
 
 def _copied(group: Any) -> Any:

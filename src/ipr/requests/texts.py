@@ -21,10 +21,10 @@ from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf._utils import get_yaml_loader
 
+from ipr.config.schema import HIDDEN, HIDDEN_KEYS
 from ipr.config.secrets import is_named
 from ipr.errors import InputError
 from ipr.requests.launchers import SCHEMAS
-from ipr.studies.plan import HIDDEN_KEYS
 from ipr.texts import QUOTED, SECRETIVE, refuse_retyped, types_at, unquoted, without_none
 
 FREE = ("owner", "scheme.signature", "passport.key", "tags")
@@ -163,13 +163,10 @@ class TextArguments:
 
     def check_mapping(self, argument: str, name: str) -> None:
         """Refuses `commitment={digest: 1e5}`: what stands in a mapping Hydra has read before it is asked for."""
-        try:
-            value = OverridesParser.create().parse_override(argument).value()
-        except HydraException:
-            return  # Hydra says it better
-        for secret in HIDDEN_KEYS:
-            group, _, last = secret.partition(".")
+        value = _parsed(argument)
+        for group, last in HIDDEN:
             if name == group and isinstance(value, dict) and last in value:
+                secret = f"{group}.{last}"
                 raise InputError(secret, "<hidden>", "stands in a mapping", f"write {secret}=... on its own")
         for type_ in self.types(name):
             refuse_retyped(type_, value, name)
@@ -179,6 +176,14 @@ def _kind(bare: Any) -> str:
     if get_origin(bare) is list and without_none(get_args(bare)[0])[0] is str:
         return "texts"
     return "text" if bare is str else "other"
+
+
+def _parsed(argument: str, unreadable: Any = None) -> Any:
+    """What Hydra reads in the value of an argument; of one that it cannot read it says so itself, later."""
+    try:
+        return OverridesParser.create().parse_override(argument).value()
+    except HydraException:
+        return unreadable
 
 
 def quoted(text: str, literal: bool = False) -> str:
@@ -235,11 +240,7 @@ def hiding() -> Iterator[Callable[[str], str]]:
 
 
 def check_files(folder: Path, schema: type) -> None:
-    """Refuses numbers where texts belong in a user's own configuration files (`--config-dir`).
-
-    Args:
-        folder: with files as in `conf/`.
-        schema: the command's dataclass.
+    """Refuses numbers where texts belong in a user's own configuration files (`--config-dir`), which are as in `conf/`.
 
     Raises:
         InputError: naming the file and the key.
@@ -291,11 +292,7 @@ def _elements(name: str, value: Any) -> list[Any]:
     """What Hydra's sweeper makes of a value: a sweep's elements, those of lists in it one by one."""
     if not isinstance(value, str):
         return [value]
-    try:
-        parsed = OverridesParser.create().parse_override(f"{name}={value}")
-    except HydraException:
-        return []  # Hydra says it better
-    read: Any = parsed.value()
+    read = _parsed(f"{name}={value}", [])
     swept = read.list if isinstance(read, ChoiceSweep) else [read]
     found = [one.text if isinstance(one, QuotedString) else one for one in swept]
     return [inner for one in found for inner in (one if isinstance(one, list) else [one])]

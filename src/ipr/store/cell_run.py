@@ -24,10 +24,9 @@ def cells_folder(studies: Path) -> Path:
 
 def leave_run(studies: Path, cell: str, run: RunFolder) -> None:
     """Says which run is a cell's; nothing is written where that is said already."""
-    name = f"{run.path.parent.name}/{run.key}"
-    if read_run(studies, cell) != name:
+    if read_run(studies, cell) != run.name:
         cells_folder(studies).mkdir(parents=True, exist_ok=True)
-        write_atomically(cells_folder(studies) / f"{cell}.json", json.dumps({"cell": cell, "run": name}) + "\n")
+        write_atomically(cells_folder(studies) / f"{cell}.json", json.dumps({"cell": cell, "run": run.name}) + "\n")
 
 
 def read_run(studies: Path, cell: str) -> str:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ import torch
 from ipr.errors import InputError
 from ipr.files import write_atomically
 from ipr.store.folder import RunFolder
-from ipr.store.record import commit, hardware, versions
+from ipr.store.record import provenance
 from ipr.store.tags import joined
 
 SCHEMA_VERSION = 1
@@ -76,12 +75,7 @@ class Failure:
 
 @contextmanager
 def recording_failure(folder: RunFolder, tags: list[str], device: torch.device) -> Iterator[None]:
-    """Inside, a training that diverges leaves failure.json in the run's folder.
-
-    Args:
-        folder: the run's.
-        tags: of the request.
-        device: what trains.
+    """Inside, a training on a device that diverges leaves failure.json, with the request's tags, in the run's folder.
 
     Raises:
         InputError: it diverged.
@@ -89,17 +83,16 @@ def recording_failure(folder: RunFolder, tags: list[str], device: torch.device) 
     try:
         yield
     except DivergedError as error:
+        made = provenance(device)
+        del made["threads"]  # which is told of what was measured
         failure = Failure(
             key=folder.key,
-            kind=folder.path.parent.name,
+            kind=folder.kind,
             epoch=error.epoch,
             what=error.what,
             value=error.value,
             tags=joined(tags),
-            hardware=hardware(device),
-            versions=versions(),
-            commit=commit(),
-            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            **made,
         )
         write_atomically(folder.failure, json.dumps(asdict(failure), indent=2) + "\n")
         raise failure.error(folder) from error

@@ -30,6 +30,16 @@ class RunFolder:
         return self.path.name
 
     @property
+    def kind(self) -> str:
+        """`train`, `attack` or `exhibit`."""
+        return self.path.parent.name
+
+    @property
+    def name(self) -> str:
+        """`<kind>/<key>`."""
+        return f"{self.kind}/{self.key}"
+
+    @property
     def config(self) -> Path:
         """What was asked for, secrets left out."""
         return self.path / "config.yaml"

@@ -21,9 +21,6 @@ def irreplaceable(path: Path) -> str:
     """What a file, or anything below a folder, holds that cannot be made again; "" for nothing.
 
     Only names are looked at, and what a claim says of its origin. Links are not followed, but their names count.
-
-    Args:
-        path: a file or folder.
     """
     for file in _files(path):
         name = file.name.lower()

@@ -120,16 +120,18 @@ class Lease:
     ) -> None:
         self.folder, self.waiting, self.beat, self.stale = folder, waiting, beat, stale
         self.number = 0
+        self._seen: tuple[str, int, int] | None = None
+        self._since = 0.0
         self._lost, self._ended = threading.Event(), threading.Event()
 
     def __enter__(self) -> Self:
         if self.folder.is_symlink():
             raise InputError("lease", self.folder, "is a link, which nothing is written through", "remove the link")
-        waiting, pause, silence = self.waiting, 0.05, _Silence()
+        waiting, pause = self.waiting, 0.05
         while True:
             number = _newest(self.folder)
             path = self.folder / str(number)
-            if number == 0 or self._is_free(path, silence):
+            if number == 0 or self._is_free(path):
                 if self._take(number + 1):
                     break
                 continue
@@ -171,12 +173,20 @@ class Lease:
                 "nothing is lost: the same command finds what the other makes",
             )
 
-    def _is_free(self, path: Path, silence: _Silence) -> bool:
+    def _is_free(self, path: Path) -> bool:
         try:
             ended = _has_ended(path)
-            return silence.of(path) >= self.stale if ended is None else ended
+            return self._silence(path) >= self.stale if ended is None else ended
         except FileNotFoundError:  # a newer one has just taken its place
             return False
+
+    def _silence(self, path: Path) -> float:
+        """For how many seconds a file did not change, as far as this process has seen, by its own steady clock."""
+        found = path.lstat()
+        now, seen = time.monotonic(), (path.name, found.st_mtime_ns, found.st_size)
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+        return now - self._since
 
     def _take(self, number: int) -> bool:
         path = self.folder / str(number)
@@ -213,22 +223,6 @@ class Lease:
             if not mine:
                 self._lost.set()
                 return
-
-
-class _Silence:
-    """For how long the file of a lease did not change, as far as this process has seen, by its own steady clock."""
-
-    def __init__(self) -> None:
-        self._seen: tuple[str, int, int] | None = None
-        self._since = 0.0
-
-    def of(self, path: Path) -> float:
-        """Seconds; 0 for a file that is seen for the first time, or has changed since the last."""
-        found = path.lstat()
-        now, seen = time.monotonic(), (path.name, found.st_mtime_ns, found.st_size)
-        if seen != self._seen:
-            self._seen, self._since = seen, now
-        return now - self._since
 
 
 def held(folder: Path) -> bool:

@@ -6,9 +6,8 @@ Nothing in them is resolved: what looks like an interpolation (`${...}`) is a te
 from __future__ import annotations
 
 import json
-import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +17,7 @@ import yaml
 
 from ipr.errors import InputError
 from ipr.files import read_regular
-from ipr.texts import refuse_retyped
+from ipr.texts import refuse_retyped, without_none
 
 LARGEST = 2**24
 """Bytes of a file."""
@@ -77,27 +76,20 @@ class Fitting:
         self.seen = 0
 
     def value(self, kind: Any, written: Any, where: str) -> Any:
-        """One value.
-
-        Args:
-            kind: the type that is wanted.
-            written: what the file has.
-            where: the field, for a refusal.
+        """What was written at some place, as the type that is wanted.
 
         Raises:
-            TypeError: it does not fit.
+            TypeError: it does not fit; it names the place.
         """
         self.seen += 1
         if self.seen > MOST:
             raise TypeError(f"more than {MOST} values")
+        kind, optional = without_none(kind)
+        if written is None and optional:
+            return None
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if isinstance(kind, type) and is_dataclass(kind):
             return self._dataclass(kind, written, where)
-        if origin in (typing.Union, types.UnionType):
-            if written is None and type(None) in arguments:
-                return None
-            (wanted,) = (argument for argument in arguments if argument is not type(None))
-            return self.value(wanted, written, where)
         if origin is list and isinstance(written, list):
             return [self.value(arguments[0], one, f"{where}[{n}]") for n, one in enumerate(written)]
         if origin is dict and isinstance(written, dict):
@@ -106,8 +98,8 @@ class Fitting:
             }
         if kind is Any:
             return self._anything(written, where)
-        if kind in PLAIN and (found := PLAIN[kind](written)) is not None:
-            return found
+        if isinstance(written, PLAIN.get(kind, ())) and isinstance(written, bool) == (kind is bool):
+            return kind(written)
         raise TypeError(f"{where or 'the file'} is {_called(written)}, not {_named(kind)}")
 
     def _anything(self, written: Any, where: str) -> Any:
@@ -138,15 +130,8 @@ class Fitting:
         return kind(**{key: self.value(hints[key], one, f"{prefix}{key}") for key, one in written.items()})
 
 
-PLAIN: Mapping[Any, Callable[[Any], Any]] = {
-    bool: lambda written: written if isinstance(written, bool) else None,
-    int: lambda written: written if isinstance(written, int) and not isinstance(written, bool) else None,
-    float: lambda written: (
-        float(written) if isinstance(written, int | float) and not isinstance(written, bool) else None
-    ),
-    str: lambda written: written if isinstance(written, str) else None,
-}
-"""Types -> a value of theirs, or None where there is none."""
+PLAIN: Mapping[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,)}
+"""Types -> those that a file may have instead of each; a truth value is no number."""
 
 
 def _called(written: Any) -> str:

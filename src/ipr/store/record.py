@@ -156,12 +156,7 @@ def find_records(runs: Path) -> Iterator[Record]:
 
 
 def hardware(device: torch.device, processes: int = 1) -> str:
-    """A GPU by its name, or the processor and its threads; and how many processes shared the training.
-
-    Args:
-        device: what was computed on, whatever else the machine has.
-        processes: told where there were several.
-    """
+    """A GPU by its name, or the processor and its threads; of a training in several processes, also how many."""
     together = f", {processes} processes" if processes > 1 else ""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device) + together
@@ -198,12 +193,7 @@ def commit() -> str:
 
 
 def provenance(device: torch.device, processes: int = 1) -> dict[str, Any]:
-    """What computed a row, with what, and when: the fields that all rows end with.
-
-    Args:
-        device: what was computed on.
-        processes: see `hardware`.
-    """
+    """What computed a row, with what, and when: the fields that all rows end with. See `hardware`."""
     return {
         "hardware": hardware(device, processes),
         "threads": torch.get_num_threads(),

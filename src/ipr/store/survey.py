@@ -35,16 +35,6 @@ class Found(RunFolder):
     """A run folder as it lies there. What is read of it is read once, when it is first asked for."""
 
     @property
-    def kind(self) -> str:
-        """Which of `FINISHED`."""
-        return self.path.parent.name
-
-    @property
-    def name(self) -> str:
-        """`<kind>/<key>`, as words name it."""
-        return f"{self.kind}/{self.key}"
-
-    @property
     def finished(self) -> bool:
         """Whether everything is there."""
         return (self.path / FINISHED[self.kind]).exists()

@@ -56,11 +56,8 @@ class Item:
 
 
 def find_unneeded(runs: Path, plans: Sequence[Plan]) -> list[Item]:
-    """All that no study needs, by kind. Links are not followed, and what is behind them is not touched.
-
-    Args:
-        runs: the folder of runs.
-        plans: all its plans.
+    """All that no study needs of a folder of runs with these plans, by kind. Links are not followed, and what is behind
+    them is not touched.
     """
     folders = list(find_folders(runs))
     named, items = named_by(plans, folders), list[Item]()
@@ -211,11 +208,9 @@ def _state(path: Path) -> tuple[int, int, int]:
 
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files below a folder; links count as themselves."""
-    places = [path]
-    if path.is_dir() and not path.is_symlink():
-        places += [Path(folder) / name for folder, _, files in os.walk(path) for name in files]
-        places = places[1:]
-    return sum(_state(place)[2] for place in places)
+    if path.is_symlink() or not path.is_dir():
+        return _state(path)[2]
+    return sum(_state(Path(folder) / name)[2] for folder, _, files in os.walk(path) for name in files)
 
 
 def remove(items: Iterable[Item], tell: Callable[[Item, str], None]) -> None:
@@ -255,11 +250,7 @@ def _aside(path: Path) -> Path | None:
 
 @contextmanager
 def _alone(item: Item) -> Iterator[None]:
-    """Has the lease inside, so that nobody begins to work on what is being renamed.
-
-    Raises:
-        BlockingIOError: somebody has it.
-    """
+    """Has the lease inside, so that nobody begins to work on what is renamed; BlockingIOError where somebody has it."""
     lease = item.lease
     if lease is None or lease.is_symlink():  # nothing is removed where it is one
         yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from ipr.config.schema import MISSING, PathsConfig
 from ipr.studies.scale import Scale
@@ -21,6 +21,10 @@ class FilterConfig:
     width: str | None = None  # model.width
     seed: str | None = None  # e.g. 0, or 0,1,2
     attack: str | None = None  # e.g. prune
+
+
+CHOSEN_BY = tuple(field.name for field in fields(FilterConfig))
+"""Keys that choose among runs, or among the cells of a study."""
 
 
 @dataclass

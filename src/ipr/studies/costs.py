@@ -23,11 +23,8 @@ def bases(about: Mapping[str, Any]) -> list[tuple[Any, ...]]:
 
 
 def mean_costs(done: Iterable[tuple[Mapping[str, Any], float]]) -> Costs:
-    """The means that estimates are made of.
-
-    Args:
-        done: of each cell, what it is (columns of results) and its seconds; of one scale, with the same keys set beside
-            it.
+    """The means that estimates are made of: of cells that are done, what each is (columns of results) and its seconds.
+    All are of one scale, with the same keys set beside it.
     """
     found: dict[tuple[Any, ...], list[float]] = defaultdict(list)
     for about, seconds in done:
@@ -37,10 +34,5 @@ def mean_costs(done: Iterable[tuple[Mapping[str, Any], float]]) -> Costs:
 
 
 def estimate(costs: Costs, about: Mapping[str, Any]) -> float | None:
-    """Seconds that a cell will take: the mean of what is most like it (see `bases`); None where nothing is.
-
-    Args:
-        costs: see `mean_costs`.
-        about: what the cell is.
-    """
+    """Seconds that a cell will take: the mean of what is most like it (see `bases`); None where nothing is."""
     return next((costs[basis] for basis in bases(about) if basis in costs), None)

@@ -72,12 +72,7 @@ ABOUT = ("scheme", "norm", "epochs", "seed", "attack", "transfer", "dataset", "m
 
 
 def as_columns(exhibit: str, fact: Mapping[str, Any]) -> dict[str, Any]:
-    """A fact as a row of results; what has no column is left out.
-
-    Args:
-        exhibit: its name.
-        fact: as it is kept.
-    """
+    """A fact of an exhibit, as it is kept, as a row of results; what has no column is left out."""
     names = NAMES.get(exhibit, {})
     row = {name: value for name, value in fact.items() if name in COLUMNS and name not in ABOUT and name not in names}
     for name, column in names.items():

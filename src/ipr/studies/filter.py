@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from ipr.config.registry import entries
 from ipr.errors import InputError
-from ipr.studies.config import FilterConfig
+from ipr.studies.config import CHOSEN_BY, FilterConfig
 from ipr.terminal.spelling import choose_among
 
 
@@ -18,10 +17,10 @@ def chosen(where: FilterConfig) -> dict[str, list[str]]:
     Raises:
         InputError: a scheme that there is not is asked for.
     """
-    check_values("scheme", where.scheme, [*entries("scheme")])
-    check_values("norm", where.norm, ("bn", "gn"))
-    asked = {field.name: getattr(where, field.name) for field in fields(FilterConfig)}
-    return {name: [one.strip() for one in value.split(",")] for name, value in asked.items() if value is not None}
+    values_of("scheme", where.scheme, [*entries("scheme")])
+    values_of("norm", where.norm, ("bn", "gn"))
+    asked = {name: getattr(where, name) for name in CHOSEN_BY}
+    return {name: between_commas(value) for name, value in asked.items() if value is not None}
 
 
 def matches(facts: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> bool:
@@ -29,15 +28,22 @@ def matches(facts: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> bo
     return all(_is_one(facts.get(name), values) for name, values in wanted.items())
 
 
-def check_values(field: str, asked: str | None, known: Sequence[str]) -> None:
-    """Refuses a value that nothing can have.
+def values_of(field: str, asked: str | None, known: Sequence[str]) -> list[str]:
+    """The values that are asked for, with commas between; [] for None.
 
     Raises:
-        InputError: naming it.
+        InputError: one is unknown.
     """
-    for value in map(str.strip, asked.split(",") if asked is not None else []):
+    values = between_commas(asked) if asked is not None else []
+    for value in values:
         if value not in known:
             raise InputError(field, value, "is unknown", choose_among(value, known))
+    return values
+
+
+def between_commas(text: str) -> list[str]:
+    """What stands between the commas of a text."""
+    return [one.strip() for one in text.split(",")]
 
 
 def _is_one(fact: Any, values: Sequence[str]) -> bool:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
-from ipr.config.schema import HIDDEN
-from ipr.config.secrets import revealed
+from ipr.config.schema import HIDDEN_KEYS
+from ipr.config.secrets import masked, revealed, without_secret
 from ipr.errors import InputError
 from ipr.store.folder import secret_digest
 from ipr.studies.scale import DataScale, ModelScale, Scale
 from ipr.studies.settable import check_choices, check_set
 from ipr.studies.study import Study, Sweep
-from ipr.texts import check_name
+from ipr.texts import check_name, written
 
 DEFAULT_SCALE = "smoke"
 """Of a study that is made for no scale of its own."""
@@ -53,7 +53,7 @@ class Cell:
         facts = [str(self.about[key]) for key in NAMED if self.about.get(key) is not None]
         values = {key: secret_digest(str(v)) if key in HIDDEN_KEYS else v for key, v in self.values.items()}
         changes = [
-            _masked(change, lambda text: secret_digest(revealed("secret", text)) or "") for change in self.changes
+            masked(change, lambda text: secret_digest(revealed("secret", text)) or "") for change in self.changes
         ]
         canonical = json.dumps([self.choices, values, *changes], sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
@@ -69,7 +69,7 @@ class Cell:
         """How to run it alone; secrets are left out."""
         verb = self.wave if self.wave in ("attack", "exhibit") else "train"
         parts = [f"{group}={option}" for group, option in self.choices.items()]
-        parts += [f"{k}={'<hidden>' if k in HIDDEN_KEYS else _written(v)}" for k, v in self.values.items()]
+        parts += [f"{k}={'<hidden>' if k in HIDDEN_KEYS else written(v)}" for k, v in self.values.items()]
         return " ".join(["ipr", verb, *map(shlex.quote, [*parts, *map(without_secret, self.changes)])])
 
     def node(self) -> dict[str, Any]:
@@ -94,39 +94,11 @@ def wave_of(about: Mapping[str, Any]) -> str:
     return "baseline" if about["scheme"] == "baseline" else "victim"
 
 
-HIDDEN_KEYS = tuple(f"{group}.{name}" for group, name in HIDDEN)
-
-
-def without_secret(change: str) -> str:
-    """A key that was set on the command line, fit to be shown."""
-    return _masked(change, lambda value: "<hidden>")
-
-
-def _masked(change: str, mask: Callable[[str], str]) -> str:
-    key, equals, value = change.partition("=")
-    return f"{key}={mask(value)}" if equals and key.lstrip("+") in HIDDEN_KEYS else change
-
-
 NAMED = ("exhibit", "attack", "scheme", "model", "norm", "dataset", "transfer")
 
 
-def _written(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return "[" + ",".join(map(_written, value)) + "]"
-    return str(value)
-
-
 def plan(study: Study, scale: Scale, seeds: Sequence[int] | None = None) -> list[Cell]:
-    """The cells of a study, each once, in the order in which they are to be run.
-
-    Args:
-        study: what.
-        scale: how large.
-        seeds: instead of the scale's.
+    """The cells of a study at a scale, each once, in the order in which they are to be run.
 
     Raises:
         InputError: the study asks for what cannot be.

@@ -13,13 +13,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ipr.config.secrets import without_secret
 from ipr.config.shipped import studies
 from ipr.files import write_atomically
 from ipr.store.cell_run import read_run
 from ipr.store.reading import read_as
 from ipr.store.summary import MISSING, state_of
 from ipr.store.survey import Found
-from ipr.studies.plan import Cell, without_secret
+from ipr.studies.plan import Cell
 from ipr.studies.scale import Scale
 from ipr.studies.study import Study, load_study
 
@@ -110,14 +111,8 @@ def studies_folder(runs: Path, scale: str) -> Path:
 
 
 def planned(runs: Path, path: Path, scale: Scale, changes: Sequence[str], cells: Iterable[Cell]) -> Plan:
-    """The plan of a study's cells; runs that were begun for cells of other studies are found.
-
-    Args:
-        runs: the folder of runs.
-        path: the study's file.
-        scale: how large.
-        changes: keys that are set beside it.
-        cells: all cells.
+    """The plan of a study's cells, with the keys set beside the scale; runs that were begun for cells of other studies
+    are found.
     """
     datasets = {name: images.name for name, images in scale.datasets.items()}
     kept = [PlannedCell(cell.name, dict(cell.about), cell.command) for cell in cells]
@@ -141,8 +136,8 @@ def read_plans(runs: Path, names: Sequence[str] = (), scale: str | None = None) 
 
     Args:
         runs: the folder of runs.
-        names: which studies; () for all.
-        scale: which scale; None for all.
+        names: only these studies; () for all.
+        scale: only this one; None for all.
 
     Raises:
         InputError: a plan cannot be read.

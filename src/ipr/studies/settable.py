@@ -68,14 +68,10 @@ def check_set(where: str, values: Mapping[str, Any]) -> None:
 
 
 def check_choices(where: str, choices: Mapping[str, Any]) -> None:
-    """Refuses choices that are no names of one of our own files.
-
-    Args:
-        where: what chooses.
-        choices: Hydra groups -> options.
+    """Refuses choices, by their groups, that are no names of one of our own files.
 
     Raises:
-        InputError: a group is none of ours, or a choice is more than a name.
+        InputError: a group is none of ours, or a choice is more than a name; it says where.
     """
     for group, choice in choices.items():
         if group not in CHOICES:

@@ -32,6 +32,16 @@ class Console(rich.console.Console):
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable(segment.text, lines=True), segment.style)
 
+    def say(self, line: str) -> None:
+        """Prints a line as it is: never folded, nothing in it coloured."""
+        self.print(line, highlight=False, soft_wrap=True)
+
+    def tell(self, markdown: str) -> None:
+        """Prints tables: laid out where somebody looks at them, as they are written elsewhere."""
+        from rich.markdown import Markdown  # slow to load, and few commands show any
+
+        self.print(Markdown(markdown) if self.is_terminal else markdown, highlight=False, soft_wrap=True)
+
     def on_broken_pipe(self) -> NoReturn:
         """Ends, as rich does, but not with 1, which would be a verdict."""
         leave(BrokenPipeError())

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ipr.config.secrets import without_secret
 from ipr.files import write_atomically
-from ipr.studies.plan import without_secret
 from ipr.texts import QUOTED, unquoted
 
 

@@ -40,11 +40,7 @@ class Pack:
     threads: int | None
 
     def __call__(self, calls: Mapping[int, tuple[Any, ...]]) -> None:
-        """Runs them all, and returns when all have ended.
-
-        Args:
-            calls: number of the sweep's job -> what it is called with.
-        """
+        """Runs what each of the sweep's jobs, by number, is called with, and returns when all have ended."""
         left = {number: call for number, call in calls.items() if not has_ended(self.folder, number)}
         # without the variable all see whatever there is, and nobody need load torch here to count it
         gpus = visible_gpus(os.environ) if "CUDA_VISIBLE_DEVICES" in os.environ else []

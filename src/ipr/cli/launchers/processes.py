@@ -18,7 +18,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 
 from ipr.cli.jobs import AGAIN, EXIT_DEFECT
-from ipr.cli.launchers.outcomes import JobOutcome, announce, count_of, descriptions, has_begun, read_outcome
+from ipr.cli.launchers.outcomes import JobOutcome, has_begun, read_outcome
 from ipr.errors import InputError
 from ipr.machine.gpus import OnGpu, threads_each
 from ipr.requests.launchers import check_keys, context_for_jobs, slots_here
@@ -74,10 +74,7 @@ def run_in_processes(launcher: Any, launch: Launch, overrides: Sequence[Sequence
     job = launcher.task_function
     launcher.task_function = Uninterrupted(OnGpu(job, job.place, here.gpus, os.getpid()), os.getpid())
     launcher.hydra_context = context_for_jobs(launcher.hydra_context)
-    jobs = dict(enumerate(overrides, first))
-    named = descriptions(jobs, launcher.config.hydra.overrides.task)
-    job.named.update(named)
-    announce(job.place, named, count_of(launcher.config.hydra.sweeper, len(jobs)))
+    jobs = job.numbered(overrides, first, config)
     try:
         with threads_each(here.threads):
             for number in _interrupted(launcher, launch, jobs, job.place, here.count):
@@ -85,7 +82,7 @@ def run_in_processes(launcher: Any, launch: Launch, overrides: Sequence[Sequence
                 try:
                     launch([jobs[number]], number)
                 except TerminatedWorkerError:
-                    tell_death(number, named[number])
+                    tell_death(number, job.named[number])
                     job.codes[number] = EXIT_DEFECT
         get_reusable_executor().shutdown(wait=True)
     except BaseException:
