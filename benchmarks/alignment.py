@@ -33,6 +33,7 @@ from ipr.claims.base import Thresholds
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData, LabelledImages, normalise
 from ipr.data.opening import open_images
+from ipr.data.sources import DatasetRequest
 from ipr.judging.alignment import align
 from ipr.judging.channel_order import match, turn
 from ipr.judging.claim_kinds import load_claim
@@ -237,9 +238,7 @@ def main(tables: list[str]) -> None:
                 if name in tables:
                     print(*table(owners), "", sep="\n", flush=True)
         if "strangers" in tables:
-            data = load_images(
-                "digits", root=None, image_size=8, download=False, data_folder=folder, cache_folder=folder
-            )
+            data = load_images(DatasetRequest("digits", None, 8, download=False, data_folder=folder), folder)
             for line in strangers_table(data):
                 print(line, flush=True)
 

@@ -17,7 +17,7 @@ from torch import nn
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of
 from ipr.attacks.config import AttackConfig
 from ipr.claims.base import Claim
-from ipr.data.images import ImageData, LabelledImages
+from ipr.data.images import ImageData
 from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.files import naming, write_atomically
@@ -280,7 +280,7 @@ class CarryingOut:
         suspect = load_suspect(config.model, data, run.folder.weights).to(self.where)
         claim = load_claim(run.folder.claim) if run.folder.claim.exists() else None  # the baseline has none
         self.victim = Victim(suspect, claim, scheme_of(config).locked)
-        test = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
+        test = data.test_images
         self.before = accuracy(self.victim.in_use(example_of(data, suspect)), test)
 
     def rows_of_all_points(self) -> list[AttackRow]:
@@ -374,7 +374,7 @@ class CarryingOut:
 
     def _outcomes(self, network: nn.Module, wanted: Mapping[str, Claim | None], *, freed: bool) -> dict[str, Outcome]:
         own, owner, same_task = self.own, self.victim.claim, self.own is self.data
-        images = LabelledImages(own.test_pixels, own.test_labels, own.mean, own.std)
+        images = own.test_images
         if owner is None:
             limit, after = self.config.verification.fidelity_threshold, accuracy(network, images)
             return {point: unmarked(self.before, after, limit, same_task=same_task) for point in wanted}

@@ -85,7 +85,7 @@ def missed(
         null: how independent networks answer trigger images; None where there are none.
         bar: shows how far it is.
     """
-    images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
+    images = data.test_images
     victim = Victim(marked, claim, locked(marked, claim, data))
     rows = []
     for change, attacks in bar.track(changes(copies).items(), description="judging changed copies"):

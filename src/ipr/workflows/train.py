@@ -217,7 +217,7 @@ def _judged(
     where = device_for(config.trainer.accelerator)
     started = now(where)
     suspect = load_suspect(config.model, data, folder.weights).to(where)
-    images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
+    images = data.test_images
     verdict = None
     if claim is None:
         plain_accuracy = accuracy(suspect, images)
@@ -240,7 +240,7 @@ def _judged(
 
 def _checks(config: TrainConfig, data: ImageData, record: Record, claim: Claim | None) -> tuple[Check, ...]:
     """The checks of a run, beside its baseline where that is in the store already."""
-    chance = largest_class(LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std))
+    chance = largest_class(data.test_images)
     answered, baseline = record.trigger_accuracy, None
     triggers = None if claim is None or answered is None else trigger_reading(claim, answered)
     if record.scheme != "baseline":
