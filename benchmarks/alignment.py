@@ -46,9 +46,9 @@ from ipr.passport.layer import Branch
 from ipr.passport.surgery import find_layers, protect, strip
 from ipr.randomness import generator
 from ipr.requests.compose import configuration
+from ipr.schemes.start import load_suspect
 from ipr.signature import agreeing_bits, detect
 from ipr.workflows.train import train
-from ipr.workflows.weights_file import load_suspect
 
 SMALL = (
     "dataset=digits", "dataset.image_size=8", "model.width=0.25", "optimizer.batch_size=32", "trainer.max_epochs=4",

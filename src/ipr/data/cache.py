@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 from safetensors import SafetensorError
-from torch import Tensor
 
 from ipr.data.census import Census, in_blocks
 from ipr.data.content import content_digest
@@ -115,29 +114,17 @@ def _write(images: Decoding, path: Path, unchanged: Callable[[], None]) -> list[
         path: the file; this process has the lease of it.
         unchanged: raises if the images are not those that the file is named after.
     """
-    train, test, shape = images.train, images.test, images.shape
-    census, glance = Census(images.classes, shape), Glance()
+    parts = {"train": images.train, "test": images.test}
+    census, glance = Census(images.classes, images.shape), Glance()
     for left in path.parent.glob(f".{path.name}.*"):
         if ASIDE.fullmatch(left.name):  # by a process that was killed
             left.unlink(missing_ok=True)
-
-    def labels(of: Tensor) -> Written:
-        return Written("I64", (of.numel(),), [of.numpy()])
-
-    tensors = {
-        "train_labels": labels(train.labels),
-        "test_labels": labels(test.labels),
-        "train_pixels": Written(
-            "U8",
-            (train.labels.numel(), *shape),
-            census.of(glance.at(train.blocks(), test=False), train.labels, counted=True),
-        ),
-        "test_pixels": Written(
-            "U8",
-            (test.labels.numel(), *shape),
-            census.of(glance.at(test.blocks(), test=True), test.labels, counted=False),
-        ),
-    }
+    tensors = {}
+    for name, part in parts.items():
+        tensors[f"{name}_labels"] = Written("I64", (part.labels.numel(),), [part.labels.numpy()])
+    for name, part in parts.items():
+        blocks = census.of(glance.at(part.blocks(), test=name == "test"), part.labels, counted=name == "train")
+        tensors[f"{name}_pixels"] = Written("U8", (part.labels.numel(), *images.shape), blocks)
     _check_room(path.parent, sum(tensor.nbytes for tensor in tensors.values()))
 
     def facts(mean: list[float], std: list[float]) -> str:
@@ -148,9 +135,9 @@ def _write(images: Decoding, path: Path, unchanged: Callable[[], None]) -> list[
         unchanged()
         return facts(*census.statistics)
 
-    longest = [0.12345678901234567e-100] * shape[2]
+    longest = [0.12345678901234567e-100] * images.shape[2]
     write_stored(path, tensors, facts(longest, longest), known)
-    return list(glance.doubts(train.labels, test.labels, census.greys))
+    return list(glance.doubts(images.train.labels, images.test.labels, census.greys))
 
 
 def _check_room(folder: Path, size: int) -> None:

@@ -147,9 +147,8 @@ def balanced_subset(labels: Tensor, limit: int, field: str) -> Tensor:
         InputError: `limit` is below 1 or above the number of samples; `field` names the setting in the message.
     """
     if not 1 <= limit <= labels.numel():
-        raise InputError(
-            field, limit, f"there are {labels.numel()} samples", f"give 1 to {labels.numel()}, or null for all"
-        )
+        remedy = f"give 1 to {labels.numel()}, or null for all"
+        raise InputError(field, limit, f"there are {labels.numel()} samples", remedy)
     order = torch.randperm(labels.numel(), generator=generator(0, field))
     rank = torch.empty_like(order)
     for label in labels.unique():
@@ -167,10 +166,8 @@ def read_part(which: str) -> tuple[int, int]:
     written = re.fullmatch(r"([1-9]\d{0,8})/([1-9]\d{0,8})", which)
     number, parts = (int(written[1]), int(written[2])) if written else (0, 0)
     if not number <= parts or parts < 2:
-        problem = "is no part of the training images"
-        raise InputError(
-            "dataset.part", ascii(which)[1:-1], problem, "give e.g. 1/2, the first of two; or null for all"
-        )
+        problem, remedy = "is no part of the training images", "give e.g. 1/2, the first of two; or null for all"
+        raise InputError("dataset.part", ascii(which)[1:-1], problem, remedy)
     return number, parts
 
 

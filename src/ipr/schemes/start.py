@@ -1,8 +1,9 @@
-"""The plain network at its start, and what tells a judge how to build it."""
+"""The plain network at its start and from a run's weights file, and what tells a judge how to build it."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from ipr.errors import InputError
 from ipr.models import build_model
 from ipr.models.claimed import PARAMETER_LIMIT
 from ipr.randomness import derive_seed, drawing
+from ipr.suspects.suspect import open_suspect
 
 
 def plain_network(model: ModelConfig, data: ImageData, seed: int) -> nn.Module:
@@ -42,3 +44,12 @@ def architecture_of(model: ModelConfig, data: ImageData) -> dict[str, Any]:
     """What builds the plain network, as `Claim.architecture` holds it."""
     sizes = {"channels_in": data.channels, "image_size": data.image_size, "num_classes": len(data.classes)}
     return {"model": asdict(model), **sizes}
+
+
+def load_suspect(model: ModelConfig, data: ImageData, path: Path) -> nn.Module:
+    """A plain network with the weights of a run's file, opened as a stranger's is (`open_suspect`).
+
+    Raises:
+        InputError: the file is missing, damaged, or for another architecture.
+    """
+    return open_suspect(path, architecture_of(model, data)).network

@@ -106,8 +106,8 @@ def locked(network: nn.Module, claim: Claim, data: ImageData) -> bool:
     """Whether a network was given away without the scales of its protected layers (V1): they are 1 and 0."""
     if not claim.layers:
         return False
-    places = find_layers(network, example_of(data, network), claim.layers)
-    norms = [network.get_submodule(place.norm).state_dict() for place in places]
+    layers = find_layers(network, example_of(data, network), claim.layers)
+    norms = [network.get_submodule(layer.norm).state_dict() for layer in layers]
     return all(bool((norm["weight"] == 1).all() and (norm["bias"] == 0).all()) for norm in norms)
 
 
