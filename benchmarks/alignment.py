@@ -31,6 +31,7 @@ from ipr.claims.base import Thresholds
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData, LabelledImages, normalise
 from ipr.data.opening import open_images
+from ipr.data.sources import DatasetRequest
 from ipr.judging.alignment import align
 from ipr.judging.channel_order import match, turn
 from ipr.judging.claim_kinds import load_claim
@@ -43,9 +44,9 @@ from ipr.passport.layer import Branch
 from ipr.passport.surgery import find_layers, protect, strip
 from ipr.randomness import generator
 from ipr.requests.compose import configuration
+from ipr.schemes.start import load_suspect
 from ipr.signature import agreeing_bits, detect
 from ipr.workflows.train import train
-from ipr.workflows.weights_file import load_suspect
 
 SMALL = (
     "dataset=digits", "dataset.image_size=8", "model.width=0.25", "optimizer.batch_size=32", "trainer.max_epochs=4",
@@ -235,9 +236,7 @@ def main(tables: list[str]) -> None:
                 if name in tables:
                     print(*table(owners), "", sep="\n", flush=True)
         if "strangers" in tables:
-            data = load_images(
-                "digits", root=None, image_size=8, download=False, data_folder=folder, cache_folder=folder
-            )
+            data = load_images(DatasetRequest("digits", None, 8, download=False, data_folder=folder), folder)
             for line in strangers_table(data):
                 print(line, flush=True)
 

@@ -62,14 +62,15 @@ from ipr.requests.compose import configuration
 from ipr.schemes.base import Scheme
 from ipr.schemes.passport import SignatureLoss
 from ipr.schemes.passport_v2 import PassportV2
+from ipr.schemes.start import load_suspect
 from ipr.signature import binomial_tail, draw_signature
 from ipr.store.record import hardware, versions
+from ipr.store.weights import as_safetensors
 from ipr.training.fit import fit
 from ipr.watermarks.base import WatermarkClaim
 from ipr.workflows.request import scheme_of
 from ipr.workflows.train import train
 from ipr.workflows.verify import verify
-from ipr.workflows.weights_file import load_suspect, save_weights
 
 RELEASED = "2026-03-01"
 IN_TIME = "2026-01-31"
@@ -177,10 +178,10 @@ def after(place: Place, tried: Tried, claim: Claim, folder: Path) -> str:
     weights, where, committed = place.weights, folder / "claim", place.weights
     if tried.network is not None:
         weights = folder / "suspect.safetensors"
-        save_weights(tried.network, weights)
+        weights.write_bytes(as_safetensors(tried.network.state_dict()))
     if tried.committed is not None:
         committed = folder / "committed.safetensors"
-        save_weights(tried.committed, committed)
+        committed.write_bytes(as_safetensors(tried.committed.state_dict()))
     try:
         claim.save(where)
         known = CommitmentConfig()

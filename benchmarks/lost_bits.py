@@ -18,7 +18,7 @@ from ipr.errors import InputError
 from ipr.judging.claim_kinds import load_claim
 from ipr.models import build_model
 from ipr.passport.claim import PassportClaim
-from ipr.workflows.attack import find_rows
+from ipr.workflows.attack_rows import find_rows
 
 
 def signed_scales(network: nn.Module, claim: PassportClaim) -> Tensor:

@@ -72,6 +72,7 @@ def peak() -> Iterator[Callable[[], int]]:
 def work(stage: str, images: Path, size: int, more: Sequence[str] = ()) -> None:
     """One of the stages; a training with more arguments."""
     from ipr.data.cache import load_images
+    from ipr.data.sources import DatasetRequest
 
     place = images.parent
     if stage == STAGES[3]:
@@ -87,15 +88,8 @@ def work(stage: str, images: Path, size: int, more: Sequence[str] = ()) -> None:
             if ended.code not in (0, 1):  # 1: so short a training embeds no passport
                 raise
         return
-    load_images(
-        "image_folder",
-        root=str(images),
-        image_size=size,
-        download=False,
-        data_folder=place,
-        cache_folder=place / "cache",
-        checked=stage == STAGES[2],
-    )
+    request = DatasetRequest("image_folder", str(images), size, download=False, data_folder=place)
+    load_images(request, place / "cache", checked=stage == STAGES[2])
 
 
 def main() -> None:

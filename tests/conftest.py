@@ -19,6 +19,7 @@ from ipr.config.schema import TrainConfig
 from ipr.config.shipped import shipped
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData
+from ipr.data.sources import DatasetRequest
 from ipr.requests.compose import register, typed
 from ipr.workflows.train import Run, train
 from served import mlserver_environment
@@ -118,7 +119,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def digits(cache: Path) -> ImageData:
     """The digits at their own 8x8 pixels."""
-    return load_images("digits", root=None, image_size=8, download=False, data_folder=cache, cache_folder=cache)
+    return load_images(DatasetRequest("digits", None, 8, download=False, data_folder=cache), cache)
 
 
 @pytest.fixture(scope="session")

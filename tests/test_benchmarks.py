@@ -36,8 +36,8 @@ from ipr.judging.verdict import claim_of_signs
 from ipr.passport.claim import PassportClaim
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport_v2 import PassportV2
+from ipr.store.weights import as_safetensors
 from ipr.workflows.missed_claims import changes
-from ipr.workflows.weights_file import save_weights
 from measure import Row, quartiles, ratios, take_turns
 from networks import batch, passport_for, plain, scheme, training_step
 from sweeps import until
@@ -177,7 +177,7 @@ def test_bits_of_wrong_passports_are_counted_beside_the_cosine_of_their_mean_pat
     assert bits.tolist() == [capacities, [0] * len(capacities)]
     torch.testing.assert_close(cosines, torch.tensor([[1.0], [-1.0]], dtype=torch.float64).expand_as(cosines))
     claim.save(tmp_path / "claim")
-    save_weights(network, tmp_path / "weights")
+    (tmp_path / "weights").write_bytes(as_safetensors(network.state_dict()))
     wrong_passports.main(tmp_path / "weights", tmp_path / "claim", passports=20)
     said = rf"20 random passports read [\d.]+ of {sum(capacities)} bits, standard deviation "
     assert re.match(said, capsys.readouterr().out)

@@ -40,7 +40,7 @@ from ipr.judging.registration import IN_TIME as IN_TIME_STATUS
 from ipr.passport.bound import NONCE_BYTES, Binding, bound_signature
 from ipr.passport.lift import lift, public_scales
 from ipr.randomness import generator
-from ipr.workflows.weights_file import save_weights
+from ipr.store.weights import as_safetensors
 from one_line import assert_one_line
 from stamp_authority import OPENSSL, Authority, issue, serving
 
@@ -92,7 +92,7 @@ def verify(ipr, tmp_path):
         suspect = place.weights
         if network is not None:
             suspect = folder / "suspect.safetensors"
-            save_weights(network, suspect)
+            suspect.write_bytes(as_safetensors(network.state_dict()))
         dates = []
         if registered is not None:
             commitment = commit(claim, load_file(place.weights))
@@ -412,8 +412,8 @@ def test_an_old_mark_in_a_copy_of_a_younger_network_is_dated_and_counts_for_noth
     place = victim("V2")
     tried = forgers.old_mark(place)
     (claim,) = tried.claims
-    save_weights(tried.committed, tmp_path / "old.safetensors")
-    save_weights(tried.network, tmp_path / "copy.safetensors")
+    (tmp_path / "old.safetensors").write_bytes(as_safetensors(tried.committed.state_dict()))
+    (tmp_path / "copy.safetensors").write_bytes(as_safetensors(tried.network.state_dict()))
     digests = []
     for name, one, weights in (("his", claim, tmp_path / "old.safetensors"), ("hers", place.claim, place.weights)):
         one.save(tmp_path / name)

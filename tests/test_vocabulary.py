@@ -15,7 +15,7 @@ DECIDES = (
     "workflows/wrong_claims.py",
 )  # fmt: skip
 """Decisions, what counts them, and what writes them down."""
-READS_OLD_FILES = ("store/record.py", "workflows/attack.py")
+READS_OLD_FILES = ("store/record.py", "workflows/attack_rows.py")
 """Where the word is the key of a record, or a row, of an earlier version."""
 
 

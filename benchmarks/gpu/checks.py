@@ -32,9 +32,9 @@ from ipr.passport.layer import passport_layers
 from ipr.schemes.base import Scheme, abouts
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport_v1 import PassportV1
+from ipr.schemes.start import load_suspect
 from ipr.workflows.attack import attack
 from ipr.workflows.train import train
-from ipr.workflows.weights_file import load_suspect
 from kernels import counted
 
 

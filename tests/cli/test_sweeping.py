@@ -16,7 +16,7 @@ from ipr.cli.launchers.outcomes import announce, announced, count_of, descriptio
 from ipr.store.record import Record
 from ipr.training import fit as fitting
 from ipr.training.checkpoints import epochs_in
-from ipr.workflows.attack import AttackRow
+from ipr.workflows.attack_rows import AttackRow
 from ipr.workflows.objective import choices, objective_of
 from one_line import assert_one_line
 from sweeps import SECONDS

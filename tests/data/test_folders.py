@@ -12,6 +12,7 @@ from PIL import Image
 from ipr.data.cache import load_images
 from ipr.data.content import SETTLED_NS
 from ipr.data.opening import open_images
+from ipr.data.sources import DatasetRequest
 from ipr.errors import InputError
 from ipr.workflows.attack import attack
 
@@ -34,10 +35,9 @@ def fill(root, parts=("train", "test"), classes=("cat", "dog"), count=3, ending=
 @pytest.fixture
 def load(tmp_path):
     def loaded(root, cache="cache", name="image_folder"):
-        return load_images(
-            name, root=None if root is None else str(root), image_size=8, download=False,
-            data_folder=tmp_path / "data", cache_folder=tmp_path / cache,
-        )  # fmt: skip
+        root = None if root is None else str(root)
+        request = DatasetRequest(name, root, 8, download=False, data_folder=tmp_path / "data")
+        return load_images(request, tmp_path / cache)
 
     return loaded
 

@@ -9,7 +9,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 
-from ipr.data.cache import channel_statistics, fingerprint_of, load_images
+from ipr.data.cache import load_images
+from ipr.data.census import Census, in_blocks
+from ipr.data.sources import DatasetRequest
 from ipr.errors import InputError
 
 
@@ -29,14 +31,8 @@ def folder(tmp_path):
 
 
 def load(tmp_path, name="image_folder", root=None, image_size=24, download=False):
-    return load_images(
-        name,
-        root=None if root is None else str(root),
-        image_size=image_size,
-        download=download,
-        data_folder=tmp_path / "data",
-        cache_folder=tmp_path / "cache",
-    )
+    request = DatasetRequest(name, None if root is None else str(root), image_size, download, tmp_path / "data")
+    return load_images(request, tmp_path / "cache")
 
 
 def test_digits_are_scikit_learns(digits):
@@ -105,13 +101,19 @@ def test_a_folder_without_splits_is_split_by_class(folder, tmp_path):
     assert load(tmp_path / "again", root=folder / "train").fingerprint == data.fingerprint
 
 
+def statistics(pixels):
+    census, labels = Census(["a"], pixels.shape[1:]), torch.zeros(len(pixels), dtype=torch.int64)
+    assert sum(len(block) for block in census.of(in_blocks(pixels), labels, counted=True)) == len(labels)
+    return census.statistics
+
+
 def test_channel_statistics_against_torch():
     pixels = torch.randint(256, (50, 5, 5, 3), dtype=torch.uint8)
-    mean, std = channel_statistics(pixels)
+    mean, std = statistics(pixels)
     scaled = pixels.double().flatten(0, 2) / 255
     assert mean == pytest.approx(scaled.mean(0).tolist())
     assert std == pytest.approx(scaled.std(0, correction=0).tolist())
-    assert channel_statistics(torch.zeros(1, 2, 2, 1, dtype=torch.uint8))[1] == [1 / 255]  # never divides by 0
+    assert statistics(torch.zeros(1, 2, 2, 1, dtype=torch.uint8))[1] == [1 / 255]  # never divides by 0
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "caltech101", "image_folder"])
@@ -167,9 +169,8 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path):
 
 def test_a_cached_file_that_was_changed_is_refused_by_a_judge(tmp_path):
     """Labels rotated, one pixel, class names in another order, statistics: believed by a training, by no judge."""
-    where = {"root": None, "image_size": 8, "download": False, "data_folder": tmp_path, "cache_folder": tmp_path}
-    data = load_images("digits", **where, checked=True)
-    assert data.fingerprint == fingerprint_of(data)
+    request = DatasetRequest("digits", None, 8, download=False, data_folder=tmp_path)
+    data = load_images(request, tmp_path, checked=True)
     (cached,) = tmp_path.glob("*.safetensors")
     content = cached.read_bytes()
     tensors = load_file(cached)
@@ -192,13 +193,13 @@ def test_a_cached_file_that_was_changed_is_refused_by_a_judge(tmp_path):
         ({}, {"fingerprint": "0" * 64}),
     ):
         rewritten(tensors | changed, facts | about)
-        assert load_images("digits", **where).classes == tuple((facts | about)["classes"])
+        assert load_images(request, tmp_path).classes == tuple((facts | about)["classes"])
         words = r"paths\.cache=.*safetensors: .*they were changed; delete the file"
         with pytest.raises(InputError, match=words) as error:
-            load_images("digits", **where, checked=True)
+            load_images(request, tmp_path, checked=True)
         assert str(cached) in str(error.value)
     cached.unlink()
-    again = load_images("digits", **where, checked=True)
+    again = load_images(request, tmp_path, checked=True)
     assert cached.read_bytes() == content
     assert again.fingerprint == data.fingerprint
 
@@ -207,4 +208,7 @@ def test_the_fingerprint_is_sha_256_of_names_shapes_and_bytes(data):
     text = json.dumps(list(data.classes)).encode()
     for part in (data.train_pixels, data.train_labels, data.test_pixels, data.test_labels):
         text += str(tuple(part.shape)).encode() + part.numpy().tobytes()
-    assert fingerprint_of(data) == hashlib.sha256(text).hexdigest()
+    census = Census(data.classes, data.train_pixels.shape[1:])
+    for pixels, labels in ((data.train_pixels, data.train_labels), (data.test_pixels, data.test_labels)):
+        assert sum(len(block) for block in census.of(in_blocks(pixels), labels, counted=True)) == len(labels)
+    assert census.fingerprint == hashlib.sha256(text).hexdigest()

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ipr.data.cache import load_images
+from ipr.data.sources import DatasetRequest
 from ipr.data.stored import Written, read_stored, write_stored
 from ipr.errors import InputError
 
@@ -86,6 +87,7 @@ import os, signal, sys
 from pathlib import Path
 import ipr.data.image_folder as sources
 from ipr.data.cache import load_images
+from ipr.data.sources import DatasetRequest
 
 root, cache, read, count = sys.argv[1], Path(sys.argv[2]), sources.read_picture, [0]
 
@@ -96,7 +98,7 @@ def dying(path, field):
     return read(path, field)
 
 sources.read_picture = dying
-load_images("image_folder", root=root, image_size=8, download=False, data_folder=cache, cache_folder=cache)
+load_images(DatasetRequest("image_folder", root, 8, download=False, data_folder=cache), cache)
 """
 
 
@@ -111,9 +113,7 @@ def folder(tmp_path):
 
 
 def load(folder, cache, **how):
-    return load_images(
-        "image_folder", root=str(folder), image_size=8, download=False, data_folder=cache, cache_folder=cache, **how
-    )
+    return load_images(DatasetRequest("image_folder", str(folder), 8, download=False, data_folder=cache), cache, **how)
 
 
 @pytest.mark.system

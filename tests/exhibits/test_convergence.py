@@ -5,10 +5,9 @@ from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.exhibits.convergence import EpochRecorder, final_from, mean_change, quarter
 from ipr.judging.claim_kinds import load_claim
-from ipr.schemes.start import plain_network
+from ipr.schemes.start import load_suspect, plain_network
 from ipr.workflows.exhibit import exhibit
 from ipr.workflows.train import train
-from ipr.workflows.weights_file import load_suspect
 from reference_forms import naive_affine
 
 CHANGING = {"key", "finished"}

@@ -10,9 +10,9 @@ from ipr.errors import InputError
 from ipr.exhibits.distributions import Distributions
 from ipr.judging.claim_kinds import load_claim
 from ipr.passport.claim import PassportClaim
+from ipr.schemes.start import load_suspect
 from ipr.workflows.exhibit import exhibit
 from ipr.workflows.train import train
-from ipr.workflows.weights_file import load_suspect
 from reference_forms import naive_affine
 from references import protected
 

@@ -7,9 +7,9 @@ from ipr.data.opening import open_images
 from ipr.exhibits.passport_kinds import as_images
 from ipr.judging.claim_kinds import load_claim
 from ipr.models.inspection import evaluating
+from ipr.schemes.start import load_suspect
 from ipr.workflows.exhibit import exhibit
 from ipr.workflows.train import train
-from ipr.workflows.weights_file import load_suspect
 from reference_forms import naive_affine
 
 ASKED = ("scheme=passport_v1", "trainer.max_epochs=1", "passport.images=5")

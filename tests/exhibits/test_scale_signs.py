@@ -7,10 +7,10 @@ from ipr.errors import InputError
 from ipr.exhibits.scale_signs import ScaleSigns, character, codes
 from ipr.judging.claim_kinds import load_claim
 from ipr.passport.presented import ScalesClaim
+from ipr.schemes.start import load_suspect
 from ipr.signature import draw_signature
 from ipr.workflows.exhibit import exhibit
 from ipr.workflows.train import train
-from ipr.workflows.weights_file import load_suspect
 from reference_forms import naive_affine
 from references import small
 

@@ -10,10 +10,10 @@ from ipr.attacks.config import AttackConfig
 from ipr.data.opening import open_images
 from ipr.exhibits.distances import ks_distance, total_variation
 from ipr.judging.claim_kinds import load_claim
+from ipr.schemes.start import load_suspect
 from ipr.workflows.attack import attack
 from ipr.workflows.exhibit import exhibit, part_of
 from ipr.workflows.train import train
-from ipr.workflows.weights_file import load_suspect
 
 
 @pytest.mark.parametrize(("n", "m", "shift"), [(1, 1, 0.0), (50, 70, 0.0), (50, 70, 1.0), (400, 3, -9.0)])

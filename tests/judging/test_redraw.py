@@ -12,6 +12,7 @@ from ipr.claims.folder import read_parts
 from ipr.claims.origin import Origin
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData
+from ipr.data.sources import DatasetRequest
 from ipr.errors import InputError
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.redraw import Redrawn, is_keyless, redraw
@@ -54,7 +55,7 @@ ALL = FREE | OF_IMAGES | WORDS
 
 @pytest.fixture(scope="module")
 def digits(cache) -> ImageData:
-    return load_images("digits", root=None, image_size=8, download=False, data_folder=cache, cache_folder=cache)
+    return load_images(DatasetRequest("digits", None, 8, download=False, data_folder=cache), cache)
 
 
 def made(digits, *asked):

@@ -9,13 +9,11 @@ from hydra import initialize_config_dir
 from ipr.config.shipped import shipped
 from ipr.errors import InputError
 from ipr.exhibits.timing import clock_of
-from ipr.machine.clock import now
-from ipr.machine.device import ACCELERATORS, JUDGING, check_accelerator, device_for, training_device
+from ipr.machine.device import ACCELERATORS, JUDGING, check_accelerator, device_for, now, training_device
 from ipr.requests.compose import compose, register, typed
 from ipr.store.record import hardware
 from ipr.workflows.calibrate import calibrate
 from ipr.workflows.dispute import requests_of
-from ipr.workflows.request import accelerator_of
 from ipr.workflows.train import train
 from ipr.workflows.verify import verify
 
@@ -32,7 +30,7 @@ def at_hand(monkeypatch):
 @pytest.mark.parametrize("word", ["auto", "gpu", "cuda"])
 def test_a_gpu_is_taken_where_there_is_one(at_hand, request_for, word):
     assert device_for(word) == training_device(word) == GPU
-    assert accelerator_of(request_for(f"trainer.accelerator={word}").trainer) == "cuda"
+    assert device_for(request_for(f"trainer.accelerator={word}").trainer.accelerator).type == "cuda"
 
 
 def test_the_cpu_is_taken_where_it_is_asked_for_or_all_there_is(at_hand, monkeypatch):

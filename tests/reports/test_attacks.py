@@ -6,7 +6,7 @@ import pytest
 
 from ipr.config.registry import entries
 from ipr.reports.attacks import _cell, attack_markdown, attacks_section, cell, forgery_figure, point_lines
-from ipr.workflows.attack import AttackRow
+from ipr.workflows.attack_rows import AttackRow
 
 EMPTY = {f.name: None for f in fields(AttackRow) if f.default.__class__.__name__ == "_MISSING_TYPE"}
 ROW = AttackRow(**{

@@ -16,7 +16,7 @@ from ipr.reports.units import written
 from ipr.studies.columns import COLUMNS
 from ipr.studies.facts import NAMES, as_columns
 from ipr.studies.study import FigureDrawing, Paper, Statement, TableDrawing
-from ipr.workflows.attack import AttackRow
+from ipr.workflows.attack_rows import AttackRow
 
 
 def frame(*rows):

@@ -7,7 +7,8 @@ import pytest
 
 from ipr.errors import InputError
 from ipr.store.record import find_records, load_record, without_times
-from ipr.workflows.attack import attack, load_rows
+from ipr.workflows.attack import attack
+from ipr.workflows.attack_rows import load_rows
 from ipr.workflows.train import train
 
 VERSION_3 = {

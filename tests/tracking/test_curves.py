@@ -17,6 +17,7 @@ from ipr.judging.claim_kinds import load_claim
 from ipr.judging.verdict import judge
 from ipr.reports.runs import write_report
 from ipr.reports.trainings import records_frame, tables
+from ipr.schemes.start import load_suspect
 from ipr.store.record import cut_of, find_records
 from ipr.tracking.loggers import LoggerTracker, check_installed
 from ipr.training.metrics import read_metrics
@@ -26,7 +27,6 @@ from ipr.workflows.calibrate import check_whole
 from ipr.workflows.exhibit import exhibit
 from ipr.workflows.request import identity_of, key_of, with_limit
 from ipr.workflows.train import train
-from ipr.workflows.weights_file import load_suspect
 
 
 def steps(run):

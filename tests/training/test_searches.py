@@ -10,7 +10,7 @@ import torch
 
 from ipr.errors import InputError
 from ipr.training.metrics import read_metrics
-from ipr.workflows import attack as attacking
+from ipr.workflows import carrying_out as attacking
 from ipr.workflows.attack import attack
 
 CLOCKS = {"finished", "seconds", "share_of_training", "judge_seconds", "key"}

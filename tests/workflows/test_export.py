@@ -21,11 +21,10 @@ from ipr.models.as_onnx import onnx_bytes
 from ipr.models.claimed import network_of
 from ipr.passport.layer import passport_layers
 from ipr.passport.surgery import protect
-from ipr.schemes.start import plain_network
+from ipr.schemes.start import load_suspect, plain_network
 from ipr.workflows.export import export
 from ipr.workflows.train import train
 from ipr.workflows.unlock import unlock_file
-from ipr.workflows.weights_file import load_suspect
 
 TEXT, KEY = "this text is mine", "a key that nobody guesses"
 TINY = (

@@ -16,7 +16,7 @@ from gpu.emulated import FILL, KERNEL, Counts, counting, emulated
 from ipr.attacks.base import schemes_of
 from ipr.config.registry import load_all
 from ipr.schemes.base import abouts
-from ipr.workflows import attack as attacking
+from ipr.workflows import carrying_out as attacking
 from ipr.workflows import train as training
 from ipr.workflows.attack import attack
 from ipr.workflows.exhibit import exhibit

@@ -6,7 +6,7 @@ from ipr.attacks.config import AttackConfig
 from ipr.cli.launchers.outcomes import Done
 from ipr.cli.train import TRIED, tell_failed
 from ipr.terminal.console import Console
-from ipr.workflows.attack import AttackRow
+from ipr.workflows.attack_rows import AttackRow
 
 
 def execute(config: AttackConfig) -> Done:

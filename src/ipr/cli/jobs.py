@@ -192,7 +192,7 @@ class Job:
             begins = "" if settings.job.config_name == "cell" else announced(self.place, number)  # that says so itself
             if begins and not worker:
                 print(begins, flush=True)
-            if trainer is not None and trainer.devices * trainer.nodes > 1:
+            if trainer is not None and trainer.processes > 1:
                 from ipr.training.distributed.launcher import on_rank_0
 
                 ended = on_rank_0(partial(self.execute, asked))

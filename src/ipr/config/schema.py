@@ -94,6 +94,11 @@ class TrainerConfig:
     limit_train_batches: float | None = None  # of every epoch: so many, from 1 on, or a fraction below 1; null for all
     fast_dev_run: Any = False  # true, or a number of batches: try everything with so many, and keep nothing
 
+    @property
+    def processes(self) -> int:
+        """How many processes train together."""
+        return self.devices * self.nodes
+
 
 @dataclass
 class LoggerConfig:

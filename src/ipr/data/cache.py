@@ -12,40 +12,24 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
-from torch import Tensor
 
-from ipr.data.census import Census, in_blocks, statistics_of, value_counts
+from ipr.data.census import Census, in_blocks
 from ipr.data.content import content_digest
 from ipr.data.images import ImageData
 from ipr.data.notice import Glance, say, tell_of
-from ipr.data.sources import DatasetRequest, Decoding, RawImages, Source, find_source
+from ipr.data.sources import DatasetRequest, Decoding, Source, find_source
 from ipr.data.stored import Written, read_stored, write_stored
 from ipr.errors import InputError
 from ipr.files import ASIDE
 from ipr.store.lease import Lease, announce
 
 
-def load_images(
-    name: str,
-    *,
-    root: str | None,
-    image_size: int,
-    download: bool,
-    data_folder: Path,
-    cache_folder: Path,
-    checked: bool = False,
-    told: bool = True,
-) -> ImageData:
+def load_images(request: DatasetRequest, cache_folder: Path, *, checked: bool = False, told: bool = True) -> ImageData:
     """A data set, from its cached file or decoded into one. What a folder was taken for is said on stderr.
 
     Args:
-        name: see `ipr.data.sources.DatasetRequest`, as the other arguments but the last three.
-        root: see there.
-        image_size: see there.
-        download: see there.
-        data_folder: see there.
+        request: which data set.
         cache_folder: where the cached files are; made if missing.
         checked: look whether the images are those of their fingerprint, whoever wrote the file: see `check_content`.
         told: whether to say so.
@@ -53,14 +37,13 @@ def load_images(
     Raises:
         InputError: there is nothing to read, the cache cannot be written, or what it holds was changed.
     """
-    request = DatasetRequest(name, root, image_size, download, data_folder)
     source = find_source(request)
-    path = cached_at(cache_folder, name, source)
+    path = cached_at(cache_folder, request.name, source)
     unchanged = partial(_check_unchanged, request, source, cache_folder, path)
     data, warnings = _found(path), []
     if data is None:
         try:
-            with Lease(path.with_suffix(".lease"), announce(f"is decoding {name} into {path}")):
+            with Lease(path.with_suffix(".lease"), announce(f"is decoding {request.name} into {path}")):
                 if (data := _found(path)) is None:  # nor by whom this process has waited for
                     warnings = [f"warning: {doubt}" for doubt in _write(source.read(), path, unchanged)]
                     data = _read(path)
@@ -94,13 +77,6 @@ def cached_at(folder: Path, name: str, source: Source) -> Path:
     return folder / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.safetensors"
 
 
-def fingerprint_of(data: ImageData | RawImages) -> str:
-    """SHA-256 of a data set's content, as hexadecimal digits: class names, and shape and elements of all images and
-    labels. Of a whole data set: one that was limited keeps the fingerprint of what it is a part of.
-    """
-    return _census(data).fingerprint
-
-
 def check_content(data: ImageData, path: Path) -> None:
     """Refuses images, labels or statistics that are not those of the fingerprint: a cached file that was changed.
 
@@ -111,13 +87,6 @@ def check_content(data: ImageData, path: Path) -> None:
     Raises:
         InputError: naming the file.
     """
-    found = _census(data)
-    if found.fingerprint != data.fingerprint or (list(data.mean), list(data.std)) != found.statistics:
-        problem = "the cached images are not those of their fingerprint: they were changed"
-        raise InputError("paths.cache", path, problem, "delete the file; it is made again from the data set")
-
-
-def _census(data: ImageData | RawImages) -> Census:
     found = Census(data.classes, data.train_pixels.shape[1:])
     for pixels, labels, counted in (
         (data.train_pixels, data.train_labels, True),
@@ -125,7 +94,9 @@ def _census(data: ImageData | RawImages) -> Census:
     ):
         for _ in found.of(in_blocks(pixels), labels, counted=counted):
             pass
-    return found
+    if found.fingerprint != data.fingerprint or (list(data.mean), list(data.std)) != found.statistics:
+        problem = "the cached images are not those of their fingerprint: they were changed"
+        raise InputError("paths.cache", path, problem, "delete the file; it is made again from the data set")
 
 
 def _found(path: Path) -> ImageData | None:
@@ -143,29 +114,17 @@ def _write(images: Decoding, path: Path, unchanged: Callable[[], None]) -> list[
         path: the file; this process has the lease of it.
         unchanged: raises if the images are not those that the file is named after.
     """
-    train, test, shape = images.train, images.test, images.shape
-    census, glance = Census(images.classes, shape), Glance()
+    parts = {"train": images.train, "test": images.test}
+    census, glance = Census(images.classes, images.shape), Glance()
     for left in path.parent.glob(f".{path.name}.*"):
         if ASIDE.fullmatch(left.name):  # by a process that was killed
             left.unlink(missing_ok=True)
-
-    def labels(of: Tensor) -> Written:
-        return Written("I64", (of.numel(),), [of.numpy()])
-
-    tensors = {
-        "train_labels": labels(train.labels),
-        "test_labels": labels(test.labels),
-        "train_pixels": Written(
-            "U8",
-            (train.labels.numel(), *shape),
-            census.of(glance.at(train.blocks(), test=False), train.labels, counted=True),
-        ),
-        "test_pixels": Written(
-            "U8",
-            (test.labels.numel(), *shape),
-            census.of(glance.at(test.blocks(), test=True), test.labels, counted=False),
-        ),
-    }
+    tensors = {}
+    for name, part in parts.items():
+        tensors[f"{name}_labels"] = Written("I64", (part.labels.numel(),), [part.labels.numpy()])
+    for name, part in parts.items():
+        blocks = census.of(glance.at(part.blocks(), test=name == "test"), part.labels, counted=name == "train")
+        tensors[f"{name}_pixels"] = Written("U8", (part.labels.numel(), *images.shape), blocks)
     _check_room(path.parent, sum(tensor.nbytes for tensor in tensors.values()))
 
     def facts(mean: list[float], std: list[float]) -> str:
@@ -176,9 +135,9 @@ def _write(images: Decoding, path: Path, unchanged: Callable[[], None]) -> list[
         unchanged()
         return facts(*census.statistics)
 
-    longest = [0.12345678901234567e-100] * shape[2]
+    longest = [0.12345678901234567e-100] * images.shape[2]
     write_stored(path, tensors, facts(longest, longest), known)
-    return list(glance.doubts(train.labels, test.labels, census.greys))
+    return list(glance.doubts(images.train.labels, images.test.labels, census.greys))
 
 
 def _check_room(folder: Path, size: int) -> None:
@@ -186,14 +145,6 @@ def _check_room(folder: Path, size: int) -> None:
     if size > (free := shutil.disk_usage(folder).free):
         problem = f"has no room for the decoded images ({size / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free)"
         raise InputError("paths.cache", folder, problem, "choose another folder, or a smaller dataset.image_size")
-
-
-def channel_statistics(pixels: Tensor) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel of uint8 pixels (N, H, W, channels), as fractions of 255.
-
-    Exact: from the count of each of the 256 values.
-    """
-    return statistics_of(torch.stack([value_counts(block) for block in in_blocks(pixels)]).sum(0))
 
 
 def _read(path: Path) -> ImageData:

@@ -54,8 +54,15 @@ class Census:
 
     @property
     def statistics(self) -> tuple[list[float], list[float]]:
-        """See `statistics_of`."""
-        return statistics_of(self.counts)
+        """Mean and standard deviation of each channel, as fractions of 255: exact, from the count of each value."""
+        values = torch.arange(256, dtype=torch.float64) / 255
+        mean, std = [], []
+        for channel in self.counts.double():
+            share = channel / channel.sum()
+            centre = float(share @ values)
+            mean.append(centre)
+            std.append(max(float(share @ (values - centre) ** 2) ** 0.5, 1 / 255))
+        return mean, std
 
     @property
     def greys(self) -> tuple[int, int]:
@@ -78,15 +85,3 @@ def value_counts(block: np.ndarray) -> Tensor:
     *_, width, channels = block.shape
     rows = block.reshape((-1, width) if channels == 1 else (-1, width, channels))
     return torch.tensor(Image.fromarray(rows).histogram()).view(channels, 256)
-
-
-def statistics_of(counts: Tensor) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, as fractions of 255: exact, from `value_counts`."""
-    values = torch.arange(256, dtype=torch.float64) / 255
-    mean, std = [], []
-    for channel in counts.double():
-        share = channel / channel.sum()
-        centre = float(share @ values)
-        mean.append(centre)
-        std.append(max(float(share @ (values - centre) ** 2) ** 0.5, 1 / 255))
-    return mean, std

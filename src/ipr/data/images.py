@@ -64,6 +64,11 @@ class ImageData:
             kept[self.held_out] = False
         return kept.nonzero().flatten()
 
+    @property
+    def test_images(self) -> LabelledImages:
+        """The test images, to judge on."""
+        return LabelledImages(self.test_pixels, self.test_labels, self.mean, self.std)
+
     def validation(self) -> LabelledImages | None:
         """The training images that are held out, to judge on; None where there are none."""
         if self.held_out is None:
@@ -95,9 +100,7 @@ class ImageData:
         """A fixed, class-balanced part: the same images whatever the seed of the run; None keeps all."""
         data = self
         if train is not None:
-            kept = balanced_subset(self.train_labels, train, "dataset.limit_train")
-            pixels, labels = chosen(self.train_pixels, kept), self.train_labels[kept]
-            data = replace(data, train_pixels=pixels, train_labels=labels, held_out=None)
+            data = self._training_on(balanced_subset(self.train_labels, train, "dataset.limit_train"))
         if test is not None:
             kept = balanced_subset(self.test_labels, test, "dataset.limit_test")
             data = replace(data, test_pixels=chosen(self.test_pixels, kept), test_labels=self.test_labels[kept])
@@ -105,10 +108,8 @@ class ImageData:
 
     def share(self, count: int) -> ImageData:
         """`count` training images of `limited`, repeated until there are as many as before: epochs stay as long."""
-        few = self.limited(count, None)
         repeated = torch.arange(self.train_labels.numel()) % count
-        pixels, labels = chosen(few.train_pixels, repeated), few.train_labels[repeated]
-        return replace(few, train_pixels=pixels, train_labels=labels)
+        return self.limited(count, None)._training_on(repeated)
 
     def part(self, which: str | None) -> ImageData:
         """One of the disjoint, class-balanced parts of the training images, e.g. the first of two for `1/2`; the same
@@ -117,9 +118,9 @@ class ImageData:
         Raises:
             InputError: see `part_of` and `read_part`.
         """
-        if which is None:
-            return self
-        kept = part_of(self.train_labels, which)
+        return self if which is None else self._training_on(part_of(self.train_labels, which))
+
+    def _training_on(self, kept: Tensor) -> ImageData:
         pixels, labels = chosen(self.train_pixels, kept), self.train_labels[kept]
         return replace(self, train_pixels=pixels, train_labels=labels, held_out=None)
 
@@ -146,9 +147,8 @@ def balanced_subset(labels: Tensor, limit: int, field: str) -> Tensor:
         InputError: `limit` is below 1 or above the number of samples; `field` names the setting in the message.
     """
     if not 1 <= limit <= labels.numel():
-        raise InputError(
-            field, limit, f"there are {labels.numel()} samples", f"give 1 to {labels.numel()}, or null for all"
-        )
+        remedy = f"give 1 to {labels.numel()}, or null for all"
+        raise InputError(field, limit, f"there are {labels.numel()} samples", remedy)
     order = torch.randperm(labels.numel(), generator=generator(0, field))
     rank = torch.empty_like(order)
     for label in labels.unique():
@@ -166,10 +166,8 @@ def read_part(which: str) -> tuple[int, int]:
     written = re.fullmatch(r"([1-9]\d{0,8})/([1-9]\d{0,8})", which)
     number, parts = (int(written[1]), int(written[2])) if written else (0, 0)
     if not number <= parts or parts < 2:
-        problem = "is no part of the training images"
-        raise InputError(
-            "dataset.part", ascii(which)[1:-1], problem, "give e.g. 1/2, the first of two; or null for all"
-        )
+        problem, remedy = "is no part of the training images", "give e.g. 1/2, the first of two; or null for all"
+        raise InputError("dataset.part", ascii(which)[1:-1], problem, remedy)
     return number, parts
 
 

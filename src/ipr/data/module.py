@@ -82,9 +82,8 @@ class ImageDataModule(L.LightningDataModule):
         self.trained_on = data.trained_on
         count = self.trained_on.numel()
         if not 1 <= batch_size <= count:
-            raise InputError(
-                "optimizer.batch_size", batch_size, f"there are {count} training images", f"give 1 to {count}, e.g. 64"
-            )
+            problem, remedy = f"there are {count} training images", f"give 1 to {count}, e.g. 64"
+            raise InputError("optimizer.batch_size", batch_size, problem, remedy)
         self.data, self.batch_size = data, batch_size
         self.crop_padding, self.flip, self.seed, self.memory_format = crop_padding, flip, seed, memory_format
 

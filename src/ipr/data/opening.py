@@ -8,6 +8,7 @@ from pathlib import Path
 from ipr.config.schema import DatasetConfig, PathsConfig
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData
+from ipr.data.sources import DatasetRequest
 from ipr.errors import InputError
 from ipr.files import expanded
 
@@ -24,16 +25,8 @@ def open_images(dataset: DatasetConfig, paths: PathsConfig, *, checked: bool = F
     Raises:
         InputError: they cannot be read, the cached file was changed, or a class gets no training image.
     """
-    data = load_images(
-        dataset.name,
-        root=dataset.root,
-        image_size=dataset.image_size,
-        download=dataset.download,
-        data_folder=Path(paths.data),
-        cache_folder=expanded(paths.cache, "paths.cache"),
-        checked=checked,
-        told=told,
-    )
+    request = DatasetRequest(dataset.name, dataset.root, dataset.image_size, dataset.download, Path(paths.data))
+    data = load_images(request, expanded(paths.cache, "paths.cache"), checked=checked, told=told)
     data = data.part(dataset.part).limited(dataset.limit_train, dataset.limit_test)
     check_every_class(data, dataset)
     return replace(data.holding_out(dataset.validation), opened_for=replace(dataset))

@@ -98,15 +98,14 @@ def gathered(pixels: Tensor, order: Tensor, out: Tensor | None = None) -> Tensor
         return gathered(pixels.pixels, pixels.order[order], out)
     if pixels.device.type != "cpu":
         return pixels[order]
-    found = (
-        out if out is not None else torch.empty((order.numel(), *pixels.shape[1:]), dtype=pixels.dtype, device="cpu")
-    )
+    if out is None:
+        out = torch.empty((order.numel(), *pixels.shape[1:]), dtype=pixels.dtype, device="cpu")
     at = order.numpy()
     if at.size and not 0 <= at.min() <= at.max() < len(pixels):
         raise IndexError(f"there are {len(pixels)} rows, and others were asked for")
     # "clip" writes to where it is told to at once; "raise" would copy once more
-    pixels.numpy().take(at, axis=0, out=found.numpy(), mode="clip")
-    return found
+    pixels.numpy().take(at, axis=0, out=out.numpy(), mode="clip")
+    return out
 
 
 def placed(pixels: Tensor, device: torch.device, at_once: int = 2**26) -> Tensor:

@@ -39,9 +39,5 @@ def check_divisible(field: str, count: int, processes: int) -> None:
     """
     if count % processes:
         above = -(-count // processes) * processes
-        raise InputError(
-            field,
-            count,
-            f"{processes} processes (trainer.devices x trainer.nodes) cannot share it equally",
-            f"give a multiple, e.g. {above}, or other trainer.devices",
-        )
+        problem = f"{processes} processes (trainer.devices x trainer.nodes) cannot share it equally"
+        raise InputError(field, count, problem, f"give a multiple, e.g. {above}, or other trainer.devices")

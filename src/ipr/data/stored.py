@@ -115,15 +115,11 @@ def read_stored(path: Path) -> tuple[dict[str, Tensor], str]:
         header = json.loads(file.read(start - 8))
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     tensors = {}
-    for name, entry in header.items():
-        if name != "__metadata__":
-            shape, kind = entry["shape"], KINDS[entry["dtype"]]
-            array = np.frombuffer(content, kind, math.prod(shape), start + entry["data_offsets"][0])
-            tensors[name] = _tensor(array.reshape(shape))
-    return tensors, about
-
-
-def _tensor(array: np.ndarray) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return torch.from_numpy(array)
+        for name, entry in header.items():
+            if name != "__metadata__":
+                shape, kind = entry["shape"], KINDS[entry["dtype"]]
+                array = np.frombuffer(content, kind, math.prod(shape), start + entry["data_offsets"][0])
+                tensors[name] = torch.from_numpy(array.reshape(shape))
+    return tensors, about

@@ -46,11 +46,7 @@ def caltech101(request: DatasetRequest) -> Source:
 
 
 def _found(request: DatasetRequest, fetched: Callable[[DatasetRequest], Source | None]) -> Source:
-    """A folder of the pictures, else what torchvision has fetched, or fetches now.
-
-    Raises:
-        InputError: there is neither.
-    """
+    """A folder of the pictures, else what torchvision has fetched, or fetches now."""
     listing = Listing()
     if (folder := unpacked(request, listing)) is not None:
         return folder_source(find_images(folder, listing), request.image_size)
@@ -62,22 +58,15 @@ def _found(request: DatasetRequest, fetched: Callable[[DatasetRequest], Source |
 
 
 def _opened(kind: type, request: DatasetRequest, **options: Any) -> Any:
-    """A data set of torchvision, which checks its files itself but for Caltech-101.
-
-    Raises:
-        InputError: it cannot be fetched.
-    """
+    """A data set of torchvision, which checks its files itself but for Caltech-101."""
     folder = request.data_folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return kind(root=str(folder), download=request.download, **options)
     except OSError as error:  # no network, or the folder cannot be written
-        raise InputError(
-            "dataset.download",
-            request.download,
-            f"{request.name} could not be fetched to {folder} ({error})",
-            "check the network, or point dataset.root at an image folder",
-        ) from error
+        problem = f"{request.name} could not be fetched to {folder} ({error})"
+        remedy = "check the network, or point dataset.root at an image folder"
+        raise InputError("dataset.download", request.download, problem, remedy) from error
 
 
 def _cifar(request: DatasetRequest) -> Source | None:

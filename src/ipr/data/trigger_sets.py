@@ -91,12 +91,8 @@ def folder_trigger_set(root: str | None, image_size: int, channels: int, num_cla
             be read.
     """
     if root is None:
-        raise InputError(
-            FIELD,
-            None,
-            "trigger_set=folder needs a folder",
-            "give one with pics/1.png ... and labels-cifar.txt, or use trigger_set=abstract",
-        )
+        remedy = "give one with pics/1.png ... and labels-cifar.txt, or use trigger_set=abstract"
+        raise InputError(FIELD, None, "trigger_set=folder needs a folder", remedy)
     folder = expanded(root, "trigger_set.root")
     try:
         images = _numbered(folder / "pics" if (folder / "pics").is_dir() else folder)

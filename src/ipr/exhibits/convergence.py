@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ipr.attacks.base import example_of
 from ipr.config.registry import register
-from ipr.data.images import ImageData, LabelledImages
+from ipr.data.images import ImageData
 from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun
 from ipr.exhibits.distributions import chosen_layer
 from ipr.judging.fidelity import accuracy
@@ -45,7 +45,7 @@ class EpochRecorder(L.Callback):
     """
 
     def __init__(self, data: ImageData, places: Sequence[ConvNorm], layer: ConvNorm, channels: int) -> None:
-        self.images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
+        self.images = data.test_images
         self.places, self.layer, self.channels = places, layer, channels
         self.epochs: list[dict[str, Tensor]] = []
 

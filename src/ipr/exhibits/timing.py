@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ipr.config.registry import register
 from ipr.data.images import normalise
 from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun
-from ipr.machine.clock import now
+from ipr.machine.device import now
 from ipr.passport.layer import Branch
 from ipr.passport.surgery import fold, strip
 from ipr.randomness import derive_seed

@@ -1,7 +1,11 @@
-"""Which device a command computes on, in the words of `trainer.accelerator`. Nothing else chooses one."""
+"""Which device a command computes on, in the words of `trainer.accelerator`, and a clock for what it computes.
+
+Nothing else chooses one.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import torch
@@ -53,3 +57,16 @@ def check_accelerator(field: str, accelerator: str, known: Sequence[str] = ACCEL
     there = torch.backends.mps.is_available() if accelerator == "mps" else gpu() is not None
     if accelerator not in ("auto", "cpu") and not there:
         raise InputError(field, accelerator, "no GPU is at hand", "choose auto or cpu")
+
+
+def now(device: torch.device) -> float:
+    """Seconds on the wall, from some start on, once the device has done all that it was given.
+
+    A GPU is given work and does it later: a clock that does not wait counts the giving, and what was left of the work
+    before.
+
+    Args:
+        device: what the work that is timed runs on.
+    """
+    torch.get_device_module(device).synchronize()
+    return time.perf_counter()

@@ -91,8 +91,7 @@ class Symmetry:
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
-_SAME = (nn.Identity, nn.Dropout, nn.Dropout2d)
-_LINEAR = (nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Flatten)
+_LINEAR = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Flatten)
 _POSITIVE = (nn.ReLU, nn.LeakyReLU, nn.MaxPool2d, nn.AdaptiveMaxPool2d)
 _BENT = (nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.ELU, nn.Mish, nn.Softplus)
 
@@ -159,8 +158,17 @@ class _Facts:
         self.axes += other.axes
         self.makers += other.makers
         self.takers += other.takers
-        self.pinned = self.pinned or other.pinned
         self.signed = self.signed and other.signed
+        self.pin(other.pinned)
+
+    def pin(self, reason: str) -> None:
+        self.pinned = self.pinned or reason
+
+    def as_set(self) -> ChannelSet:
+        inner = {block for block in self.blocks if 1 < block < self.channels}
+        block = min(inner) if len(inner) == 1 else self.channels
+        reason = self.pinned or ("their norms have groups of several sizes" if len(inner) > 1 else "")
+        return ChannelSet(self.channels, block, tuple(self.axes), tuple(self.makers), tuple(self.takers), reason)
 
 
 class _Joined:
@@ -207,11 +215,7 @@ class _Walk:
             self._node(node)
 
     def result(self) -> Symmetry:
-        sets = tuple(
-            ChannelSet(f.channels, _block(f), tuple(f.axes), tuple(f.makers), tuple(f.takers), _why_pinned(f))
-            for f in self.groups.roots()
-            if f.axes
-        )
+        sets = tuple(facts.as_set() for facts in self.groups.roots() if facts.axes)
         segments = tuple(
             Segment(f.channels, block, f.signed, tuple(f.makers), tuple(f.takers))
             for f in self.segments.roots()
@@ -233,17 +237,15 @@ class _Walk:
     def _module(self, node: fx.Node, module: nn.Module) -> None:
         name = str(node.target)
         value = self._input(node)
-        parameters = list(module.parameters())
-        again = parameters and (self.calls[name] > 1 or any(id(p) in self.shared for p in parameters))
-        if again:
+        if any(self.calls[name] > 1 or id(parameter) in self.shared for parameter in module.parameters()):
             self._unknown(node, f"{name} is used more than once")
-        elif isinstance(module, nn.Conv2d) and type(module) is nn.Conv2d:
+        elif type(module) is nn.Conv2d:
             self._convolution(node, name, module, value)
         elif type(module) is nn.Linear and len(_shape(node)) == 2:
             self._layer(node, name, module, value)
         elif type(module) in BATCH_NORMS or type(module) is nn.GroupNorm:
             self._norm(node, name, module, value)
-        elif isinstance(module, _SAME + _LINEAR):
+        elif isinstance(module, _LINEAR):
             self._through(node, value, signed=True)
         elif isinstance(module, _POSITIVE):
             self._through(node, value, signed=False)
@@ -311,8 +313,8 @@ class _Walk:
             group.blocks.add(block)
             before.blocks.add(block)
         if norm.weight is None or norm.bias is None or (isinstance(norm, BATCH_NORMS) and norm.running_mean is None):
-            reason = f"{name} has no scale, or no statistics"
-            before.pinned, after.pinned = before.pinned or reason, after.pinned or reason
+            for segment_facts in (before, after):
+                segment_facts.pin(f"{name} has no scale, or no statistics")
 
     def _rows(self, name: str, module: nn.Module) -> list[Axis]:
         found = {"weight", "bias", "running_mean", "running_var"}
@@ -330,7 +332,7 @@ class _Walk:
         facts = self.segments.of(value.segment)
         facts.signed = facts.signed and signed
         if frozen:
-            facts.pinned = facts.pinned or "a bent function"
+            facts.pin("a bent function")
         self.values[node] = _Value(value.group, value.segment, spread)
 
     def _together(self, node: fx.Node, *, frozen: bool) -> None:
@@ -345,8 +347,7 @@ class _Walk:
             self.groups.join(first.group, other.group)
             self.segments.join(first.segment, other.segment)
         if frozen or len(values) != 2 or not all(isinstance(a, fx.Node) for a in node.args[:2]):
-            facts = self.segments.of(first.segment)
-            facts.pinned = facts.pinned or "a product, or a number added"
+            self.segments.of(first.segment).pin("a product, or a number added")
         self.values[node] = _Value(first.group, first.segment, first.repeat)
 
     def _unknown(self, node: fx.Node, reason: str) -> None:
@@ -373,13 +374,11 @@ class _Walk:
 
     def _pin(self, value: _Value, reason: str) -> None:
         for facts in (self.groups.of(value.group), self.segments.of(value.segment)):
-            facts.pinned = facts.pinned or reason
+            facts.pin(reason)
 
 
 def _shape(node: fx.Node) -> tuple[int, ...]:
-    meta = node.meta.get("tensor_meta")
-    shape = getattr(meta, "shape", ())
-    return tuple(int(size) for size in shape)
+    return tuple(map(int, getattr(node.meta.get("tensor_meta"), "shape", ())))
 
 
 def _spread(before: Sequence[int], after: Sequence[int], repeat: int) -> int | None:
@@ -397,13 +396,3 @@ def _common(blocks: Iterable[int]) -> int | None:
     """The block in which all agree, 1 for none; None where two sizes do not nest."""
     sizes = sorted({*blocks})
     return next(iter(sizes[-1:]), 1) if all(sizes[-1] % size == 0 for size in sizes) else None
-
-
-def _block(facts: _Facts) -> int:
-    inner = {block for block in facts.blocks if 1 < block < facts.channels}
-    return inner.pop() if len(inner) == 1 else facts.channels
-
-
-def _why_pinned(facts: _Facts) -> str:
-    inner = {block for block in facts.blocks if 1 < block < facts.channels}
-    return facts.pinned or ("their norms have groups of several sizes" if len(inner) > 1 else "")

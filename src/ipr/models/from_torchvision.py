@@ -60,13 +60,8 @@ def _without_memory(build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def _try_out(name: str, norm: str, image_size: int, build: Callable[[], nn.Module]) -> None:
-    """Builds the network and runs it once without memory or arithmetic, to see whether it can be trained on images.
-
-    Raises:
-        InputError: it cannot.
-    """
-    with torch.device("meta"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # GoogLeNet on how it is initialised
+    """Builds the network and runs it once without memory or arithmetic, to see whether it can be trained on images."""
+    with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # GoogLeNet on how it is initialised
         try:
             network = _without_memory(build)
         except (TypeError, ValueError, ZeroDivisionError) as error:  # no norm of one's choice, or of other groups

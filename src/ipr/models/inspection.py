@@ -14,27 +14,30 @@ from ipr.errors import InputError
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """Inside, the network is in evaluation mode without gradients; afterwards every module is as it was."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with _in_evaluation_mode(network), torch.no_grad():
+        yield
 
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
     """Inside, the network is in evaluation mode and its weights take no gradients, while its inputs may."""
     learning = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    with _in_evaluation_mode(network):
+        network.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter, learns in learning.items():
+                parameter.requires_grad_(learns)
+
+
+@contextmanager
+def _in_evaluation_mode(network: nn.Module) -> Iterator[None]:
     modes = {module: module.training for module in network.modules()}
-    network.eval().requires_grad_(False)
+    network.eval()
     try:
         yield
     finally:
-        for parameter, learns in learning.items():
-            parameter.requires_grad_(learns)
         for module, mode in modes.items():
             module.training = mode
 

@@ -20,7 +20,7 @@ from ipr.reports.trainings import cut_short
 from ipr.reports.units import mean_and_spread
 from ipr.store.record import cut_of
 from ipr.studies.study import FigureDrawing
-from ipr.workflows.attack import AttackRow
+from ipr.workflows.attack_rows import AttackRow
 
 LINES: dict[str, dict[str, Callable[[str], bool]]] = {
     "prune": {"prune, 60 %": lambda point: point == "rate=0.6", "prune, any rate": lambda point: True},

@@ -17,7 +17,7 @@ from ipr.store.summary import state_of
 from ipr.studies.columns import COLUMNS, LABELS
 from ipr.studies.facts import as_columns
 from ipr.studies.planned import Plan, PlannedCell
-from ipr.workflows.attack import AttackRow, load_rows
+from ipr.workflows.attack_rows import AttackRow, load_rows
 from ipr.workflows.embedding_checks import embedding_failed
 from ipr.workflows.exhibit import facts_path, load_facts
 

@@ -19,7 +19,7 @@ from ipr.store.record import Record, find_records, load_record
 from ipr.store.tags import parted
 from ipr.studies.filter import matches
 from ipr.studies.planned import Plan
-from ipr.workflows.attack import AttackRow, find_rows, load_rows
+from ipr.workflows.attack_rows import AttackRow, find_rows, load_rows
 from ipr.workflows.embedding_checks import embedding_failed
 
 

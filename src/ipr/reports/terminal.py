@@ -16,7 +16,7 @@ from ipr.judging.judgement import Judgement
 from ipr.judging.redraw import is_keyless
 from ipr.judging.verdict import Verdict
 from ipr.store.record import Record
-from ipr.workflows.attack import AttackRow
+from ipr.workflows.attack_rows import AttackRow
 from ipr.workflows.embedding_checks import Check, failed
 
 CONSISTENT = "consistent with the claim"

@@ -1,8 +1,9 @@
-"""The plain network at its start, and what a new claim says of it."""
+"""The plain network at its start and from a run's weights file, and what a new claim says of it."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from ipr.errors import InputError
 from ipr.models import build_model
 from ipr.models.claimed import PARAMETER_LIMIT
 from ipr.randomness import derive_seed, drawing
+from ipr.suspects.suspect import open_suspect
 
 
 def plain_network(model: ModelConfig, data: ImageData, seed: int) -> nn.Module:
@@ -49,3 +51,12 @@ def claim_parts(config: TrainConfig, data: ImageData) -> dict[str, Any]:
     """What a new claim says besides its secrets: owner, thresholds, and what builds the plain network."""
     limits = Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
     return {"owner": config.owner, "thresholds": limits, "architecture": architecture_of(config.model, data)}
+
+
+def load_suspect(model: ModelConfig, data: ImageData, path: Path) -> nn.Module:
+    """A plain network with the weights of a run's file, opened as a stranger's is (`open_suspect`).
+
+    Raises:
+        InputError: the file is missing, damaged, or for another architecture.
+    """
+    return open_suspect(path, architecture_of(model, data)).network

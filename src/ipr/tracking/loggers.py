@@ -1,6 +1,6 @@
-"""Loggers of Lightning's own beside the run's folder: MLflow, TensorBoard. Whatever becomes of them, the run goes on.
+"""Who is told of a run beside its folder: W&B (`tracking/wandb_run.py`), MLflow or TensorBoard.
 
-They are told what W&B is told (`tracking/wandb_run.py`), as far as it is numbers. docs/curves.md says what lies where.
+Loggers of Lightning's own are told what W&B is told, as far as it is numbers. docs/curves.md says what lies where.
 """
 
 from __future__ import annotations
@@ -9,13 +9,18 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ipr.config.schema import LoggerConfig
 from ipr.errors import InputError
+from ipr.store.folder import RunFolder
 from ipr.store.lease import Lease, announce
+from ipr.store.tags import joined
+from ipr.tracking.wandb_run import LONGEST_TAG, LOST, Tracker, open_run, say, told
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -92,15 +97,8 @@ def numbers(values: Mapping[str, Any], start: str = "") -> dict[str, float]:
     return {f"{start}{name}": float(value) for name, value in values.items() if isinstance(value, int | float)}
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what matters of it is said in one line
-        yield
-
-
-class LoggerTracker:
-    """What a run tells a logger of Lightning's: see `tracking.Tracker`, whose methods it has.
+class LoggerTracker(Tracker):
+    """What a run tells a logger of Lightning's. What that warns of is not shown: what matters is said in one line.
 
     Args:
         open_it: opens the logger; what it raises is said, and nothing is logged.
@@ -109,48 +107,88 @@ class LoggerTracker:
     """
 
     def __init__(self, open_it: Callable[[], Logger], facts: Mapping[str, Any], say: Callable[[str], None]) -> None:
-        self.logger: Logger | None = None
-        self.say, self._points = say, 0
+        super().__init__()
+        self.say = say
         try:
-            with _quiet():
-                self.logger = open_it()
+            with warnings.catch_warnings(action="ignore"):
+                self.run = open_it()
         except Exception as error:  # noqa: BLE001 (whatever a logger raises must not stop a training)
             self._lost(error)
-        self._attempt(lambda logger: logger.log_hyperparams(flat(facts)))
+        self._attempt(methodcaller("log_hyperparams", flat(facts)))
 
     def epoch(self, values: Mapping[str, float], training: str = "") -> None:
         """Adds an epoch to the curves, whose step is the epoch."""
         start = f"{training}/" if training else ""
         named = numbers({name: value for name, value in values.items() if name != "epoch"}, start)
-        self._attempt(lambda logger: logger.log_metrics(named, int(values["epoch"])))
+        self._attempt(methodcaller("log_metrics", named, int(values["epoch"])))
 
     def point(self, values: Mapping[str, Any]) -> None:
         """Adds a judged point of an attack, under `point/`, whose step is its number."""
         number, self._points = self._points, self._points + 1
-        self._attempt(lambda logger: logger.log_metrics(numbers(values, "point/"), number))
+        self._attempt(methodcaller("log_metrics", numbers(values, "point/"), number))
 
     def summary(self, values: Mapping[str, Any]) -> None:
         """Tells what came of the run, under `summary/`."""
-        self._attempt(lambda logger: logger.log_metrics(numbers(values, "summary/"), 0))
+        self._attempt(methodcaller("log_metrics", numbers(values, "summary/"), 0))
 
     def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Nothing: the points have been told one by one."""
 
     def finish(self, exit_code: int) -> None:
         """Ends the run."""
-        self._attempt(lambda logger: logger.save())
-        self._attempt(lambda logger: logger.finalize("success" if exit_code == 0 else "failed"))
+        self._attempt(methodcaller("save"))
+        self._attempt(methodcaller("finalize", "success" if exit_code == 0 else "failed"))
 
-    def _attempt(self, act: Callable[[Logger], object]) -> None:
-        if self.logger is None:
-            return
-        try:
-            with _quiet():
-                act(self.logger)
-        except Exception as error:  # noqa: BLE001 (likewise)
-            self.logger = None
-            self._lost(error)
+    def _attempt(self, act: Callable[[Any], object]) -> None:
+        with warnings.catch_warnings(action="ignore"):
+            super()._attempt(act)
 
     def _lost(self, error: Exception) -> None:
-        told = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        self.say(f"logging failed ({told}) and stops here; the run itself goes on and is recorded in its folder")
+        self.say(LOST.format(told(error)))
+
+
+@contextmanager
+def tracking(
+    config: LoggerConfig,
+    folder: RunFolder,
+    *,
+    group: str,
+    job_type: str,
+    tags: Sequence[str],
+    facts: Mapping[str, Any],
+) -> Iterator[Tracker]:
+    """Tells W&B, or a logger of Lightning's, of a run for its duration, where that is asked for.
+
+    Offline by default: no account, no prompt, no network. Online, a server that refuses, is silent or knows no login
+    makes this run an offline one, in `ANSWER_SECONDS`. Console output and code are not captured, and `facts` must hold
+    no secret. The W&B run is finished in any case, so that the jobs of a sweep do not share one.
+
+    Args:
+        config: which logger.
+        folder: the run's.
+        group: the key of the victim, under which a training and the attacks on it gather.
+        job_type: `train`, `attack`, ...
+        tags: what a user filters by.
+        facts: the configuration to show.
+
+    Raises:
+        InputError: see `check_logger`.
+    """
+    check_logger(config)
+    mode = WORDS.get(config.mode, config.mode)
+    tracker = Tracker()
+    if config.name == "wandb" and mode != "disabled":
+        asked: dict[str, Any] = {"name": folder.key, "group": group, "job_type": job_type, "config": dict(facts)}
+        asked |= {"project": config.project, "entity": config.entity}
+        asked |= {"tags": list(dict.fromkeys(tag[:LONGEST_TAG] for tag in tags))}
+        tracker = open_run(mode, folder.path, asked)
+    elif config.name not in ("csv", "wandb") and mode != "disabled":
+        about = {"group": group, "job_type": job_type, "tags": joined(tags)}
+        opening = partial(open_logger, config, folder.path, folder.key, about)
+        tracker = LoggerTracker(opening, facts, partial(say, who=config.name))
+    exit_code = 1
+    try:
+        yield tracker
+        exit_code = 0
+    finally:
+        tracker.finish(exit_code)

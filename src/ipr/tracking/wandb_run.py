@@ -1,7 +1,6 @@
 """A run on Weights & Biases beside the run's own folder. Whatever becomes of W&B, the run goes on.
 
-Nothing else in `ipr` knows W&B but `workspace.py`; other loggers are in `loggers.py`. docs/wandb.md says what is
-logged under which name.
+Nothing else in `ipr` knows W&B but `workspace.py`. docs/wandb.md says what is logged under which name.
 """
 
 from __future__ import annotations
@@ -16,14 +15,12 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
-from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
-from ipr.config.schema import LoggerConfig
-from ipr.store.tags import joined
+from ipr.machine.gpus import variables
 from ipr.terminal.console import Console
-from ipr.tracking.loggers import WORDS, LoggerTracker, check_logger, open_logger
 from ipr.world import SERVICE
 
 ANSWER_SECONDS = 5.0  # a server that has not answered by then is taken for away
@@ -35,6 +32,8 @@ NAMING = (
     "sweep_id",
 )  # fmt: skip
 """Settings that WANDB_RUN_ID, WANDB_NAME, WANDB_RESUME and others make for all runs of a process, which are several."""
+
+LOST = "logging failed ({}) and stops here; the run itself goes on and is recorded in its folder"
 
 
 class Tracker:
@@ -67,7 +66,7 @@ class Tracker:
         others = {name: value for name, value in named.items() if name not in means}
         self._draw_over("epoch", [f"{start}{curve}" for curve in ("train/*", "validation/*", "learning_rate")])
         for curves in filter(None, (means, others)):  # what is no mean of the training has a row of its own
-            self._attempt(partial(_log, values=step | curves))
+            self._attempt(methodcaller("log", step | curves))
 
     def point(self, values: Mapping[str, Any]) -> None:
         """Adds a judged point of an attack, which W&B draws over `point_index`.
@@ -80,7 +79,7 @@ class Tracker:
         shown = _plain(values) | numbers
         self._draw_over("point_index", [name for name, value in shown.items() if isinstance(value, int | float)])
         self._points += 1
-        self._attempt(lambda run: run.log({"point_index": self._points - 1} | shown))
+        self._attempt(methodcaller("log", {"point_index": self._points - 1} | shown))
 
     def summary(self, values: Mapping[str, Any]) -> None:
         """Sets the summary: what tables, bars and filters of W&B show."""
@@ -94,7 +93,8 @@ class Tracker:
 
             columns: list[str | int] = list(rows[0])
             data: list[Iterable[Any]] = [[plain[str(column)] for column in columns] for plain in map(_plain, rows)]
-            with _staged_in(Path(str(run.dir)).parent):
+            # else tables are copied to the home folder, and stay there
+            with variables({"WANDB_DATA_DIR": os.environ.get("WANDB_DATA_DIR") or str(Path(str(run.dir)).parent)}):
                 run.log({name: wandb.Table(columns=columns, data=data, allow_mixed_types=True)})
 
         if rows:
@@ -109,7 +109,7 @@ class Tracker:
             with redirect_stderr(io.StringIO()):
                 run.finish(exit_code=exit_code)
         except TimeoutError:
-            _say(f"not all of this run was taken within {FINISH_SECONDS:g} seconds; to upload it later: {self.sync}")
+            say(f"not all of this run was taken within {FINISH_SECONDS:g} seconds; to upload it later: {self.sync}")
         except Exception as error:  # noqa: BLE001 (whatever W&B raises must not undo a run)
             self._lost(error)
 
@@ -117,7 +117,7 @@ class Tracker:
         for metric in metrics:
             if metric not in self._axes:
                 self._axes.add(metric)
-                self._attempt(partial(_define, metric=metric, axis=axis))
+                self._attempt(methodcaller("define_metric", metric, step_metric=axis))
 
     def _attempt(self, act: Callable[[Any], object]) -> None:
         if self.run is None:
@@ -129,57 +129,9 @@ class Tracker:
             self._lost(error)
 
     def _lost(self, error: Exception) -> None:
-        _say(f"logging failed ({_told(error)}) and stops here; the run itself goes on and is recorded in its folder")
+        say(LOST.format(told(error)))
         with suppress(Exception, SystemExit), redirect_stderr(io.StringIO()):  # else the next run has the dead service
             load_wandb().teardown(exit_code=1)
-
-
-@contextmanager
-def tracking(
-    config: LoggerConfig,
-    folder: Path,
-    *,
-    key: str,
-    group: str,
-    job_type: str,
-    tags: Sequence[str],
-    facts: Mapping[str, Any],
-) -> Iterator[Tracker | LoggerTracker]:
-    """Tells W&B, or a logger of Lightning's, of a run for its duration, where that is asked for.
-
-    Offline by default: no account, no prompt, no network. Online, a server that refuses, is silent or knows no login
-    makes this run an offline one, in `ANSWER_SECONDS`. Console output and code are not captured, and `facts` must hold
-    no secret. The W&B run is finished in any case, so that the jobs of a sweep do not share one.
-
-    Args:
-        config: which logger.
-        folder: the run folder.
-        key: the run's name.
-        group: the key of the victim, under which a training and the attacks on it gather.
-        job_type: `train`, `attack`, ...
-        tags: what a user filters by.
-        facts: the configuration to show.
-
-    Raises:
-        InputError: see `check_logger`.
-    """
-    check_logger(config)
-    mode = WORDS.get(config.mode, config.mode)
-    tracker: Tracker | LoggerTracker = Tracker()
-    if config.name == "wandb" and mode != "disabled":
-        asked: dict[str, Any] = {"name": key, "group": group, "job_type": job_type, "config": dict(facts)}
-        asked |= {"project": config.project, "entity": config.entity}
-        asked |= {"tags": list(dict.fromkeys(tag[:LONGEST_TAG] for tag in tags))}
-        tracker = _open(mode, folder, {**asked, "dir": folder.resolve()})  # its service keeps the first run's own
-    elif config.name not in ("csv", "wandb") and mode != "disabled":
-        about = {"group": group, "job_type": job_type, "tags": joined(tags)}
-        tracker = LoggerTracker(partial(open_logger, config, folder, key, about), facts, partial(_say, who=config.name))
-    exit_code = 1
-    try:
-        yield tracker
-        exit_code = 0
-    finally:
-        tracker.finish(exit_code)
 
 
 def load_wandb() -> Any:
@@ -230,16 +182,24 @@ def absence(wandb: Any) -> str | None:
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLError):  # it answers; wandb may know its certificate
             return None
-        return f"{url} cannot be reached ({_told(reason)})"
+        return f"{url} cannot be reached ({told(reason)})"
 
 
-def _open(mode: str, folder: Path, asked: Mapping[str, Any]) -> Tracker:
+def open_run(mode: str, folder: Path, asked: Mapping[str, Any]) -> Tracker:
+    """Starts a W&B run; one that tells nobody where W&B cannot be had, and offline where its server cannot.
+
+    Args:
+        mode: `online` or `offline`.
+        folder: the run folder.
+        asked: what `wandb.init` is asked for besides.
+    """
     try:
         wandb = load_wandb()
     except ImportError as error:
-        _say(f"this run is not logged, as wandb cannot be imported ({_told(error)}); `pip install wandb` brings it")
+        say(f"this run is not logged, as wandb cannot be imported ({told(error)}); `pip install wandb` brings it")
         return Tracker()
     _forget_ended_service(wandb)
+    asked = {**asked, "dir": folder.resolve()}  # its service keeps the first run's own
     settings = wandb.Settings(
         console="off",
         reinit="create_new",  # a run that the caller has open stays his
@@ -256,16 +216,16 @@ def _open(mode: str, folder: Path, asked: Mapping[str, Any]) -> Tracker:
         if mode == "online" and (why := absence(wandb)) is None:
             try:
                 run = _start(wandb, asked, settings, "online")
-                _say(str(run.url))
+                say(str(run.url))
                 return Tracker(run, _sync(folder, run))
             except Exception as error:  # noqa: BLE001 (offline is left)
-                why = f"it refused the run ({_told(error)})"
+                why = f"it refused the run ({told(error)})"
         run = _start(wandb, asked, settings, "offline")
     except Exception as error:  # noqa: BLE001 (whatever W&B raises must not stop a training)
-        _say(f"this run is not logged, because wandb failed ({_told(error)}); the run itself goes on")
+        say(f"this run is not logged, because wandb failed ({told(error)}); the run itself goes on")
         return Tracker()
     if why is not None:
-        _say(f"this run is logged offline, because {why}; to upload it later: {_sync(folder, run)}")
+        say(f"this run is logged offline, because {why}; to upload it later: {_sync(folder, run)}")
     return Tracker(run, _sync(folder, run))
 
 
@@ -301,30 +261,13 @@ def _sync(folder: Path, run: Any) -> str:
     return f"wandb sync {folder / inside.parent.name / inside.name}"
 
 
-@contextmanager
-def _staged_in(folder: Path) -> Iterator[None]:
-    before = os.environ.get("WANDB_DATA_DIR")
-    os.environ["WANDB_DATA_DIR"] = before or str(folder)  # else tables are copied to the home folder, and stay there
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["WANDB_DATA_DIR"]
-
-
-def _log(run: Any, values: Mapping[str, float]) -> None:
-    run.log(dict(values))
-
-
-def _define(run: Any, metric: str, axis: str) -> None:
-    run.define_metric(metric, step_metric=axis)
-
-
-def _say(text: str, who: str = "W&B") -> None:
+def say(text: str, who: str = "W&B") -> None:
+    """Writes a line to stderr, for one of the loggers."""
     Console(stderr=True).print(f"{who}: {text}", highlight=False, soft_wrap=True)
 
 
-def _told(error: object) -> str:
+def told(error: object) -> str:
+    """The first line of an error that says something, or else its kind."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 

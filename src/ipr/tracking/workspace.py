@@ -6,7 +6,7 @@ import io
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ipr.config.schema import DashboardConfig
 from ipr.errors import InputError
@@ -45,9 +45,8 @@ def build_dashboard(config: DashboardConfig) -> Dashboard:
         wandb = load_wandb()
         import wandb_workspaces  # noqa: F401 (whether it is there)
     except ImportError as error:
-        raise InputError(
-            "dashboard", NAME, f"cannot be built ({error})", "pip install wandb wandb-workspaces"
-        ) from error
+        remedy = "pip install wandb wandb-workspaces"
+        raise InputError("dashboard", NAME, f"cannot be built ({error})", remedy) from error
     known = has_login(wandb)
     url = _save(wandb, config) if known else None
     written = None
@@ -62,27 +61,22 @@ def build_dashboard(config: DashboardConfig) -> Dashboard:
     return Dashboard(url, written, None if known else "there is no login")
 
 
-def _save(wandb: object, config: DashboardConfig) -> str:
+def _save(wandb: Any, config: DashboardConfig) -> str:
     place = f"{config.entity or 'your default entity'}/{config.project}"
     if why := absence(wandb):
         raise InputError("dashboard", place, f"cannot be saved, because {why}", "try again when W&B answers")
     try:
         with redirect_stderr(io.StringIO()):
-            import wandb as package
-
-            entity = config.entity or package.Api().default_entity
+            entity = config.entity or wandb.Api().default_entity
             if entity is None:
                 raise ValueError("the login has no default entity")
             saved = workspace(entity, config.project, config.tag)
             saved.save()  # type: ignore[no-untyped-call]
             return str(saved.url)
     except Exception as error:  # whatever W&B raises is its refusal
-        raise InputError(
-            "dashboard",
-            place,
-            f"was not saved, as W&B refuses ({' '.join(str(error).split()) or type(error).__name__})",
-            "check entity, project and login (`wandb login --relogin`)",
-        ) from error
+        problem = f"was not saved, as W&B refuses ({' '.join(str(error).split()) or type(error).__name__})"
+        remedy = "check entity, project and login (`wandb login --relogin`)"
+        raise InputError("dashboard", place, problem, remedy) from error
 
 
 def workspace(entity: str, project: str, tag: str | None = None) -> Workspace:

@@ -14,7 +14,7 @@ from pathlib import Path
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch._C._distributed_c10d import Store
@@ -101,6 +101,10 @@ def _trainer(training: Training, callbacks: Sequence[L.Callback], store: Store |
     saving = ModelCheckpoint(
         training.checkpoint.parent, training.checkpoint.stem, save_on_train_epoch_end=True, enable_version_counter=False
     )
+
+    def seed_epoch(trainer: L.Trainer, _: L.LightningModule) -> None:
+        torch.manual_seed(derive_seed(training.seed, f"network in epoch {trainer.current_epoch}"))
+
     return L.Trainer(
         accelerator=asked.accelerator if store is None else device_for(asked.accelerator).type,
         devices=asked.devices,
@@ -114,7 +118,8 @@ def _trainer(training: Training, callbacks: Sequence[L.Callback], store: Store |
         plugins=[LightningEnvironment(), files],
         # several processes compute the means of an epoch together, when the first of these asks for them
         callbacks=[
-            SeedEpoch(training.seed),
+            # what a network draws by itself (dropout) follows from seed and epoch alone, as the images' order does
+            LambdaCallback(on_train_epoch_start=seed_epoch),
             *callbacks,
             StopWhenDiverged(),
             saving,
@@ -140,12 +145,9 @@ def _errors(training: Training) -> Iterator[None]:
         yield
     except ValueError as error:
         if "more than 1 value per channel" in str(error):  # torch, of a batch or a group without a variance
-            raise InputError(
-                "optimizer.batch_size",
-                training.batch_size,
-                f"a norm of this network cannot take the statistics of so little ({error})",
-                "give larger batches or images, or a wider network",
-            ) from error
+            problem = f"a norm of this network cannot take the statistics of so little ({error})"
+            remedy = "give larger batches or images, or a wider network"
+            raise InputError("optimizer.batch_size", training.batch_size, problem, remedy) from error
         raise
     except SystemExit as stopped:
         if isinstance(stopped, SIGTERMException) or isinstance(stopped.__context__, KeyboardInterrupt):
@@ -156,21 +158,6 @@ def _errors(training: Training) -> Iterator[None]:
 def _limit(batches: float | None) -> int | float:
     """As Lightning takes it: a fraction is a float, and 1.0 is all of them."""
     return 1.0 if batches is None else int(batches) if batches >= 1 else batches
-
-
-class SeedEpoch(L.Callback):
-    """Lets what a network draws by itself (dropout) depend on (seed, epoch) alone, as the order of the images does.
-
-    Args:
-        seed: of the run.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Seeds torch's own generators, those of GPUs included."""
-        torch.manual_seed(derive_seed(self.seed, f"network in epoch {trainer.current_epoch}"))
 
 
 class Unprofiled(PassThroughProfiler):

@@ -12,7 +12,7 @@ import lightning as L
 from torch import nn
 
 from ipr.files import write_atomically
-from ipr.machine.clock import now
+from ipr.machine.device import now
 
 TellEpoch = Callable[[Mapping[str, float]], None]
 """Is told of every epoch: `epoch`, counted from 0, and its means under their names in metrics.csv."""

@@ -34,13 +34,12 @@ def check_numerics(trainer: TrainerConfig) -> None:
         raise InputError("trainer.precision", trainer.precision, "needs a GPU", "choose bf16-mixed or 32-true")
     if trainer.autotune and trainer.deterministic:
         problem = "chooses by time, so that a run does not repeat bit by bit"
-        raise InputError(
-            "trainer.autotune", True, problem, "choose trainer.deterministic=false, too, or autotune=false"
-        )
+        remedy = "choose trainer.deterministic=false, too, or autotune=false"
+        raise InputError("trainer.autotune", True, problem, remedy)
     if trainer.capture and trainer.precision in ("16-mixed", "64-true"):
         problem = f"cannot be had with trainer.precision={trainer.precision}"
         raise InputError("trainer.capture", True, problem, "choose trainer.precision=bf16-mixed or 32-true")
-    if trainer.capture and trainer.devices * trainer.nodes > 1:
+    if trainer.capture and trainer.processes > 1:
         problem = "cannot be had in a training of several processes"
         raise InputError("trainer.capture", True, problem, "choose false, or trainer.devices=1 trainer.nodes=1")
 

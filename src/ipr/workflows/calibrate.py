@@ -138,16 +138,13 @@ def check_whole(trainer: TrainerConfig) -> None:
 
 def plain_request(config: CalibrateConfig, model: ModelConfig, seed: int) -> TrainConfig:
     """The request for an independent network: the plain one of the claim's architecture, with a seed of its own."""
+    shared = {name: getattr(config, name) for name in ("dataset", "optimizer", "trainer", "logger", "paths")}
     return TrainConfig(
-        dataset=config.dataset,
+        **shared,
         model=model,
         scheme=SchemeConfig("baseline", model.norm),
         passport=PassportConfig("random"),
         trigger_set=TriggerSetConfig("abstract"),
-        optimizer=config.optimizer,
-        trainer=config.trainer,
-        logger=config.logger,
-        paths=config.paths,
         verification=VerificationConfig(fidelity_threshold=model.fidelity_threshold),
         seed=seed,
     )

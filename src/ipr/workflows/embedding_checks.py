@@ -38,6 +38,9 @@ class Check:
     remedy: str = ""
 
 
+NO_TRIGGERS = Check(TRIGGERS, None, "none", "the scheme embeds no trigger images")
+
+
 def failed(checks: Sequence[Check]) -> list[str]:
     """The names of the checks that failed."""
     return [check.name for check in checks if check.holds is False]
@@ -77,7 +80,7 @@ def embedding_of(
     claimed = record.accuracy_without if record.accuracy_genuine is None else record.accuracy_genuine
     seen = Accuracies(claimed, record.accuracy_without, claimed, chance, record.accuracy_forged_max)
     if record.scheme == "baseline":
-        return _learned(record, seen), _no_passport("nothing is embedded"), _no_triggers()
+        return _learned(record, seen), Check(KEPT_OUT, None, "does not apply", "nothing is embedded"), NO_TRIGGERS
     assert record.fidelity_threshold is not None
     assert record.p_value_threshold is not None
     limits = Thresholds(claimed, record.fidelity_threshold, record.p_value_threshold)
@@ -91,7 +94,7 @@ def embedding_of(
         note = f"; ipr verify asks for more unless told otherwise (rule.fidelity={SOUND.fidelity:g}, rule.p_value)"
         embedded = Check(embedded.name, True, embedded.status, embedded.says + note)
     other = "no passport is presented; what else forgers do shows ipr attack"
-    forgers = _forgers(record, seen, limits) if passported else _no_passport(other)
+    forgers = _forgers(record, seen, limits) if passported else Check(KEPT_OUT, None, "does not apply", other)
     return embedded, forgers, _triggers(record, triggers, found)
 
 
@@ -113,7 +116,9 @@ def _embedded(
         mark = found["signature"]
         if not mark and seen.above_chance:
             few = reading({"bits": total}, {"bits": total}).p_value > limits.p_value
-            remedies.append(_longer_signature(record) if few else _stronger_mark(record))
+            scheme, epochs = _scheme(record), f"more epochs (trainer.max_epochs={record.epochs} now)"
+            longer = f"all of so few bits can be guessed: a higher {scheme.more_bits}"
+            remedies.append(longer if few else f"{epochs}, or a higher {scheme.stronger}")
     else:
         mark = found["trigger set"]
         assert images is not None
@@ -149,33 +154,21 @@ def _forgers(record: Record, seen: Accuracies, limits: Thresholds) -> Check:
     as_good = as_given_away(Accuracies(best, seen.given, seen.target, seen.chance), limits.fidelity)
     holds = passing == 0 and not as_good
     says = f"the best of {record.forged} random passports reaches {percent(best)}; {passing} keep fidelity"
-    if holds:
-        return Check(KEPT_OUT, True, _status(True), says)
-    unlearned = not seen.above_chance
-    return Check(KEPT_OUT, False, _status(False), says, _train_more(record, seen) if unlearned else _heavier(record))
+    remedy = _heavier(record) if seen.above_chance else _train_more(record, seen)
+    return Check(KEPT_OUT, holds, _status(holds), says, "" if holds else remedy)
 
 
 def _triggers(record: Record, images: Reading | None, found: dict[str, bool | None]) -> Check:
     if images is None:
-        return _no_triggers()
+        return NO_TRIGGERS
     holds, total = bool(found["trigger set"]), sum(images.total.values())
     says = f"{_count(images)} trigger images are answered as assigned "
     says += f"(chance of a guess {power_of_ten(images.p_value_log10)})"
-    remedy = ""
-    if not holds:
-        few = sum(images.agreeing.values()) == total
-        epochs = "scheme.epochs" if _scheme(record).tunes else "trainer.max_epochs"
-        remedy = f"more epochs ({epochs}), or a higher trigger_set.per_step"
-        remedy = "a larger trigger_set.size: all of so few can be guessed" if few else remedy
-    return Check(TRIGGERS, holds, _status(holds), says, remedy)
-
-
-def _no_passport(why: str) -> Check:
-    return Check(KEPT_OUT, None, "does not apply", why)
-
-
-def _no_triggers() -> Check:
-    return Check(TRIGGERS, None, "none", "the scheme embeds no trigger images")
+    epochs = "scheme.epochs" if _scheme(record).tunes else "trainer.max_epochs"
+    remedy = f"more epochs ({epochs}), or a higher trigger_set.per_step"
+    if sum(images.agreeing.values()) == total:
+        remedy = "a larger trigger_set.size: all of so few can be guessed"
+    return Check(TRIGGERS, holds, _status(holds), says, "" if holds else remedy)
 
 
 def _more_accuracy(record: Record, seen: Accuracies, limits: Thresholds) -> str:
@@ -208,14 +201,6 @@ def _heavier(record: Record) -> str:
     if record.energy is None or record.energy < 3:
         return "scales that weigh more: passport.energy=3; more epochs"
     return "scales that weigh more: a higher passport.energy, or more scheme.layers; more epochs"
-
-
-def _stronger_mark(record: Record) -> str:
-    return f"more epochs (trainer.max_epochs={record.epochs} now), or a higher {_scheme(record).stronger}"
-
-
-def _longer_signature(record: Record) -> str:
-    return f"all of so few bits can be guessed: a higher {_scheme(record).more_bits}"
 
 
 def _scheme(record: Record) -> type[Scheme]:

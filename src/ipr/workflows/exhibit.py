@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,14 @@ import lightning as L
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ipr.attacks.base import Attack
 from ipr.attacks.config import AttackConfig
 from ipr.claims.base import Claim
 from ipr.config.registry import load
-from ipr.config.schema import (
-    PassportConfig,
-    SchemeConfig,
-    TrainConfig,
-)
+from ipr.config.schema import PassportConfig, SchemeConfig, TrainConfig
 from ipr.data.images import ImageData
 from ipr.data.opening import open_images
 from ipr.errors import InputError
@@ -33,11 +29,12 @@ from ipr.files import write_atomically
 from ipr.judging.claim_kinds import load_claim
 from ipr.machine.device import device_for
 from ipr.schemes.base import Scheme
-from ipr.schemes.start import plain_network
+from ipr.schemes.start import load_suspect, plain_network
 from ipr.store.find_or_make import making
 from ipr.store.folder import RunFolder, folder_named, run_key, short_key
-from ipr.store.record import commit, hardware, versions
+from ipr.store.record import hardware, provenance
 from ipr.store.tags import joined
+from ipr.store.weights import as_safetensors
 from ipr.training.checkpoints import check_checkpoint
 from ipr.training.fit import fit
 from ipr.workflows.attack import attack
@@ -45,7 +42,6 @@ from ipr.workflows.draw_claim import make_claim
 from ipr.workflows.rehearsal import check_no_rehearsal
 from ipr.workflows.request import check, folder_of, scheme_of, with_limit, without_secrets
 from ipr.workflows.train import Run, train
-from ipr.workflows.weights_file import load_suspect
 from ipr.world import own_world
 
 SCHEMA_VERSION = 1
@@ -114,7 +110,7 @@ def exhibit(config: ExhibitConfig) -> ExhibitRun:
         opened = _opened(run, config.attack_seed, data, None if made is None else made.folder, weights, folder)
         shown = wanted.show(opened)
         lease.check()
-        _save_arrays(shown.arrays, arrays_path(folder))
+        write_atomically(arrays_path(folder), as_safetensors(shown.arrays))
         about = _about(config, wanted, data, folder, shown_on)
         facts = [about | fact for fact in shown.facts]
         write_atomically(facts_path(folder), json.dumps(facts, indent=2) + "\n")  # last: it says that all is there
@@ -227,8 +223,7 @@ def tuned_weights(checkpoint: Path) -> dict[str, Tensor]:
     """
     check_checkpoint(checkpoint)
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    own = {name: tensor for name, tensor in state.items() if name.startswith("network.")}
-    return {name.removeprefix("network."): tensor for name, tensor in own.items()}
+    return {name.removeprefix("network."): tensor for name, tensor in state.items() if name.startswith("network.")}
 
 
 def part_of(kind: type[Any], config: ExhibitConfig) -> Any:
@@ -264,67 +259,51 @@ def _opened(
         attack_seed=attack_seed,
         layers=tuple(shown_layers(config)),
         baseline=lambda: baseline().to(where),
-        train=_Training(config, data, baseline, folder),
-        build=_Building(config, data),
+        train=partial(_train, config, data, baseline, folder),
+        build=partial(_build, config, data),
         passport_images=config.passport.images,
         tuned=tuned,
     )
 
 
-@dataclass(frozen=True)
-class _Training:
+def _train(
+    config: TrainConfig, data: ImageData, baseline: Callable[[], nn.Module], folder: RunFolder, watch: L.Callback
+) -> None:
     """See `exhibits.base.Train`: the training of `ipr train`, kept in the exhibit's folder."""
-
-    config: TrainConfig
-    data: ImageData
-    baseline: Callable[[], nn.Module]
-    folder: RunFolder
-
-    def __call__(self, watch: L.Callback) -> None:
-        config = self.config
-        claim: Claim | None = make_claim(config, self.data, self.baseline)
-        kind = scheme_of(config)
-        fit(
-            kind.build(config, self.data, claim, self.baseline),
-            self.data,
-            config,
-            epochs=kind.epochs(config),
-            clip_norm=config.optimizer.clip_norm,
-            seed=config.seed,
-            checkpoint=self.folder.checkpoint,
-            metrics=self.folder.metrics,
-            callbacks=[watch],
-        )
+    kind = scheme_of(config)
+    claim: Claim | None = make_claim(config, data, baseline)
+    fit(
+        kind.build(config, data, claim, baseline),
+        data,
+        config,
+        epochs=kind.epochs(config),
+        clip_norm=config.optimizer.clip_norm,
+        seed=config.seed,
+        checkpoint=folder.checkpoint,
+        metrics=folder.metrics,
+        callbacks=[watch],
+    )
 
 
-@dataclass(frozen=True)
-class _Building:
+def _build(config: TrainConfig, data: ImageData, scheme: str, norm: str) -> Scheme:
     """See `exhibits.base.Build`."""
+    kind: type[Scheme] = load("scheme", scheme)
+    layers = {"layers": config.model.passport_layers} if kind.about.family == "passport" else {}
+    config = replace(
+        config,
+        model=replace(config.model, norm=norm),
+        scheme=kind.Config(name=scheme, norm=norm, **layers),
+        passport=PassportConfig("random", energy=config.passport.energy),
+    )
 
-    config: TrainConfig
-    data: ImageData
+    def untrained() -> nn.Module:
+        raise AssertionError("a random passport is made without a trained network")
 
-    def __call__(self, scheme: str, norm: str) -> Scheme:
-        kind: type[Scheme] = load("scheme", scheme)
-        layers = {"layers": self.config.model.passport_layers} if kind.about.family == "passport" else {}
-        config = replace(
-            self.config,
-            model=replace(self.config.model, norm=norm),
-            scheme=kind.Config(name=scheme, norm=norm, **layers),
-            passport=PassportConfig("random", energy=self.config.passport.energy),
-        )
-
-        def untrained() -> nn.Module:
-            raise AssertionError("a random passport is made without a trained network")
-
-        return kind.build(config, self.data, make_claim(config, self.data, untrained), untrained)
-
-
-def _save_arrays(arrays: Mapping[str, Tensor], path: Path) -> None:
-    write_atomically(path, save({name: array.detach().cpu().contiguous() for name, array in arrays.items()}))
+    return kind.build(config, data, make_claim(config, data, untrained), untrained)
 
 
 def _about(config: ExhibitConfig, wanted: Exhibit, data: ImageData, folder: RunFolder, shown_on: str) -> Fact:
+    computed = provenance(device_for(config.trainer.accelerator))
     return {
         "key": folder.key,
         "exhibit": wanted.name,
@@ -341,9 +320,6 @@ def _about(config: ExhibitConfig, wanted: Exhibit, data: ImageData, folder: RunF
         "transfer": config.transfer.name if config.transfer else None,
         "attack_seed": config.attack_seed,
         "tags": joined(config.tags),
-        "hardware": hardware(device_for(config.trainer.accelerator)),
-        "versions": versions(),
-        "commit": commit(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        **{name: computed[name] for name in ("hardware", "versions", "commit", "finished")},
         "schema_version": SCHEMA_VERSION,
     }

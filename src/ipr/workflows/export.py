@@ -21,12 +21,11 @@ from ipr.judging.claim_kinds import load_claim
 from ipr.models.as_onnx import INPUT, OUTPUT, onnx_bytes
 from ipr.passport.claim import PassportClaim
 from ipr.passport.unlock import unlock
-from ipr.schemes.start import example_image
+from ipr.schemes.start import example_image, load_suspect
 from ipr.store.record import load_record
 from ipr.store.survey import Found
 from ipr.store.weights import WRITERS
 from ipr.suspects.weights import read_weights
-from ipr.workflows.weights_file import load_suspect
 from ipr.world import own_world
 
 CARD_VERSION = 1
@@ -78,9 +77,9 @@ def export(
         assert isinstance(claim, PassportClaim)
         weights = unlock(network, weights, claim.passport, example_image(data))
         network.load_state_dict(weights)
-    onnx = format == "onnx"
-    content = onnx_bytes(network, data.channels, data.image_size) if onnx else WRITERS[format](weights)
-    path = out or run / "export" / _name(model, format, kind)
+    content = onnx_bytes(network, data.channels, data.image_size) if format == "onnx" else WRITERS[format](weights)
+    suffix = "" if kind == "public" else f"-{kind}"
+    path = out or run / "export" / f"{model.name.rpartition(':')[2]}{suffix}{ENDINGS[format]}"
     card = card_of(model, data, format, kind, weights, content)
     told = {path: content, path.with_name(f"{path.name}.json"): (json.dumps(card, indent=2) + "\n").encode()}
     write_new(told, 0o600 if kind == "folded" else 0o666)
@@ -105,11 +104,6 @@ def _opened(folder: Found, paths: PathsConfig | None, root: str | None) -> tuple
         remedy = "give dataset.root=... of the images that it was trained on"
         raise InputError("dataset.root", root or dataset.root, "holds other images than the run's", remedy)
     return model, data
-
-
-def _name(model: ModelConfig, format: str, kind: str) -> str:
-    suffix = "" if kind == "public" else f"-{kind}"
-    return f"{model.name.rpartition(':')[2]}{suffix}{ENDINGS[format]}"
 
 
 def card_of(

@@ -83,7 +83,7 @@ def missed(
         null: how independent networks answer trigger images; None where there are none.
         bar: shows how far it is.
     """
-    images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
+    images = data.test_images
     victim = Victim(marked, claim, locked(marked, claim, data))
     rows = []
     for change, attacks in bar.track(changes(copies).items(), description="judging changed copies"):
@@ -104,8 +104,8 @@ def locked(network: nn.Module, claim: Claim, data: ImageData) -> bool:
     """Whether a network was given away without the scales of its protected layers (V1): they are 1 and 0."""
     if not claim.layers:
         return False
-    places = find_layers(network, example_of(data, network), claim.layers)
-    norms = [network.get_submodule(place.norm).state_dict() for place in places]
+    layers = find_layers(network, example_of(data, network), claim.layers)
+    norms = [network.get_submodule(layer.norm).state_dict() for layer in layers]
     return all(bool((norm["weight"] == 1).all() and (norm["bias"] == 0).all()) for norm in norms)
 
 

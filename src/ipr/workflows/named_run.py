@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -54,12 +54,9 @@ def as_run(config: Config, typed: Collection[str]) -> Config:
             raise InputError(key, "...", f"is what run={config.run} says itself", f"leave {key} out, or run")
     folder = _folder(config)
     asked = folder.asked
-    given = {key for key in typed if "." in key}
     try:
-        parts: dict[str, Any] = {
-            name: _filled(getattr(config, name), asked[name], {k for k in given if k.startswith(f"{name}.")})
-            for name in ("dataset", "model", "passport", "trigger_set", "optimizer", "verification")
-        }
+        sections = ("dataset", "model", "passport", "trigger_set", "optimizer", "verification")
+        parts: dict[str, Any] = {name: _filled(config, asked, name, typed) for name in sections}
         parts["scheme"] = _scheme_of(asked["scheme"])
         trainer = {name: asked["trainer"][name] for name in HOW_LONG}
         trainer |= {name: asked["trainer"].get(name, usual) for name, usual in LATER.items()}
@@ -79,12 +76,11 @@ def _scheme_of(asked: Mapping[str, Any]) -> SchemeConfig:
     return kind(**asked)
 
 
-def _filled(composed: Any, asked: Mapping[str, Any], given: Collection[str]) -> Any:
+def _filled(config: AttackConfig, asked: Mapping[str, Any], section: str, typed: Collection[str]) -> Any:
     """A section as the run has it; of what it does not say, and of what was typed, as composed."""
-    assert is_dataclass(composed)
-    typed = {key.partition(".")[2] for key in given}
-    names = [field.name for field in fields(composed) if field.name in asked and field.name not in typed]
-    return replace(composed, **{name: asked[name] for name in names})  # type: ignore[type-var]
+    composed, there = getattr(config, section), asked[section]
+    names = [field.name for field in fields(composed) if field.name in there and f"{section}.{field.name}" not in typed]
+    return replace(composed, **{name: there[name] for name in names})
 
 
 def _folder(config: AttackConfig) -> Found:

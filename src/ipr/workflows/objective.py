@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Protocol
 
 from ipr.errors import InputError
+from ipr.store.record import Record
 from ipr.terminal.spelling import choose_among
+from ipr.workflows.attack_rows import AttackRow
 
 NUMBERS = ("int", "float", "bool")
-
-
-class Row(Protocol):
-    """A record, or an attack's row."""
-
-    @property
-    def accuracy_used(self) -> float:
-        """What `objective=accuracy` is."""
-        ...
 
 
 def choices(kind: type) -> list[str]:
@@ -36,7 +28,7 @@ def check_objective(name: str, kind: type) -> None:
         raise InputError("objective", name, "is no number of a record", choose_among(name, choices(kind)))
 
 
-def objective_of(name: str, row: Row) -> float | None:
+def objective_of(name: str, row: Record | AttackRow) -> float | None:
     """The number; None where it does not apply to this run, such as the bits of a baseline.
 
     Args:

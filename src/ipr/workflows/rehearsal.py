@@ -53,8 +53,5 @@ def check_no_rehearsal(trainer: TrainerConfig) -> None:
         InputError: saying so.
     """
     if trainer.fast_dev_run:
-        problem, remedy = (
-            "is for ipr train and ipr attack: nothing of it is kept",
-            "leave it out, or train fewer epochs",
-        )
-        raise InputError("trainer.fast_dev_run", trainer.fast_dev_run, problem, remedy)
+        problem = "is for ipr train and ipr attack: nothing of it is kept"
+        raise InputError("trainer.fast_dev_run", trainer.fast_dev_run, problem, "leave it out, or train fewer epochs")

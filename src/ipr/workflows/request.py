@@ -23,7 +23,8 @@ from ipr.machine.device import check_accelerator, device_for, training_device
 from ipr.schemes.base import Scheme
 from ipr.schemes.passport import is_bound
 from ipr.store.folder import RunFolder, folder_named, run_key, secret_digest
-from ipr.store.tags import check_tags
+from ipr.store.record import provenance
+from ipr.store.tags import check_tags, joined
 from ipr.texts import refuse_retyped
 from ipr.tracking.loggers import check_installed, check_logger
 from ipr.training.numerics import check_numerics
@@ -84,10 +85,9 @@ def _check_compiler(device: torch.device) -> None:
 def _check_batches(trainer: TrainerConfig) -> None:
     limit, tried = trainer.limit_train_batches, trainer.fast_dev_run
     if limit is not None and limit > 1 and limit != int(limit):
+        problem = "is no number of batches and no fraction of them"
         remedy = "give a whole number, e.g. 10, or a fraction below 1, e.g. 0.1"
-        raise InputError(
-            "trainer.limit_train_batches", limit, "is no number of batches and no fraction of them", remedy
-        )
+        raise InputError("trainer.limit_train_batches", limit, problem, remedy)
     if not isinstance(tried, int) or tried < 0:
         raise InputError("trainer.fast_dev_run", tried, "is no number of batches", "give true, or a number, e.g. 2")
 
@@ -103,7 +103,7 @@ def with_limit(config: Asked) -> Asked:
 
 
 def _check_processes(config: TrainConfig) -> None:
-    trainer, processes = config.trainer, processes_of(config.trainer)
+    trainer, processes = config.trainer, config.trainer.processes
     if processes == 1:
         return
     check_divisible("optimizer.batch_size", config.optimizer.batch_size, processes)
@@ -111,23 +111,9 @@ def _check_processes(config: TrainConfig) -> None:
         check_divisible("trigger_set.per_step", config.trigger_set.per_step, processes)
     if trainer.accelerator == "mps":
         raise InputError("trainer.devices", trainer.devices, "there is one GPU of this kind", "choose 1")
-    if accelerator_of(trainer) == "cuda" and trainer.devices > torch.cuda.device_count():
-        raise InputError(
-            "trainer.devices",
-            trainer.devices,
-            f"this process sees {torch.cuda.device_count()} GPUs",
-            f"choose at most {torch.cuda.device_count()} on each machine, or trainer.accelerator=cpu",
-        )
-
-
-def processes_of(trainer: TrainerConfig) -> int:
-    """How many processes train together."""
-    return trainer.devices * trainer.nodes
-
-
-def accelerator_of(trainer: TrainerConfig) -> str:
-    """What several processes train on: `cuda`, or `cpu` where there is no such GPU or none is asked for."""
-    return device_for(trainer.accelerator).type
+    if device_for(trainer.accelerator).type == "cuda" and trainer.devices > (seen := torch.cuda.device_count()):
+        remedy = f"choose at most {seen} on each machine, or trainer.accelerator=cpu"
+        raise InputError("trainer.devices", trainer.devices, f"this process sees {seen} GPUs", remedy)
 
 
 def scheme_of(config: TrainConfig) -> type[Scheme]:
@@ -206,6 +192,20 @@ def key_of(config: TrainConfig, data: ImageData) -> str:
 def folder_of(config: TrainConfig, data: ImageData) -> RunFolder:
     """The folder of the run that a request belongs to."""
     return folder_named(Path(config.paths.runs) / "train", key_of(config, data))
+
+
+def facts_of(config: TrainConfig) -> dict[str, Any]:
+    """What the rows of a training and of an attack say alike: of what setting they are, and what computed them."""
+    return {
+        "scheme": config.scheme.name,
+        "model": config.model.name,
+        "norm": config.model.norm,
+        "width": config.model.width,
+        "dataset": config.dataset.name,
+        "seed": config.seed,
+        "tags": joined(config.tags),
+        **provenance(training_device(config.trainer.accelerator), config.trainer.processes),
+    }
 
 
 def without_secrets(config: TrainConfig) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ipr.config.schema import TrainConfig, TrainerConfig
 from ipr.data.images import ImageData
 from ipr.machine.gpus import claim_gpu, threads_each, visible_gpus
 from ipr.machine.slots import Slots, cores_here, shared_memory, slots
-from ipr.workflows.request import check, folder_of, processes_of, with_limit
+from ipr.workflows.request import check, folder_of, with_limit
 from ipr.workflows.train import Run, train
 
 
@@ -65,7 +65,7 @@ def slots_for(trainer: TrainerConfig, asked: int | None) -> Slots:
     Raises:
         InputError: fewer than one is asked for.
     """
-    if processes_of(trainer) > 1:
+    if trainer.processes > 1:
         asked = 1
     gpus = () if trainer.accelerator == "cpu" else tuple(visible_gpus(os.environ))
     return slots(asked, gpus, cores_here(), "processes", memory=partial(shared_memory, os.environ))

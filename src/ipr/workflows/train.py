@@ -21,16 +21,16 @@ from ipr.judging.claim_kinds import load_claim
 from ipr.judging.decision import trigger_reading
 from ipr.judging.fidelity import BATCH, accuracy, largest_class
 from ipr.judging.verdict import Verdict, judge
-from ipr.machine.clock import now
-from ipr.machine.device import device_for, training_device
-from ipr.schemes.start import plain_network
+from ipr.machine.device import device_for, now, training_device
+from ipr.schemes.start import load_suspect, plain_network
 from ipr.store.find_or_make import making
 from ipr.store.folder import RunFolder
 from ipr.store.record import Record, load_record
 from ipr.store.tags import joined, parted
+from ipr.store.weights import as_safetensors
 from ipr.terminal.console import Console
-from ipr.tracking.loggers import LoggerTracker
-from ipr.tracking.wandb_run import Tracker, tracking
+from ipr.tracking.loggers import tracking
+from ipr.tracking.wandb_run import Tracker
 from ipr.training.fit import check_limit, fit
 from ipr.training.guards import KeepLease
 from ipr.training.metrics import curve, read_metrics
@@ -39,8 +39,7 @@ from ipr.workflows.draw_claim import make_claim
 from ipr.workflows.embedding_checks import Check, embedding_of, failed
 from ipr.workflows.rehearsal import rehearsal
 from ipr.workflows.request import BOUND, check_ready, folder_of, has_text, scheme_of, with_limit, without_secrets
-from ipr.workflows.train_record import Seconds, record_of
-from ipr.workflows.weights_file import load_suspect, save_weights
+from ipr.workflows.train_record import record_of
 from ipr.world import own_world
 
 READABLE = "a signature's text can be read from the weights: do not use it as a secret"
@@ -115,7 +114,7 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Run:
                     validate=validation_of(config, data, claim),
                     callbacks=[KeepLease(lease)],
                 )
-                save_weights(scheme.network, folder.weights)
+                write_atomically(folder.weights, as_safetensors(scheme.network.state_dict()))
             run = _judged(config, data, folder, claim, baseline if kind.tunes else None)
             lease.check()
             run.record.save(folder.record)
@@ -134,7 +133,7 @@ def _opened(config: TrainConfig, data: ImageData | None) -> tuple[TrainConfig, I
     return config, data, folder_of(config, data)
 
 
-def _tell_again(folder: RunFolder, tracker: Tracker | LoggerTracker) -> None:
+def _tell_again(folder: RunFolder, tracker: Tracker) -> None:
     for row in read_metrics(folder.metrics):
         tracker.epoch(curve(row))
 
@@ -200,12 +199,10 @@ def _write_config(config: TrainConfig, data: ImageData, folder: RunFolder, *, be
         Console(stderr=True).print(f"ipr: warning: {READABLE}{meant}", highlight=False, soft_wrap=True)
 
 
-def _tracked(config: TrainConfig, folder: RunFolder) -> AbstractContextManager[Tracker | LoggerTracker]:
+def _tracked(config: TrainConfig, folder: RunFolder) -> AbstractContextManager[Tracker]:
     tags = [config.scheme.name, config.model.name, config.model.norm, config.dataset.name, *config.tags]
     facts = without_secrets(config)
-    return tracking(
-        config.logger, folder.path, key=folder.key, group=folder.key, job_type="train", tags=tags, facts=facts
-    )
+    return tracking(config.logger, folder, group=folder.key, job_type="train", tags=tags, facts=facts)
 
 
 def _judged(
@@ -217,7 +214,7 @@ def _judged(
     where = device_for(config.trainer.accelerator)
     started = now(where)
     suspect = load_suspect(config.model, data, folder.weights).to(where)
-    images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
+    images = data.test_images
     verdict = None
     if claim is None:
         plain_accuracy = accuracy(suspect, images)
@@ -227,11 +224,10 @@ def _judged(
         verdict = judge_with_progress(suspect, claim, images, config.verification.forged, config.seed)
         plain_accuracy = verdict.accuracy_without
         replace(claim, thresholds=replace(limits, target_accuracy=verdict.fidelity.accuracy)).save(folder.claim)
-    judging_seconds = now(where) - started
-    before = tuned.run.record.train_seconds if tuned else 0.0
-    training_seconds = before + sum(float(row["seconds"]) for row in read_metrics(folder.metrics))
-    seconds = Seconds(training_seconds, judging_seconds)
-    record = record_of(config, data, folder.key, suspect, plain_accuracy, verdict, seconds)
+    judge_seconds = now(where) - started
+    train_seconds = sum(float(row["seconds"]) for row in read_metrics(folder.metrics))
+    train_seconds += tuned.run.record.train_seconds if tuned else 0.0
+    record = record_of(config, data, folder.key, suspect, plain_accuracy, verdict, train_seconds, judge_seconds)
     checks = _checks(config, data, record, claim)
     if claim is not None:
         record = replace(record, consistent=not failed(checks))
@@ -240,7 +236,7 @@ def _judged(
 
 def _checks(config: TrainConfig, data: ImageData, record: Record, claim: Claim | None) -> tuple[Check, ...]:
     """The checks of a run, beside its baseline where that is in the store already."""
-    chance = largest_class(LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std))
+    chance = largest_class(data.test_images)
     answered, baseline = record.trigger_accuracy, None
     triggers = None if claim is None or answered is None else trigger_reading(claim, answered)
     if record.scheme != "baseline":

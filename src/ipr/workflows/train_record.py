@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -11,23 +10,9 @@ from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData
 from ipr.judging.verdict import Verdict
 from ipr.machine.device import training_device
-from ipr.store.record import Record, provenance
-from ipr.store.tags import joined
+from ipr.store.record import Record
 from ipr.training.numerics import layout
-from ipr.workflows.request import processes_of, scheme_of
-
-
-@dataclass(frozen=True)
-class Seconds:
-    """What a run took.
-
-    Attributes:
-        training: the training, with that of the plain network it goes on from.
-        judging: the judging.
-    """
-
-    training: float
-    judging: float
+from ipr.workflows.request import facts_of, scheme_of
 
 
 def record_of(
@@ -37,7 +22,8 @@ def record_of(
     suspect: nn.Module,
     plain_accuracy: float,
     verdict: Verdict | None,
-    seconds: Seconds,
+    train_seconds: float,
+    judge_seconds: float,
 ) -> Record:
     """The row of a finished training; `consistent` is left to the checks of the embedding.
 
@@ -48,34 +34,28 @@ def record_of(
         suspect: the network that was given away.
         plain_accuracy: what it reaches as it is, a fraction.
         verdict: of its claim; None for a baseline.
-        seconds: what it took.
+        train_seconds: what the training took, with that of the plain network it goes on from.
+        judge_seconds: what the judging took.
     """
     passported = scheme_of(config).about.family == "passport"
     return Record(
+        **facts_of(config),
         key=key,
         kind="train",
-        scheme=config.scheme.name,
-        model=config.model.name,
-        norm=config.model.norm,
-        width=config.model.width,
-        dataset=config.dataset.name,
         train_images=data.trained_on.numel(),
         test_images=data.test_labels.numel(),
         optimizer=config.optimizer.name,
         epochs=config.trainer.max_epochs,
-        seed=config.seed,
         passport=config.passport.name if passported else None,
         energy=config.passport.energy if passported else None,
         alternation=getattr(config.scheme, "alternation", None),
-        tags=joined(config.tags),
         parameters=sum(parameter.numel() for parameter in suspect.parameters()),
         accuracy_without=plain_accuracy,
         consistent=None,
-        train_seconds=round(seconds.training, 3),
-        judge_seconds=round(seconds.judging, 3),
+        train_seconds=round(train_seconds, 3),
+        judge_seconds=round(judge_seconds, 3),
         **_numerics(config, suspect),
         **_measured(verdict, passported=passported),
-        **provenance(training_device(config.trainer.accelerator), processes_of(config.trainer)),
     )
 
 

@@ -12,7 +12,6 @@ from ipr.claims.commitment import Commitment, load_commitment, opens
 from ipr.claims.origin import Origin
 from ipr.claims.stamp import authority_certificates, read_stamp, stamped
 from ipr.config.ranges import check_numbers
-from ipr.config.rule import Rule
 from ipr.config.schema import VerifyConfig
 from ipr.data.images import ImageData, LabelledImages
 from ipr.data.opening import open_images
@@ -49,7 +48,6 @@ class _Asked:
     data: ImageData
     commitment: Commitment | None
     calibration: Calibration | None
-    rule: Rule
     registration: Registration
 
 
@@ -86,7 +84,7 @@ def verify(config: VerifyConfig) -> Judgement:
         tried=config.tried,
         alignments=shown.suspect.alignments,
         provenance=provenance,
-        rule=asked.rule,
+        rule=config.rule,
     )
     return Judgement(
         suspect=shown.suspect,
@@ -99,7 +97,7 @@ def verify(config: VerifyConfig) -> Judgement:
         decision=with_control(decision, shown.control),
         control=shown.control,
         provenance=provenance,
-        rule=asked.rule,
+        rule=config.rule,
         tried=config.tried,
         seed=config.seed,
     )
@@ -123,7 +121,7 @@ def _read(config: VerifyConfig) -> _Asked:
         if (calibration.p_value, calibration.fidelity) != (rule.p_value, rule.fidelity):
             problem = f"was made with rule.p_value={calibration.p_value} and rule.fidelity={calibration.fidelity}"
             raise InputError("calibration", config.calibration, problem, "judge with these, or calibrate anew")
-    return _Asked(config, claim, data, commitment, calibration, rule, registration)
+    return _Asked(config, claim, data, commitment, calibration, registration)
 
 
 def _weights(asked: _Asked) -> _Shown:
@@ -136,7 +134,7 @@ def _weights(asked: _Asked) -> _Shown:
     if isinstance(claim, PassportClaim):
         with judging(images, f"judging {config.forged} random passports, and others") as progress:
             verdict, rows = control(
-                network, claim, images, rule=asked.rule, random=config.forged, seed=config.seed, progress=progress
+                network, claim, images, rule=config.rule, random=config.forged, seed=config.seed, progress=progress
             )
     else:  # nothing is presented, or bare scales: not admissible, and without |S| to give rivals
         verdict = judge_with_progress(network, claim, images, 0, config.seed)
@@ -170,7 +168,7 @@ def _matched(
     def reading(network: nn.Module) -> tuple[bool, int, float]:
         (verdict,) = judge_claims(network, [claim], images)
         evidence = from_weights(verdict, claim, largest_class(images))
-        holds = decide(evidence, claim.thresholds, alignments=ways, rule=asked.rule).consistent
+        holds = decide(evidence, claim.thresholds, alignments=ways, rule=asked.config.rule).consistent
         return holds, sum(verdict.reading.agreeing.values()), verdict.fidelity.accuracy
 
     if reading(suspect.network) > reading(aligned.network):

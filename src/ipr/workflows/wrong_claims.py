@@ -100,7 +100,7 @@ def judge_wrong_claims(
         rule: that they are decided under.
         bar: shows how far it is.
     """
-    images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
+    images = data.test_images
     kinds, independent = kinds_for(claim), suspects.get("independent", ())
     judged = _judge_genuine(claim, images, independent, others, rule)
     for name, kind in bar.track(kinds.items(), description="judging wrong claims"):

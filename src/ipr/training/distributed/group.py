@@ -43,7 +43,7 @@ def joined(store: Store, rank: int, trainer: TrainerConfig) -> Iterator[None]:
     hook = sys.excepthook  # torch's would begin every line of a traceback with the rank
     with variables({"GLOO_SOCKET_IFNAME": loopback[0]} if inside else {}):
         distributed.init_process_group(
-            backend, store=store, rank=rank, world_size=trainer.devices * trainer.nodes, timeout=COLLECTIVE
+            backend, store=store, rank=rank, world_size=trainer.processes, timeout=COLLECTIVE
         )
     try:
         yield

@@ -85,5 +85,5 @@ def as_torchrun(environment: Mapping[str, str]) -> dict[str, str]:
 
 def is_worker(trainer: TrainerConfig) -> bool:
     """Whether this process only takes part in the fits of rank 0, and must write and print nothing."""
-    launch = launched() if trainer.devices * trainer.nodes > 1 else None
+    launch = launched() if trainer.processes > 1 else None
     return launch is not None and launch.rank > 0

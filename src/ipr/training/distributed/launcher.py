@@ -82,8 +82,7 @@ def process_group(
             killed.
         RuntimeError: one failed.
     """
-    trainer = training.trainer
-    world_size = trainer.devices * trainer.nodes
+    trainer, world_size = training.trainer, training.trainer.processes
     if world_size == 1:
         yield None
         return

@@ -1,0 +1,94 @@
+"""The rows of an attack: one judged point of it each, a line of `rows.jsonl`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from ipr.errors import InputError
+from ipr.judging.outcome import Outcome
+from ipr.store.reading import Fitting
+
+SCHEMA_VERSION = 2
+
+
+@dataclass(frozen=True)
+class AttackRow(Outcome):
+    """One judged point of an attack: what it was, its outcome, and its cost. Flat; no field holds a secret.
+
+    Attributes:
+        point: where on the attack's curve, e.g. `rate=0.6`; "" where it has one point.
+        seconds: what it took to bring this point about, training included, judging not. Points that come of one
+            suspect share it: each has all of it, or, of searches trained side by side, its part.
+        iterations: steps of a forgery that has no epochs; None elsewhere.
+        share_of_training: the same as a fraction of the victim's training.
+    """
+
+    key: str = ""
+    attack: str = ""
+    kind: str = ""
+    point: str = ""
+    victim: str = ""
+    scheme: str = ""
+    model: str = ""
+    norm: str = ""
+    width: float = 1.0
+    dataset: str = ""
+    transfer: str | None = None
+    train_images: int = 0
+    test_images: int = 0
+    victim_epochs: int = 0
+    attack_epochs: int | None = None
+    iterations: int | None = None
+    seed: int = 0
+    attack_seed: int = 0
+    tags: str = ""
+    seconds: float = 0.0
+    share_of_training: float = 0.0
+    hardware: str = ""
+    threads: int = 0
+    versions: str = ""
+    commit: str = ""
+    finished: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def accuracy_used(self) -> float:
+        """What the attacked network reaches, or the network with the forged claim."""
+        return self.accuracy_after
+
+
+def load_rows(path: Path) -> dict[str, AttackRow]:
+    """The rows that are there, by point; a half-written last line, of a run that was killed, is passed over.
+
+    Rows of version 1, which called a mark that is read verified, are read too.
+
+    Raises:
+        InputError: they were written by another version.
+    """
+    rows: dict[str, AttackRow] = {}
+    if not path.exists():
+        return rows
+    names = {f.name for f in fields(AttackRow)}
+    for line in path.read_text().splitlines(keepends=True):
+        if not line.endswith("\n"):
+            continue
+        try:
+            values = json.loads(line)
+            if values["schema_version"] == 1:
+                values["mark_read"], values["schema_version"] = values.pop("verified"), SCHEMA_VERSION
+            if values.keys() != names or values["schema_version"] != SCHEMA_VERSION:
+                raise KeyError("other fields than this version's")
+            rows[values["point"]] = Fitting().value(AttackRow, values, "")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            remedy = "delete the folder; the same command attacks anew"
+            raise InputError("rows", path, f"cannot be read ({error})", remedy) from error
+    return rows
+
+
+def find_rows(runs: Path) -> Iterator[AttackRow]:
+    """Every row below a folder of runs, ordered by path."""
+    for path in sorted(runs.glob("attack/*/rows.jsonl")):
+        yield from load_rows(path).values()

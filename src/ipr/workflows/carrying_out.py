@@ -1,0 +1,227 @@
+"""An attack while it is carried out: it trains what it trains, every point is judged, and the rows are kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+
+import torch
+import yaml
+from torch import nn
+
+from ipr.attacks.base import Attacked, Fit, Victim, example_of
+from ipr.attacks.config import AttackConfig
+from ipr.claims.base import Claim
+from ipr.data.images import ImageData
+from ipr.errors import InputError
+from ipr.files import naming, write_atomically
+from ipr.judging.claim_kinds import load_claim
+from ipr.judging.fidelity import accuracy
+from ipr.judging.outcome import Outcome, nearest, outcome_of, unmarked
+from ipr.judging.verdict import judge_claims
+from ipr.machine.device import device_for, now
+from ipr.passport.claim import PassportClaim
+from ipr.passport.surgery import find_layers
+from ipr.schemes.base import Scheme
+from ipr.schemes.start import load_suspect
+from ipr.signature import agreeing_bits, detect
+from ipr.store.folder import RunFolder
+from ipr.store.lease import Lease
+from ipr.tracking.loggers import tracking
+from ipr.tracking.wandb_run import Tracker
+from ipr.training.fit import fit
+from ipr.training.guards import KeepLease
+from ipr.training.metrics import read_metrics
+from ipr.workflows.attack_rows import AttackRow
+from ipr.workflows.request import facts_of, scheme_of, without_secrets
+from ipr.workflows.train import Run, judging
+
+
+@dataclass
+class CarryingOut:
+    """One attack while it is carried out: trains what it trains, judges every point, and keeps the rows.
+
+    Attributes:
+        config: the request.
+        data: the victim's images, and what is judged on unless the attacker has others.
+        own: the images that the attacker has.
+        run: the victim.
+        folder: where the rows are kept.
+        rows: of the points that were judged before an interruption.
+        lease: on the folder.
+    """
+
+    config: AttackConfig
+    data: ImageData
+    own: ImageData
+    run: Run
+    folder: RunFolder
+    rows: dict[str, AttackRow]
+    lease: Lease
+
+    def __post_init__(self) -> None:
+        config, run = self.config, self.run
+        self.where = device_for(config.trainer.accelerator)
+        self.clock = _Clock(self.where)
+        suspect = load_suspect(config.model, self.data, run.folder.weights).to(self.where)
+        claim = load_claim(run.folder.claim) if run.folder.claim.exists() else None  # the baseline has none
+        self.victim = Victim(suspect, claim, scheme_of(config).locked)
+        self.before = accuracy(self.victim.in_use(example_of(self.data, suspect)), self.data.test_images)
+
+    def rows_of_all_points(self) -> list[AttackRow]:
+        """Carries the attack out to its end; rows are on disk as soon as their point is judged."""
+        config, shown = self.config, without_secrets(self.config)
+        write_atomically(self.folder.config, yaml.safe_dump(shown, sort_keys=False))
+        lines = [json.dumps(asdict(row)) + "\n" for row in self.rows.values()]  # without a half-written last one
+        write_atomically(self.folder.path / "rows.jsonl", "".join(lines))
+        self.folder.checkpoint.parent.mkdir(mode=0o700, exist_ok=True)  # what is forged may hold what an insider knows
+        facts = [config.attack.name, config.scheme.name, config.model.name, config.model.norm, config.dataset.name]
+        facts += [config.transfer.name] if config.transfer is not None else []
+        with tracking(
+            config.logger,
+            self.folder,
+            group=self.run.folder.key,
+            job_type="attack",
+            tags=[*facts, *config.tags],
+            facts=shown,
+        ) as tracker:
+            for row in self.rows.values():  # judged before an interruption
+                tracker.point(asdict(row))
+            train = partial(self._fit, tracker)
+            rivals = self._rivals(train)
+            victim = replace(self.victim, judged=frozenset(self.rows))
+            attacked = config.attack.run(victim, self.own, train, config.attack_seed)
+            while (one := self.clock.timed(attacked)) is not None:
+                for row in self._judged(one, rivals):
+                    tracker.point(asdict(row))
+            (self.folder.path / "finished").touch()
+            tracker.summary(asdict(nearest(list(self.rows.values()))))
+            tracker.table("points", [asdict(row) for row in self.rows.values()])
+        return list(self.rows.values())
+
+    def _fit(
+        self,
+        tracker: Tracker,
+        name: str,
+        scheme: Scheme,
+        *,
+        epochs: int,
+        clip_norm: float | None,
+        share: int | None = None,
+    ) -> None:
+        """See `attacks.base.Fit`."""
+        config, metrics = self.config, self.folder.path / f"metrics-{name}.csv"
+        if share is not None and (processes := config.trainer.processes) > 1:
+            problem = f"{processes} processes do not train on a share of the images"
+            raise InputError("trainer.devices", config.trainer.devices, problem, "attack with one process")
+        with self.clock.stopped():
+            fit(
+                scheme,
+                self.own if share is None else self.own.share(share),
+                config,
+                epochs=epochs,
+                clip_norm=clip_norm,
+                seed=config.attack_seed,
+                checkpoint=self.folder.checkpoint.parent / name / "last.ckpt",
+                metrics=metrics,
+                tell=partial(tracker.epoch, training="" if name == config.attack.name else name),
+                callbacks=[KeepLease(self.lease)],
+                images=config.transfer,
+            )
+        self.clock.seconds += sum(float(row["seconds"]) for row in read_metrics(metrics))
+
+    def _rivals(self, train: Fit) -> dict[str, Claim | None]:
+        """The claims of a forger, made on the victim before the removal attack: judged at every point of it."""
+        rivals: dict[str, Claim | None] = {}
+        if self.config.rival is not None:
+            for forged in self.config.rival.run(self.victim, self.data, train, self.config.attack_seed):
+                rivals |= {_joined("claim=rival", point): claim for point, claim in forged.claims.items()}
+        return rivals
+
+    def _judged(self, one: Attacked, rivals: Mapping[str, Claim | None]) -> list[AttackRow]:
+        """The rows of an attacked suspect whose points were not judged before, written down."""
+        network = one.suspect.to(self.where, torch.float32)  # whatever it was trained in, as its file is
+        claims = dict(one.claims)
+        for point in one.claims:
+            claims |= {_joined(point, name): rival for name, rival in rivals.items()}
+        wanted = {point: claim for point, claim in claims.items() if point not in self.rows}
+        if not wanted:
+            return []
+        outcomes = self._outcomes(network, wanted, freed=one.freed)
+        self.lease.check()
+        seconds = self.clock.seconds / one.trainings
+        made = {point: self._row(point, outcome, one.iterations, seconds) for point, outcome in outcomes.items()}
+        with naming(self.folder.path / "rows.jsonl"), (self.folder.path / "rows.jsonl").open("a") as file:
+            file.write("".join(json.dumps(asdict(row)) + "\n" for row in made.values()))
+        self.rows |= made
+        return list(made.values())
+
+    def _outcomes(self, network: nn.Module, wanted: Mapping[str, Claim | None], *, freed: bool) -> dict[str, Outcome]:
+        own, owner, same_task = self.own, self.victim.claim, self.own is self.data
+        images = own.test_images
+        if owner is None:
+            limit, after = self.config.verification.fidelity_threshold, accuracy(network, images)
+            return {point: unmarked(self.before, after, limit, same_task=same_task) for point in wanted}
+        bits = _freed_bits(network, self.victim.passport_claim, own) if freed else None
+        claims = {point: claim for point, claim in wanted.items() if claim is not None}
+        with judging(images, f"judging {len(claims)} claims") as progress:
+            verdicts = judge_claims(network, list(claims.values()), images, progress=progress)
+        return {
+            point: outcome_of(owner, claim, verdict, accuracy_before=self.before, same_task=same_task, bits_freed=bits)
+            for (point, claim), verdict in zip(claims.items(), verdicts, strict=True)
+        }
+
+    def _row(self, point: str, outcome: Outcome, iterations: int | None, seconds: float) -> AttackRow:
+        config, whole = self.config, self.run.record.train_seconds
+        return AttackRow(
+            **asdict(outcome),
+            **facts_of(config),
+            key=self.folder.key,
+            attack=config.attack.name,
+            kind=config.attack.kind,
+            point=point,
+            victim=self.run.folder.key,
+            transfer=config.transfer.name if config.transfer else None,
+            train_images=self.data.train_labels.numel(),
+            test_images=self.data.test_labels.numel(),
+            victim_epochs=config.trainer.max_epochs,
+            attack_epochs=getattr(config.attack, "epochs", None),
+            iterations=iterations,
+            attack_seed=config.attack_seed,
+            seconds=round(seconds, 3),
+            share_of_training=seconds / whole if whole else 0.0,
+        )
+
+
+def _joined(*names: str) -> str:
+    return " ".join(filter(None, names))
+
+
+class _Clock:
+    """The seconds that each suspect took: the attack's own work, and its trainings by their own clocks."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds, self._started, self._device = 0.0, 0.0, device
+
+    def timed(self, attacked: Iterator[Attacked]) -> Attacked | None:
+        self.seconds, self._started = 0.0, now(self._device)
+        one = next(attacked, None)
+        self.seconds += now(self._device) - self._started
+        return one
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        stopped = now(self._device)
+        try:
+            yield
+        finally:
+            self._started += now(self._device) - stopped
+
+
+def _freed_bits(network: nn.Module, owner: PassportClaim, data: ImageData) -> int:
+    layers = find_layers(network, example_of(data, network), owner.layers)
+    scales = {layer.conv: network.get_submodule(layer.norm).get_parameter("weight").detach() for layer in layers}
+    return sum(agreeing_bits(detect(scales[name]).cpu(), bits) for name, bits in owner.signature.items())
