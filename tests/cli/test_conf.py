@@ -72,6 +72,7 @@ def test_every_option_composes(option):
 
 
 @pytest.mark.parametrize("name", [name for name, path in studies().items() if load_study(path).scale])
+@pytest.mark.sampled(3)
 def test_every_study_of_its_own_scale_composes_with_each_scheme_and_attack(name):
     study = load_study(studies()[name])
     cells = {(c.about["scheme"], c.about.get("norm")): c for c in plan(study, load_scale(study.scale))}

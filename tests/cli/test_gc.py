@@ -99,6 +99,7 @@ def test_a_run_of_ones_own_is_listed_and_stays(ipr, store, tiny):
     assert listed(ipr("gc")).keys() == {"runs"}
 
 
+@pytest.mark.sampled(2)
 def test_a_run_with_a_key_is_not_even_listed(ipr, store, tiny):
     secret = "correct horse"
     assert ipr("train", *tiny, "scheme=passport_v2", f"passport.key={secret}").code == 0

@@ -22,6 +22,7 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize(("scheme", "norm"), [("passport_v1", "bn"), ("passport_v2", "gn"), ("baseline", "bn")])
+@pytest.mark.sampled(3)
 def test_the_last_epoch_is_the_run_of_ipr_train(exhibit_for, scheme, norm):
     config = exhibit_for(f"scheme={scheme}", "exhibit=convergence", "exhibit.channels=5")
     shown = exhibit(config)

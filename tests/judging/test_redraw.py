@@ -143,6 +143,7 @@ def test_last_bits_of_another_processor_are_forgiven(digits):
     assert redraw(replace(images, pixels=images.pixels ^ 1), digits).holds is False  # all by one
 
 
+@pytest.mark.slow
 def test_keys_of_other_training_images_cannot_be_drawn_again(digits):
     part, source = digits.limited(200, None), torch.Generator().manual_seed(0)
     shuffled = replace(digits, train_labels=digits.train_labels[torch.randperm(1437, generator=source)])
@@ -217,6 +218,7 @@ def test_seeds_are_those_of_the_documentation(digits):
 
 
 @pytest.mark.parametrize("name", ["v1", "bound", "uchida", "trigger_set"])
+@pytest.mark.sampled(2)
 def test_keyless_is_measured(digits, name):
     keyless = made(digits, *ALL[name], "passport.key=null", "seed=99999")
     assert keyless.origin.keyless
@@ -249,6 +251,7 @@ def test_a_claim_without_an_origin_is_what_it_was(digits, tmp_path):
     assert not opens(commit(claim, {}), replace(claim, origin=replace(claim.origin, seeds=seeds)))
 
 
+@pytest.mark.slow
 def test_a_forger_names_no_seed(digits):
     claim = made(digits, *ALL["v2"])
     assert claim.forged(text_bytes=0).origin is None

@@ -104,6 +104,7 @@ def test_a_claim_keeps_its_binding(claim, tmp_path):
         lambda c: {"binding": ""},
     ],
 )
+@pytest.mark.sampled(3)
 def test_a_signature_that_does_not_follow_is_refused(claim, change):
     with pytest.raises(InputError, match="binding"):
         replace(claim, **change(claim))

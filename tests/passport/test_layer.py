@@ -307,6 +307,7 @@ def test_bfloat16_autocast_keeps_gamma_in_full_precision(device):
 
 
 @pytest.mark.parametrize(("norm", "public_affine"), [("bn", False), ("gn", True)])
+@pytest.mark.sampled(2)
 def test_it_compiles_into_one_graph(norm, public_affine):
     network, _, _ = protected("alexnet", norm, public_affine=public_affine)
     network.eval()

@@ -224,6 +224,7 @@ def test_files(tmp_path):
     assert len(Page((folder / "index.html").read_text()).all("section")) == 3
 
 
+@pytest.mark.slow
 def test_the_same_sections_give_the_same_bytes(tmp_path):
     runs = [write_sections(sections(), tmp_path / name, "T") for name in ("a", "b")]
     for first, second in zip(*runs, strict=True):

@@ -60,6 +60,7 @@ def network(data):
 
 
 @pytest.mark.parametrize("name", WATERMARKS)
+@pytest.mark.sampled(3)
 def test_the_contract(name, network, data, tmp_path):
     """A claim survives its folder, is read the same from there, and reading leaves the network as it was."""
     claim = watermark(name, network, data)
@@ -100,6 +101,7 @@ def test_the_contract(name, network, data, tmp_path):
         ("trigger_set", "choices", lambda n: "10"),
     ],
 )  # fmt: skip
+@pytest.mark.sampled(3)
 def test_a_claim_whose_parts_do_not_fit_is_refused_when_it_is_loaded(name, field, broken, network, data, tmp_path):
     claim = watermark(name, network, data)
     object.__setattr__(claim, field, broken(getattr(claim, field)))  # as a damaged or hostile folder would hold it
@@ -109,6 +111,7 @@ def test_a_claim_whose_parts_do_not_fit_is_refused_when_it_is_loaded(name, field
 
 
 @pytest.mark.parametrize("name", WATERMARKS)
+@pytest.mark.sampled(3)
 def test_a_watermark_is_judged_by_the_same_path(name, network, data):
     claim = watermark(name, network, data)
     images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)

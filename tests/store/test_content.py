@@ -36,6 +36,7 @@ def key(request_for, tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["trigger_set", "passport_v3"])
+@pytest.mark.sampled(2)
 def test_a_run_with_a_trigger_folder_is_named_by_what_the_folder_holds(scheme, key, tmp_path, monkeypatch):
     first = key(triggers(tmp_path / "one"), scheme=scheme)
     shutil.copytree(tmp_path / "one", tmp_path / "two" / "pics")

@@ -133,6 +133,7 @@ def test_after_a_torn_checkpoint_the_one_before_is_used(request_for, monkeypatch
     assert [path.name for path in checkpoint.parent.iterdir()] == ["last.ckpt"]
 
 
+@pytest.mark.slow
 def test_with_both_torn_the_training_begins_anew(request_for, monkeypatch, capsys):
     arguments = ("scheme=passport_v1", "trainer.max_epochs=3", "dataset.limit_train=640")
     whole = train(request_for(*arguments, "paths.runs=whole")).folder

@@ -229,6 +229,7 @@ def exported(network) -> bytes:
 
 
 @pytest.mark.parametrize(("per_channel", "symmetric"), [(True, True), (False, True), (True, False), (False, False)])
+@pytest.mark.sampled(2)
 def test_integers_are_read_with_scale_and_zero_point(per_channel, symmetric, exported, network, tmp_path):
     model = quantised(onnx.load_from_string(exported), per_channel, symmetric)
     onnx.checker.check_model(model)

@@ -163,6 +163,7 @@ def test_cut_epochs_have_a_key_a_tag_and_tables_of_their_own(request_for, traine
     assert "few batches" in str(cut.checks[0].remedy)  # that is why it failed
 
 
+@pytest.mark.slow
 def test_attacks_with_cut_epochs_stand_apart_too(request_for):
     rows = []
     for limit in ("null", "1"):

@@ -52,6 +52,7 @@ def test_a_captured_training_has_the_bits_of_one_that_is_not(kind, precision, re
 
 
 @pytest.mark.parametrize("halves", [("true", "false"), ("false", "true")])
+@pytest.mark.sampled(2)
 def test_a_training_goes_on_captured_or_not(halves, request_for, tmp_path, monkeypatch):
     """Its checkpoints are the same: the rate is a number in them, and the triggers go on where they were."""
     from ipr.training.metrics import MetricsFile

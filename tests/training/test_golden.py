@@ -31,6 +31,7 @@ REQUESTS = {
 
 
 @pytest.mark.parametrize("name", REQUESTS)
+@pytest.mark.sampled(3)
 def test_losses_are_those_stored(request_for, name):
     run = train(request_for(*ASKED, *REQUESTS[name]))
     assert_stored(GOLDEN, name, losses(run.folder.metrics))

@@ -20,6 +20,7 @@ SCHEMES = ["baseline", "passport_v1", "passport_v2", "passport_v3"]
 
 
 @pytest.mark.parametrize("scheme", ["passport_v1", "passport_v2"])
+@pytest.mark.sampled(2)
 def test_another_memory_format_learns_the_same_but_for_rounding(request_for, scheme):
     runs = [
         train(request_for(f"scheme={scheme}", "trainer.precision=64-true", f"trainer.memory_format={kind}"))
@@ -35,6 +36,7 @@ ALSO = [pytest.param(scheme, marks=pytest.mark.slow) for scheme in ("passport_v1
 
 
 @pytest.mark.parametrize("scheme", ["passport_v2", *ALSO])
+@pytest.mark.slow
 def test_a_compiled_network_learns_the_same_but_for_rounding(request_for, scheme, monkeypatch):
     """Compiled as far as the graphs of forward and backward; the C++ behind them is torch's own."""
     import torch._dynamo
@@ -65,6 +67,7 @@ def test_half_precision_leaves_weights_and_passport_in_full(request_for):
     assert run.record.precision == "bf16-mixed"
 
 
+@pytest.mark.slow
 def test_every_option_that_changes_rounding_names_another_run(request_for):
     asked = [
         request_for(*option)
@@ -134,6 +137,7 @@ def test_an_unknown_memory_format_is_refused(request_for):
         check(request_for("trainer.memory_format=nhwc"))
 
 
+@pytest.mark.slow
 def test_compilation_for_a_gpu_needs_a_c_compiler(request_for, monkeypatch, tmp_path):
     """Triton's, whatever there is for C++; none is needed where nothing is compiled."""
     monkeypatch.setattr("ipr.machine.device.gpu", lambda: torch.device("cuda"))
@@ -201,6 +205,7 @@ def test_no_step_waits_for_the_device(request_for, scheme, monkeypatch):
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.sampled(2)
 def test_a_fused_optimiser_is_clipped_in_every_precision(precision, request_for, tmp_path, monkeypatch):
     """As on a GPU: Lightning's own clipping refuses it under autocast, though nothing is scaled there."""
     words = ["scheme=passport_v2", f"trainer.precision={precision}", "optimizer.clip_norm=0.01"]

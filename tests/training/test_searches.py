@@ -45,6 +45,7 @@ CAPTURED = pytest.param(("trainer.capture=true", "trainer.precision=bf16-mixed")
 
 @pytest.mark.parametrize("more", [(), CAPTURED], ids=str)
 @pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.sampled(2)
 def test_points_side_by_side_have_the_bits_of_points_one_after_the_other(name, more, asked):
     both = attack(asked(name, "[0,0.5]", *more))
     alone = [attack(asked(name, f"[{share}]", *more)) for share in ("0", "0.5")]
@@ -84,6 +85,7 @@ def interrupted(asked, monkeypatch):
     return until
 
 
+@pytest.mark.slow
 def test_an_interrupted_attack_goes_on_to_the_same_points(asked, interrupted, capsys):
     whole = attack(asked("fake3", "[0.1,0.5]"))
     expected = sought(whole, "fake3", "searches.1.")
@@ -97,6 +99,7 @@ def test_an_interrupted_attack_goes_on_to_the_same_points(asked, interrupted, ca
     assert [row["epoch"] for row in read_metrics(gone_on.folder.path / "metrics-fake3.csv")] == ["0", "1"]
 
 
+@pytest.mark.slow
 def test_rows_that_are_there_are_kept_and_what_is_missing_is_trained_alone(asked, interrupted, capsys):
     """As an attack of an earlier version goes on, which trained one point after the other."""
     wanted = ("fake3", "[0.1,0.5,1]")
