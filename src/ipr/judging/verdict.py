@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ipr.claims.base import Claim, Reading
 from ipr.data.images import LabelledImages
 from ipr.errors import InputError
-from ipr.judging.fidelity import Fidelity, accuracies, accuracy
+from ipr.judging.fidelity import Fidelity, accuracies, accuracy, statistics_of
 from ipr.judging.signature_reading import read_signature
 from ipr.models.inspection import device_of
 from ipr.passport.claim import PassportClaim
@@ -169,14 +169,14 @@ def _judge_presented(
     protected = protect(suspect, blank, example, public_affine=True)
     forked = fork(protected, example)
     affines = [claim.checked_affines(protected) for claim in claims]
-    given = affines_of(protected, Branch.PUBLIC)
-    without, *found = accuracies(forked, images, [given, *affines], progress=progress)
+    given, own = affines_of(protected, Branch.PUBLIC), statistics_of(forked, images, affines)
+    without, *found = accuracies(forked, images, [given, *affines], [{}, *own], progress=progress)
     verdicts = []
-    for claim, affine, reached in zip(claims, affines, found, strict=True):
+    for claim, affine, seen, reached in zip(claims, affines, own, found, strict=True):
         triggers: tuple[float | None, float | None] = (None, None)
         if claim.triggers is not None:
             marked = LabelledImages(claim.triggers.pixels, claim.triggers.labels, images.mean, images.std)
-            public, private = accuracies(forked, marked, [given, affine])
+            public, private = accuracies(forked, marked, [given, affine], [{}, seen])
             triggers = public, private
         limits = claim.thresholds
         target = reached if limits.target_accuracy is None else limits.target_accuracy

@@ -171,8 +171,9 @@ class _Trial:
         self, candidates: Sequence[list[_Along]], affines: Callable[[Sequence[_Along]], dict[str, Affine]]
     ) -> list[_Along]:
         """The candidate with the smallest cross-entropy; of equals the first."""
+        tried = [affines(one) for one in candidates]
         with evaluating(self.protected):
-            answers = self.forked(self.x, [affines(one) for one in candidates])
+            answers = self.forked(self.x, tried, self.forked.statistics(self.x, tried))
         losses = torch.stack([functional.cross_entropy(one, self.labels) for one in answers]).nan_to_num(torch.inf)
         return candidates[int(losses.argmin())]
 
