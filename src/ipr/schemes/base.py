@@ -26,7 +26,7 @@ from ipr.data.images import ImageData
 from ipr.data.share import WHOLE, Share
 from ipr.schemes.captured import CapturedStep
 from ipr.schemes.means import EpochMeans
-from ipr.schemes.start import architecture_of, plain_network
+from ipr.schemes.start import architecture_of, start_network
 
 Trained = Callable[[], nn.Module]
 """Finds or trains the plain network of a run's architecture, data and seed; called only where it is needed."""
@@ -128,7 +128,7 @@ class Scheme(L.LightningModule, ABC):
             claim: its secrets.
             trained: see `Trained`.
         """
-        return cls(plain_network(config.model, data, config.seed), config.optimizer, len(data.classes))
+        return cls(start_network(config, data), config.optimizer, len(data.classes))
 
     @classmethod
     def epochs(cls, config: TrainConfig) -> int:

@@ -59,6 +59,7 @@ class PassportV2(PassportScheme):
         triggers: TriggerSamples | None = None,
         alternation: str = "joint",
         relative: bool = False,
+        damping: tuple[float | None, float] | None = None,
     ) -> None:
         super().__init__(
             network,
@@ -68,6 +69,7 @@ class PassportV2(PassportScheme):
             signature_loss=signature_loss,
             triggers=triggers,
             relative=relative,
+            damping=damping,
         )
         if alternation not in ("joint", "alternate"):
             raise InputError("scheme.alternation", alternation, "is unknown", "choose joint or alternate")

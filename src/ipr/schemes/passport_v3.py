@@ -32,5 +32,6 @@ class PassportV3(PassportV2):
 
     def on_fit_start(self) -> None:
         """Refuses to train without what makes it V3."""
+        super().on_fit_start()
         if self.triggers is None:
             raise InputError("trigger_set", None, "scheme V3 embeds a trigger set", "give one, or use scheme V2")

@@ -18,7 +18,7 @@ from ipr.models.inspection import convolution_of
 from ipr.randomness import derive_seed, started_at
 from ipr.schemes.base import Scheme, Trained, claim_parts
 from ipr.schemes.baseline import Baseline
-from ipr.schemes.start import plain_network
+from ipr.schemes.start import start_network
 from ipr.store.folder import secret_digest
 from ipr.watermarks.base import WatermarkClaim
 from ipr.watermarks.projection import mean_filter
@@ -105,14 +105,14 @@ class Watermark(Scheme):
     @classmethod
     def draw_claim(cls, config: TrainConfig, data: ImageData, trained: Trained) -> WatermarkClaim:
         """See `Scheme.draw_claim`."""
-        network = plain_network(config.model, data, config.seed)
+        network = start_network(config, data)
         return cls.drawn(config.scheme, network, data, cls.source(config), claim_parts(config, data))
 
     @classmethod
     def build(cls, config: TrainConfig, data: ImageData, claim: Claim | None, trained: Trained) -> Scheme:
         """See `Scheme.build`."""
         assert isinstance(claim, cls.claim_kind)
-        network = trained() if cls.tunes else plain_network(config.model, data, config.seed)
+        network = trained() if cls.tunes else start_network(config, data)
         more = {"per_step": config.trigger_set.per_step, "seed": config.seed}
         return cls.embedding(claim, network, cls.recipe_of(config), data, config.scheme, **more)
 

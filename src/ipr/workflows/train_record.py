@@ -11,6 +11,7 @@ from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData
 from ipr.judging.verdict import Verdict
 from ipr.machine.device import training_device
+from ipr.schemes.start import start_digest
 from ipr.store.record import Record, provenance
 from ipr.store.tags import joined
 from ipr.training.numerics import layout
@@ -62,10 +63,12 @@ def record_of(
         train_images=data.trained_on.numel(),
         test_images=data.test_labels.numel(),
         optimizer=config.optimizer.name,
+        init=None if (start := start_digest(config)) is None else start[:12],
         epochs=config.trainer.max_epochs,
         seed=config.seed,
         passport=config.passport.name if passported else None,
         energy=config.passport.energy if passported else None,
+        step_energy=config.passport.step_energy if passported else None,
         alternation=getattr(config.scheme, "alternation", None),
         tags=joined(config.tags),
         parameters=sum(parameter.numel() for parameter in suspect.parameters()),
