@@ -15,6 +15,7 @@ from ipr.config.recipe import Recipe
 from ipr.config.schema import MISSING, SchemeConfig, TrainConfig
 from ipr.data.images import ImageData
 from ipr.errors import InputError
+from ipr.passport.begin import begun
 from ipr.passport.bound import Binding, bound_signature
 from ipr.passport.claim import PassportClaim
 from ipr.passport.damped import check_damping, damp
@@ -211,9 +212,20 @@ class PassportScheme(Scheme):
         return cls(**cls.parts(config, data, claim))
 
     @classmethod
+    def signs(cls, network: nn.Module, claim: PassportClaim, data: ImageData) -> Signature:
+        """The sign that each scale is to have in a network: the bits, or these times its own scales' signs."""
+        if not claim.relative:
+            return claim.signature
+        layers = find_layers(network, example_image(data), claim.layers)
+        own = {layer.conv: sign(network.get_parameter(f"{layer.norm}.weight").detach()) for layer in layers}
+        return {name: bits * own[name].to(bits) for name, bits in claim.signature.items()}
+
+    @classmethod
     def parts(cls, config: TrainConfig, data: ImageData, claim: PassportClaim) -> dict[str, Any]:
         """The arguments of the class for a run and its claim."""
         network, triggers, step_energy = start_network(config, data), None, config.passport.step_energy
+        if config.init is not None:
+            network = begun(network, claim.passport, cls.signs(network, claim, data), example_image(data))
         if claim.triggers is not None:
             triggers = TriggerSamples(claim.triggers, config.trigger_set.per_step, data, config.seed)
         return {
