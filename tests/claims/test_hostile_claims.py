@@ -307,6 +307,9 @@ CASES = {
     "a tensor's name that steers a terminal": ("text", put("\x1b[2J", lambda _: torch.ones(3)), "has no name"),
     "a foreign tensor": ("text", put("conv1.weight", lambda _: torch.ones(3)), "'conv1.weight', which belongs"),
     "labels without images": ("bound", tensors(lambda t: t.pop("trigger_set/pixels")), "images or labels, not both"),
+    "statistics of batch norms": (
+        "bound", put("statistics/conv3", lambda _: torch.ones(2, 32)), "'statistics/conv3', which belongs"
+    ),
     "a label below 0": ("bound", put("trigger_set/labels", lambda t: t - 11), "below 0"),
     "a label beyond the classes": ("bound", put("trigger_set/labels", lambda t: t + 10), "beyond its 10 classes"),
     "a label too few": ("bound", put("trigger_set/labels", lambda t: t[1:]), "one label for each"),

@@ -16,7 +16,7 @@ from ipr.passport.layer import (
     scale_and_shift,
 )
 from ipr.passport.surgery import find_layers, fold, protect, strip
-from reference_forms import cross_entropies, naive_affine, naive_protect, two_passes
+from reference_forms import answer_with, cross_entropies, naive_affine, naive_protect, two_passes
 from references import default_layers, protected
 
 CONVOLUTIONS = [
@@ -69,7 +69,7 @@ def test_many_passports_at_once_are_each_alone():
 def test_both_branches_equal_two_naive_passes(name, norm, training, device):
     """Fact 2: one trunk, the same losses and gradients as Algorithm 6 pass by pass, in float64 to 1e-9.
 
-    Batch norm in training falls back to two passes, so its running statistics are compared too.
+    Each pass has statistics of its own, those of its batch in training; the network keeps those of the public one.
     """
     network, plain, passport = protected(name, norm)
     network, plain = network.double().train(training), plain.double().train(training)
@@ -80,6 +80,9 @@ def test_both_branches_equal_two_naive_passes(name, norm, training, device):
     for key, layer in passport_layers(network).items():
         layer.patch_means = patch_mean(passport[key].double(), layer.conv)[None]
     x, y = torch.randn(4, 3, 16, 16, dtype=torch.float64), torch.tensor([0, 1, 2, 3])
+    public = copy.deepcopy(naive)
+    answer_with(public, 0)
+    public(x)
     slow = cross_entropies(two_passes(naive, x), y)
     network, there = network.to(device), x.to(device)
     fast = cross_entropies(fork(network, there[:1])(there, both(network)), y.to(device))
@@ -93,11 +96,13 @@ def test_both_branches_equal_two_naive_passes(name, norm, training, device):
     if norm == "bn":
         for one, two in zip(
             [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)],
-            [m for m in naive.modules() if isinstance(m, nn.BatchNorm2d)],
+            [m for m in public.modules() if isinstance(m, nn.BatchNorm2d)],
             strict=True,
         ):
+            torch.testing.assert_close(one.running_mean, two.running_mean, rtol=1e-9, atol=1e-9)
             torch.testing.assert_close(one.running_var, two.running_var, rtol=1e-9, atol=1e-9)
-            assert int(one.num_batches_tracked) == int(two.num_batches_tracked) == 2 * training
+            assert int(one.num_batches_tracked) == int(two.num_batches_tracked) == training
+            assert one.track_running_stats
 
 
 @pytest.mark.parametrize("name", ["alexnet", "resnet18"])

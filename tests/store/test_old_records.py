@@ -25,8 +25,10 @@ VERSION_3 = {
     "schema_version": 3,
 }  # fmt: skip
 """A record as it was written before measurements and decisions had names of their own."""
-NOT_TOLD = {"deterministic": None, "tf32": None, "autotune": False, "capture": False}
+ROUNDING = {"deterministic": None, "tf32": None, "autotune": False, "capture": False}
 """What records of versions 3 and 4 do not tell."""
+NOT_TOLD = {**ROUNDING, "init": None, "step_energy": None}
+"""And what those of version 5 do not tell."""
 PLAIN = {"scheme": "baseline", "p_value": None, "p_value_log10": None, "p_value_threshold": None, "verified": None}
 
 
@@ -66,12 +68,14 @@ def test_what_was_verified_is_consistent(changed, mark_read, consistent, tmp_pat
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(VERSION_3 | changed))
     record = load_record(path)
-    assert (record.mark_read, record.consistent, record.schema_version) == (mark_read, consistent, 5)
+    assert (record.mark_read, record.consistent, record.schema_version) == (mark_read, consistent, 6)
     kept = {name: value for name, value in (VERSION_3 | changed).items() if name not in ("verified", "schema_version")}
-    now = {"mark_read": mark_read, "consistent": consistent, "schema_version": 5}
+    now = {"mark_read": mark_read, "consistent": consistent, "schema_version": 6}
     assert asdict(record) == kept | NOT_TOLD | now
     version_4 = kept | now | {"schema_version": 4}
     path.write_text(json.dumps(version_4))
+    assert load_record(path) == record
+    path.write_text(json.dumps(kept | now | ROUNDING | {"schema_version": 5}))
     assert load_record(path) == record
     path.write_text(json.dumps(VERSION_3 | changed))
     assert json.loads(path.read_text())["schema_version"] == 3  # reading changes no file
@@ -83,7 +87,7 @@ def test_what_was_verified_is_consistent(changed, mark_read, consistent, tmp_pat
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema_version": 2}, {"schema_version": 5}, {"schema_version": 6},
+        {"schema_version": 2}, {"schema_version": 5}, {"schema_version": 6}, {"schema_version": 7},
         {"verified": ...}, {"p_value": ...}, {"p_value_threshold": None},
         {"seed": ...}, {"another": 1}, {"schema_version": 4},
     ],

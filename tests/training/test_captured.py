@@ -16,6 +16,8 @@ KINDS = {
     "v1": ["scheme=passport_v1", "scheme.embed_trigger_set=true", "trigger_set.size=12"],
     "v2": ["scheme=passport_v2"],
     "v2-alternate": ["scheme=passport_v2", "scheme.alternation=alternate"],
+    "v2-bn": ["scheme=passport_v2", "model.norm=bn", "passport.energy=30", "passport.step_energy=3"],
+    "v2-bn-alternate": ["scheme=passport_v2", "model.norm=bn", "scheme.alternation=alternate"],
     "v3": ["scheme=passport_v3", "trigger_set.size=12"],
     "uchida": ["scheme=uchida"],
     "trigger_set": ["scheme=trigger_set", "trigger_set.size=12"],

@@ -23,7 +23,7 @@ GOOD = Record(
     key="passport_v2-alexnet-gn-digits-0123456789", kind="train", scheme="passport_v2", model="alexnet", norm="gn",
     width=0.25, dataset="digits", train_images=1437, test_images=360, optimizer="default", epochs=20,
     precision="32-true", memory_format="channels_last", compile=False, deterministic=True,
-    tf32=None, autotune=False, capture=False, seed=0, passport="random", energy=3.0,
+    tf32=None, autotune=False, capture=False, seed=0, passport="random", energy=3.0, step_energy=None, init=None,
     alternation="joint", tags="", parameters=151306, accuracy_without=0.97, accuracy_genuine=0.96,
     accuracy_forged_mean=0.12, accuracy_forged_std=0.05, accuracy_forged_max=0.3, forged=50, forged_passing=0,
     fidelity_holds=True, fidelity_threshold=0.03, bits_total=224, bits_agreeing=224, correlation=None,

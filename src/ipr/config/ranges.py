@@ -75,6 +75,7 @@ RANGES = {
     "crop_padding": _count("4, or 0 for no random crop", 0, 512),
     "devices": _count("1", most=65_536),
     "dissimilarity": Range(0, 1, "give e.g. [0.1,0.5]"),
+    "step_energy": _positive("3, or null for as at passport.energy"),
     "energies": Range(0, _HUGE, "give e.g. [1,3]", above=True),
     "energy": _positive("3, or null for as published"),
     "epochs": _count("20"),

@@ -45,6 +45,7 @@ class PassportConfig:
     name: str = MISSING  # how it is made: random | image | shuffled
     images: int = 20  # N of Section III-B c), for each of P_gamma and P_beta
     energy: float | None = 3.0  # |S| of every passport; null for as published
+    step_energy: float | None = None  # |S| as at which scales are trained, where energy is higher to hide
     key: str | None = None  # SECRET: file:PATH or env:NAME; without it all secrets follow from the seed
 
 
@@ -145,6 +146,7 @@ class TrainConfig:
     verification: VerificationConfig = field(default_factory=VerificationConfig)  # how the run is judged
     owner: str = ""  # the name that the claim bears; not secret
     seed: int = 0  # everything random follows from it
+    init: str | None = None  # trained weights to start from: a training by its folder or name, or a weights file
     tags: list[str] = field(default_factory=list)  # words to find the run by: [one,two]
     objective: str = "accuracy"  # the number that a sweeper optimises: a field of the record (docs/commands.md)
 

@@ -39,14 +39,14 @@ class EpochRecorder(L.Callback):
 
     Args:
         data: the test images.
-        places: all layers whose signs are watched, in the network's order.
+        layers: all layers whose signs are watched, in the network's order.
         layer: the one whose weights, scales and shifts are watched.
         channels: how many of its channels.
     """
 
-    def __init__(self, data: ImageData, places: Sequence[ConvNorm], layer: ConvNorm, channels: int) -> None:
+    def __init__(self, data: ImageData, layers: Sequence[ConvNorm], layer: ConvNorm, channels: int) -> None:
         self.images = data.test_images
-        self.places, self.layer, self.channels = places, layer, channels
+        self.layers, self.layer, self.channels = layers, layer, channels
         self.epochs: list[dict[str, Tensor]] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class EpochRecorder(L.Callback):
             "shifts": beta[: self.channels].float().cpu(),
         }
         if isinstance(pl_module, PassportScheme):
-            signs = torch.cat([detect(affine_at(network.get_submodule(place.norm))[0]) for place in self.places])
+            signs = torch.cat([detect(affine_at(network.get_submodule(layer.norm))[0]) for layer in self.layers])
             seen["bits_agreeing"] = torch.tensor(agreeing_bits(signs, pl_module.wanted_signs()))
             seen["bits_total"] = torch.tensor(signs.numel())
         self.before = weight
@@ -131,9 +131,9 @@ class Convergence(Exhibit):
 
     def show(self, opened: OpenedRun) -> Contents:
         """See `Exhibit.show`."""
-        places = find_layers(opened.suspect, example_of(opened.data, opened.suspect), opened.layers)
-        place = chosen_layer(places, self.layer)
-        recorder = EpochRecorder(opened.data, places, place, self.channels)
+        layers = find_layers(opened.suspect, example_of(opened.data, opened.suspect), opened.layers)
+        layer = chosen_layer(layers, self.layer)
+        recorder = EpochRecorder(opened.data, layers, layer, self.channels)
         opened.train(recorder)
         seen = {name: torch.stack([one[name] for one in recorder.epochs]) for name in recorder.epochs[0]}
 
@@ -145,7 +145,7 @@ class Convergence(Exhibit):
         last = quarter(len(recorder.epochs))
         first_change, last_change = mean_change(seen["scales"][: last + 1]), mean_change(seen["scales"][-last - 1 :])
         bits = [bool(one["bits_agreeing"] == one["bits_total"]) for one in recorder.epochs if "bits_total" in one]
-        summary: Fact = {"summary": "training", "layer": place.conv, "final_accuracy": float(seen["accuracy"][-1])}
+        summary: Fact = {"summary": "training", "layer": layer.conv, "final_accuracy": float(seen["accuracy"][-1])}
         summary["accuracy_std_last"] = float(seen["accuracy"][-last:].std()) if last > 1 else None
         summary |= {"scale_change_first": first_change, "scale_change_last": last_change}
         summary["scale_change_ratio"] = last_change / first_change if first_change and last_change is not None else None

@@ -14,23 +14,23 @@ from ipr.exhibits.distances import ks_distance
 from ipr.passport.surgery import ConvNorm, find_layers
 
 
-def layer_parts(network: nn.Module, place: ConvNorm) -> tuple[Tensor, Tensor, Tensor]:
+def layer_parts(network: nn.Module, layer: ConvNorm) -> tuple[Tensor, Tensor, Tensor]:
     """What an ordinary layer holds: the weights of its convolution, flat, and its norm's scale and shift, (C,)."""
-    conv, norm = network.get_submodule(place.conv), network.get_submodule(place.norm)
+    conv, norm = network.get_submodule(layer.conv), network.get_submodule(layer.norm)
     parts = conv.get_parameter("weight").flatten(), norm.get_parameter("weight"), norm.get_parameter("bias")
     weight, scale, shift = (part.detach().cpu().float() for part in parts)
     return weight, scale, shift
 
 
-def chosen_layer(places: list[ConvNorm], wanted: str | None) -> ConvNorm:
+def chosen_layer(layers: list[ConvNorm], wanted: str | None) -> ConvNorm:
     """The layer of that name, or the middle one.
 
     Raises:
         InputError: there is no such layer.
     """
     if wanted is None:
-        return places[len(places) // 2]
-    named = {place.conv: place for place in places}
+        return layers[len(layers) // 2]
+    named = {layer.conv: layer for layer in layers}
     if wanted not in named:
         raise InputError("exhibit.layer", wanted, "is not a passport layer", f"choose among: {', '.join(named)}")
     return named[wanted]
@@ -57,18 +57,18 @@ class Distributions(Exhibit):
     def show(self, opened: OpenedRun) -> Contents:
         """See `Exhibit.show`."""
         claim = opened.passport_claim
-        places = find_layers(opened.suspect, example_of(opened.data, opened.suspect), claim.layers)
-        place = chosen_layer(places, self.layer)
-        weight, _, _ = layer_parts(opened.suspect, place)
-        gamma, beta = (part[0].detach().cpu().float() for part in claim.affines(opened.suspect)[place.conv])
-        networks = {"baseline": layer_parts(opened.baseline(), place), "passport": (weight, gamma, beta)}
+        layers = find_layers(opened.suspect, example_of(opened.data, opened.suspect), claim.layers)
+        layer = chosen_layer(layers, self.layer)
+        weight, _, _ = layer_parts(opened.suspect, layer)
+        gamma, beta = (part[0].detach().cpu().float() for part in claim.affines(opened.suspect)[layer.conv])
+        networks = {"baseline": layer_parts(opened.baseline(), layer), "passport": (weight, gamma, beta)}
 
         arrays: dict[str, Tensor] = {}
         facts: list[Fact] = []
         for network, parts in networks.items():
             for of, values in zip(("weights", "scales", "shifts"), parts, strict=True):
                 arrays[f"{of}_{network}"] = values
-                row: Fact = {"layer": place.conv, "network": network, "of": of}
+                row: Fact = {"layer": layer.conv, "network": network, "of": of}
                 row |= {"mean": float(values.mean()), "std": float(values.std())}
                 if of == "scales":
                     row["share_large"] = float((values.abs() >= self.gamma_0).float().mean())
@@ -80,5 +80,5 @@ class Distributions(Exhibit):
             ("weights", ks_distance(one, other)),
             ("weights in units of their std", ks_distance(one / one.std(), other / other.std())),
         ):
-            facts.append({"layer": place.conv, "compared": compared, "ks_distance": apart})
+            facts.append({"layer": layer.conv, "compared": compared, "ks_distance": apart})
         return Contents(arrays, facts)

@@ -51,9 +51,9 @@ class ScaleSigns(Exhibit):
         """See `Exhibit.show`."""
         claim = opened.claim
         assert isinstance(claim, PresentedClaim)  # `families` sees to it
-        places = find_layers(opened.suspect, example_of(opened.data, opened.suspect), claim.layers)
-        shown = chosen_layer(places, self.layer or claim.layers[-1]).conv
-        scales = claim.signed_scales(opened.suspect, places)
+        layers = find_layers(opened.suspect, example_of(opened.data, opened.suspect), claim.layers)
+        shown = chosen_layer(layers, self.layer or claim.layers[-1]).conv
+        scales = claim.signed_scales(opened.suspect, layers)
         gammas = {name: scales[name].detach().cpu().float() for name in claim.layers}
         if claim.text_bytes and self.layer is None:
             names, count = list(gammas), 8 * claim.text_bytes

@@ -82,17 +82,17 @@ def forgeries(
     """
     example = next(images.batches(1, next(suspect.parameters()).device))[0]
     blind = forged_at_random(suspect, claim, example, random, seed)
-    places, genuine = find_layers(suspect, example, claim.layers), claim.energies(suspect)
+    layers, genuine = find_layers(suspect, example, claim.layers), claim.energies(suspect)
     source = generator(seed, "control")
     kept = balanced_subset(images.labels, min(IMAGES, images.labels.numel()), "control")
     few = LabelledImages(images.pixels[kept], images.labels[kept], images.mean, images.std)
-    start = with_energy(random_passport(places, source), suspect, 1.0)  # so that no mean patch is 0 where a shift is
+    start = with_energy(random_passport(layers, source), suspect, 1.0)  # so that no mean patch is 0 where a shift is
     mean = float(torch.stack(list(genuine.values())).mean())
     guesses: dict[str, list[Passport]] = {
-        "ones": [with_energy(ones_passport(places, signs), suspect, genuine) for signs in SIGNS],
-        "positive_noise": [with_energy(positive_passport(places, source), suspect, genuine) for _ in range(POSITIVE)],
-        "singular_vectors": [singular_passport(suspect, places, few, [mean / 3, mean, 10 * mean / 3], source)],
-        "lifted": [lifted_passport(public_scales(suspect, places), suspect, places, start)],
+        "ones": [with_energy(ones_passport(layers, signs), suspect, genuine) for signs in SIGNS],
+        "positive_noise": [with_energy(positive_passport(layers, source), suspect, genuine) for _ in range(POSITIVE)],
+        "singular_vectors": [singular_passport(suspect, layers, few, [mean / 3, mean, 10 * mean / 3], source)],
+        "lifted": [lifted_passport(public_scales(suspect, layers), suspect, layers, start)],
     }
     claimed = {
         kind: [claim_of_signs(claim.forged(passport=passport), suspect) for passport in passports]

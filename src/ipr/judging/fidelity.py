@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ipr.data.images import LabelledImages
+from ipr.data.images import LabelledImages, normalise
 from ipr.models.inspection import device_of, evaluating, logits_of
 from ipr.passport.fork import Forked
 from ipr.passport.layer import Affine
+from ipr.passport.statistics import Statistics
 
 BATCH = 256
 """Images of one pass."""
+
+STATISTICS_IMAGES = 1000
+"""How many images a judge takes the statistics of batch norms from, of those that he judges on; their labels are not
+used."""
 
 ROUNDING = 1e-12
 """What a comparison of two accuracies forgives: the rounding of a float, nothing more."""
@@ -107,22 +113,53 @@ def accuracy(network: nn.Module, images: LabelledImages, batch_size: int = BATCH
     return int(correct) / images.labels.numel()
 
 
+def statistics_of(forked: Forked, images: LabelledImages, affines: Sequence[Mapping[str, Affine]]) -> list[Statistics]:
+    """What a judge has the batch norms behind passport layers use, with each of several scales and shifts presented.
+
+    The rule is the same for whoever presents them: the statistics of `STATISTICS_IMAGES` of the judge's own images,
+    those whose content has the smallest digests, in one batch. It depends on no order, and on nothing that a claimant
+    brings but scales and shifts.
+    """
+    if not forked.norms:
+        return [{} for _ in affines]
+    return forked.statistics(_chosen(images, device_of(forked.network)), affines)
+
+
+def _chosen(images: LabelledImages, device: torch.device) -> Tensor:
+    pixels = images.pixels
+    if pixels.shape[0] > STATISTICS_IMAGES:
+        digests = [hashlib.sha256(image.numpy().tobytes()).digest() for image in pixels.cpu()]
+        order = sorted(range(len(digests)), key=digests.__getitem__)
+        pixels = pixels[order[:STATISTICS_IMAGES]]
+    return normalise(pixels.to(device), images.mean, images.std)
+
+
 def accuracies(
     forked: Forked,
     images: LabelledImages,
     affines: Sequence[Mapping[str, Affine]],
+    statistics: Sequence[Statistics] = (),
     *,
     batch_size: int = BATCH,
     progress: Iterable[None] | None = None,
 ) -> list[float]:
-    """The same of a protected network with each of several scales and shifts presented, in one trunk pass."""
+    """The same of a protected network with each of several scales and shifts presented, in one trunk pass.
+
+    Args:
+        forked: the network.
+        images: what is judged on.
+        affines: see `Forked.__call__`.
+        statistics: see there.
+        batch_size: images of one pass.
+        progress: advanced once a batch.
+    """
     network = forked.network
     device = device_of(network)
     correct: Tensor | int = 0
     ticks = iter(progress or ())
     with evaluating(network):
         for x, y in images.batches(batch_size, device):
-            answers = torch.stack(forked(x, affines)).argmax(-1)
+            answers = torch.stack(forked(x, affines, statistics)).argmax(-1)
             correct = correct + (answers == y).sum(1)
             next(ticks, None)
     assert isinstance(correct, Tensor)

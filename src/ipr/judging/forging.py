@@ -110,13 +110,13 @@ def folded_tail_log10(groups: Sequence[int], agreeing: int) -> float:
     return (math.log2(sum(ways[agreeing:])) - total) * math.log10(2)
 
 
-def turnable_groups(network: nn.Module, places: Sequence[ConvNorm]) -> list[int]:
+def turnable_groups(network: nn.Module, layers: Sequence[ConvNorm]) -> list[int]:
     """The sizes of the groups of channels that can be turned without changing an answer, over all protected layers.
 
     A group of a group norm, one channel of a batch norm.
     """
     sizes = []
-    for place in places:
-        count = getattr(network.get_submodule(place.norm), "num_groups", place.channels)
-        sizes += [place.channels // count] * count
+    for layer in layers:
+        count = getattr(network.get_submodule(layer.norm), "num_groups", layer.channels)
+        sizes += [layer.channels // count] * count
     return sizes

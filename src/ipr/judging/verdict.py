@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ipr.claims.base import Claim, Reading
 from ipr.data.images import LabelledImages
 from ipr.errors import InputError
-from ipr.judging.fidelity import Fidelity, accuracies, accuracy
+from ipr.judging.fidelity import Fidelity, accuracies, accuracy, statistics_of
 from ipr.judging.signature_reading import read_signature
 from ipr.models.inspection import device_of
 from ipr.passport.claim import PassportClaim
@@ -151,23 +151,23 @@ def _judge_presented(
     suspect: nn.Module, claims: Sequence[PresentedClaim], images: LabelledImages, progress: Iterable[None] | None
 ) -> list[Verdict]:
     example = next(images.batches(1, device_of(suspect)))[0]
-    places = find_layers(suspect, example, claims[0].layers)
+    layers = find_layers(suspect, example, claims[0].layers)
     for claim in claims:
-        claim.check_fit(places)
-    blank = {place.conv: torch.zeros((2, *place.input_shape)) for place in places}
+        claim.check_fit(layers)
+    blank = {layer.conv: torch.zeros((2, *layer.input_shape)) for layer in layers}
     protected = protect(suspect, blank, example, public_affine=True)
     forked = fork(protected, example)
     affines = [claim.checked_affines(protected) for claim in claims]
-    given = affines_of(protected, Branch.PUBLIC)
-    without, *found = accuracies(forked, images, [given, *affines], progress=progress)
+    given, own = affines_of(protected, Branch.PUBLIC), statistics_of(forked, images, affines)
+    without, *found = accuracies(forked, images, [given, *affines], [{}, *own], progress=progress)
     verdicts = []
-    for claim, affine, reached in zip(claims, affines, found, strict=True):
+    for claim, affine, seen, reached in zip(claims, affines, own, found, strict=True):
         triggers: tuple[float | None, float | None] = (None, None)
         if claim.triggers is not None:
             marked = LabelledImages(claim.triggers.pixels, claim.triggers.labels, images.mean, images.std)
-            public, private = accuracies(forked, marked, [given, affine])
+            public, private = accuracies(forked, marked, [given, affine], [{}, seen])
             triggers = public, private
-        scales = claim.signed_scales(protected, places, affine)
+        scales = claim.signed_scales(protected, layers, affine)
         reading = read_signature(scales, claim.signature, claim.text_bytes)
         verdicts.append(_verdict(claim, reached, without, reading, triggers))
     return verdicts
@@ -208,11 +208,11 @@ def forged_at_random(suspect: nn.Module, claim: Claim, example: Tensor, count: i
         if count:
             raise InputError("forged", count, "the claim brings no passport to take |S| from", "give forged=0")
         return []
-    places = find_layers(suspect, example, claim.layers)
+    layers = find_layers(suspect, example, claim.layers)
     genuine, source = claim.energies(suspect), generator(seed, "forged passports")
     forgeries = []
     for _ in range(count):
-        passport = with_energy(random_passport(places, source), suspect, genuine)
+        passport = with_energy(random_passport(layers, source), suspect, genuine)
         forgeries.append(claim_of_signs(claim.forged(passport=passport), suspect))
     return forgeries
 

@@ -104,15 +104,15 @@ def at_random(claim: PassportClaim, network: nn.Module, data: ImageData, count: 
 
 def ones(claim: PassportClaim, network: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
     """Passports of ones, or of minus ones, at about the genuine energy."""
-    places = _places(claim, network, data)
-    passports = [ones_passport(places, SIGNS[i % len(SIGNS)]) for i in range(count)]
+    layers = _layers(claim, network, data)
+    passports = [ones_passport(layers, SIGNS[i % len(SIGNS)]) for i in range(count)]
     return _near(claim, network, passports, generator(seed, "energies of ones"))
 
 
 def positive(claim: PassportClaim, network: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
     """Passports uniform in [0, 1] at about the genuine energy."""
-    places, source = _places(claim, network, data), generator(seed, "positive noise")
-    passports = [positive_passport(places, source) for _ in range(count)]
+    layers, source = _layers(claim, network, data), generator(seed, "positive noise")
+    passports = [positive_passport(layers, source) for _ in range(count)]
     return _near(claim, network, passports, generator(seed, "energies of positive noise"))
 
 
@@ -120,10 +120,10 @@ def singular(claim: PassportClaim, network: nn.Module, data: ImageData, count: i
     """The passport along singular vectors that 60 training images like best; then the same with the parts of each layer
     scaled at random by 1/2 to 2.
     """
-    places, source = _places(claim, network, data), generator(seed, "singular vectors")
+    layers, source = _layers(claim, network, data), generator(seed, "singular vectors")
     few = data.limited(min(IMAGES, data.train_labels.numel()), None)
     images = LabelledImages(few.train_pixels, few.train_labels, few.mean, few.std)
-    best = singular_passport(network, places, images, ENERGIES, source)
+    best = singular_passport(network, layers, images, ENERGIES, source)
     passports = [best]
     for _ in range(count - 1):
         passports.append({n: torch.stack([_factor(2.0, source) * part for part in maps]) for n, maps in best.items()})
@@ -132,11 +132,11 @@ def singular(claim: PassportClaim, network: nn.Module, data: ImageData, count: i
 
 def lifted(claim: PassportClaim, network: nn.Module, data: ImageData, count: int, seed: int) -> list[PassportClaim]:
     """Passports that are solved from the scale and shift that the network was given away with, each another."""
-    places, source = _places(claim, network, data), generator(seed, "lifted")
-    scales, forged = public_scales(network, places), []
+    layers, source = _layers(claim, network, data), generator(seed, "lifted")
+    scales, forged = public_scales(network, layers), []
     for _ in range(count):
-        start = with_energy(random_passport(places, source), network, 1.0)
-        passport = lifted_passport(scales, network, places, start)
+        start = with_energy(random_passport(layers, source), network, 1.0)
+        passport = lifted_passport(scales, network, layers, start)
         forged.append(claim_of_signs(claim.forged(passport=passport), network))
     return forged
 
@@ -169,7 +169,7 @@ def _factor(most: float, source: Generator) -> float:
     return float(most ** (2 * torch.rand((), generator=source) - 1))
 
 
-def _places(claim: PassportClaim, network: nn.Module, data: ImageData) -> list[ConvNorm]:
+def _layers(claim: PassportClaim, network: nn.Module, data: ImageData) -> list[ConvNorm]:
     return find_layers(network, _example(network, data), claim.layers)
 
 

@@ -63,9 +63,9 @@ class PassportClaim(PresentedClaim):
         """The passport."""
         return self.passport
 
-    def shape_at(self, place: ConvNorm) -> tuple[int, ...]:
+    def shape_at(self, layer: ConvNorm) -> tuple[int, ...]:
         """See `PresentedClaim.shape_at`: of P_gamma and P_beta."""
-        return (2, *place.input_shape)
+        return (2, *layer.input_shape)
 
     @property
     def bound(self) -> bool:

@@ -3,47 +3,62 @@
 They differ at the passport layers alone, so what comes before is computed once: the network's graph is split into a
 trunk, which no passport layer feeds, and a tail, which runs once for each scale and shift. Values and gradients are
 those of one full pass for each.
+
+Batch norms in the tail see other numbers with other scales, so that no average over all of them fits any. Hence the
+network's running statistics are those of the first answer, and others have statistics of their own
+(`passport/statistics.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ipr.models.inspection import answer_of, evaluating
 from ipr.passport.layer import Affine, Branch, PassportLayer, affines_of, passport_layers, presenting
+from ipr.passport.statistics import Statistics, batch_norms, of_one_batch, untracked, using
 from ipr.world import own_world
+
+UNTRACEABLE = (fx.proxy.TraceError, TypeError, RuntimeError, AttributeError, NotImplementedError)
+"""What is raised where Python decides from a tensor's values."""
 
 
 @dataclass(frozen=True)
 class _Halves:
-    """The network's graph in two; `tail` takes what `trunk` returns, then gamma and beta of each layer in `layers`."""
+    """The network's graph in two; `tail` takes what `trunk` returns, then gamma and beta of each layer in `layers`.
+
+    Attributes:
+        norms: the batch norms of the tail.
+    """
 
     trunk: fx.GraphModule
     tail: fx.GraphModule
     layers: tuple[str, ...]
+    norms: tuple[_BatchNorm, ...]
 
 
 class Forked:
     """A protected network that answers with several scales and shifts at once. It shares the network's modules.
 
     Made by `fork`. The tails run one after the other: on CPUs that is faster than rows side by side
-    (docs/performance.md).
+    (docs/performance.md). Batch norms in training take the statistics of the batch for each answer; the network's
+    running statistics become those of the first.
 
     Attributes:
         network: the protected network.
-        shares_trunk: whether the graph could be split; if not, every scale and shift takes a full pass. So it does
-            while a batch norm is in training, whose running statistics a shared trunk would move once, not once a pass.
+        shares_trunk: whether the graph could be split; if not, every scale and shift takes a full pass.
     """
 
     def __init__(self, network: nn.Module, shares_trunk: bool) -> None:
         self.network, self.shares_trunk = network, shares_trunk
         self._layers = passport_layers(network)
-        self._mixing = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        self._all_norms = batch_norms(network.modules())
         self._halves: dict[bool, _Halves] = {}
         self._compiled = False
 
@@ -56,26 +71,60 @@ class Forked:
         self._halves, self._compiled = {}, True
         self.network.compile()
 
-    def __call__(self, x: Tensor, affines: Sequence[Mapping[str, Affine]]) -> list[Tensor]:
+    @property
+    def norms(self) -> tuple[_BatchNorm, ...]:
+        """The batch norms that see other numbers with other scales: those of the tail, or all where there is none."""
+        return self._split(self.network.training).norms if self.shares_trunk else self._all_norms
+
+    def __call__(
+        self, x: Tensor, affines: Sequence[Mapping[str, Affine]], statistics: Sequence[Statistics] = ()
+    ) -> list[Tensor]:
         """The network's answers with each of several scales and shifts.
 
         Args:
             x: its input, shape (B, ...).
             affines: for each answer the scale and shift of every passport layer, each (1, C): `affines_of` a branch, or
                 what a claim presents.
+            statistics: for each answer those of `norms`; {} leaves the network's own, as does leaving all out.
 
         Returns:
             The answers, each (B, ...).
         """
-        if self.shares_trunk and not any(norm.training for norm in self._mixing):
-            halves = self._split(self.network.training)
-            shared = halves.trunk(x)
-            return [halves.tail(*shared, *(part for name in halves.layers for part in own[name])) for own in affines]
-        answers = []
-        for own in affines:
-            with presenting(self._layers, own):
-                answers.append(answer_of(self.network, x))
+        answering = self._answering(x)
+        answers: list[Tensor] = []
+        for number, own in enumerate(affines):
+            moved_before = untracked(self._all_norms if answers else ())
+            with moved_before, using(statistics[number] if statistics else {}):
+                answers.append(answering(own))
         return answers
+
+    def statistics(self, x: Tensor, affines: Sequence[Mapping[str, Affine]]) -> list[Statistics]:
+        """What `norms` see with each of several scales and shifts: exact over all of `x`, taken as one batch.
+
+        Args:
+            x: images, (N, ...), N from 2 on; their labels are not needed.
+            affines: see `__call__`.
+
+        Raises:
+            InputError: there is but one image.
+        """
+        if not self.norms:
+            return [{} for _ in affines]
+        with evaluating(self.network):
+            answering = self._answering(x)
+            return [of_one_batch(self.norms, partial(answering, own)) for own in affines]
+
+    def _answering(self, x: Tensor) -> Callable[[Mapping[str, Affine]], Tensor]:
+        """What answers to `x` with a scale and shift; what they do not change is computed here, once."""
+        if not self.shares_trunk:
+            return partial(self._whole, x)
+        halves = self._split(self.network.training)
+        shared = halves.trunk(x)
+        return lambda own: halves.tail(*shared, *(part for name in halves.layers for part in own[name]))
+
+    def _whole(self, x: Tensor, own: Mapping[str, Affine]) -> Tensor:
+        with presenting(self._layers, own):
+            return answer_of(self.network, x)
 
     def _split(self, training: bool) -> _Halves:
         """The two halves; traced once for each mode, as a network may look at `self.training`."""
@@ -105,9 +154,17 @@ def fork(network: nn.Module, example: Tensor) -> Forked:
         try:
             together = torch.stack(forked(example, trial))
             forked.shares_trunk = torch.allclose(together, apart, rtol=1e-3, atol=1e-4)
-        except (fx.proxy.TraceError, TypeError, RuntimeError, AttributeError, NotImplementedError):
-            forked.shares_trunk = False  # what Python decides from a tensor's values cannot be traced
+        except UNTRACEABLE:
+            forked.shares_trunk = False
     return forked
+
+
+def norms_behind(network: nn.Module) -> tuple[_BatchNorm, ...]:
+    """The batch norms that see other numbers with other scales, in a protected network; all where none can tell."""
+    try:
+        return _split(network).norms
+    except UNTRACEABLE:
+        return batch_norms(network.modules())
 
 
 class _Tracer(fx.Tracer):
@@ -145,4 +202,9 @@ def _split(network: nn.Module) -> _Halves:
             copied[node] = tail.node_copy(node, copied.__getitem__)
             if node in layers:
                 copied[node].args = (*copied[node].args, affines[node])
-    return _Halves(fx.GraphModule(network, trunk), fx.GraphModule(network, tail), tuple(layers.values()))
+    called = [
+        network.get_submodule(str(node.target)) for node in whole.nodes if node in behind and node.op == "call_module"
+    ]
+    return _Halves(
+        fx.GraphModule(network, trunk), fx.GraphModule(network, tail), tuple(layers.values()), batch_norms(called)
+    )

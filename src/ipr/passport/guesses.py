@@ -32,19 +32,19 @@ STARTS = 64
 """Signs of all layers together that are tried at most; where there are more, some are drawn."""
 
 
-def ones_passport(places: Sequence[ConvNorm], signs: tuple[int, int]) -> dict[str, Tensor]:
+def ones_passport(layers: Sequence[ConvNorm], signs: tuple[int, int]) -> dict[str, Tensor]:
     """A constant passport: every element of P_gamma and of P_beta is that part's sign, in every layer."""
     parts = torch.tensor(signs, dtype=torch.float32)[:, None, None, None]
-    return {place.conv: parts.expand(2, *place.input_shape).clone() for place in places}
+    return {layer.conv: parts.expand(2, *layer.input_shape).clone() for layer in layers}
 
 
-def positive_passport(places: Sequence[ConvNorm], source: Generator) -> dict[str, Tensor]:
+def positive_passport(layers: Sequence[ConvNorm], source: Generator) -> dict[str, Tensor]:
     """Every element independently uniform in [0, 1]: the random passport of Section III-B a), made not negative."""
-    return {place.conv: torch.rand((2, *place.input_shape), generator=source) for place in places}
+    return {layer.conv: torch.rand((2, *layer.input_shape), generator=source) for layer in layers}
 
 
 def lifted_passport(
-    scales: Mapping[str, Tensor], network: nn.Module, places: Sequence[ConvNorm], start: Passport
+    scales: Mapping[str, Tensor], network: nn.Module, layers: Sequence[ConvNorm], start: Passport
 ) -> dict[str, Tensor]:
     """The passport nearest to `start` with these scales and shifts: what differs of them is lifted and added.
 
@@ -54,12 +54,12 @@ def lifted_passport(
     Args:
         scales: layer -> gamma and beta, (2, C).
         network: a plain network; left as it was.
-        places: its layers.
+        layers: its layers.
         start: layer -> (2, C_in, H, W).
     """
     begun = {name: patch_mean(maps, convolution_of(network, name)[1]) for name, maps in start.items()}
     missing = {name: pair - torch.cat(_scales(network, name, begun[name][None])).cpu() for name, pair in scales.items()}
-    passport = {name: start[name] + maps for name, maps in lift(missing, network, places).passport.items()}
+    passport = {name: start[name] + maps for name, maps in lift(missing, network, layers).passport.items()}
     for name, maps in passport.items():
         left = patch_mean(maps, convolution_of(network, name)[1]).flatten(1).norm(dim=1)
         silent = (left < 1e-4 * begun[name].flatten(1).norm(dim=1))[:, None, None, None]
@@ -67,12 +67,12 @@ def lifted_passport(
     return passport
 
 
-def singular_patches(network: nn.Module, places: Sequence[ConvNorm]) -> dict[str, Tensor]:
+def singular_patches(network: nn.Module, layers: Sequence[ConvNorm]) -> dict[str, Tensor]:
     """The two strongest right singular vectors of each layer's filters: where its S may point.
 
     Args:
         network: a plain network; its weights are all that is used.
-        places: the layers.
+        layers: the layers.
 
     Returns:
         layer -> (2, G, D), float32; each of norm 1 over all groups, which are decomposed apart and count by their
@@ -80,21 +80,21 @@ def singular_patches(network: nn.Module, places: Sequence[ConvNorm]) -> dict[str
         second is 0 where there is but one.
     """
     found = {}
-    for place in places:
-        _, conv = convolution_of(network, place.conv)
+    for layer in layers:
+        _, conv = convolution_of(network, layer.conv)
         matrix = filters(conv.weight.detach().double().cpu()).unflatten(0, (conv.groups, -1))  # (G, C / G, D)
         _, values, right = torch.linalg.svd(matrix, full_matrices=False)
         vectors = torch.zeros(2, *right[:, 0].shape, dtype=torch.float64)
         for rank in range(min(2, values.shape[1])):
             one = right[:, rank] * values[:, rank, None]
             vectors[rank] = torch.where(one.sum() < 0, -one, one) / one.norm().clamp(min=1e-30)
-        found[place.conv] = vectors.float()
+        found[layer.conv] = vectors.float()
     return found
 
 
 def singular_passport(
     network: nn.Module,
-    places: Sequence[ConvNorm],
+    layers: Sequence[ConvNorm],
     images: LabelledImages,
     energies: Sequence[float],
     source: Generator,
@@ -107,33 +107,33 @@ def singular_passport(
 
     Args:
         network: a plain network; left as it was.
-        places: its layers.
+        layers: its layers.
         images: a few, labelled, e.g. 60.
         energies: e to be tried, each above 0.
         source: draws the signs that are tried where there are more than `STARTS` of them.
     """
-    patches = singular_patches(network, places)
+    patches = singular_patches(network, layers)
     along = {name: torch.cat(_scales(network, name, vectors[None])) for name, vectors in patches.items()}  # (2, C)
 
     def affines(chosen: Sequence[_Along]) -> dict[str, Affine]:
         return {name: _affine(one, pair) for one, (name, pair) in zip(chosen, along.items(), strict=True)}
 
-    trial = _Trial(network, places, images)
+    trial = _Trial(network, layers, images)
     starts = [
         [(e * sign, e * sign * both, 0.0) for sign in signs]
         for e in energies
         for both in (LITTLE, 1)
-        for signs in _signs(len(places), source)
+        for signs in _signs(len(layers), source)
     ]
     best = trial.best(starts, affines)
     options = [(e * sign, e * first, e * second) for e in energies for sign in (1, -1) for first, second in SHIFTS]
-    for layer in [*range(len(places))] * 2:
-        best = trial.best([best, *([*best[:layer], one, *best[layer + 1 :]] for one in options)], affines)
+    for index in [*range(len(layers))] * 2:
+        best = trial.best([best, *([*best[:index], one, *best[index + 1 :]] for one in options)], affines)
     chosen = {
-        place.conv: torch.stack([a * patches[place.conv][0], b * patches[place.conv][0] + c * patches[place.conv][1]])
-        for place, (a, b, c) in zip(places, best, strict=True)
+        layer.conv: torch.stack([a * patches[layer.conv][0], b * patches[layer.conv][0] + c * patches[layer.conv][1]])
+        for layer, (a, b, c) in zip(layers, best, strict=True)
     }
-    return passport_of(chosen, network, places)
+    return passport_of(chosen, network, layers)
 
 
 _Along = tuple[float, float, float]
@@ -161,9 +161,9 @@ def _signs(layers: int, source: Generator) -> list[tuple[int, ...]]:
 class _Trial:
     """A few images, answered under many scales and shifts in one pass through the trunk."""
 
-    def __init__(self, network: nn.Module, places: Sequence[ConvNorm], images: LabelledImages) -> None:
+    def __init__(self, network: nn.Module, layers: Sequence[ConvNorm], images: LabelledImages) -> None:
         self.x, self.labels = next(images.batches(images.labels.numel(), next(network.parameters()).device))
-        blank = {place.conv: torch.zeros((2, *place.input_shape)) for place in places}
+        blank = {layer.conv: torch.zeros((2, *layer.input_shape)) for layer in layers}
         self.protected = protect(network, blank, self.x[:1], public_affine=True)
         self.forked = fork(self.protected, self.x[:1])
 
@@ -171,8 +171,9 @@ class _Trial:
         self, candidates: Sequence[list[_Along]], affines: Callable[[Sequence[_Along]], dict[str, Affine]]
     ) -> list[_Along]:
         """The candidate with the smallest cross-entropy; of equals the first."""
+        tried = [affines(one) for one in candidates]
         with evaluating(self.protected):
-            answers = self.forked(self.x, [affines(one) for one in candidates])
+            answers = self.forked(self.x, tried, self.forked.statistics(self.x, tried))
         losses = torch.stack([functional.cross_entropy(one, self.labels) for one in answers]).nan_to_num(torch.inf)
         return candidates[int(losses.argmin())]
 

@@ -43,30 +43,30 @@ class Lifted:
     residual: dict[str, float]
 
 
-def public_scales(network: nn.Module, places: Sequence[ConvNorm]) -> dict[str, Tensor]:
+def public_scales(network: nn.Module, layers: Sequence[ConvNorm]) -> dict[str, Tensor]:
     """Scale and shift of the norms as they are given away; layer -> (2, C), 1 and 0 where a norm has none."""
     found = {}
-    for place in places:
-        norm = network.get_submodule(place.norm)
+    for layer in layers:
+        norm = network.get_submodule(layer.norm)
         weight, bias = norm._parameters.get("weight"), norm._parameters.get("bias")
-        ones = torch.ones(place.channels) if weight is None else weight.detach()
-        found[place.conv] = torch.stack([ones, torch.zeros_like(ones) if bias is None else bias.detach()]).cpu()
+        ones = torch.ones(layer.channels) if weight is None else weight.detach()
+        found[layer.conv] = torch.stack([ones, torch.zeros_like(ones) if bias is None else bias.detach()]).cpu()
     return found
 
 
-def lift(scales: Mapping[str, Tensor], network: nn.Module, places: Sequence[ConvNorm]) -> Lifted:
+def lift(scales: Mapping[str, Tensor], network: nn.Module, layers: Sequence[ConvNorm]) -> Lifted:
     """The passports of least norm whose scales and shifts come nearest to those given: P = (W A)^+ (gamma, beta).
 
     Args:
         scales: layer -> gamma and beta, (2, C).
         network: a plain network, whose weights Eq. 4 is solved for; left as it was.
-        places: its layers that `scales` names (`find_layers`).
+        layers: its layers that `scales` names (`find_layers`).
     """
     lifted = Lifted({}, {})
-    for place in places:
-        _, conv = convolution_of(network, place.conv)
-        asked = scales[place.conv].double().cpu()
-        rows, columns = _axes(conv, place)
+    for layer in layers:
+        _, conv = convolution_of(network, layer.conv)
+        asked = scales[layer.conv].double().cpu()
+        rows, columns = _axes(conv, layer)
         # W as a map from the coordinates of P that count: what the singular values shrink is part of it
         seen = torch.kron(rows.left * rows.values, columns.left * columns.values)  # (k * k, R)
         weight = filters(conv.weight.detach().double().cpu()).unflatten(0, (conv.groups, -1))
@@ -75,12 +75,12 @@ def lift(scales: Mapping[str, Tensor], network: nn.Module, places: Sequence[Conv
         solver = torch.linalg.pinv(seen_by, rtol=ROUNDING)  # (G, D, C / G)
         coordinates = torch.einsum("gdo,sgo->sgd", solver, asked.unflatten(1, (conv.groups, -1)))
         maps = _expanded(coordinates.unflatten(2, (seen.shape[1], -1)), rows, columns)
-        lifted.passport[place.conv] = maps.to(scales[place.conv])
-        lifted.residual[place.conv] = _residual(maps, asked, conv)
+        lifted.passport[layer.conv] = maps.to(scales[layer.conv])
+        lifted.residual[layer.conv] = _residual(maps, asked, conv)
     return lifted
 
 
-def passport_of(patch_means: Mapping[str, Tensor], network: nn.Module, places: Sequence[ConvNorm]) -> dict[str, Tensor]:
+def passport_of(patch_means: Mapping[str, Tensor], network: nn.Module, layers: Sequence[ConvNorm]) -> dict[str, Tensor]:
     """The passports of least norm whose mean patches come nearest to those given: P = A^+ S.
 
     Exact where an image has at least as many rows and columns as the kernel; the weights play no part.
@@ -88,19 +88,19 @@ def passport_of(patch_means: Mapping[str, Tensor], network: nn.Module, places: S
     Args:
         patch_means: layer -> S of P_gamma and of P_beta, (2, G, D), in the order of `patch_mean`.
         network: gives the convolutions.
-        places: their layers.
+        layers: their layers.
 
     Returns:
         layer -> (2, C_in, H, W), of the type of the mean patches.
     """
     found = {}
-    for place in places:
-        _, conv = convolution_of(network, place.conv)
-        rows, columns = _axes(conv, place)
+    for layer in layers:
+        _, conv = convolution_of(network, layer.conv)
+        rows, columns = _axes(conv, layer)
         inverse = torch.kron(rows.left / rows.values, columns.left / columns.values)  # (k * k, R)
-        means = patch_means[place.conv].double().cpu().unflatten(2, (inverse.shape[0], -1))
+        means = patch_means[layer.conv].double().cpu().unflatten(2, (inverse.shape[0], -1))
         maps = _expanded(torch.einsum("sgkc,kr->sgrc", means, inverse), rows, columns)
-        found[place.conv] = maps.to(patch_means[place.conv])
+        found[layer.conv] = maps.to(patch_means[layer.conv])
     return found
 
 
@@ -119,10 +119,10 @@ class _Axis:
     right: Tensor
 
 
-def _axes(conv: nn.Conv2d, place: ConvNorm) -> tuple[_Axis, _Axis]:
+def _axes(conv: nn.Conv2d, layer: ConvNorm) -> tuple[_Axis, _Axis]:
     """A_h and A_w of a convolution, decomposed."""
     left, right, top, bottom = conv._reversed_padding_repeated_twice
-    _, height, width = place.input_shape
+    _, height, width = layer.input_shape
     return _axis(conv, 0, height, (top, bottom)), _axis(conv, 1, width, (left, right))
 
 

@@ -26,21 +26,21 @@ from torch import Tensor, nn
 from ipr.passport.surgery import ConvNorm
 
 
-def public_signs(network: nn.Module, places: Sequence[ConvNorm]) -> dict[str, Tensor]:
+def public_signs(network: nn.Module, layers: Sequence[ConvNorm]) -> dict[str, Tensor]:
     """The signs of the public scales, {-1, +1}: +1 where a scale is 0, or a norm has none.
 
     Args:
         network: plain, or with passport layers.
-        places: the protected layers.
+        layers: the protected layers.
 
     Returns:
         Convolution -> (C,), of the type and on the device of its weights.
     """
     signs = {}
-    for place in places:
-        scale = getattr(network.get_submodule(place.norm), "weight", None)
-        like = network.get_submodule(place.conv).get_parameter("weight").detach()[:, 0, 0, 0]
-        signs[place.conv] = torch.ones_like(like) if scale is None else sign(scale.detach())
+    for layer in layers:
+        scale = getattr(network.get_submodule(layer.norm), "weight", None)
+        like = network.get_submodule(layer.conv).get_parameter("weight").detach()[:, 0, 0, 0]
+        signs[layer.conv] = torch.ones_like(like) if scale is None else sign(scale.detach())
     return signs
 
 

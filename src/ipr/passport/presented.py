@@ -48,7 +48,7 @@ class PresentedClaim(Claim):
         """Layer -> what is presented to it, float."""
 
     @abstractmethod
-    def shape_at(self, place: ConvNorm) -> tuple[int, ...]:
+    def shape_at(self, layer: ConvNorm) -> tuple[int, ...]:
         """The shape that `presented` must have at a layer."""
 
     @abstractmethod
@@ -128,23 +128,23 @@ class PresentedClaim(Claim):
         self.check_fit(find_layers(network, example, self.layers))
         self.checked_affines(network)
 
-    def check_fit(self, places: Sequence[ConvNorm]) -> None:
+    def check_fit(self, layers: Sequence[ConvNorm]) -> None:
         """Refuses a passport, or scales, of other shapes than the layers.
 
         Raises:
             InputError: naming the layer.
         """
-        if {place.conv for place in places} != {*self.layers}:
+        if {layer.conv for layer in layers} != {*self.layers}:
             problem = "names other layers than the suspect's"
             raise InputError("claim", ", ".join(self.layers), problem, "name convolutions")
-        for place in places:
-            wanted, got = self.shape_at(place), tuple(self.presented[place.conv].shape)
-            bits = self.signature[place.conv].numel()
-            if got != wanted or bits != place.channels:
+        for layer in layers:
+            wanted, got = self.shape_at(layer), tuple(self.presented[layer.conv].shape)
+            bits = self.signature[layer.conv].numel()
+            if got != wanted or bits != layer.channels:
                 raise InputError(
                     "claim",
-                    f"{place.conv}: {got}, {bits} bits",
-                    f"its shape must be {wanted} with {place.channels} bits",
+                    f"{layer.conv}: {got}, {bits} bits",
+                    f"its shape must be {wanted} with {layer.channels} bits",
                     "generate it for this network and image size",
                 )
 
@@ -175,17 +175,17 @@ class PresentedClaim(Claim):
         return replace(self, **changes)
 
     def signed_scales(
-        self, network: nn.Module, places: Sequence[ConvNorm], affines: Mapping[str, Affine] | None = None
+        self, network: nn.Module, layers: Sequence[ConvNorm], affines: Mapping[str, Affine] | None = None
     ) -> dict[str, Tensor]:
         """The claimed scales in the form in which their signs are read, layer -> (C,): as presented, or relative.
 
         Args:
             network: the suspect, plain or with passport layers.
-            places: the protected layers.
+            layers: the protected layers.
             affines: what the claim gives the layers of this network, where it is known (`affines`).
         """
         scales = {name: gamma[0] for name, (gamma, _) in (affines or self.affines(network)).items()}
-        return relative_to(public_signs(network, places), scales) if self.relative else scales
+        return relative_to(public_signs(network, layers), scales) if self.relative else scales
 
     def marks(self) -> Tensor:
         """The bits of all layers, (N,)."""
@@ -250,9 +250,9 @@ class ScalesClaim(PresentedClaim):
         """The scales."""
         return self.scales
 
-    def shape_at(self, place: ConvNorm) -> tuple[int, ...]:
+    def shape_at(self, layer: ConvNorm) -> tuple[int, ...]:
         """See `PresentedClaim.shape_at`: of scale and shift."""
-        return (2, place.channels)
+        return (2, layer.channels)
 
     def affines(self, network: nn.Module) -> dict[str, Affine]:
         """See `PresentedClaim.affines`: as they are, where the network is and in its precision."""

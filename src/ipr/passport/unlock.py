@@ -30,9 +30,9 @@ def unlock(network: nn.Module, locked: Mapping[str, Tensor], passport: Passport,
         InputError: the weights are not locked, or do not fit the network, or the passport does not.
     """
     plain = copy.deepcopy(network)
-    places = find_layers(plain, example, list(passport))
+    layers = find_layers(plain, example, list(passport))
     wanted = plain.state_dict()
-    absent = {f"{place.norm}.{part}" for place in places for part in ("weight", "bias")}
+    absent = {f"{layer.norm}.{part}" for layer in layers for part in ("weight", "bias")}
     if present := sorted(absent & locked.keys()):
         remedy = "give the weights of a network that was trained with this passport by scheme V1"
         raise InputError("weights", present[0], "is there, so they are not locked", remedy)

@@ -26,7 +26,7 @@ from ipr.data.images import ImageData
 from ipr.data.share import WHOLE, Share
 from ipr.schemes.captured import CapturedStep
 from ipr.schemes.means import EpochMeans
-from ipr.schemes.start import plain_network
+from ipr.schemes.start import start_network
 from ipr.schemes.triggers import TriggerSamples
 
 Trained = Callable[[], nn.Module]
@@ -138,7 +138,7 @@ class Scheme(L.LightningModule, ABC):
             claim: its secrets.
             trained: see `Trained`.
         """
-        return cls(plain_network(config.model, data, config.seed), config.optimizer, len(data.classes))
+        return cls(start_network(config, data), config.optimizer, len(data.classes))
 
     @classmethod
     def epochs(cls, config: TrainConfig) -> int:

@@ -21,7 +21,7 @@ from ipr.errors import InputError
 from ipr.models.inspection import convolution_of
 from ipr.randomness import generator
 from ipr.schemes.base import About, Trained
-from ipr.schemes.start import claim_parts, plain_network
+from ipr.schemes.start import claim_parts, start_network
 from ipr.schemes.watermark import InFilters, InFiltersConfig
 from ipr.signature import agreeing_bits, detect
 from ipr.watermarks.projection import FilterClaim, check_finite, check_shape, mean_filter, projected, secret_projection
@@ -183,7 +183,7 @@ class DeepMarks(InFilters):
     @classmethod
     def draw_claim(cls, config: TrainConfig, data: ImageData, trained: Trained) -> DeepMarksClaim:
         """See `Scheme.draw_claim`."""
-        scheme, network = config.scheme, plain_network(config.model, data, config.seed)
+        scheme, network = config.scheme, start_network(config, data)
         assert isinstance(scheme, DeepMarksConfig)
         words, source = code_book(scheme.order), cls.source(config)
         return DeepMarksClaim.drawn(network, scheme.layer, words, source, **claim_parts(config, data))

@@ -22,7 +22,7 @@ from ipr.errors import InputError
 from ipr.models.inspection import classifier_of, evaluating, logits_and_features
 from ipr.schemes.base import About, Trained
 from ipr.schemes.gather import gather
-from ipr.schemes.start import claim_parts, plain_network
+from ipr.schemes.start import claim_parts, start_network
 from ipr.schemes.watermark import Watermark
 from ipr.signature import agreeing_bits, detect
 from ipr.watermarks.base import WatermarkClaim
@@ -232,7 +232,7 @@ class DeepSigns(Watermark):
     @classmethod
     def draw_claim(cls, config: TrainConfig, data: ImageData, trained: Trained) -> DeepSignsClaim:
         """See `Scheme.draw_claim`."""
-        scheme, network = config.scheme, plain_network(config.model, data, config.seed)
+        scheme, network = config.scheme, start_network(config, data)
         assert isinstance(scheme, DeepSignsConfig)
         sizes = {"classes": scheme.classes, "bits": scheme.bits, "images": scheme.images}
         return DeepSignsClaim.drawn(network, data, cls.source(config), **sizes, **claim_parts(config, data))

@@ -70,6 +70,17 @@ def _plain(layer: nn.BatchNorm2d, x: Tensor) -> Tensor:
     return batch_norm(layer, x, layer.weight, layer.bias)
 
 
+def _move(layer: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
+    """Moves the running statistics by those of a batch, (C,)."""
+    assert layer.running_mean is not None
+    assert layer.running_var is not None
+    assert layer.num_batches_tracked is not None
+    layer.num_batches_tracked.add_(1)
+    momentum = 1 / float(layer.num_batches_tracked) if layer.momentum is None else layer.momentum
+    layer.running_mean.lerp_(mean, momentum)
+    layer.running_var.lerp_(variance, momentum)
+
+
 def batch_norm(layer: nn.BatchNorm2d, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Batch norm over the batches of all processes, with the affine given; in evaluation, over none.
 
@@ -81,7 +92,6 @@ def batch_norm(layer: nn.BatchNorm2d, x: Tensor, weight: Tensor, bias: Tensor) -
     """
     assert layer.running_mean is not None
     assert layer.running_var is not None
-    assert layer.num_batches_tracked is not None
     if not layer.training:
         return nn.functional.batch_norm(x, layer.running_mean, layer.running_var, weight, bias, False, 0.0, layer.eps)
     with torch.autocast(x.device.type, enabled=False):
@@ -90,12 +100,9 @@ def batch_norm(layer: nn.BatchNorm2d, x: Tensor, weight: Tensor, bias: Tensor) -
         means, variances = gather(torch.stack([means, variances])).unbind(1)
         mean = means.mean(0)
         variance = (variances + (means - mean).square()).mean(0)
-        with torch.no_grad():
+        if layer.track_running_stats:
             count = means.shape[0] * x.numel() // x.shape[1]
-            layer.num_batches_tracked.add_(1)
-            momentum = 1 / float(layer.num_batches_tracked) if layer.momentum is None else layer.momentum
-            layer.running_mean.lerp_(mean, momentum)
-            layer.running_var.lerp_(variance * (count / (count - 1)), momentum)
+            _move(layer, mean.detach(), variance.detach() * (count / (count - 1)))
         scale = weight * torch.rsqrt(variance + layer.eps)
         shift = bias - mean * scale
         normalised = torch.addcmul(shift[:, None, None], precise, scale[:, None, None])

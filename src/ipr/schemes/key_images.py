@@ -12,7 +12,7 @@ from ipr.data.images import ImageData
 from ipr.data.trigger_sets import TriggerSet
 from ipr.schemes.base import Trained
 from ipr.schemes.baseline import Baseline
-from ipr.schemes.start import claim_parts, plain_network
+from ipr.schemes.start import claim_parts, start_network
 from ipr.schemes.triggers import TriggerSamples
 from ipr.schemes.watermark import Watermark
 from ipr.watermarks.base import WatermarkClaim
@@ -51,7 +51,7 @@ class KeyImages(Watermark, Baseline):
     @classmethod
     def keys(cls, config: TrainConfig, data: ImageData, trained: Trained, source: Generator) -> TriggerSet:
         """New keys, drawn from `source`; by default with the constants of the scheme's authors."""
-        network = plain_network(config.model, data, config.seed)
+        network = start_network(config, data)
         return cls.claim_kind.keys(network, data, config.trigger_set.size, source)
 
     @classmethod

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from ipr.claims.base import Claim
 from ipr.claims.origin import NONCE, SIGNATURE, TRIGGER_SET
@@ -14,15 +15,17 @@ from ipr.config.ranges import check_numbers
 from ipr.config.recipe import Recipe
 from ipr.config.schema import MISSING, SchemeConfig, TrainConfig
 from ipr.data.images import ImageData
+from ipr.passport.begin import begun
 from ipr.passport.bound import Binding, bound_signature
 from ipr.passport.claim import PassportClaim
+from ipr.passport.damped import check_damping, damp
 from ipr.passport.generate import draw_passport, with_energy
 from ipr.passport.layer import Affine, passport_layers
 from ipr.passport.normal_form import sign
 from ipr.passport.surgery import find_layers, protect
 from ipr.randomness import derive_bytes, generator
 from ipr.schemes.base import Scheme, Trained
-from ipr.schemes.start import claim_parts, example_image, plain_network
+from ipr.schemes.start import claim_parts, example_image, start_network
 from ipr.schemes.triggers import TriggerSamples, identity_of_triggers, make_trigger_set
 from ipr.signature import Signature, draw_signature, sign_loss
 from ipr.store.folder import secret_digest
@@ -65,6 +68,7 @@ class PassportScheme(Scheme):
         relative: whether they are written relative to the signs of the public scales (`PassportClaim.relative`).
         signature_loss: the constants of the regulariser.
         triggers: see `Scheme`.
+        damping: |S| of the passport, and that as at which scales are trained (`damp`); None for the same.
 
     Attributes:
         public_affine: whether there are public scales beside those of the passport.
@@ -88,13 +92,28 @@ class PassportScheme(Scheme):
         signature_loss: SignatureLoss,
         triggers: TriggerSamples | None = None,
         relative: bool = False,
+        damping: tuple[float | None, float] | None = None,
     ) -> None:
         super().__init__(network, recipe, num_classes, triggers)
         signature_loss.check()
         self.signature_loss, self.relative = signature_loss, relative
+        self.damping, self._ends_damping = damping, list[RemovableHandle]()
+        if damping is not None:
+            check_damping(*damping)
         self.layers = passport_layers(network)
         bits = torch.cat([signature[name] for name in self.layers])
         self.register_buffer("bits", bits, persistent=False)
+
+    def on_fit_start(self) -> None:
+        """Has gradients damped where they are to be: in the process that trains, on its device."""
+        if self.damping is not None:
+            self._ends_damping = damp(self.layers, *self.damping)
+
+    def on_fit_end(self) -> None:
+        """Ends it."""
+        for handle in self._ends_damping:
+            handle.remove()
+        self._ends_damping = []
 
     def passport_affines(self) -> dict[str, Affine]:
         """Eq. 4 at every passport layer, once a step: for the forward pass and for the regulariser."""
@@ -128,6 +147,8 @@ class PassportScheme(Scheme):
     def identity(cls, config: TrainConfig, data: ImageData) -> dict[str, Any]:
         """See `Scheme.identity`: the passport, and the trigger set where there is one."""
         passport = {"passport": asdict(config.passport) | {"key": secret_digest(config.passport.key)}}
+        if config.passport.step_energy is None:
+            del passport["passport"]["step_energy"]  # runs that were made before there was one are found
         if not cls.appends_images(config.scheme):
             return passport
         return passport | {"trigger_set": identity_of_triggers(config.trigger_set, data)}
@@ -137,7 +158,7 @@ class PassportScheme(Scheme):
         """Passport, signature and trigger set; `trained` is called for feature-map passports alone."""
         scheme, seed, key = config.scheme, config.seed, config.passport.key
         assert isinstance(scheme, PassportSchemeConfig)
-        network = plain_network(config.model, data, seed)
+        network = start_network(config, data)
         layers = find_layers(network, example_image(data), scheme.layers)
         capacities = {layer.conv: layer.channels for layer in layers}
         binding = None
@@ -170,9 +191,20 @@ class PassportScheme(Scheme):
         return cls(**cls.parts(config, data, claim))
 
     @classmethod
+    def signs(cls, network: nn.Module, claim: PassportClaim, data: ImageData) -> Signature:
+        """The sign that each scale is to have in a network: the bits, or these times its own scales' signs."""
+        if not claim.relative:
+            return claim.signature
+        layers = find_layers(network, example_image(data), claim.layers)
+        own = {layer.conv: sign(network.get_parameter(f"{layer.norm}.weight").detach()) for layer in layers}
+        return {name: bits * own[name].to(bits) for name, bits in claim.signature.items()}
+
+    @classmethod
     def parts(cls, config: TrainConfig, data: ImageData, claim: PassportClaim) -> dict[str, Any]:
         """The arguments of the class for a run and its claim."""
-        network, triggers = plain_network(config.model, data, config.seed), None
+        network, triggers, step_energy = start_network(config, data), None, config.passport.step_energy
+        if config.init is not None:
+            network = begun(network, claim.passport, cls.signs(network, claim, data), example_image(data))
         if claim.triggers is not None:
             triggers = TriggerSamples(claim.triggers, config.trigger_set.per_step, data, config.seed)
         return {
@@ -183,6 +215,7 @@ class PassportScheme(Scheme):
             "signature_loss": config.scheme,
             "triggers": triggers,
             "relative": claim.relative,
+            "damping": None if step_energy is None else (config.passport.energy, step_energy),
         }
 
 

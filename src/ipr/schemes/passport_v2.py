@@ -17,6 +17,7 @@ from ipr.errors import InputError
 from ipr.passport.claim import PassportClaim
 from ipr.passport.fork import fork
 from ipr.passport.layer import Branch, affines_of, presenting
+from ipr.passport.statistics import untracked
 from ipr.schemes.base import About, Scheme, Trained
 from ipr.schemes.passport import PassportScheme, PassportSchemeConfig
 from ipr.schemes.start import example_image
@@ -96,7 +97,8 @@ class PassportV2(PassportScheme):
             }
         branch = Branch(self.global_step % 2)
         affines = affines_of(self.layers, branch)
-        with presenting(self.layers, affines):
+        other_norms = self.forked.norms if branch is Branch.PRIVATE else ()
+        with presenting(self.layers, affines), untracked(other_norms):
             logits = self.network(x)
         self.means.count(logits, y)
         loss = {f"cross_entropy_{branch.name.lower()}": functional.cross_entropy(logits, y)}
@@ -124,5 +126,6 @@ class PassportV3(PassportV2):
 
     def on_fit_start(self) -> None:
         """Refuses to train without what makes it V3."""
+        super().on_fit_start()
         if self.triggers is None:
             raise InputError("trigger_set", None, "scheme V3 embeds a trigger set", "give one, or use scheme V2")

@@ -1,7 +1,8 @@
-"""The plain network at its start and from a run's weights file, and what a new claim says of it."""
+"""The plain network at its start, random or trained, and what a new claim says of it."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from ipr.errors import InputError
 from ipr.models import build_model
 from ipr.models.claimed import PARAMETER_LIMIT
 from ipr.randomness import derive_seed, drawing
+from ipr.store.folder import RunFolder
+from ipr.store.survey import find_run
 from ipr.suspects.suspect import open_suspect
 
 
@@ -34,6 +37,47 @@ def plain_network(model: ModelConfig, data: ImageData, seed: int) -> nn.Module:
         problem = f"{model.name} would have {size} parameters, more than the {PARAMETER_LIMIT} that a judge opens"
         raise InputError("model.width", model.width, problem, "choose a smaller one, or another model")
     return network.to(memory_format=torch.channels_last)  # as the images are: convolutions run faster
+
+
+def start_network(config: TrainConfig, data: ImageData) -> nn.Module:
+    """What a run starts from: the weights of `init`, or the `plain_network` of its seed where there are none.
+
+    Raises:
+        InputError: `init` is no weights of the network that is asked for.
+    """
+    if (path := start_file(config)) is None:
+        return plain_network(config.model, data, config.seed)
+    try:
+        return load_suspect(config.model, data, path)
+    except InputError as error:
+        raise InputError("init", config.init, error.problem, error.remedy) from error
+
+
+def start_file(config: TrainConfig) -> Path | None:
+    """The weights file that `init` names: itself, or that of a training; None where `init` does.
+
+    Raises:
+        InputError: there is none.
+    """
+    if config.init is None:
+        return None
+    path = Path(config.init).expanduser()
+    if not path.is_file():
+        path = RunFolder(find_run(str(path), Path(config.paths.runs))).weights
+    if not path.is_file():
+        remedy = "give a weights file, or a training that `ipr list` shows"
+        raise InputError("init", config.init, "is no weights file and no finished training", remedy)
+    return path
+
+
+def start_digest(config: TrainConfig) -> str | None:
+    """SHA-256 of the weights file that a run starts from, as hexadecimal digits; None for random weights.
+
+    Raises:
+        InputError: see `start_file`.
+    """
+    path = start_file(config)
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def example_image(data: ImageData) -> torch.Tensor:

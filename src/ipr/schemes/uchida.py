@@ -17,7 +17,7 @@ from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.models.inspection import convolution_of
 from ipr.schemes.base import About, Trained
-from ipr.schemes.start import claim_parts, plain_network
+from ipr.schemes.start import claim_parts, start_network
 from ipr.schemes.watermark import InFilters, InFiltersConfig
 from ipr.signature import agreeing_bits, check_text_bytes, decode_text, detect, draw_signature
 from ipr.watermarks.projection import (
@@ -140,7 +140,7 @@ class Uchida(InFilters):
     @classmethod
     def draw_claim(cls, config: TrainConfig, data: ImageData, trained: Trained) -> UchidaClaim:
         """See `Scheme.draw_claim`."""
-        scheme, network = config.scheme, plain_network(config.model, data, config.seed)
+        scheme, network = config.scheme, start_network(config, data)
         assert isinstance(scheme, UchidaConfig)
         source, parts = cls.source(config), claim_parts(config, data)
         return UchidaClaim.drawn(network, scheme.layer, scheme.bits, source, text=scheme.signature, **parts)

@@ -18,7 +18,7 @@ from ipr.models.inspection import convolution_of
 from ipr.randomness import generator
 from ipr.schemes.base import About, Scheme, Trained
 from ipr.schemes.baseline import Baseline
-from ipr.schemes.start import plain_network
+from ipr.schemes.start import start_network
 from ipr.store.folder import secret_digest
 from ipr.watermarks.base import WatermarkClaim
 from ipr.watermarks.projection import FilterClaim, mean_filter
@@ -89,7 +89,7 @@ class Watermark(Scheme):
     def build(cls, config: TrainConfig, data: ImageData, claim: Claim | None, trained: Trained) -> Scheme:
         """See `Scheme.build`."""
         assert isinstance(claim, cls.claim_kind)
-        network = trained() if cls.tunes else plain_network(config.model, data, config.seed)
+        network = trained() if cls.tunes else start_network(config, data)
         more = {"per_step": config.trigger_set.per_step, "seed": config.seed}
         return cls.embedding(claim, network, cls.recipe_of(config), data, config.scheme, **more)
 

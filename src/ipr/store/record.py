@@ -20,7 +20,7 @@ from ipr.files import write_atomically
 from ipr.store.reading import Fitting
 from ipr.store.tags import parted
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Record:
 
     No field holds a secret: agreement with the signature is told, its bits are not. `mark_read` is that of `Verdict`.
     `consistent`: no check of `workflows.embedding_checks` failed. Both say what was measured; they decide nothing.
+    `init`: 12 digits of the SHA-256 of the weights file that it started from; None for random weights.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Record:
     train_images: int
     test_images: int
     optimizer: str
+    init: str | None
     epochs: int
     precision: str
     memory_format: str
@@ -52,6 +54,7 @@ class Record:
     seed: int
     passport: str | None
     energy: float | None
+    step_energy: float | None
     alternation: str | None
     tags: str
     parameters: int
@@ -95,8 +98,8 @@ class Record:
 
 
 def load_record(path: Path) -> Record:
-    """Reads a row back, also of version 3, which called a run that is consistent with its claim verified, and of
-    version 4, which did not tell whether a run was deterministic.
+    """Reads a row back, also of version 3, which called a run that is consistent with its claim verified, of version 4,
+    which did not tell whether a run was deterministic, and of version 5, in which all started from random weights.
 
     Raises:
         InputError: it is not a record of these versions.
@@ -107,6 +110,8 @@ def load_record(path: Path) -> Record:
             row = _from_version_3(row)
         if row["schema_version"] == 4:
             row |= {"deterministic": None, "tf32": None, "autotune": False, "capture": False, "schema_version": 5}
+        if row["schema_version"] == 5:
+            row |= {"init": None, "step_energy": None, "schema_version": 6}
         if row["schema_version"] != SCHEMA_VERSION or row.keys() != {f.name for f in fields(Record)}:
             raise KeyError("other fields than this version's")
         record: Record = Fitting().value(Record, row, "")

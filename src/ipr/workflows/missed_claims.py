@@ -111,7 +111,7 @@ def locked(network: nn.Module, claim: Claim, data: ImageData) -> bool:
 
 def _changed(attack: Attack, victim: Victim, data: ImageData, request: TrainConfig, number: int) -> Iterator[nn.Module]:
     seed = derive_seed(request.seed, f"changed copy {number}") % 2**31
-    with tempfile.TemporaryDirectory(prefix="ipr-") as place:
+    with tempfile.TemporaryDirectory(prefix="ipr-") as layer:
 
         def trains(
             name: str, scheme: Scheme, *, epochs: int, clip_norm: float | None, share: int | None = None
@@ -123,8 +123,8 @@ def _changed(attack: Attack, victim: Victim, data: ImageData, request: TrainConf
                 epochs=epochs,
                 clip_norm=clip_norm,
                 seed=seed,
-                checkpoint=Path(place) / "last.ckpt",
-                metrics=Path(place) / "metrics.csv",
+                checkpoint=Path(layer) / "last.ckpt",
+                metrics=Path(layer) / "metrics.csv",
             )
 
         for one in attack.run(victim, data, trains, seed):

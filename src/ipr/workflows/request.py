@@ -22,6 +22,7 @@ from ipr.errors import InputError
 from ipr.machine.device import check_accelerator, device_for, training_device
 from ipr.schemes.base import Scheme
 from ipr.schemes.passport import is_bound
+from ipr.schemes.start import start_digest
 from ipr.store.folder import RunFolder, folder_named, run_key, secret_digest
 from ipr.store.record import provenance
 from ipr.store.tags import check_tags, joined
@@ -173,6 +174,8 @@ def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
         identity["scheme"]["signature"] = secret_digest(identity["scheme"]["signature"])
     if identity["scheme"].pop("bound", False):
         identity["scheme"]["signature"] = BOUND  # runs that were made when this was said so are found
+    if (start := start_digest(config)) is not None:
+        identity["init"] = start
     scheme = scheme_of(config)
     if config.owner and scheme.claim_kind is not None:
         identity["owner"] = config.owner  # a baseline has no claim to bear the name

@@ -22,7 +22,7 @@ from ipr.judging.decision import trigger_reading
 from ipr.judging.fidelity import BATCH, accuracy, largest_class
 from ipr.judging.verdict import Verdict, judge
 from ipr.machine.device import device_for, now, training_device
-from ipr.schemes.start import load_suspect, plain_network
+from ipr.schemes.start import load_suspect, start_network
 from ipr.store.find_or_make import making
 from ipr.store.folder import RunFolder
 from ipr.store.record import Record, load_record
@@ -115,7 +115,7 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Run:
                     callbacks=[KeepLease(lease)],
                 )
                 write_atomically(folder.weights, as_safetensors(scheme.network.state_dict()))
-            run = _judged(config, data, folder, claim, baseline if kind.tunes else None)
+            run = _judged(config, data, folder, claim, baseline if kind.tunes and config.init is None else None)
             lease.check()
             run.record.save(folder.record)
             tracker.summary(asdict(run.record) | {one.name.replace(" ", "_"): one.holds for one in run.checks})
@@ -157,7 +157,9 @@ def _tagged(run: Run, tags: list[str]) -> Run:
 
 
 class _Baseline:
-    """The plain network of a request's architecture, data and seed: found or trained when it is first asked for."""
+    """The trained plain network of a request's architecture, data and seed, when it is first asked for: what the
+    request starts from, or a run that is found or trained.
+    """
 
     def __init__(self, config: TrainConfig, data: ImageData) -> None:
         self.config, self.data = config, data
@@ -173,6 +175,8 @@ class _Baseline:
         return train(wanted, self.data)
 
     def network(self) -> nn.Module:
+        if self.config.init is not None:
+            return start_network(self.config, self.data)
         return load_suspect(self.config.model, self.data, self.run.folder.weights)
 
 
@@ -258,7 +262,7 @@ def rehearse(config: TrainConfig, data: ImageData) -> None:
         InputError: a setting does not fit.
     """
     drawn = replace(config, passport=replace(config.passport, name="random"))
-    untrained = partial(plain_network, config.model, data, config.seed)
+    untrained = partial(start_network, config, data)
     scheme_of(drawn).build(drawn, data, make_claim(drawn, data, untrained), untrained)
 
 

@@ -10,6 +10,7 @@ from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData
 from ipr.judging.verdict import Verdict
 from ipr.machine.device import training_device
+from ipr.schemes.start import start_digest
 from ipr.store.record import Record
 from ipr.training.numerics import layout
 from ipr.workflows.request import facts_of, scheme_of
@@ -45,9 +46,11 @@ def record_of(
         train_images=data.trained_on.numel(),
         test_images=data.test_labels.numel(),
         optimizer=config.optimizer.name,
+        init=None if (start := start_digest(config)) is None else start[:12],
         epochs=config.trainer.max_epochs,
         passport=config.passport.name if passported else None,
         energy=config.passport.energy if passported else None,
+        step_energy=config.passport.step_energy if passported else None,
         alternation=getattr(config.scheme, "alternation", None),
         parameters=sum(parameter.numel() for parameter in suspect.parameters()),
         accuracy_without=plain_accuracy,

@@ -29,12 +29,12 @@ class GuessPassports(Attack):
     attacker_has = "the weights and the places of the passport layers"
 
     @abstractmethod
-    def guesses(self, suspect: nn.Module, places: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
+    def guesses(self, suspect: nn.Module, layers: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
         """The passports by their points.
 
         Args:
             suspect: the plain network.
-            places: its protected layers.
+            layers: its protected layers.
             data: see `Attack.run`, as `seed`.
             seed: see there.
         """
@@ -42,8 +42,8 @@ class GuessPassports(Attack):
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
         owner, suspect = victim.passport_claim, victim.suspect
-        places = find_layers(suspect, example_of(data, suspect), owner.layers)
-        guessed = self.guesses(suspect, places, data, seed)
+        layers = find_layers(suspect, example_of(data, suspect), owner.layers)
+        guessed = self.guesses(suspect, layers, data, seed)
         claims = {
             point: claim_of_signs(owner.forged(passport=passport), suspect) for point, passport in guessed.items()
         }
@@ -74,11 +74,11 @@ class Ones(GuessAtEnergies):
 
     noise: int = 3  # how many uniform ones in [0, 1] are tried, too
 
-    def guesses(self, suspect: nn.Module, places: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
+    def guesses(self, suspect: nn.Module, layers: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
         """See `GuessPassports.guesses`."""
         source = generator(seed, "positive passports")
-        guessed = {f"signs={named(signs)}": ones_passport(places, signs) for signs in SIGNS}
-        guessed |= {f"noise={i}": positive_passport(places, source) for i in range(self.noise)}
+        guessed = {f"signs={named(signs)}": ones_passport(layers, signs) for signs in SIGNS}
+        guessed |= {f"noise={i}": positive_passport(layers, source) for i in range(self.noise)}
         return {
             f"{name} energy={energy:g}": with_energy(passport, suspect, energy)
             for name, passport in guessed.items()
@@ -105,11 +105,11 @@ class SingularVectors(GuessAtEnergies):
 
     images: int = 60  # training images that choose among them
 
-    def guesses(self, suspect: nn.Module, places: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
+    def guesses(self, suspect: nn.Module, layers: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
         """See `GuessPassports.guesses`."""
         few = data.limited(min(self.images, data.train_labels.numel()), None)
         images = LabelledImages(few.train_pixels, few.train_labels, few.mean, few.std)
-        return {"": singular_passport(suspect, places, images, self.energies, generator(seed, "signs to try"))}
+        return {"": singular_passport(suspect, layers, images, self.energies, generator(seed, "signs to try"))}
 
 
 @register("lift_passport")
@@ -129,7 +129,7 @@ class LiftPassport(GuessPassports):
         """See `Applicable.applies_to`: to those that give scales away."""
         return super().applies_to(scheme) and not scheme.locked
 
-    def guesses(self, suspect: nn.Module, places: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
+    def guesses(self, suspect: nn.Module, layers: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
         """See `GuessPassports.guesses`."""
-        start = with_energy(random_passport(places, generator(seed, "lift")), suspect, 1.0)
-        return {"": lifted_passport(public_scales(suspect, places), suspect, places, start)}
+        start = with_energy(random_passport(layers, generator(seed, "lift")), suspect, 1.0)
+        return {"": lifted_passport(public_scales(suspect, layers), suspect, layers, start)}

@@ -47,8 +47,8 @@ class PartialSignature(Attack):
         """See `Attack.run`."""
         owner = victim.passport_claim
         genuine, claims = owner.affines(victim.suspect), {}
-        places = find_layers(victim.suspect, example_of(data, victim.suspect), owner.layers)
-        turned = public_signs(victim.suspect, places)
+        layers = find_layers(victim.suspect, example_of(data, victim.suspect), owner.layers)
+        turned = public_signs(victim.suspect, layers)
         for wrong in self.wrong:
             bits = with_wrong_bytes(owner.signature, wrong, generator(seed, f"{wrong} of the signature"))
             if owner.relative:  # as the genuine scales spell them; what is claimed is read as it is

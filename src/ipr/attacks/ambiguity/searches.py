@@ -17,14 +17,17 @@ from ipr.attacks.base import Attacked, Fit, Victim
 from ipr.claims.base import Claim
 from ipr.config.recipe import Recipe
 from ipr.passport.claim import PassportClaim
-from ipr.passport.fork import fork
+from ipr.passport.fork import fork, norms_behind
 from ipr.passport.layer import Affine, passport_layers, presenting
+from ipr.passport.statistics import untracked
 from ipr.passport.surgery import protect
 from ipr.schemes.base import Scheme
 
 
 class Search(Scheme):
     """Trains what the passport layers' scales and shifts come of; the network, statistics included, stays frozen.
+
+    Batch norms behind a passport layer normalise by the batch, as a judge has them do (`judging/fidelity.py`).
 
     Args:
         network: a protected network; several searches may share it.
@@ -37,10 +40,11 @@ class Search(Scheme):
         network.requires_grad_(False)
         self.layers = passport_layers(network)
         self.names = list(self.layers)
+        self.norms = norms_behind(network)
 
     def on_train_epoch_start(self) -> None:
-        """Keeps running statistics as they are."""
-        self.network.eval()
+        """Keeps everything as it is but what batch norms behind a passport layer normalise by."""
+        _only_training(self.network, self.norms)
 
     @abstractmethod
     def affines(self) -> dict[str, Affine]:
@@ -65,7 +69,7 @@ class Search(Scheme):
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """See `terms_of`; one pass through the network."""
         affines = self.affines()
-        with presenting(self.layers, affines):
+        with presenting(self.layers, affines), untracked(self.norms):
             logits = self.network(x)
         self.means.count(logits, y)
         return self.terms_of(logits, affines, y)
@@ -93,8 +97,8 @@ class SideBySide(Scheme):
         self.forked = fork(self.network, example)
 
     def on_train_epoch_start(self) -> None:
-        """Keeps running statistics as they are."""
-        self.network.eval()
+        """See `Search`."""
+        _only_training(self.network, self.forked.norms)
 
     def compile_network(self) -> None:
         """See `Scheme.compile_network`: trunk and tail."""
@@ -112,13 +116,20 @@ class SideBySide(Scheme):
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """The terms of every search, from one pass through the trunk."""
         tried = [search.affines() for search in self.by_name.values()]
-        answers = self.forked(x, tried)
+        with untracked(self.forked.norms):
+            answers = self.forked(x, tried)
         self.means.count(torch.cat(answers), y.repeat(len(answers)))
         return {
             f"{name}/{term}": value
             for (name, search), logits, affines in zip(self.by_name.items(), answers, tried, strict=True)
             for term, value in search.terms_of(logits, affines, y).items()
         }
+
+
+def _only_training(network: nn.Module, norms: Sequence[nn.Module]) -> None:
+    network.eval()
+    for norm in norms:
+        norm.train()
 
 
 def protected_again(victim: Victim, example: Tensor) -> nn.Module:

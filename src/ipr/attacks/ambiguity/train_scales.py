@@ -76,12 +76,12 @@ class BlockSearch(ScaleSearch):
         return [block(gamma) for block, gamma in zip(self.blocks, self.gamma, strict=True)]
 
 
-def row_sums(network: nn.Module, places: Sequence[ConvNorm]) -> dict[str, Tensor]:
+def row_sums(network: nn.Module, layers: Sequence[ConvNorm]) -> dict[str, Tensor]:
     """The sums of the filters, with a mean square of 1 in each layer; layer -> (C,). So are the scales of ones."""
     sums = {}
-    for place in places:
-        total = network.get_submodule(place.conv).get_parameter("weight").detach().flatten(1).sum(1).cpu()
-        sums[place.conv] = total / total.square().mean().sqrt().clamp(min=1e-30)
+    for layer in layers:
+        total = network.get_submodule(layer.conv).get_parameter("weight").detach().flatten(1).sum(1).cpu()
+        sums[layer.conv] = total / total.square().mean().sqrt().clamp(min=1e-30)
     return sums
 
 
@@ -118,11 +118,11 @@ class TrainScales(Attack):
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
         owner, suspect, example = victim.passport_claim, victim.suspect, example_of(data, victim.suspect)
-        places = find_layers(suspect, example, owner.layers)
-        blank = {place.conv: torch.zeros(2, *place.input_shape) for place in places}
-        start = {place.conv: torch.ones(place.channels) for place in places}
+        layers = find_layers(suspect, example, owner.layers)
+        blank = {layer.conv: torch.zeros(2, *layer.input_shape) for layer in layers}
+        start = {layer.conv: torch.ones(layer.channels) for layer in layers}
         if self.start == "row_sums":
-            start = row_sums(suspect, places)
+            start = row_sums(suspect, layers)
         recipe, classes = constant_rate(self.lr, self.weight_decay), len(data.classes)
         for block in self.block:
             for share in self.share:
@@ -134,5 +134,5 @@ class TrainScales(Attack):
                 )
                 known = None if share == 1 else max(1, round(share * data.train_labels.numel()))
                 fit(f"{block}-{share:g}", search, epochs=self.epochs, clip_norm=None, share=known)
-                forged = owner.forged(passport=lift(search.scales(), suspect, places).passport)
+                forged = owner.forged(passport=lift(search.scales(), suspect, layers).passport)
                 yield Attacked(suspect, {f"block={block} share={share:g}": claim_of_signs(forged, suspect)})

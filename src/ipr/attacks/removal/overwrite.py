@@ -50,10 +50,10 @@ class Overwrite(Attack):
             yield self._watermark(victim.suspect, victim.claim, data, fit, seed)
             return
         example, claim = example_of(data, victim.suspect), victim.passport_claim
-        places = find_layers(victim.suspect, example, claim.layers)
+        layers = find_layers(victim.suspect, example, claim.layers)
         source = generator(seed, "second passport")
-        passport = with_energy(random_passport(places, source), victim.suspect, claim.energies(victim.suspect))
-        signature = draw_signature({place.conv: place.channels for place in places}, None, source)
+        passport = with_energy(random_passport(layers, source), victim.suspect, claim.energies(victim.suspect))
+        signature = draw_signature({layer.conv: layer.channels for layer in layers}, None, source)
         protected = protect(victim.suspect, passport, example, public_affine=not victim.locked)
         kind = PassportV1 if victim.locked else partial(PassportV2, example=example)
         scheme = kind(

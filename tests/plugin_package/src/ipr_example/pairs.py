@@ -15,7 +15,7 @@ from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.models.inspection import convolution_of
 from ipr.schemes.base import About, Trained
-from ipr.schemes.start import claim_parts, plain_network
+from ipr.schemes.start import claim_parts, start_network
 from ipr.schemes.watermark import InFilters, InFiltersConfig
 from ipr.signature import agreeing_bits, detect
 from ipr.watermarks.projection import FilterClaim, check_shape, mean_filter
@@ -102,7 +102,7 @@ class Pairs(InFilters):
     @classmethod
     def draw_claim(cls, config: TrainConfig, data: ImageData, trained: Trained) -> PairsClaim:
         """See `Scheme.draw_claim`: the secrets of a new run."""
-        scheme, network = config.scheme, plain_network(config.model, data, config.seed)
+        scheme, network = config.scheme, start_network(config, data)
         assert isinstance(scheme, PairsConfig)
         return PairsClaim.drawn(network, scheme.layer, scheme.bits, cls.source(config), **claim_parts(config, data))
 

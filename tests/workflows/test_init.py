@@ -1,0 +1,111 @@
+"""A run that starts from trained weights: `init`."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ipr.data.opening import open_images
+from ipr.errors import InputError
+from ipr.passport.layer import passport_layers
+from ipr.schemes.start import plain_network, start_network
+from ipr.store.record import load_record
+from ipr.workflows.draw_claim import make_claim
+from ipr.workflows.request import key_of, scheme_of
+from ipr.workflows.train import train
+
+
+@pytest.fixture
+def begun(request_for):
+    """A trained plain network."""
+    return train(request_for("scheme=baseline"))
+
+
+def same(one, two):
+    return one.keys() == two.keys() and all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+def test_by_path_by_folder_or_by_name_it_is_the_same_start(begun, request_for, tmp_path):
+    elsewhere = tmp_path / "mine.pt"
+    weights = load_file(begun.folder.weights)
+    torch.save(weights, elsewhere)
+    request = request_for("scheme=baseline")
+    data = open_images(request.dataset, request.paths)
+    for init in (str(begun.folder.weights), str(begun.folder.path), begun.folder.key, begun.folder.key[:-3]):
+        config = replace(request, init=init)
+        assert same(start_network(config, data).state_dict(), weights)
+        assert key_of(config, data) == key_of(replace(request, init=str(begun.folder.path)), data)
+    other = replace(request, init=str(elsewhere))
+    assert same(start_network(other, data).state_dict(), weights)
+    assert len({key_of(one, data) for one in (request, other, config)}) == 3  # another file is another start
+    assert not same(plain_network(request.model, data, request.seed).state_dict(), weights)
+
+
+@pytest.mark.parametrize("scheme", ["baseline", "passport_v1", "passport_v3", "uchida", "deepsigns"])
+def test_every_scheme_starts_from_it(scheme, begun, request_for):
+    few = ["scheme.images=4"] if scheme == "deepsigns" else []
+    config = request_for(f"scheme={scheme}", f"init={begun.folder.key}", "model.norm=bn", *few)
+    data = open_images(config.dataset, config.paths)
+    claim = make_claim(config, data, lambda: start_network(config, data))
+    network = scheme_of(config).build(config, data, claim, lambda: start_network(config, data)).network
+    weights = load_file(begun.folder.weights)
+    there = network.state_dict()
+    moved = {name for name, value in there.items() if not torch.equal(value, weights[name])}
+    passported = scheme.startswith("passport")  # whose scales begin at those that were trained (`passport/begin.py`)
+    assert moved == ({f"conv{n}.weight" for n in (3, 4, 5)} if passported else set())
+    assert {*weights} - {*there} == (
+        {f"norm{n}.{part}" for n in (3, 4, 5) for part in ("weight", "bias")} if scheme == "passport_v1" else set()
+    )
+
+
+def test_a_run_is_recorded_with_its_start_and_passports_are_feature_maps_of_it(begun, request_for):
+    made = sorted(begun.folder.path.parent.iterdir())
+    run = train(request_for("scheme=passport_v1", f"init={begun.folder.key}", "passport=shuffled"))
+    record = load_record(run.folder.record)
+    assert len(record.init) == 12
+    assert load_record(begun.folder.record).init is None
+    assert {*begun.folder.path.parent.iterdir()} == {*made, run.folder.path}  # no other network was trained
+    again = train(request_for("scheme=passport_v1", f"init={begun.folder.path}", "passport=shuffled"))
+    assert again.found
+
+
+def test_what_is_no_start_is_refused_and_leaves_nothing_behind(begun, request_for, tmp_path):
+    runs = sorted(begun.folder.path.parent.iterdir())
+    weights = load_file(begun.folder.weights)
+    weights["linear.weight"] = weights["linear.weight"][:4].clone()
+    save_file(weights, tmp_path / "four.safetensors")
+    (tmp_path / "text.pt").write_text("no weights")
+    for init, problem in (
+        ("nowhere", "is no weights file and no finished training"),
+        (str(tmp_path), "is no weights file and no finished training"),
+        (str(tmp_path / "four.safetensors"), "linear.weight"),
+        (str(tmp_path / "text.pt"), "text.pt"),
+    ):
+        with pytest.raises(InputError, match=problem) as caught:
+            train(request_for("scheme=passport_v2", "model.norm=bn", f"init='{init}'"))
+        assert caught.value.field == "init"
+    assert sorted(begun.folder.path.parent.iterdir()) == runs
+
+
+def test_damped_steps_are_part_of_a_run_and_refused_where_they_cannot_be(request_for):
+    plain = request_for("scheme=passport_v2", "passport.energy=30")
+    hidden = request_for("scheme=passport_v2", "passport.energy=30", "passport.step_energy=3")
+    data = open_images(plain.dataset, plain.paths)
+    assert key_of(plain, data) != key_of(hidden, data)
+    run = train(hidden)
+    assert (run.record.energy, run.record.step_energy) == (30.0, 3.0)
+    for wrong in ("passport.energy=null", "passport.energy=2"):
+        with pytest.raises(InputError, match=r"passport\.step_energy"):
+            train(request_for("scheme=passport_v2", wrong, "passport.step_energy=3"))
+
+
+def test_hooks_end_with_the_fit(request_for):
+    config = request_for("scheme=passport_v1", "passport.energy=30", "passport.step_energy=3")
+    data = open_images(config.dataset, config.paths)
+    scheme = scheme_of(config).build(config, data, make_claim(config, data, lambda: None), lambda: None)
+    weights = [layer.conv.weight for layer in passport_layers(scheme.network).values()]
+    scheme.on_fit_start()
+    assert all(weight._backward_hooks for weight in weights)
+    scheme.on_fit_end()
+    assert not any(weight._backward_hooks for weight in weights)
