@@ -100,8 +100,8 @@ def test_a_scale_passes_the_same_place(change):
         plan(study, Scale(**(vars(SCALE) | change)))
 
 
-def test_every_group_of_a_training_can_be_set_but_for_where_things_go():
-    names = {name for name in TrainConfig.__dataclass_fields__ if name not in ("paths", "logger", "objective")}
+def test_every_group_of_a_training_can_be_set_but_for_where_things_lie_and_go():
+    names = {name for name in TrainConfig.__dataclass_fields__ if name not in ("paths", "logger", "objective", "init")}
     assert names <= {*GROUPS, *ALONE, *CHOICES}
     assert Sweep(scheme=["passport_v2"], set={"scheme.alternation": "alternate", "scheme.layers": ["conv4"], "seed": 3})
 

@@ -27,7 +27,7 @@ OPEN = ("scheme", "attack", "rival", "exhibit")
 """Groups whose fields stand with each choice; see `check_open`, which needs them."""
 
 ALONE = ("seed", "owner", "tags", "attack_seed", "attack_epochs", "skip_inapplicable")
-"""Keys of no group."""
+"""Keys of no group; not `init`, which names a file of one machine."""
 
 CHOICES = (*GROUPS, "scheme", "attack", "exhibit", "dataset@transfer", "attack@rival")
 """Groups in which something may be chosen."""
