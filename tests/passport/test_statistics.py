@@ -72,6 +72,25 @@ def test_an_answer_with_statistics_of_its_own_is_that_of_the_plain_private_netwo
     assert all(norm.training and norm.momentum == 0.1 for norm in forked.norms)
 
 
+@pytest.mark.parametrize("branch", list(Branch))
+@pytest.mark.parametrize("name", TAIL)
+def test_a_stripped_branch_has_the_statistics_of_the_images_that_are_given(name, branch):
+    network, _, _ = protected(name, "bn")
+    network.double()
+    x = torch.randn(24, 3, 16, 16, dtype=torch.float64)
+    before, forked = state(network), fork(network, x[:1])
+    own = affines_of(network, branch)
+    (seen,) = forked.statistics(x, [own])
+    plain = strip(network, branch, x).eval()
+    with evaluating(network):
+        (expected,) = forked(x, [own], [seen])
+        torch.testing.assert_close(plain(x), expected, rtol=1e-9, atol=1e-9)
+    assert all(torch.equal(network.state_dict()[key], value) for key, value in before.items())
+    kept = strip(network, branch).state_dict()
+    moved = {key for key, value in plain.state_dict().items() if not torch.equal(value, kept[key])}
+    assert moved == {f"{norm}.{part}" for norm in TAIL[name] for part in ("running_mean", "running_var")}
+
+
 def test_statistics_depend_neither_on_order_nor_on_how_the_network_was_left():
     network, _, _ = protected("alexnet", "bn")
     network.double()

@@ -19,12 +19,16 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ipr.errors import InputError
 from ipr.models.inspection import answer_of, evaluating
+from ipr.passport.fork import norms_behind
 from ipr.passport.layer import (
     Branch,
     PassportBatchNorm2d,
     PassportGroupNorm,
     PassportLayer,
+    affines_of,
+    presenting,
 )
+from ipr.passport.statistics import of_one_batch
 from ipr.world import own_world
 
 Passport = Mapping[str, Tensor]
@@ -230,13 +234,15 @@ def _set_affine(norm: nn.BatchNorm2d | nn.GroupNorm, values: Mapping[str, Tensor
 
 
 @own_world()
-def strip(network: nn.Module, branch: Branch = Branch.PUBLIC) -> nn.Module:
+def strip(network: nn.Module, branch: Branch = Branch.PUBLIC, images: Tensor | None = None) -> nn.Module:
     """A plain copy of a protected network: what is given away.
 
     Args:
         network: a protected network; left as it was.
         branch: PUBLIC keeps the public scale and shift (1 and 0 where scheme V1 has taken them out); PRIVATE folds the
             passport's scale and shift into the norms as constants.
+        images: what batch norms behind the passport layers take their running statistics from, (N, C, H, W), in one
+            batch. None keeps the network's own, which in V2 and V3 are those of the public branch.
 
     Returns:
         The plain architecture; its `state_dict` loads into the plain class, and no passport is in it. One exception: a
@@ -249,10 +255,20 @@ def strip(network: nn.Module, branch: Branch = Branch.PUBLIC) -> nn.Module:
     plain = copy.deepcopy(network)
     layers = [module for module in plain.modules() if isinstance(module, PassportLayer)]
     secrets = [layer.patch_means for layer in layers]
+    if images is not None:
+        _take_statistics(plain, branch, images)
     for layer in layers:
         _become_plain(layer, branch)
     _check_plain(plain, secrets)
     return plain
+
+
+def _take_statistics(network: nn.Module, branch: Branch, images: Tensor) -> None:
+    norms = norms_behind(network)
+    with evaluating(network), presenting(network, affines_of(network, branch)):
+        seen = of_one_batch(norms, lambda: answer_of(network, images))
+    for norm, (mean, var) in seen.items():
+        norm.running_mean, norm.running_var = mean, var
 
 
 def _check_plain(network: nn.Module, secrets: Sequence[Tensor]) -> None:
