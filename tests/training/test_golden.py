@@ -16,6 +16,8 @@ REQUESTS = {
     "v1-shuffled-published": ["scheme=passport_v1", "passport=shuffled", "passport.energy=null", "optimizer=published"],
     "v2-joint": ["scheme=passport_v2", "passport=random"],
     "v2-alternate": ["scheme=passport_v2", "passport=random", "scheme.alternation=alternate"],
+    "v2-bn-damped": ["scheme=passport_v2", "passport=random", "model.norm=bn", "passport.energy=30",
+                     "passport.step_energy=3"],
     "v3-shuffled": ["scheme=passport_v3", "passport=shuffled", "scheme.signature=mine"],
     "v1-resnet18": ["scheme=passport_v1", "passport=random", "model=resnet18"],
     "uchida": ["scheme=uchida"],
