@@ -11,7 +11,9 @@ from ipr.errors import InputError
 from ipr.passport.layer import passport_layers
 from ipr.schemes.start import plain_network, start_network
 from ipr.store.record import load_record
+from ipr.workflows.attack import attack
 from ipr.workflows.draw_claim import make_claim
+from ipr.workflows.named_run import as_run
 from ipr.workflows.request import key_of, scheme_of
 from ipr.workflows.train import train
 
@@ -71,6 +73,7 @@ def test_a_run_is_recorded_with_its_start_and_passports_are_feature_maps_of_it(b
 
 
 def test_what_is_no_start_is_refused_and_leaves_nothing_behind(begun, request_for, tmp_path):
+    train(request_for("scheme=baseline", "seed=1"))
     runs = sorted(begun.folder.path.parent.iterdir())
     weights = load_file(begun.folder.weights)
     weights["linear.weight"] = weights["linear.weight"][:4].clone()
@@ -78,6 +81,8 @@ def test_what_is_no_start_is_refused_and_leaves_nothing_behind(begun, request_fo
     (tmp_path / "text.pt").write_text("no weights")
     for init, problem in (
         ("nowhere", "is no weights file and no finished training"),
+        ("", "is no weights file and no finished training"),
+        ("baseline-", "is the beginning of 2 names"),
         (str(tmp_path), "is no weights file and no finished training"),
         (str(tmp_path / "four.safetensors"), "linear.weight"),
         (str(tmp_path / "text.pt"), "text.pt"),
@@ -86,6 +91,22 @@ def test_what_is_no_start_is_refused_and_leaves_nothing_behind(begun, request_fo
             train(request_for("scheme=passport_v2", "model.norm=bn", f"init='{init}'"))
         assert caught.value.field == "init"
     assert sorted(begun.folder.path.parent.iterdir()) == runs
+
+
+def test_a_locked_network_is_no_start(request_for):
+    locked = train(request_for("scheme=passport_v1"))
+    with pytest.raises(InputError, match=r"^init=.*norm3 has no scale and shift.*ipr unlock"):
+        train(request_for("scheme=passport_v2", "model.norm=bn", f"init={locked.folder.key}"))
+
+
+def test_an_attack_finds_the_victim_that_started_from_it(begun, request_for):
+    asked = ["scheme=passport_v2", "model.norm=bn", f"init={begun.folder.path}"]
+    victim = train(request_for(*asked))
+    by_groups = attack(request_for(*asked, "attack=prune", "attack.rates=[0.5]", command="attack"))
+    asked = request_for("attack=prune", "attack.rates=[0.5]", f"run={victim.folder.key}", command="attack")
+    by_name = attack(as_run(asked, ()))
+    assert by_groups.victim.folder == by_name.victim.folder == victim.folder
+    assert by_name.found
 
 
 def test_damped_steps_are_part_of_a_run_and_refused_where_they_cannot_be(request_for):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -43,14 +45,18 @@ def start_network(config: TrainConfig, data: ImageData) -> nn.Module:
     """What a run starts from: the weights of `init`, or the `plain_network` of its seed where there are none.
 
     Raises:
-        InputError: `init` is no weights of the network that is asked for.
+        InputError: `init` is no weights of the network that is asked for, or those of a locked one (scheme V1).
     """
     if (path := start_file(config)) is None:
         return plain_network(config.model, data, config.seed)
-    try:
-        return load_suspect(config.model, data, path)
-    except InputError as error:
-        raise InputError("init", config.init, error.problem, error.remedy) from error
+    with _told_of(config):
+        network = load_suspect(config.model, data, path)
+    norms = [(name, norm) for name, norm in network.named_modules() if isinstance(norm, nn.BatchNorm2d | nn.GroupNorm)]
+    bare = [name for name, norm in norms if norm.affine and (norm.weight == 1).all() and (norm.bias == 0).all()]
+    if 0 < len(bare) < len(norms):  # an untrained network has none but such
+        problem = f"is locked: {bare[0]} has no scale and shift, and the passport that has them is not in the file"
+        raise InputError("init", config.init, problem, "unlock it first (`ipr unlock`)")
+    return network
 
 
 def start_file(config: TrainConfig) -> Path | None:
@@ -63,11 +69,21 @@ def start_file(config: TrainConfig) -> Path | None:
         return None
     path = Path(config.init).expanduser()
     if not path.is_file():
-        path = RunFolder(find_run(str(path), Path(config.paths.runs))).weights
+        with _told_of(config):
+            path = RunFolder(find_run(str(path), Path(config.paths.runs))).weights
     if not path.is_file():
         remedy = "give a weights file, or a training that `ipr list` shows"
         raise InputError("init", config.init, "is no weights file and no finished training", remedy)
     return path
+
+
+@contextmanager
+def _told_of(config: TrainConfig) -> Iterator[None]:
+    """Inside, what is wrong is wrong with `init`."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError("init", config.init, error.problem, error.remedy) from error
 
 
 def start_digest(config: TrainConfig) -> str | None:
