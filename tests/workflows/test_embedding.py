@@ -50,9 +50,10 @@ def images(agreeing, total):
         ({"accuracy_forged_max": 0.96, "forged_passing": 50}, None, (False, False, None), ["passport.energy"]),
         ({"accuracy_forged_max": 0.955, "forged_passing": 50, "energy": None}, None, (True, False, None),
          ["passport.energy=3"]),
-        # the passport costs more than it may; with batch norm, why
+        # the passport costs more than it may
         ({"accuracy_genuine": 0.9}, None, (False, True, None), ["the passport costs 7.00 %, at most 3.00 %"]),
-        ({"accuracy_genuine": 0.9, "norm": "bn"}, None, (False, True, None), ["model.norm=gn"]),
+        ({"accuracy_genuine": 0.9, "norm": "bn"}, None, (False, True, None), ["more epochs, or a trained network"]),
+        ({"accuracy_genuine": 0.9, "init": "0123456789ab"}, None, (False, True, None), ["3.00 %: more epochs"]),
         # bits that are not read, and bits that are too few to be
         ({"bits_agreeing": 130, "p_value_log10": -1.9}, None, (False, True, None), ["scheme.sign_loss_weight"]),
         ({"bits_agreeing": 16, "bits_total": 16}, None, (False, True, None), ["so few bits", "model.width"]),

@@ -177,7 +177,7 @@ def _more_accuracy(record: Record, seen: Accuracies, limits: Thresholds) -> str:
     if seen.control is not None and seen.claimed <= seen.control:
         return _heavier(record)
     lost = f"the passport costs {percent(seen.given - seen.claimed)}, at most {percent(limits.fidelity)}: more epochs"
-    return lost + (f", or {_GROUP_NORM}" if _shares_statistics(record) else "")
+    return lost + (", or a trained network to start from (init=...)" if record.init is None else "")
 
 
 def _train_more(record: Record, seen: Accuracies) -> str:
@@ -185,16 +185,7 @@ def _train_more(record: Record, seen: Accuracies) -> str:
         return "the images judged on are of one class, so that they tell nothing: more of them (dataset.limit_test)"
     if cut := cut_of(record.tags):
         return f"it has hardly learned, from few batches ({cut}): whole epochs (trainer.limit_train_batches=null)"
-    more = f"it has hardly learned: more epochs (trainer.max_epochs={record.epochs} now), or another optimizer.lr"
-    return more + (f", or {_GROUP_NORM}" if _shares_statistics(record) and seen.given >= seen.floor else "")
-
-
-_GROUP_NORM = "model.norm=gn (in batch norm both branches share the statistics of one)"
-
-
-def _shares_statistics(record: Record) -> bool:
-    """Whether there are two branches, and batch norm."""
-    return record.norm == "bn" and getattr(_scheme(record), "public_affine", False)
+    return f"it has hardly learned: more epochs (trainer.max_epochs={record.epochs} now), or another optimizer.lr"
 
 
 def _heavier(record: Record) -> str:
