@@ -15,6 +15,7 @@ import pytest
 import torch
 from scipy import stats
 
+import branch_statistics
 import epochs
 import exactness
 import exported
@@ -38,6 +39,7 @@ from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport_v2 import PassportV2
 from ipr.store.weights import as_safetensors
 from ipr.workflows.missed_claims import changes
+from ipr.workflows.train import train
 from measure import Row, quartiles, ratios, take_turns
 from networks import batch, passport_for, plain, scheme, training_step
 from sweeps import until
@@ -378,3 +380,14 @@ def test_what_was_seen_on_a_gpu_stands_on_its_page():
     folder = TOP / "docs" / "results" / "gpu"
     sections = json.loads((folder / "gpu.json").read_text())["sections"]
     assert gpu_tables.page(sections) == (folder / "README.md").read_text()
+
+
+def test_statistics_of_a_judge_are_compared_with_averages_of_the_file(request_for):
+    run = train(request_for("scheme=passport_v2", "model.norm=bn", "trainer.max_epochs=4"))
+    lines = list(branch_statistics.rows_of(run.folder.path.absolute(), "attack_epochs=1"))
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:-1]]
+    assert [row[0] for row in rows] == [
+        "the file's averages", *(f"of {count} of the judge's images" for count in branch_statistics.COUNTS)
+    ]  # fmt: skip
+    assert rows[5][1] == f"{100 * run.record.accuracy_genuine:.1f}"
+    assert rows[5][3] != "" != rows[0][4]

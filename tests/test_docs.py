@@ -96,7 +96,17 @@ def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
 @pytest.mark.system
 @pytest.mark.parametrize(
     "document",
-    ["attacks.md", "schemes.md", "wandb.md", "studies.md", "claims.md", "commands.md", "suspects.md", "verdicts.md"],
+    [
+        "attacks.md",
+        "schemes.md",
+        "wandb.md",
+        "studies.md",
+        "claims.md",
+        "commands.md",
+        "suspects.md",
+        "verdicts.md",
+        "passports.md",
+    ],
 )
 def test_every_command_of_a_document_runs(document, ipr, tmp_path):
     for name in ("cifar10", "cifar100"):

@@ -39,7 +39,7 @@ def say(lines: Iterable[str]) -> None:
     console = Console(stderr=True)
     for line in lines:
         shown = "".join(c if c.isprintable() else " " for c in f"ipr: {line}")
-        console.print(shown, highlight=False, soft_wrap=True)
+        console.say(shown)
 
 
 def summary(data: ImageData, found: ImageFolder) -> str:

@@ -66,7 +66,7 @@ def open_suspect(path: Path, architecture: Mapping[str, Any], field: str = "susp
             weights = by_names(network, under(prefix, file.tensors))
             if prefix:
                 what = f"{path}: the network is taken from behind {shown(prefix)}, and what else is there left out"
-                Console(stderr=True).print(what, highlight=False, soft_wrap=True)
+                Console(stderr=True).say(what)
         for name, tensor in weights.items():
             if tensor.dtype is torch.float64:
                 check_finite(name, tensor.float())

@@ -263,7 +263,7 @@ def _sync(folder: Path, run: Any) -> str:
 
 def say(text: str, who: str = "W&B") -> None:
     """Writes a line to stderr, for one of the loggers."""
-    Console(stderr=True).print(f"{who}: {text}", highlight=False, soft_wrap=True)
+    Console(stderr=True).say(f"{who}: {text}")
 
 
 def told(error: object) -> str:

@@ -88,7 +88,7 @@ def latest(checkpoint: Path) -> Path | None:
             if (damage := _damage(path)) is None:
                 return path
             what = f"{path} is damaged ({damage}); the training goes on from the state before it"
-            Console(stderr=True).print(what, highlight=False, soft_wrap=True)
+            Console(stderr=True).say(what)
     return None
 
 

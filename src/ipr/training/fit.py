@@ -110,5 +110,5 @@ def _resumed(checkpoint: Path, run: Path, epochs: int) -> Path | None:
     if (newest := latest(checkpoint)) is None:
         return None
     what = f"resumed: {run} goes on from its checkpoint; {epochs_in(newest)} of {epochs} epochs are done"
-    Console(stderr=True).print(what, highlight=False, soft_wrap=True)
+    Console(stderr=True).say(what)
     return newest.absolute()

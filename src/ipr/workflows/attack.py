@@ -63,7 +63,7 @@ def attack(config: AttackConfig, data: ImageData | None = None) -> AttackRun:
         rows = load_rows(folder.path / "rows.jsonl")
         if rows:
             what = f"resumed: {folder.path} goes on; {len(rows)} points are done"
-            Console(stderr=True).print(what, highlight=False, soft_wrap=True)
+            Console(stderr=True).say(what)
         carrying_out = CarryingOut(config, data, own, victim, folder, rows, lease)
         return AttackRun(folder, carrying_out.rows_of_all_points(), found=False, victim=victim)
 

@@ -171,7 +171,7 @@ class _Baseline:
         if scheme_of(self.config).about.family == "passport" and not folder.record.exists():
             rehearse(self.config, self.data)
         what = f"{self.config.scheme.name} begins with a trained plain network: finding or training {folder.key}"
-        Console(stderr=True).print(what, highlight=False, soft_wrap=True)
+        Console(stderr=True).say(what)
         return train(wanted, self.data)
 
     def network(self) -> nn.Module:
@@ -200,7 +200,7 @@ def _write_config(config: TrainConfig, data: ImageData, folder: RunFolder, *, be
     write_atomically(folder.config, yaml.safe_dump(told, sort_keys=False))
     if begins and has_text(config.scheme):
         meant = f"; {BOUND_MEANT}" if getattr(config.scheme, "signature", None) == BOUND else ""
-        Console(stderr=True).print(f"ipr: warning: {READABLE}{meant}", highlight=False, soft_wrap=True)
+        Console(stderr=True).say(f"ipr: warning: {READABLE}{meant}")
 
 
 def _tracked(config: TrainConfig, folder: RunFolder) -> AbstractContextManager[Tracker]:
