@@ -18,11 +18,11 @@ from ipr.studies.study import FigureDrawing
 
 SETTING = [
     *("dataset", "train_images", "test_images", "model", "width"),
-    *("optimizer", "epochs", "precision", "memory_format", "compile", "cut"),
+    *("optimizer", "epochs", "precision", "memory_format", "compile", "cut", "start"),
 ]
 """What one table holds fixed."""
 
-ROW = ["norm", "scheme", "passport", "energy", "alternation"]
+ROW = ["norm", "scheme", "passport", "energy", "step_energy", "alternation"]
 """What tells its rows apart; seeds are averaged over."""
 
 HEADER = (
@@ -69,16 +69,21 @@ FIGURES = (
 
 def setting_of(record: Record) -> tuple[Any, ...]:
     """What a run shares with the baseline that it is compared with."""
-    row = asdict(record) | {"cut": cut_of(record.tags)}
+    row = asdict(record) | _named(record)
     return tuple(row[name] for name in [*SETTING, "norm", "seed"])
 
 
+def _named(record: Record) -> dict[str, str]:
+    """What of a setting a record tells in other words: how epochs were cut short, and what it started from."""
+    return {"cut": cut_of(record.tags), "start": record.init or ""}
+
+
 def records_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """Records as a table, with `cut` (`store.record.cut_of`), `accuracy_used` (what a legitimate user gets) and `gain`,
+    """Records as a table, with `cut` and `start` (`_named`), `accuracy_used` (what a legitimate user gets) and `gain`,
     its difference to the baseline of the same setting, norm and seed (as a fraction; NaN where that baseline is not
     among the records).
     """
-    rows = [asdict(one) | {"cut": cut_of(one.tags), "accuracy_used": one.accuracy_used} for one in records]
+    rows = [asdict(one) | _named(one) | {"accuracy_used": one.accuracy_used} for one in records]
     frame = pd.DataFrame(rows)
     if frame.empty:
         return frame
@@ -149,7 +154,7 @@ def title_of(setting: dict[str, Any], part: pd.DataFrame) -> str:
     title = (
         f"{setting['model']} at width {setting['width']:g} on {setting['dataset']} ({setting['train_images']} training "
         f"and {setting['test_images']} test images), {setting['epochs']} epochs{cut_short(setting['cut'])}, "
-        f"optimizer={setting['optimizer']}. "
+        f"optimizer={setting['optimizer']}{', from weights ' + setting['start'] if setting['start'] else ''}. "
         "Accuracy in %, mean ± standard deviation over n seeds"
     )
     if not forged.empty:
@@ -165,6 +170,7 @@ def cells_of(row: dict[str, Any], seeds: pd.DataFrame) -> list[str]:
     energy = forged = genuine = ""
     if row["passport"]:
         energy = "as published" if row["energy"] is None else f"{row['energy']:g}"
+        energy += "" if row["step_energy"] is None else f", steps {row['step_energy']:g}"
         best = seeds["accuracy_forged_max"].max()
         forged = f"{mean_and_spread(seeds['accuracy_forged_mean'])}; {100 * best:.1f}" if best == best else "-"
         genuine = mean_and_spread(seeds["accuracy_genuine"])
