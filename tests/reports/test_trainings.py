@@ -57,3 +57,17 @@ def test_a_scheme_of_another_package_comes_last_and_has_its_gain():
     gains = [dict(zip(HEADER, line.cells, strict=True))["to baseline"].ours for line in table.lines]
     assert gains == ["", "-", "-"]  # the baseline has another seed
     assert records_frame([*records, record("baseline")])["gain"].tolist()[:2] == [0.0, 0.0]
+
+
+def test_a_start_has_a_table_of_its_own_with_its_own_baseline_and_damped_steps_a_row():
+    begun = {"init": "0123456789ab"}
+    found = trainings_section([
+        record("passport_v1", **PASSPORT), record("passport_v1", **PASSPORT | {"energy": 30.0, "step_energy": 3.0}),
+        record("passport_v1", **PASSPORT | {"accuracy_genuine": 0.85} | begun),
+        record("baseline", accuracy_without=0.7), record("baseline", accuracy_without=0.9, **begun),
+    ])  # fmt: skip
+    cells = [[[value.ours for value in line.cells] for line in table.lines] for table in found.tables]
+    assert [[row[2] for row in table] for table in cells] == [["", "3", "30, steps 3"], ["", "3"]]
+    assert [[row[7] for row in table] for table in cells] == [["", "+5.0", "+5.0"], ["", "-5.0"]]
+    assert "from weights 0123456789ab" in found.tables[1].caption
+    assert "from weights" not in found.tables[0].caption
