@@ -131,6 +131,19 @@ def test_a_judge_chooses_images_by_their_content():
         torch.testing.assert_close(two[norm], (mean, var), rtol=1e-4, atol=1e-5)
 
 
+def test_large_images_are_fewer_so_that_a_batch_of_them_fits(monkeypatch):
+    pixels = torch.randint(256, (40, 16, 16, 3), dtype=torch.uint8)
+    images = LabelledImages(pixels, torch.arange(40) % 10, (0.5,) * 3, (0.25,) * 3)
+    network, _, _ = protected("alexnet", "bn")
+    forked = fork(network, torch.randn(1, 3, 16, 16))
+    taken = []
+    network.conv1.register_forward_pre_hook(lambda module, args: taken.append(args[0].shape[0]))
+    for limit in (2**24, 16 * 16 * 10, 1):
+        monkeypatch.setattr("ipr.judging.fidelity.STATISTICS_PIXELS", limit)
+        statistics_of(forked, images, both(network)[1:])
+    assert taken == [40, 10, 2]
+
+
 def test_the_verdict_is_that_of_the_private_network_whatever_the_public_averages_are():
     network, _, passport = protected("alexnet", "bn")
     signature = {name: detect(layer.passport_affine()[0][0]) for name, layer in passport_layers(network).items()}

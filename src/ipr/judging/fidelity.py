@@ -22,6 +22,9 @@ STATISTICS_IMAGES = 1000
 """How many images a judge takes the statistics of batch norms from, of those that he judges on; their labels are not
 used."""
 
+STATISTICS_PIXELS = 2**24
+"""And how many pixels they have together at most, since they are one batch: 334 images of 224 x 224."""
+
 ROUNDING = 1e-12
 """What a comparison of two accuracies forgives: the rounding of a float, nothing more."""
 
@@ -116,7 +119,7 @@ def accuracy(network: nn.Module, images: LabelledImages, batch_size: int = BATCH
 def statistics_of(forked: Forked, images: LabelledImages, affines: Sequence[Mapping[str, Affine]]) -> list[Statistics]:
     """What a judge has the batch norms behind passport layers use, with each of several scales and shifts presented.
 
-    The rule is the same for whoever presents them: the statistics of `STATISTICS_IMAGES` of the judge's own images,
+    The rule is the same for whoever presents them: statistics of up to `STATISTICS_IMAGES` of the judge's own images,
     those whose content has the smallest digests, in one batch. It depends on no order, and on nothing that a claimant
     brings but scales and shifts.
     """
@@ -127,10 +130,11 @@ def statistics_of(forked: Forked, images: LabelledImages, affines: Sequence[Mapp
 
 def _chosen(images: LabelledImages, device: torch.device) -> Tensor:
     pixels = images.pixels
-    if pixels.shape[0] > STATISTICS_IMAGES:
+    count = min(STATISTICS_IMAGES, max(2, STATISTICS_PIXELS // (pixels.shape[1] * pixels.shape[2])))
+    if pixels.shape[0] > count:
         digests = [hashlib.sha256(image.numpy().tobytes()).digest() for image in pixels.cpu()]
         order = sorted(range(len(digests)), key=digests.__getitem__)
-        pixels = pixels[order[:STATISTICS_IMAGES]]
+        pixels = pixels[order[:count]]
     return normalise(pixels.to(device), images.mean, images.std)
 
 
