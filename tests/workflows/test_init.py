@@ -1,5 +1,6 @@
 """A run that starts from trained weights: `init`."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -95,8 +96,61 @@ def test_what_is_no_start_is_refused_and_leaves_nothing_behind(begun, request_fo
 
 def test_a_locked_network_is_no_start(request_for):
     locked = train(request_for("scheme=passport_v1"))
-    with pytest.raises(InputError, match=r"^init=.*norm3 has no scale and shift.*ipr unlock"):
+    with pytest.raises(InputError, match=r"^init=.*does not hold norm3\.weight.*ipr unlock"):
         train(request_for("scheme=passport_v2", "model.norm=bn", f"init={locked.folder.key}"))
+
+
+def test_a_locked_network_all_of_whose_norms_are_bare_is_no_start(request_for):
+    everywhere = "scheme.layers=[conv1,conv2,conv3,conv4,conv5]"
+    locked = train(request_for("scheme=passport_v1", everywhere))
+    with pytest.raises(InputError, match=r"^init=.*does not hold norm1\.weight.*ipr unlock"):
+        train(request_for("scheme=baseline", f"init={locked.folder.key}"))
+
+
+def test_weights_that_are_gone_when_the_training_ends_lose_nothing(begun, request_for, tmp_path, monkeypatch):
+    import ipr.workflows.train as module
+
+    mine = tmp_path / "mine.safetensors"
+    mine.write_bytes(begun.folder.weights.read_bytes())
+    plain_fit = module.fit
+
+    def fit_then_remove(*args, **kwargs):
+        plain_fit(*args, **kwargs)
+        mine.unlink()
+
+    monkeypatch.setattr(module, "fit", fit_then_remove)
+    run = train(request_for("scheme=passport_v1", f"init={mine}"))
+    assert load_record(run.folder.record) == run.record
+    assert len(run.record.init) == 12
+
+
+def test_weights_that_change_before_the_training_are_refused(begun, request_for, tmp_path, monkeypatch):
+    import ipr.workflows.train as module
+
+    mine, weights = tmp_path / "mine.safetensors", load_file(begun.folder.weights)
+    save_file(weights, mine)
+    plain = module.make_claim
+
+    def changing(*args):
+        save_file({name: value + 1 for name, value in weights.items()}, mine)
+        return plain(*args)
+
+    monkeypatch.setattr(module, "make_claim", changing)
+    with pytest.raises(InputError, match=r"^init=.*was changed since the run was named"):
+        train(request_for("scheme=passport_v1", f"init={mine}"))
+
+
+def test_a_sharded_start_is_named_by_all_that_it_holds(begun, request_for, tmp_path):
+    weights = load_file(begun.folder.weights)
+    save_file(weights, tmp_path / "part.safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(weights, "part.safetensors")}))
+    config = request_for("scheme=baseline", f"init={index}")
+    data = open_images(config.dataset, config.paths)
+    one = key_of(config, data)
+    assert same(start_network(config, data).state_dict(), weights)
+    save_file({name: value + 1 for name, value in weights.items()}, tmp_path / "part.safetensors")
+    assert key_of(config, data) != one
 
 
 def test_an_attack_finds_the_victim_that_started_from_it(begun, request_for):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from ipr.randomness import derive_seed, drawing
 from ipr.store.folder import RunFolder
 from ipr.store.survey import find_run
 from ipr.suspects.suspect import open_suspect
+from ipr.suspects.weights import read_file
 
 
 def plain_network(model: ModelConfig, data: ImageData, seed: int) -> nn.Module:
@@ -49,14 +47,11 @@ def start_network(config: TrainConfig, data: ImageData) -> nn.Module:
     """
     if (path := start_file(config)) is None:
         return plain_network(config.model, data, config.seed)
-    with _told_of(config):
-        network = load_suspect(config.model, data, path)
-    norms = [(name, norm) for name, norm in network.named_modules() if isinstance(norm, nn.BatchNorm2d | nn.GroupNorm)]
-    bare = [name for name, norm in norms if norm.affine and (norm.weight == 1).all() and (norm.bias == 0).all()]
-    if 0 < len(bare) < len(norms):  # an untrained network has none but such
-        problem = f"is locked: {bare[0]} has no scale and shift, and the passport that has them is not in the file"
+    begun = open_suspect(path, architecture_of(config.model, data), "init")
+    if begun.absent:
+        problem = f"does not hold {begun.absent[0]}, as a network that is locked (V1)"
         raise InputError("init", config.init, problem, "unlock it first (`ipr unlock`)")
-    return network
+    return begun.network
 
 
 def start_file(config: TrainConfig) -> Path | None:
@@ -69,31 +64,35 @@ def start_file(config: TrainConfig) -> Path | None:
         return None
     path = Path(config.init).expanduser()
     if not path.is_file():
-        with _told_of(config):
+        try:
             path = RunFolder(find_run(str(path), Path(config.paths.runs))).weights
+        except InputError as error:
+            raise InputError("init", config.init, error.problem, error.remedy) from error
     if not path.is_file():
         remedy = "give a weights file, or a training that `ipr list` shows"
         raise InputError("init", config.init, "is no weights file and no finished training", remedy)
     return path
 
 
-@contextmanager
-def _told_of(config: TrainConfig) -> Iterator[None]:
-    """Inside, what is wrong is wrong with `init`."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError("init", config.init, error.problem, error.remedy) from error
-
-
 def start_digest(config: TrainConfig) -> str | None:
-    """SHA-256 of the weights file that a run starts from, as hexadecimal digits; None for random weights.
+    """SHA-256 of the weights file that a run starts from (`Suspect.digest`); None for random weights.
 
     Raises:
-        InputError: see `start_file`.
+        InputError: see `start_file`; or it is no weights file.
     """
     path = start_file(config)
-    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+    return None if path is None else read_file(path, "init").digest
+
+
+def check_start(config: TrainConfig, named: str | None) -> None:
+    """Refuses a weights file that has changed since a run was named after it.
+
+    Raises:
+        InputError: saying so.
+    """
+    if start_digest(config) != named:
+        problem = "was changed since the run was named after what it holds"
+        raise InputError("init", config.init, problem, "give the command again")
 
 
 def example_image(data: ImageData) -> torch.Tensor:

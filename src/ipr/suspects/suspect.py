@@ -29,6 +29,7 @@ class Suspect:
         weights_digest: SHA-256 of the weights by their names in the network, as they were stored (`ipr.digests`): equal
             for the same weights in two formats.
         format: `safetensors`, `torch` or `onnx`.
+        absent: parameters of the network that the file does not hold: scales and shifts of norms, which are 1 and 0.
         alignments: how many ways of matching layers were tried, which a p-value must be multiplied by.
     """
 
@@ -36,6 +37,7 @@ class Suspect:
     digest: str
     weights_digest: str
     format: str
+    absent: tuple[str, ...] = ()
     alignments: int = 1
 
 
@@ -77,7 +79,8 @@ def open_suspect(path: Path, architecture: Mapping[str, Any], field: str = "susp
         if isinstance(module, NORMS):
             module.reset_parameters()
     network.load_state_dict(weights, strict=False)
-    return Suspect(network, file.digest, weights_digest(weights), file.format)
+    absent = tuple(name for name, _ in network.named_parameters() if name not in weights)
+    return Suspect(network, file.digest, weights_digest(weights), file.format, absent)
 
 
 def open_reference(path: Path, architecture: Mapping[str, Any], weights: str) -> nn.Module:

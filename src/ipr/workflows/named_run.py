@@ -25,8 +25,8 @@ Config = TypeVar("Config", bound="AttackConfig")
 OWN = ("dataset", "model", "scheme", "passport", "trigger_set", "optimizer", "seed", "init", "owner")
 """What a run is: with `run` nothing of it can be asked for."""
 
-ELSEWHERE = ("dataset.root", "dataset.download", "trigger_set.root", "init")
-"""But where its images, and the weights that it started from, lie now may be said."""
+ELSEWHERE = ("dataset.root", "dataset.download", "trigger_set.root")
+"""But where its images lie now may be said."""
 
 HOW_LONG = ("max_epochs", "precision", "memory_format", "compile")
 """Of the trainer, what is part of a run."""
@@ -61,8 +61,7 @@ def as_run(config: Config, typed: Collection[str]) -> Config:
         trainer = {name: asked["trainer"][name] for name in HOW_LONG}
         trainer |= {name: asked["trainer"].get(name, usual) for name, usual in LATER.items()}
         parts["trainer"] = replace(config.trainer, **trainer)
-        parts["init"] = config.init if "init" in typed else asked.get("init")
-        return replace(config, **parts, seed=asked["seed"], owner=asked.get("owner", ""))
+        return replace(config, **parts, init=asked.get("init"), seed=asked["seed"], owner=asked.get("owner", ""))
     except (KeyError, TypeError, AttributeError) as error:
         remedy = "train it again by the same command"
         raise InputError("run", folder.config, f"is damaged ({error})", remedy) from error

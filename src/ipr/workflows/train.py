@@ -22,7 +22,8 @@ from ipr.judging.decision import trigger_reading
 from ipr.judging.fidelity import BATCH, accuracy, largest_class
 from ipr.judging.verdict import Verdict, judge
 from ipr.machine.device import device_for, now, training_device
-from ipr.schemes.start import load_suspect, start_network
+from ipr.schemes.base import Scheme
+from ipr.schemes.start import check_start, load_suspect, start_digest, start_network
 from ipr.store.find_or_make import making
 from ipr.store.folder import RunFolder
 from ipr.store.record import Record, load_record
@@ -93,9 +94,9 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Run:
     with making(folder, config.tags, training_device(config.trainer.accelerator)) as lease:
         if (there := _found(config, data, folder)) is not None:  # made by whom this process has waited for, or tagged
             return _tagged(there, config.tags)
-        baseline, kind = _Baseline(config, data), scheme_of(config)
+        baseline, kind, start = _Baseline(config, data), scheme_of(config), start_digest(config)
         claim = _secrets(config, data, folder, baseline)
-        scheme = None if folder.weights.exists() else kind.build(config, data, claim, baseline.network)
+        scheme = None if folder.weights.exists() else _built(config, data, claim, baseline, start)
         _write_config(config, data, folder, begins=scheme is not None)
         with _tracked(config, folder) as tracker:
             if scheme is None:  # trained before; judged anew
@@ -115,7 +116,7 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Run:
                     callbacks=[KeepLease(lease)],
                 )
                 write_atomically(folder.weights, as_safetensors(scheme.network.state_dict()))
-            run = _judged(config, data, folder, claim, baseline if kind.tunes and config.init is None else None)
+            run = _judged(config, data, folder, claim, baseline, start)
             lease.check()
             run.record.save(folder.record)
             tracker.summary(asdict(run.record) | {one.name.replace(" ", "_"): one.holds for one in run.checks})
@@ -195,6 +196,13 @@ def _secrets(config: TrainConfig, data: ImageData, folder: RunFolder, baseline: 
     return load_claim(folder.claim) if folder.claim.exists() else None
 
 
+def _built(config: TrainConfig, data: ImageData, claim: Claim | None, baseline: _Baseline, start: str | None) -> Scheme:
+    """What is trained; refused where its start has changed since the run was named after it."""
+    scheme = scheme_of(config).build(config, data, claim, baseline.network)
+    check_start(config, start)
+    return scheme
+
+
 def _write_config(config: TrainConfig, data: ImageData, folder: RunFolder, *, begins: bool) -> None:
     told = without_secrets(config) | {"images": data.fingerprint}  # what lies at dataset.root may change
     write_atomically(folder.config, yaml.safe_dump(told, sort_keys=False))
@@ -210,10 +218,15 @@ def _tracked(config: TrainConfig, folder: RunFolder) -> AbstractContextManager[T
 
 
 def _judged(
-    config: TrainConfig, data: ImageData, folder: RunFolder, claim: Claim | None, tuned: _Baseline | None
+    config: TrainConfig,
+    data: ImageData,
+    folder: RunFolder,
+    claim: Claim | None,
+    baseline: _Baseline,
+    start: str | None,
 ) -> Run:
-    """The run, from its weights file: what is judged is what is given away. What a plain network took that was `tuned`
-    is part of what the run took.
+    """The run, from its weights file: what is judged is what is given away. What a plain network took that was tuned is
+    part of what the run took; `start` is the digest of what it started from, which may be gone by now.
     """
     where = device_for(config.trainer.accelerator)
     started = now(where)
@@ -230,8 +243,10 @@ def _judged(
         replace(claim, thresholds=replace(limits, target_accuracy=verdict.fidelity.accuracy)).save(folder.claim)
     judge_seconds = now(where) - started
     train_seconds = sum(float(row["seconds"]) for row in read_metrics(folder.metrics))
-    train_seconds += tuned.run.record.train_seconds if tuned else 0.0
+    if scheme_of(config).tunes and config.init is None:
+        train_seconds += baseline.run.record.train_seconds
     record = record_of(config, data, folder.key, suspect, plain_accuracy, verdict, train_seconds, judge_seconds)
+    record = replace(record, init=None if start is None else start[:12])
     checks = _checks(config, data, record, claim)
     if claim is not None:
         record = replace(record, consistent=not failed(checks))
@@ -244,9 +259,8 @@ def _checks(config: TrainConfig, data: ImageData, record: Record, claim: Claim |
     answered, baseline = record.trigger_accuracy, None
     triggers = None if claim is None or answered is None else trigger_reading(claim, answered)
     if record.scheme != "baseline":
-        plain = folder_of(_baseline_of(config), data).record
-        with suppress(InputError):  # a record that cannot be read says nothing here
-            baseline = load_record(plain).accuracy_without
+        with suppress(InputError):  # a record that cannot be read, or a start that is gone, says nothing here
+            baseline = load_record(folder_of(_baseline_of(config), data).record).accuracy_without
     return embedding_of(record, chance=chance, triggers=triggers, baseline=baseline)
 
 

@@ -10,7 +10,6 @@ from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData
 from ipr.judging.verdict import Verdict
 from ipr.machine.device import training_device
-from ipr.schemes.start import start_digest
 from ipr.store.record import Record
 from ipr.training.numerics import layout
 from ipr.workflows.request import facts_of, scheme_of
@@ -26,7 +25,7 @@ def record_of(
     train_seconds: float,
     judge_seconds: float,
 ) -> Record:
-    """The row of a finished training; `consistent` is left to the checks of the embedding.
+    """The row of a finished training; `consistent` is left to the checks of the embedding, `init` to who read it.
 
     Args:
         config: the request.
@@ -46,7 +45,7 @@ def record_of(
         train_images=data.trained_on.numel(),
         test_images=data.test_labels.numel(),
         optimizer=config.optimizer.name,
-        init=None if (start := start_digest(config)) is None else start[:12],
+        init=None,
         epochs=config.trainer.max_epochs,
         passport=config.passport.name if passported else None,
         energy=config.passport.energy if passported else None,
