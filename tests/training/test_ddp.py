@@ -108,6 +108,7 @@ def _same_weights(one, two):
         ("scheme=passport_v2",),
         ("scheme=passport_v2", "scheme.alternation=alternate"),
         ("scheme=passport_v2", "model.norm=bn"),
+        ("scheme=passport_v2", "model.norm=bn", "passport.energy=30", "passport.step_energy=3"),
         ("scheme=passport_v3",),
         ("scheme=uchida",),
         ("scheme=deepsigns", "scheme.images=4"),
