@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -102,12 +102,14 @@ class Victim:
         claim: the owner's; None for a baseline. Each attack says what of it its attacker has.
         locked: whether the weights that were given away lack the passport's scales (V1, `Scheme.locked`).
         judged: the points that were judged before an interruption; an attack may leave them out.
+        start: makes the plain network that training began with, which few attackers know; None where it is not kept.
     """
 
     suspect: nn.Module
     claim: Claim | None
     locked: bool = False
     judged: frozenset[str] = frozenset()
+    start: Callable[[], nn.Module] | None = None
 
     @property
     def passport_claim(self) -> PassportClaim:

@@ -120,6 +120,7 @@ RANGES = {
     "timeout_seconds": _positive("30"),
     "tried": _count("1, and count this one too", most=10**12),
     "validation": Range(0, 1, "give e.g. 0.1, or 0 for none", below=True),
+    "vectors": _count("2, or null for all"),
     "warmup": Range(0, 1, "give a fraction from 0 to below 1, e.g. 0.1", below=True),
     "weight": _weight("0.1"),
     "weight_decay": _weight("0.0005"),

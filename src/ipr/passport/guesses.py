@@ -3,7 +3,8 @@
 - Feature maps behind a ReLU are not negative, so the mean patches of passports that are made of them lie near the
   constant one, and so does that of a passport of ones.
 - Training makes gamma = <W, S> by adding to W about the rank-one matrix gamma S^T / |S|^2, which shows among W's
-  singular vectors where |S| is small: the right one then points along S, or against it.
+  singular vectors where |S| is small: the right one then points along S, or against it. Whoever knows the weights that
+  training started from looks at what it changed, which has less else in it.
 - What a file keeps of its norms is a scale and a shift, for which a passport is solved (`lift.py`).
 
 Of a few guesses the best is found with a few labelled images, which a forger always has.
@@ -67,28 +68,34 @@ def lifted_passport(
     return passport
 
 
-def singular_patches(network: nn.Module, layers: Sequence[ConvNorm]) -> dict[str, Tensor]:
-    """The two strongest right singular vectors of each layer's filters: where its S may point.
+def singular_patches(
+    network: nn.Module, layers: Sequence[ConvNorm], *, start: nn.Module | None = None, count: int | None = 2
+) -> dict[str, Tensor]:
+    """The strongest right singular vectors of each layer's filters: where its S may point.
 
     Args:
         network: a plain network; its weights are all that is used.
         layers: the layers.
+        start: the network that training began with; the filters' change since then is decomposed.
+        count: how many; None for as many as the largest layer has.
 
     Returns:
-        layer -> (2, G, D), float32; each of norm 1 over all groups, which are decomposed apart and count by their
-        singular values. Of both signs it is the one whose elements sum to 0 or more, as those of a feature map do. The
-        second is 0 where there is but one.
+        layer -> (count, G, D), float32; each of norm 1 over all groups, which are decomposed apart and count by their
+        singular values. Of both signs it is the one whose elements sum to 0 or more, as those of a feature map do. What
+        a layer does not have is 0.
     """
+    matrices = {layer.conv: _filters(network, layer.conv) for layer in layers}
+    if start is not None:
+        matrices = {name: matrix - _filters(start, name) for name, matrix in matrices.items()}
+    count = max(min(matrix.shape[1:]) for matrix in matrices.values()) if count is None else count
     found = {}
-    for layer in layers:
-        _, conv = convolution_of(network, layer.conv)
-        matrix = filters(conv.weight.detach().double().cpu()).unflatten(0, (conv.groups, -1))  # (G, C / G, D)
+    for name, matrix in matrices.items():  # (G, C / G, D)
         _, values, right = torch.linalg.svd(matrix, full_matrices=False)
-        vectors = torch.zeros(2, *right[:, 0].shape, dtype=torch.float64)
-        for rank in range(min(2, values.shape[1])):
-            one = right[:, rank] * values[:, rank, None]
-            vectors[rank] = torch.where(one.sum() < 0, -one, one) / one.norm().clamp(min=1e-30)
-        found[layer.conv] = vectors.float()
+        own = (right * values[:, :, None]).movedim(1, 0)[:count]  # (rank, G, D)
+        own = torch.where(own.sum((1, 2), keepdim=True) < 0, -own, own)
+        vectors = torch.zeros(count, *own.shape[1:], dtype=own.dtype)
+        vectors[: own.shape[0]] = own / own.flatten(1).norm(dim=1).clamp(min=1e-30)[:, None, None]
+        found[name] = vectors.float()
     return found
 
 
@@ -98,12 +105,15 @@ def singular_passport(
     images: LabelledImages,
     energies: Sequence[float],
     source: Generator,
+    *,
+    start: nn.Module | None = None,
+    count: int | None = 2,
 ) -> dict[str, Tensor]:
     """The passport along singular vectors under which a few images are answered best (by cross-entropy).
 
-    S_gamma is e times plus or minus a layer's first vector; S_beta is next to 0, or e times plus or minus the first or
-    the second. Chosen are the signs of all layers together, with S_beta next to 0 or S_gamma, and then, twice over,
-    each layer by itself.
+    S_gamma and S_beta are each e times plus or minus a singular vector, S_beta possibly next to 0. Chosen are, with the
+    first vectors and S_beta next to 0 or S_gamma, the signs of all layers together; then, twice over, each layer's own
+    S_gamma, and after it its S_beta.
 
     Args:
         network: a plain network; left as it was.
@@ -111,44 +121,60 @@ def singular_passport(
         images: a few, labelled, e.g. 60.
         energies: e to be tried, each above 0.
         source: draws the signs that are tried where there are more than `STARTS` of them.
+        start: see `singular_patches`.
+        count: see `singular_patches`; 1 or more.
     """
-    patches = singular_patches(network, layers)
-    along = {name: torch.cat(_scales(network, name, vectors[None])) for name, vectors in patches.items()}  # (2, C)
+    patches = singular_patches(network, layers, start=start, count=count)
+    along = {name: _along(network, name, vectors) for name, vectors in patches.items()}
 
     def affines(chosen: Sequence[_Along]) -> dict[str, Affine]:
-        return {name: _affine(one, pair) for one, (name, pair) in zip(chosen, along.items(), strict=True)}
+        return {name: _affine(one, own) for one, (name, own) in zip(chosen, along.items(), strict=True)}
 
     trial = _Trial(network, layers, images)
-    starts = [
-        [(e * sign, e * sign * both, 0.0) for sign in signs]
-        for e in energies
-        for both in (LITTLE, 1)
-        for signs in _signs(len(layers), source)
-    ]
-    best = trial.best(starts, affines)
-    options = [(e * sign, e * first, e * second) for e in energies for sign in (1, -1) for first, second in SHIFTS]
+    best = trial.best(
+        [
+            [((e * sign, 0), (e * sign * both, 0)) for sign in signs]
+            for e in energies
+            for both in (LITTLE, 1)
+            for signs in _signs(len(layers), source)
+        ],
+        affines,
+    )
     for index in [*range(len(layers))] * 2:
-        best = trial.best([best, *([*best[:index], one, *best[index + 1 :]] for one in options)], affines)
+        for part in (0, 1):
+            options = _options(best[index], part, energies, _told(patches[layers[index].conv]))
+            best = trial.best([best, *([*best[:index], one, *best[index + 1 :]] for one in options)], affines)
     chosen = {
-        layer.conv: torch.stack([a * patches[layer.conv][0], b * patches[layer.conv][0] + c * patches[layer.conv][1]])
-        for layer, (a, b, c) in zip(layers, best, strict=True)
+        layer.conv: torch.stack([length * patches[layer.conv][rank] for length, rank in one])
+        for layer, one in zip(layers, best, strict=True)
     }
     return passport_of(chosen, network, layers)
 
 
-_Along = tuple[float, float, float]
-"""S_gamma as a multiple of the first singular vector, S_beta as multiples of the first and of the second."""
+_Along = tuple[tuple[float, int], tuple[float, int]]
+"""S_gamma and S_beta, each a multiple of a singular vector and which."""
 
 LITTLE = 0.01
-"""Of S_beta, for next to no shift: a passport whose mean patch is 0 is refused."""
-
-SHIFTS = ((LITTLE, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
-"""Signs of the first and of the second singular vector in S_beta."""
+"""Of S_gamma, for next to no shift: a passport whose mean patch is 0 is refused."""
 
 
-def _affine(along: _Along, scales: Tensor) -> Affine:
-    of_gamma, first, second = along
-    return of_gamma * scales[:1], first * scales[:1] + second * scales[1:]
+def _affine(chosen: _Along, along: Tensor) -> Affine:
+    (of_gamma, first), (of_beta, second) = chosen
+    return of_gamma * along[first, None], of_beta * along[second, None]
+
+
+def _told(patches: Tensor) -> int:
+    """How many singular vectors a layer has; patches: (count, G, D)."""
+    return int((patches.flatten(1).norm(dim=1) > 0).sum())
+
+
+def _options(now: _Along, part: int, energies: Sequence[float], count: int) -> list[_Along]:
+    """What a layer's S_gamma (part 0) or S_beta (part 1) may be beside what the other is now."""
+    vectors = [(e * sign, rank) for e in energies for sign in (1, -1) for rank in range(count)]
+    if part == 1:
+        length, rank = now[0]
+        return [(now[0], other) for other in [(LITTLE * length, rank), *vectors]]
+    return [(one, now[1]) for one in vectors]
 
 
 def _signs(layers: int, source: Generator) -> list[tuple[int, ...]]:
@@ -176,6 +202,18 @@ class _Trial:
             answers = self.forked(self.x, tried, self.forked.statistics(self.x, tried))
         losses = torch.stack([functional.cross_entropy(one, self.labels) for one in answers]).nan_to_num(torch.inf)
         return candidates[int(losses.argmin())]
+
+
+def _filters(network: nn.Module, name: str) -> Tensor:
+    """A layer's filters group by group, (G, C / G, D), in float64."""
+    _, conv = convolution_of(network, name)
+    matrix: Tensor = filters(conv.weight.detach().double().cpu()).unflatten(0, (conv.groups, -1))
+    return matrix
+
+
+def _along(network: nn.Module, name: str, vectors: Tensor) -> Tensor:
+    """<W, v> of several vectors, (count, G, D), as if they were passports: (count, C)."""
+    return _scales(network, name, vectors[:, None].expand(-1, 2, -1, -1))[0]
 
 
 def _scales(network: nn.Module, name: str, patch_means: Tensor) -> Affine:

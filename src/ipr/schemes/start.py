@@ -85,12 +85,13 @@ def start_digest(config: TrainConfig) -> str | None:
 
 
 def check_start(config: TrainConfig, named: str | None) -> None:
-    """Refuses a weights file that has changed since a run was named after it.
+    """Refuses a weights file that has changed since a run was named after it, by the first digits of its SHA-256.
 
     Raises:
         InputError: saying so.
     """
-    if start_digest(config) != named:
+    there = start_digest(config)
+    if there is not None and there[: len(named or "")] != named:
         problem = "was changed since the run was named after what it holds"
         raise InputError("init", config.init, problem, "give the command again")
 

@@ -26,7 +26,7 @@ from ipr.machine.device import device_for, now
 from ipr.passport.claim import PassportClaim
 from ipr.passport.surgery import find_layers
 from ipr.schemes.base import Scheme
-from ipr.schemes.start import load_suspect
+from ipr.schemes.start import check_start, load_suspect, start_network
 from ipr.signature import agreeing_bits, detect
 from ipr.store.folder import RunFolder
 from ipr.store.lease import Lease
@@ -68,7 +68,7 @@ class CarryingOut:
         self.clock = _Clock(self.where)
         suspect = load_suspect(config.model, self.data, run.folder.weights).to(self.where)
         claim = load_claim(run.folder.claim) if run.folder.claim.exists() else None  # the baseline has none
-        self.victim = Victim(suspect, claim, scheme_of(config).locked)
+        self.victim = Victim(suspect, claim, scheme_of(config).locked, start=self._start)
         self.before = accuracy(self.victim.in_use(example_of(self.data, suspect)), self.data.test_images)
 
     def rows_of_all_points(self) -> list[AttackRow]:
@@ -101,6 +101,15 @@ class CarryingOut:
             tracker.summary(asdict(nearest(list(self.rows.values()))))
             tracker.table("points", [asdict(row) for row in self.rows.values()])
         return list(self.rows.values())
+
+    def _start(self) -> nn.Module:
+        """The plain network that the victim's training began with.
+
+        Raises:
+            InputError: `init` has changed since, or is gone.
+        """
+        check_start(self.config, self.run.record.init)
+        return start_network(self.config, self.data)
 
     def _fit(
         self,

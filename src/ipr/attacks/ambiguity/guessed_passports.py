@@ -6,11 +6,10 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from torch import nn
-
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of
 from ipr.config.registry import register
 from ipr.data.images import ImageData, LabelledImages
+from ipr.errors import InputError
 from ipr.judging.verdict import claim_of_signs
 from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.guesses import SIGNS, lifted_passport, ones_passport, positive_passport, singular_passport
@@ -29,11 +28,11 @@ class GuessPassports(Attack):
     attacker_has = "the weights and the places of the passport layers"
 
     @abstractmethod
-    def guesses(self, suspect: nn.Module, layers: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
+    def guesses(self, victim: Victim, layers: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
         """The passports by their points.
 
         Args:
-            suspect: the plain network.
+            victim: see `Attack.run`.
             layers: its protected layers.
             data: see `Attack.run`, as `seed`.
             seed: see there.
@@ -43,7 +42,7 @@ class GuessPassports(Attack):
         """See `Attack.run`."""
         owner, suspect = victim.passport_claim, victim.suspect
         layers = find_layers(suspect, example_of(data, suspect), owner.layers)
-        guessed = self.guesses(suspect, layers, data, seed)
+        guessed = self.guesses(victim, layers, data, seed)
         claims = {
             point: claim_of_signs(owner.forged(passport=passport), suspect) for point, passport in guessed.items()
         }
@@ -74,13 +73,13 @@ class Ones(GuessAtEnergies):
 
     noise: int = 3  # how many uniform ones in [0, 1] are tried, too
 
-    def guesses(self, suspect: nn.Module, layers: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
+    def guesses(self, victim: Victim, layers: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
         """See `GuessPassports.guesses`."""
         source = generator(seed, "positive passports")
         guessed = {f"signs={named(signs)}": ones_passport(layers, signs) for signs in SIGNS}
         guessed |= {f"noise={i}": positive_passport(layers, source) for i in range(self.noise)}
         return {
-            f"{name} energy={energy:g}": with_energy(passport, suspect, energy)
+            f"{name} energy={energy:g}": with_energy(passport, victim.suspect, energy)
             for name, passport in guessed.items()
             for energy in self.energies
         }
@@ -97,19 +96,33 @@ class SingularVectors(GuessAtEnergies):
     """S along the strongest right singular vectors of each protected convolution (`passport/guesses.py`).
 
     Training writes the rank-one matrix gamma S^T / |S|^2 into the filters, which shows while |S| is small
-    (`passport.energy`). A few images decide on signs and magnitudes; the passport of least norm with these mean patches
-    is claimed, with the signature that it spells.
+    (`passport.energy`). A few images decide on vectors, signs and magnitudes; the passport of least norm with these
+    mean patches is claimed, with the signature that it spells.
     """
 
-    attacker_has = "the weights, the places of the passport layers and a few images"
+    attacker_has = "the weights, the places of the passport layers and a few images; with known_start the start, too"
 
     images: int = 60  # training images that choose among them
+    vectors: int | None = 2  # how many of a layer's strongest are tried; null for all
+    known_start: bool = False  # of W less what training began with: public weights, or those of a known seed
 
-    def guesses(self, suspect: nn.Module, layers: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
-        """See `GuessPassports.guesses`."""
+    def guesses(self, victim: Victim, layers: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
+        """See `GuessPassports.guesses`.
+
+        Raises:
+            InputError: nobody can know what this victim's training began with.
+        """
+        if self.known_start and victim.start is None:
+            problem = "has nothing to go by, as what this network's training began with is not kept"
+            raise InputError("attack.known_start", self.known_start, problem, "leave it false")
         few = data.limited(min(self.images, data.train_labels.numel()), None)
         images = LabelledImages(few.train_pixels, few.train_labels, few.mean, few.std)
-        return {"": singular_passport(suspect, layers, images, self.energies, generator(seed, "signs to try"))}
+        start = victim.start() if self.known_start and victim.start is not None else None
+        source = generator(seed, "signs to try")
+        found = singular_passport(
+            victim.suspect, layers, images, self.energies, source, start=start, count=self.vectors
+        )
+        return {"": found}
 
 
 @register("lift_passport")
@@ -129,7 +142,8 @@ class LiftPassport(GuessPassports):
         """See `Applicable.applies_to`: to those that give scales away."""
         return super().applies_to(scheme) and not scheme.locked
 
-    def guesses(self, suspect: nn.Module, layers: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
+    def guesses(self, victim: Victim, layers: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
         """See `GuessPassports.guesses`."""
+        suspect = victim.suspect
         start = with_energy(random_passport(layers, generator(seed, "lift")), suspect, 1.0)
         return {"": lifted_passport(public_scales(suspect, layers), suspect, layers, start)}
