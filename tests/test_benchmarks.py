@@ -23,6 +23,7 @@ import false_claims
 import forgers
 import gpu_tables
 import growth
+import hidden_passports
 import host_time
 import kernels
 import options
@@ -391,3 +392,19 @@ def test_statistics_of_a_judge_are_compared_with_averages_of_the_file(request_fo
     ]  # fmt: skip
     assert rows[5][1] == f"{100 * run.record.accuracy_genuine:.1f}"
     assert rows[5][3] != "" != rows[0][4]
+
+
+def test_what_weights_tell_of_a_passport_is_told_beside_a_plain_network(request_for, capsys):
+    """At energy 3 the vectors are the passport's; a plain network spells none of its bits."""
+    asked = ["model.norm=bn", "trainer.max_epochs=8", "passport=random", "passport.energy=3"]
+    run = train(request_for("scheme=passport_v1", *asked))
+    plain = train(request_for("scheme=baseline", *asked))
+    hidden_passports.main([str(run.folder.path), f"plain={plain.folder.path}"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    _, own, other, _, bits, none = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert own[0] == run.folder.key
+    assert own[1] == f"{100 * run.record.accuracy_genuine:.1f}"
+    assert other[0] == f"plain: {plain.folder.key}"
+    total, spelled, drawn = float(bits[1]), float(bits[2]), float(bits[3].split("; ")[1])
+    assert drawn < spelled <= total
+    assert float(none[2]) < spelled

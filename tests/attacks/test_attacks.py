@@ -322,6 +322,11 @@ def test_singular_vectors_need_no_more_images_than_there_are(victim_of, data):
     assert judge_claims(victim.suspect, [claim], images_of(data))[0].reading.agreement == 1
 
 
+def test_singular_vectors_of_what_changed_need_a_start(victim_of, data):
+    with pytest.raises(InputError, match=r"attack\.known_start=True"):
+        next(SingularVectors("singular_vectors", known_start=True).run(victim_of("passport_v2"), data, None, 0))
+
+
 @pytest.mark.parametrize("start", ["ones", "row_sums"])
 def test_what_train_scales_trains_is_lifted_to_a_passport_with_these_scales(start, victim_of, data):
     victim = victim_of("passport_v1", "alexnet", "bn")

@@ -164,6 +164,7 @@ def test_an_attack_refuses_what_it_does_not_apply_to(name):
         ("forge_deepmarks", "lr", -1.0), ("forge_trigger_set", "eta", 0.0), ("forge_trigger_set", "iterations", 0),
         ("forge_trigger_set", "bound", 0.0), ("ones", "energies", []), ("ones", "energies", [0.0]),
         ("ones", "noise", -1), ("singular_vectors", "energies", [-1.0]), ("singular_vectors", "images", 0),
+        ("singular_vectors", "vectors", 0),
         ("train_scales", "share", [0.0]),
         ("train_scales", "share", [1.5]), ("train_scales", "share", []), ("train_scales", "block", ["ierb"]),
         ("train_scales", "block", []), ("train_scales", "start", "public"), ("train_scales", "epochs", 0),

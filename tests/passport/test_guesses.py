@@ -1,5 +1,6 @@
 """Passports that the weights suggest, against values worked out another way."""
 
+import copy
 import itertools
 
 import numpy as np
@@ -11,8 +12,15 @@ from torch.nn import functional
 from ipr.data.images import LabelledImages
 from ipr.models.inspection import evaluating
 from ipr.passport.generate import energies
-from ipr.passport.guesses import SIGNS, ones_passport, positive_passport, singular_passport, singular_patches
-from ipr.passport.layer import filters, patch_mean, presenting, scale_and_shift
+from ipr.passport.guesses import (
+    SIGNS,
+    changed_filters,
+    ones_passport,
+    positive_passport,
+    singular_passport,
+    singular_patches,
+)
+from ipr.passport.layer import Branch, affines_of, filters, patch_mean, presenting, scale_and_shift
 from ipr.passport.surgery import find_layers, protect
 from references import default_layers, small
 
@@ -93,6 +101,56 @@ def test_a_mean_patch_that_training_wrote_into_the_filters_is_found():
     for name, patches in singular_patches(network, places).items():
         cosine = functional.cosine_similarity(patches[0, 0], planted[name], dim=0)
         assert abs(cosine) > 0.95
+
+
+def test_what_training_changed_is_what_is_looked_at_by_whoever_knows_its_start():
+    """A mark too weak to show in W stands out in the difference, where there is nothing else."""
+    start, places = placed()
+    network = copy.deepcopy(start)
+    source = torch.Generator().manual_seed(0)
+    planted = {}
+    for place in places:
+        conv = network.get_submodule(place.conv)
+        hidden = torch.randn(2, *place.input_shape, generator=source)
+        planted[place.conv] = patch_mean(hidden, conv)[0, 0]
+        gamma = torch.randn(place.channels, generator=source)
+        rows = gamma[:, None] * 1e-3 * planted[place.conv] / planted[place.conv].norm()
+        with torch.no_grad():
+            conv.weight.add_(rows.unflatten(1, (3, 3, -1)).permute(0, 3, 1, 2))
+        change = changed_filters(network, place.conv, start)
+        torch.testing.assert_close(change[0], rows.double(), rtol=1e-3, atol=1e-6)
+    for known, told in ((None, False), (start, True)):
+        for name, patches in singular_patches(network, places, start=known).items():
+            cosine = functional.cosine_similarity(patches[0, 0], planted[name], dim=0)
+            assert (abs(cosine) > 0.999) == told
+
+
+def test_all_vectors_of_a_layer_are_orthonormal_and_a_small_layer_has_fewer():
+    network, places = placed()
+    ranks = [min(changed_filters(network, place.conv).shape[1:]) for place in places]
+    for place, rank in zip(places, ranks, strict=True):
+        vectors = singular_patches(network, places, count=None)[place.conv][:, 0]
+        assert vectors.shape[0] == max(ranks)
+        expected = torch.diag((torch.arange(max(ranks)) < rank).float())
+        torch.testing.assert_close(vectors @ vectors.T, expected, rtol=0, atol=1e-4)
+        torch.testing.assert_close(vectors[:2], singular_patches(network, places)[place.conv][:, 0])
+
+
+def test_a_vector_beyond_the_second_is_taken_where_the_images_like_it_better(data):
+    network, places = placed("gn")
+    images = labelled(data, 20)
+    found = {
+        count: singular_passport(network, places, images, [3.0], torch.Generator().manual_seed(0), count=count)
+        for count in (2, 10)
+    }
+
+    def loss(passport):
+        protected = protect(network, passport, torch.zeros(1, 3, 16, 16), public_affine=True)
+        with evaluating(protected), presenting(protected, affines_of(protected, Branch.PRIVATE)):
+            x, y = next(images.batches(20, torch.device("cpu")))
+            return float(functional.cross_entropy(protected(x), y))
+
+    assert loss(found[10]) < loss(found[2])
 
 
 def test_of_all_signs_those_that_the_images_like_best_are_taken_or_better_ones(data):

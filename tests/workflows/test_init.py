@@ -7,8 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ipr.attacks.ambiguity import guessed_passports
 from ipr.data.opening import open_images
 from ipr.errors import InputError
+from ipr.passport.guesses import singular_passport
 from ipr.passport.layer import passport_layers
 from ipr.schemes.start import plain_network, start_network
 from ipr.store.record import load_record
@@ -184,3 +186,32 @@ def test_hooks_end_with_the_fit(request_for):
     assert all(weight._backward_hooks for weight in weights)
     scheme.on_fit_end()
     assert not any(weight._backward_hooks for weight in weights)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_an_attacker_who_knows_the_start_is_given_it(trained, begun, request_for, tmp_path, monkeypatch):
+    """The weights of `init`, or those that the seed gives; no longer where the file has changed since."""
+    mine = tmp_path / "mine.safetensors"
+    mine.write_bytes(begun.folder.weights.read_bytes())
+    wanted = ["scheme=passport_v2", "model.norm=bn", *([f"init={mine}"] if trained else [])]
+    guess = ["attack=singular_vectors", "attack.images=8", "attack.energies=[3]"]
+    seen = []
+
+    def guessed(network, layers, images, energies, source, *, start, count):
+        seen.append(start)
+        return singular_passport(network, layers, images, energies, source, start=start, count=count)
+
+    monkeypatch.setattr(guessed_passports, "singular_passport", guessed)
+    without = attack(request_for(*wanted, *guess, command="attack"))
+    known = attack(request_for(*wanted, *guess, "attack.known_start=true", command="attack"))
+    assert known.folder.path != without.folder.path
+    assert seen[0] is None
+    config = request_for(*wanted)
+    data = open_images(config.dataset, config.paths)
+    there = load_file(mine) if trained else plain_network(config.model, data, config.seed).state_dict()
+    assert same({k: v.cpu() for k, v in seen[1].state_dict().items()}, there)
+    if trained:
+        mine.write_bytes(train(request_for("scheme=baseline", "seed=1")).folder.weights.read_bytes())
+        named = [f"run={known.victim.folder.key}", *guess, "attack.known_start=true", "attack_seed=1"]
+        with pytest.raises(InputError, match="was changed since"):
+            attack(as_run(request_for(*named, command="attack"), ()))

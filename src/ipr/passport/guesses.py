@@ -68,6 +68,19 @@ def lifted_passport(
     return passport
 
 
+def changed_filters(network: nn.Module, name: str, start: nn.Module | None = None) -> Tensor:
+    """A layer's filters, less those of the network that training began with where that is known.
+
+    Returns:
+        (G, C / G, D), float64, on the CPU.
+    """
+    if start is not None:
+        return changed_filters(network, name) - changed_filters(start, name)
+    _, conv = convolution_of(network, name)
+    grouped: Tensor = filters(conv.weight.detach().double().cpu()).unflatten(0, (conv.groups, -1))
+    return grouped
+
+
 def singular_patches(
     network: nn.Module, layers: Sequence[ConvNorm], *, start: nn.Module | None = None, count: int | None = 2
 ) -> dict[str, Tensor]:
@@ -84,9 +97,7 @@ def singular_patches(
         singular values. Of both signs it is the one whose elements sum to 0 or more, as those of a feature map do. What
         a layer does not have is 0.
     """
-    matrices = {layer.conv: _filters(network, layer.conv) for layer in layers}
-    if start is not None:
-        matrices = {name: matrix - _filters(start, name) for name, matrix in matrices.items()}
+    matrices = {layer.conv: changed_filters(network, layer.conv, start) for layer in layers}
     count = max(min(matrix.shape[1:]) for matrix in matrices.values()) if count is None else count
     found = {}
     for name, matrix in matrices.items():  # (G, C / G, D)
@@ -202,13 +213,6 @@ class _Trial:
             answers = self.forked(self.x, tried, self.forked.statistics(self.x, tried))
         losses = torch.stack([functional.cross_entropy(one, self.labels) for one in answers]).nan_to_num(torch.inf)
         return candidates[int(losses.argmin())]
-
-
-def _filters(network: nn.Module, name: str) -> Tensor:
-    """A layer's filters group by group, (G, C / G, D), in float64."""
-    _, conv = convolution_of(network, name)
-    matrix: Tensor = filters(conv.weight.detach().double().cpu()).unflatten(0, (conv.groups, -1))
-    return matrix
 
 
 def _along(network: nn.Module, name: str, vectors: Tensor) -> Tensor:

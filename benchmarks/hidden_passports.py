@@ -1,0 +1,148 @@
+"""What do a network's weights tell of its passport? Guesses of whoever holds them, beside a network that holds none.
+
+    python benchmarks/hidden_passports.py runs/train/passport_v2-alexnet-bn-... [more runs] [plain=RUN] [vectors=all]
+
+For each run of a passport scheme, a row of two tables in Markdown. The first has the accuracy under the genuine
+passport, under 50 random ones of its energy (the control), and under those that the weights suggest
+(`passport/guesses.py`): ones and positive noise of any of `ENERGIES`, and singular vectors of the weights and, for
+whoever knows what training began with, of what it changed. Each search chooses with 60 training images. The second
+counts the bits of the signature that left singular vectors spell: the best of three vectors and both signs in each
+layer, beside what the same count gives for 1,000 random signatures. `plain` is a baseline of the same architecture: the
+same guesses on a network without a passport, so whatever they reach there is no mark. `vectors=all` tries every
+singular vector rather than two.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+import ipr
+from branch_statistics import FORGED, opened, presented
+from ipr.data.images import ImageData, LabelledImages
+from ipr.judging.verdict import forged_at_random
+from ipr.passport.claim import PassportClaim
+from ipr.passport.generate import with_energy
+from ipr.passport.guesses import SIGNS, changed_filters, ones_passport, positive_passport, singular_passport
+from ipr.passport.surgery import ConvNorm, Passport, find_layers
+from ipr.randomness import generator
+from ipr.schemes.start import start_network
+from ipr.signature import Signature
+from ipr.suspects.suspect import open_suspect
+
+ENERGIES = (3.0, 10.0, 30.0, 100.0)
+"""Lengths |S| that guesses are tried with."""
+
+GUESSED = ("ones", "positive noise", "vectors of W", "vectors of the change")
+NOISE = 3
+IMAGES = 60
+LEADING = 3
+DRAWN = 1000
+
+
+def began_with(folder: Path, data: ImageData) -> nn.Module:
+    """The plain network that a run's training began with."""
+    asked = yaml.safe_load((folder / "config.yaml").read_text())
+    typed = [f"{group}.{key}={asked[group][key]}" for group in ("model",) for key in ("norm", "width")]
+    named = [f"init={asked['init']}" if asked.get("init") else "init=null", f"seed={asked['seed']}"]
+    chosen = [f"model={asked['model']['name']}", f"dataset={asked['dataset']['name']}"]
+    return start_network(ipr.configuration("train", *chosen, *typed, *named, "scheme=baseline", "logger=csv"), data)
+
+
+def guesses(
+    network: nn.Module, start: nn.Module, layers: Sequence[ConvNorm], data: ImageData, count: int | None
+) -> dict[str, list[Passport]]:
+    """The passports that the weights suggest, by the column they stand in."""
+    few = data.limited(IMAGES, None)
+    images = LabelledImages(few.train_pixels, few.train_labels, few.mean, few.std)
+    ones = [ones_passport(layers, signs) for signs in SIGNS]
+    noise = [positive_passport(layers, generator(0, f"noise {number}")) for number in range(NOISE)]
+    found: dict[str, list[Passport]] = {
+        name: [with_energy(one, network, energy) for one in made for energy in ENERGIES]
+        for name, made in (("ones", ones), ("positive noise", noise))
+    }
+    for name, known in zip(GUESSED[2:], (None, start), strict=True):
+        source = generator(0, name)
+        found[name] = [singular_passport(network, layers, images, ENERGIES, source, start=known, count=count)]
+    return found
+
+
+def bits_spelled(network: nn.Module, start: nn.Module | None, signatures: Sequence[Signature]) -> Tensor:
+    """Of each signature, the bits that leading left singular vectors spell, the best vector and sign in each layer."""
+    total = torch.zeros(len(signatures))
+    for name in signatures[0]:
+        matrix = changed_filters(network, name, start).flatten(0, 1)  # groups apart would be other networks'
+        signs = torch.linalg.svd(matrix, full_matrices=False)[0][:, :LEADING].sign()
+        bits = torch.stack([one[name].to(signs) for one in signatures])
+        total += (bits.shape[1] + (bits @ signs).abs().amax(1).float()) / 2
+    return total
+
+
+def _drawn(signature: Signature) -> list[Signature]:
+    source = generator(0, "signatures")
+    return [
+        {name: torch.randint(0, 2, bits.shape, generator=source) * 2 - 1 for name, bits in signature.items()}
+        for _ in range(DRAWN)
+    ]
+
+
+def rows_of(folder: Path, plain: Path | None, count: int | None) -> Iterator[tuple[list[str], list[str]]]:
+    """The cells of a run in both tables, and those of the plain network under the same guesses."""
+    network, claim, data, images = opened(folder)
+    example = next(images.batches(1, torch.device("cpu")))[0]
+    drawn = _drawn(claim.signature)
+    holders = [(folder.name, network, began_with(folder, data))]
+    if plain is not None:
+        other = open_suspect(plain / "public.safetensors", claim.architecture).network
+        holders.append((f"plain: {plain.name}", other, began_with(plain, data)))
+    for name, held, start in holders:
+        layers = find_layers(held, example, claim.layers)
+        random = forged_at_random(held, claim, example, FORGED, 0)
+        found = guesses(held, start, layers, data, count)
+        tried = [claim.forged(passport=one) for made in found.values() for one in made]
+        genuine, *others = presented(held, [claim, *random, *tried], images)
+        blind, rest = others[:FORGED], others[FORGED:]
+        best = []
+        for made in found.values():
+            best.append(max(rest[: len(made)]))
+            rest = rest[len(made) :]
+        numbers = [genuine, sum(blind) / FORGED, max(blind), *best]
+        told = [f"{100 * number:.1f}" for number in numbers]
+        yield [name, *told], [name, *_spelled(held, start, claim, drawn)]
+
+
+def _spelled(network: nn.Module, start: nn.Module, claim: PassportClaim, drawn: Sequence[Signature]) -> list[str]:
+    cells = []
+    for known in (None, start):
+        own, *others = bits_spelled(network, known, [claim.signature, *drawn]).tolist()
+        others.sort()
+        cells += [f"{own:.0f}", f"{others[DRAWN // 2]:.0f}; {others[round(0.95 * DRAWN)]:.0f}"]
+    return [str(sum(bits.numel() for bits in claim.signature.values())), *cells]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Prints both tables."""
+    options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    folders = [Path(argument) for argument in arguments if "=" not in argument]
+    count = None if options.get("vectors") == "all" else 2
+    plain = Path(options["plain"]) if "plain" in options else None
+    spelled = []
+    heads = ["network", "genuine", "random: mean", "best", *GUESSED]
+    print(f"accuracies in %, best of each kind:\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+    for number, folder in enumerate(folders):
+        for row, bits in rows_of(folder, plain if number == 0 else None, count):
+            print(f"| {' | '.join(row)} |", flush=True)
+            spelled.append(bits)
+    heads = ["network", "bits", "spelled by W", "random: median; 95 %", "by the change", "random: median; 95 %"]
+    print(f"\nbits of the signature:\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+    for bits in spelled:
+        print(f"| {' | '.join(bits)} |")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
