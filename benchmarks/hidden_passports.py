@@ -34,6 +34,7 @@ from ipr.randomness import generator
 from ipr.schemes.start import start_network
 from ipr.signature import Signature
 from ipr.suspects.suspect import open_suspect
+from ipr.workflows.train import started
 
 ENERGIES = (3.0, 10.0, 30.0, 100.0)
 """Lengths |S| that guesses are tried with."""
@@ -51,7 +52,8 @@ def began_with(folder: Path, data: ImageData) -> nn.Module:
     typed = [f"{group}.{key}={asked[group][key]}" for group in ("model",) for key in ("norm", "width")]
     named = [f"init={asked['init']}" if asked.get("init") else "init=null", f"seed={asked['seed']}"]
     chosen = [f"model={asked['model']['name']}", f"dataset={asked['dataset']['name']}"]
-    return start_network(ipr.configuration("train", *chosen, *typed, *named, "scheme=baseline", "logger=csv"), data)
+    config = ipr.configuration("train", *chosen, *typed, *named, "scheme=baseline", "logger=csv")
+    return start_network(started(config, data), data)
 
 
 def guesses(

@@ -101,9 +101,16 @@ def test_a_scale_passes_the_same_place(change):
 
 
 def test_every_group_of_a_training_can_be_set_but_for_where_things_lie_and_go():
-    names = {name for name in TrainConfig.__dataclass_fields__ if name not in ("paths", "logger", "objective", "init")}
+    names = {name for name in TrainConfig.__dataclass_fields__ if name not in ("paths", "logger", "objective")}
     assert names <= {*GROUPS, *ALONE, *CHOICES}
     assert Sweep(scheme=["passport_v2"], set={"scheme.alternation": "alternate", "scheme.layers": ["conv4"], "seed": 3})
+
+
+def test_a_study_starts_from_the_trained_baseline_and_from_no_file():
+    assert Sweep(scheme=["passport_v2"], set={"init": "baseline"})
+    for path in ("mine.pt", "/etc/passwd", ["baseline"], 3):
+        with pytest.raises(InputError, match="a file of one machine"):
+            Sweep(scheme=["passport_v2"], set={"init": path})
 
 
 TEXT = "${oc.env:SECRET} ${hydra:x} $\\{a} \\${b} {{ 7 * 7 }} ${"

@@ -12,7 +12,7 @@ from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.passport.guesses import singular_passport
 from ipr.passport.layer import passport_layers
-from ipr.schemes.start import plain_network, start_network
+from ipr.schemes.start import plain_network, start_digest, start_network
 from ipr.store.record import load_record
 from ipr.workflows.attack import attack
 from ipr.workflows.draw_claim import make_claim
@@ -186,6 +186,30 @@ def test_hooks_end_with_the_fit(request_for):
     assert all(weight._backward_hooks for weight in weights)
     scheme.on_fit_end()
     assert not any(weight._backward_hooks for weight in weights)
+
+
+@pytest.mark.parametrize("scheme", ["passport_v2", "baseline"])
+def test_the_plain_network_of_the_same_request_is_trained_first(scheme, begun, request_for):
+    """With other epochs than those that are there it is another, which is made; the key says no path of a machine."""
+    named = train(request_for(f"scheme={scheme}", "model.norm=bn", f"init={begun.folder.key}"))
+    asked = request_for(f"scheme={scheme}", "model.norm=bn", "init=baseline")
+    run = train(asked)
+    assert same(load_file(run.folder.weights), load_file(named.folder.weights))
+    assert run.folder.path != named.folder.path
+    assert (named.record.init, run.record.init) == (
+        start_digest(replace(asked, init=begun.folder.key))[:12],
+        "baseline",
+    )
+    assert train(asked).found
+    longer = replace(asked, trainer=replace(asked.trainer, max_epochs=2))
+    train(longer)
+    plain = train(replace(longer, scheme=request_for("scheme=baseline").scheme, init=None))
+    assert plain.found
+    assert plain.record.epochs == 2
+    again = as_run(request_for(f"run={run.folder.key}", "attack=prune", command="attack"), ())
+    assert again.init == "baseline"
+    (begun.folder.path / "public.safetensors").unlink()
+    assert train(asked).found  # what it began with may be gone
 
 
 @pytest.mark.parametrize("trained", [True, False])

@@ -146,7 +146,7 @@ class TrainConfig:
     verification: VerificationConfig = field(default_factory=VerificationConfig)  # how the run is judged
     owner: str = ""  # the name that the claim bears; not secret
     seed: int = 0  # everything random follows from it
-    init: str | None = None  # trained weights to start from: a training by its folder or name, or a weights file
+    init: str | None = None  # weights to start from: baseline (trained first), a training's folder or name, a file
     tags: list[str] = field(default_factory=list)  # words to find the run by: [one,two]
     objective: str = "accuracy"  # the number that a sweeper optimises: a field of the record (docs/commands.md)
 

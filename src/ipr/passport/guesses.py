@@ -12,7 +12,7 @@ Of a few guesses the best is found with a few labelled images, which a forger al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import torch
@@ -136,25 +136,19 @@ def singular_passport(
         count: see `singular_patches`; 1 or more.
     """
     patches = singular_patches(network, layers, start=start, count=count)
-    along = {name: _along(network, name, vectors) for name, vectors in patches.items()}
-
-    def affines(chosen: Sequence[_Along]) -> dict[str, Affine]:
-        return {name: _affine(one, own) for one, (name, own) in zip(chosen, along.items(), strict=True)}
-
-    trial = _Trial(network, layers, images)
+    trial = _Trial(network, layers, images, patches)
     best = trial.best(
         [
             [((e * sign, 0), (e * sign * both, 0)) for sign in signs]
             for e in energies
             for both in (LITTLE, 1)
             for signs in _signs(len(layers), source)
-        ],
-        affines,
+        ]
     )
     for index in [*range(len(layers))] * 2:
         for part in (0, 1):
             options = _options(best[index], part, energies, _told(patches[layers[index].conv]))
-            best = trial.best([best, *([*best[:index], one, *best[index + 1 :]] for one in options)], affines)
+            best = trial.best([best, *([*best[:index], one, *best[index + 1 :]] for one in options)])
     chosen = {
         layer.conv: torch.stack([length * patches[layer.conv][rank] for length, rank in one])
         for layer, one in zip(layers, best, strict=True)
@@ -167,11 +161,6 @@ _Along = tuple[tuple[float, int], tuple[float, int]]
 
 LITTLE = 0.01
 """Of S_gamma, for next to no shift: a passport whose mean patch is 0 is refused."""
-
-
-def _affine(chosen: _Along, along: Tensor) -> Affine:
-    (of_gamma, first), (of_beta, second) = chosen
-    return of_gamma * along[first, None], of_beta * along[second, None]
 
 
 def _told(patches: Tensor) -> int:
@@ -196,23 +185,34 @@ def _signs(layers: int, source: Generator) -> list[tuple[int, ...]]:
 
 
 class _Trial:
-    """A few images, answered under many scales and shifts in one pass through the trunk."""
+    """A few images, answered in one pass through the trunk with the scales and shifts of many choices of vectors.
 
-    def __init__(self, network: nn.Module, layers: Sequence[ConvNorm], images: LabelledImages) -> None:
+    Args:
+        patches: layer -> the vectors to choose among, (count, G, D).
+    """
+
+    def __init__(
+        self, network: nn.Module, layers: Sequence[ConvNorm], images: LabelledImages, patches: Mapping[str, Tensor]
+    ) -> None:
+        self.along = {name: _along(network, name, vectors) for name, vectors in patches.items()}
         self.x, self.labels = next(images.batches(images.labels.numel(), next(network.parameters()).device))
         blank = {layer.conv: torch.zeros((2, *layer.input_shape)) for layer in layers}
         self.protected = protect(network, blank, self.x[:1], public_affine=True)
         self.forked = fork(self.protected, self.x[:1])
 
-    def best(
-        self, candidates: Sequence[list[_Along]], affines: Callable[[Sequence[_Along]], dict[str, Affine]]
-    ) -> list[_Along]:
+    def best(self, candidates: Sequence[list[_Along]]) -> list[_Along]:
         """The candidate with the smallest cross-entropy; of equals the first."""
-        tried = [affines(one) for one in candidates]
+        tried = [self._affines(one) for one in candidates]
         with evaluating(self.protected):
             answers = self.forked(self.x, tried, self.forked.statistics(self.x, tried))
         losses = torch.stack([functional.cross_entropy(one, self.labels) for one in answers]).nan_to_num(torch.inf)
         return candidates[int(losses.argmin())]
+
+    def _affines(self, chosen: Sequence[_Along]) -> dict[str, Affine]:
+        return {
+            name: (of_gamma * own[first, None], of_beta * own[second, None])
+            for ((of_gamma, first), (of_beta, second)), (name, own) in zip(chosen, self.along.items(), strict=True)
+        }
 
 
 def _along(network: nn.Module, name: str, vectors: Tensor) -> Tensor:

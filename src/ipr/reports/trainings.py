@@ -13,6 +13,7 @@ from ipr.reports.results import provenance_of
 from ipr.reports.section import Line, Picture, Section, TableView, Value
 from ipr.reports.selection import baseline_of, grouped, rank
 from ipr.reports.units import mean_and_spread
+from ipr.schemes.start import TRAINED
 from ipr.store.record import Record, cut_of
 from ipr.studies.study import FigureDrawing
 
@@ -148,13 +149,20 @@ def cut_short(cut: str) -> str:
     return f" of few batches ({cut})" if cut else ""
 
 
+def started_from(start: str) -> str:
+    """What a title says of the weights that training began with; "" of random ones."""
+    if not start:
+        return ""
+    return ", from the trained baseline" if start == TRAINED else f", from weights {start}"
+
+
 def title_of(setting: dict[str, Any], part: pd.DataFrame) -> str:
     """What a table holds fixed, in a sentence."""
     forged = part["forged"].dropna()
     title = (
         f"{setting['model']} at width {setting['width']:g} on {setting['dataset']} ({setting['train_images']} training "
         f"and {setting['test_images']} test images), {setting['epochs']} epochs{cut_short(setting['cut'])}, "
-        f"optimizer={setting['optimizer']}{', from weights ' + setting['start'] if setting['start'] else ''}. "
+        f"optimizer={setting['optimizer']}{started_from(setting['start'])}. "
         "Accuracy in %, mean ± standard deviation over n seeds"
     )
     if not forged.empty:

@@ -21,6 +21,9 @@ from ipr.store.survey import find_run
 from ipr.suspects.suspect import open_suspect
 from ipr.suspects.weights import read_file
 
+TRAINED = "baseline"
+"""What `init` says for the plain network of the same request, which is trained first where it is not there."""
+
 
 def plain_network(model: ModelConfig, data: ImageData, seed: int) -> nn.Module:
     """The plain network at its start: the same weights for every scheme of a seed."""
@@ -55,7 +58,8 @@ def start_network(config: TrainConfig, data: ImageData) -> nn.Module:
 
 
 def start_file(config: TrainConfig) -> Path | None:
-    """The weights file that `init` names: itself, or that of a training; None where `init` does.
+    """The weights file that `init` names: itself, or that of a training; None where `init` does. `TRAINED` is not for
+    here: whoever trains what it stands for puts a file in its place (`workflows.train.started`).
 
     Raises:
         InputError: there is none.
@@ -75,11 +79,14 @@ def start_file(config: TrainConfig) -> Path | None:
 
 
 def start_digest(config: TrainConfig) -> str | None:
-    """SHA-256 of the weights file that a run starts from (`Suspect.digest`); None for random weights.
+    """SHA-256 of the weights file that a run starts from (`Suspect.digest`); None for random weights, and `TRAINED` as
+    it is, since the request says what that is.
 
     Raises:
         InputError: see `start_file`; or it is no weights file.
     """
+    if config.init == TRAINED:
+        return TRAINED
     path = start_file(config)
     return None if path is None else read_file(path, "init").digest
 

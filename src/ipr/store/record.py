@@ -29,7 +29,8 @@ class Record:
 
     No field holds a secret: agreement with the signature is told, its bits are not. `mark_read` is that of `Verdict`.
     `consistent`: no check of `workflows.embedding_checks` failed. Both say what was measured; they decide nothing.
-    `init`: 12 digits of the SHA-256 of the weights file that it started from; None for random weights.
+    `init`: 12 digits of the SHA-256 of the weights file that it started from, or `baseline` for the trained plain
+    network of the same request; None for random weights.
     """
 
     key: str

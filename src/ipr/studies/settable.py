@@ -26,8 +26,8 @@ GROUPS: Mapping[str, type[Any]] = {
 OPEN = ("scheme", "attack", "rival", "exhibit")
 """Groups whose fields stand with each choice; see `check_open`, which needs them."""
 
-ALONE = ("seed", "owner", "tags", "attack_seed", "attack_epochs", "skip_inapplicable")
-"""Keys of no group; not `init`, which names a file of one machine."""
+ALONE = ("seed", "owner", "tags", "attack_seed", "attack_epochs", "skip_inapplicable", "init")
+"""Keys of no group; and `init`, which may not name a file of one machine."""
 
 CHOICES = (*GROUPS, "scheme", "attack", "exhibit", "dataset@transfer", "attack@rival")
 """Groups in which something may be chosen."""
@@ -58,6 +58,8 @@ def check_set(where: str, values: Mapping[str, Any]) -> None:
             raise InputError(where, key, "is secret, and a file is no place for it", "give it on the command line")
         if not _is_known(key):
             raise InputError(where, key, "is no key that can be set here", REMEDY)
+        if key == "init" and value not in (None, "baseline"):
+            raise InputError(where, key, f"is set to {value}, a file of one machine", "write baseline, or null")
         for one in _plain(value):
             if isinstance(one, str) and "${" in one:
                 raise InputError(where, key, "is set to what would be resolved (${)", "write the value itself")

@@ -37,7 +37,7 @@ from ipr.training.guards import KeepLease
 from ipr.training.metrics import read_metrics
 from ipr.workflows.attack_rows import AttackRow
 from ipr.workflows.request import facts_of, scheme_of, without_secrets
-from ipr.workflows.train import Run, judging
+from ipr.workflows.train import Run, judging, started
 
 
 @dataclass
@@ -109,7 +109,7 @@ class CarryingOut:
             InputError: `init` has changed since, or is gone.
         """
         check_start(self.config, self.run.record.init)
-        return start_network(self.config, self.data)
+        return start_network(started(self.config, self.data), self.data)
 
     def _fit(
         self,

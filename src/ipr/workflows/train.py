@@ -23,7 +23,7 @@ from ipr.judging.fidelity import BATCH, accuracy, largest_class
 from ipr.judging.verdict import Verdict, judge
 from ipr.machine.device import device_for, now, training_device
 from ipr.schemes.base import Scheme
-from ipr.schemes.start import check_start, load_suspect, start_digest, start_network
+from ipr.schemes.start import TRAINED, check_start, load_suspect, start_digest, start_network
 from ipr.store.find_or_make import making
 from ipr.store.folder import RunFolder
 from ipr.store.record import Record, load_record
@@ -39,7 +39,7 @@ from ipr.training.validation import validation_of
 from ipr.workflows.draw_claim import make_claim
 from ipr.workflows.embedding_checks import Check, embedding_of, failed
 from ipr.workflows.rehearsal import rehearsal
-from ipr.workflows.request import BOUND, check_ready, folder_of, has_text, scheme_of, with_limit, without_secrets
+from ipr.workflows.request import BOUND, Asked, check_ready, folder_of, has_text, scheme_of, with_limit, without_secrets
 from ipr.workflows.train_record import record_of
 from ipr.world import own_world
 
@@ -163,22 +163,33 @@ class _Baseline:
     """
 
     def __init__(self, config: TrainConfig, data: ImageData) -> None:
-        self.config, self.data = config, data
+        self.config, self.data = started(config, data), data
 
     @cached_property
     def run(self) -> Run:
-        wanted = _baseline_of(self.config)
-        folder = folder_of(wanted, self.data)
-        if scheme_of(self.config).about.family == "passport" and not folder.record.exists():
-            rehearse(self.config, self.data)
-        what = f"{self.config.scheme.name} begins with a trained plain network: finding or training {folder.key}"
-        Console(stderr=True).say(what)
-        return train(wanted, self.data)
+        return _plain(self.config, self.data)
 
     def network(self) -> nn.Module:
         if self.config.init is not None:
             return start_network(self.config, self.data)
         return load_suspect(self.config.model, self.data, self.run.folder.weights)
+
+
+def started(config: Asked, data: ImageData) -> Asked:
+    """The same request with a weights file for `init=baseline`: that of its plain network, found or trained."""
+    if config.init != TRAINED:
+        return config
+    return replace(config, init=str(_plain(replace(config, init=None), data).folder.weights))
+
+
+def _plain(config: TrainConfig, data: ImageData) -> Run:
+    wanted = _baseline_of(config)
+    folder = folder_of(wanted, data)
+    if scheme_of(config).about.family == "passport" and not folder.record.exists():
+        rehearse(config, data)
+    what = f"{config.scheme.name} begins with a trained plain network: finding or training {folder.key}"
+    Console(stderr=True).say(what)
+    return train(wanted, data)
 
 
 def _secrets(config: TrainConfig, data: ImageData, folder: RunFolder, baseline: _Baseline) -> Claim | None:
@@ -188,7 +199,7 @@ def _secrets(config: TrainConfig, data: ImageData, folder: RunFolder, baseline: 
     drawn just now is read back, too: products of matrices round by how these lie in memory, and a training that goes on
     in another process must compute as it began.
     """
-    if not folder.claim.exists() and (drawn := make_claim(config, data, baseline.network)) is not None:
+    if not folder.claim.exists() and (drawn := make_claim(baseline.config, data, baseline.network)) is not None:
         if config.trigger_set.name == "folder" and folder_of(config, data).key != folder.key:
             problem = "was changed since the run was named after what it holds"
             raise InputError("trigger_set.root", config.trigger_set.root, problem, "give the command again")
@@ -198,7 +209,7 @@ def _secrets(config: TrainConfig, data: ImageData, folder: RunFolder, baseline: 
 
 def _built(config: TrainConfig, data: ImageData, claim: Claim | None, baseline: _Baseline, start: str | None) -> Scheme:
     """What is trained; refused where its start has changed since the run was named after it."""
-    scheme = scheme_of(config).build(config, data, claim, baseline.network)
+    scheme = scheme_of(config).build(baseline.config, data, claim, baseline.network)
     check_start(config, start)
     return scheme
 
