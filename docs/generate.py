@@ -4,6 +4,7 @@
 
 python docs/generate.py runs/report/cifar10_part_attacks/attacks.md
 python docs/generate.py runs/report/forged_passports/attacks.md
+python docs/generate.py runs/report/photographs_attacks/attacks.md
 python docs/generate.py runs/bench/performance.md
 python docs/generate.py docs/results/cpu/summary.md
 python docs/generate.py runs/soak/soak.md
@@ -39,6 +40,7 @@ TOP = Path(__file__).parents[1]
 PLACES = {
     "attacks": TOP / "README.md",
     "forged_passports": TOP / "README.md",
+    "photographs_attacks": TOP / "docs" / "passports.md",
     "summary": TOP / "README.md",
     "soak": TOP / "docs" / "cluster.md",
     "calibration": TOP / "docs" / "verdicts.md",
