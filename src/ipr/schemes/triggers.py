@@ -65,10 +65,8 @@ class TriggerSamples(nn.Module):
     def __init__(self, triggers: TriggerSet, per_step: int, data: ImageData, seed: int) -> None:
         super().__init__()
         if not 1 <= per_step <= triggers.labels.numel():
-            problem, remedy = (
-                f"the trigger set has {triggers.labels.numel()} images",
-                "give fewer, or more images (trigger_set.size)",
-            )
+            problem = f"the trigger set has {triggers.labels.numel()} images"
+            remedy = "give fewer, or more images (trigger_set.size)"
             raise InputError("trigger_set.per_step", per_step, problem, remedy)
         self.per_step, self.seed = per_step, seed
         self.register_buffer("pixels", normalise(triggers.pixels, data.mean, data.std), persistent=False)
