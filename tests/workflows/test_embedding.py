@@ -101,12 +101,12 @@ def test_what_a_record_says_of_its_embedding(changes, triggers, answers, words):
 @pytest.mark.parametrize(
     ("agreeing", "per_step", "steps", "words"),
     [
-        (89, 2, 1560, ["in part: 89 of 100", "each was shown 31 times, and 100 are usually enough",
+        (89, 2, 1560, ["in part: 89 of 100", "each was shown 31.2 times, and 100 are usually enough",
                        "more epochs (trainer.max_epochs=20 now), or a higher trigger_set.per_step (2 now)"]),
-        (10, 16, 110, ["FAILED: 10 of 100", "each was shown 18 times", "more epochs"]),
+        (10, 16, 110, ["FAILED: 10 of 100", "each was shown 17.6 times", "more epochs"]),
         # as often as is usually enough: where the number follows from the epochs, more of them would change nothing
         (71, 7, 1560, ["in part: 71 of 100",
-                       "each was shown 109 times: a higher trigger_set.per_step (7 now), or fewer images"]),
+                       "each was shown 109.2 times: a higher trigger_set.per_step (7 now), or fewer images"]),
         (71, None, 1560, ["in part: 71 of 100", "more epochs (trainer.max_epochs=20 now), or a higher"]),
     ],
 )  # fmt: skip
@@ -118,7 +118,7 @@ def test_a_trigger_set_that_is_learned_in_part_is_told_with_what_would_help(agre
     assert "To change: " in str(line)
     for word in words:
         assert word in str(line)
-    assert ("more epochs" in str(line)) == ("109 times" not in str(line))
+    assert ("more epochs" in str(line)) == ("109.2 times" not in str(line))
 
 
 def test_forgers_of_whom_none_was_tried_are_not_kept_out():

@@ -45,7 +45,7 @@ def execute(config: TrainConfig) -> Done:
     console.print(run_table(run.record, run.verdict, run.checks))
     for line in check_lines(run.checks):
         console.print(line, soft_wrap=True)
-    _tell_triggers(run.checks)
+    _tell_triggers(run.folder.key, run.checks)
     console.say(f"{'found' if run.found else 'made'}: {run.folder.path}")
     record = run.record
     row = {
@@ -64,13 +64,13 @@ def execute(config: TrainConfig) -> Done:
 TRIED = "tried with few batches: training, judging and recording work; nothing was kept"
 
 
-def _tell_triggers(checks: Sequence[Check]) -> None:
-    """Says on stderr that the trigger set was not learned, or in part, and what to change."""
+def _tell_triggers(key: str, checks: Sequence[Check]) -> None:
+    """Says on stderr that the trigger set of a run was not learned, or in part, and what to change."""
     from ipr.workflows.embedding_checks import TRIGGERS
 
     for check in checks:
         if check.name == TRIGGERS and check.remedy:
-            what = f"{check.name}: {check.status}: {check.says}. To change: {check.remedy}"
+            what = f"{key}: {check.name}: {check.status}: {check.says}. To change: {check.remedy}"
             Console(stderr=True).say(f"ipr: warning: {what}")
 
 

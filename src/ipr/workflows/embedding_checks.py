@@ -194,7 +194,7 @@ def _more_presentations(record: Record, per_step: int | None, times: float | Non
     epochs = "scheme.epochs" if _scheme(record).tunes else f"trainer.max_epochs={record.epochs} now"
     if per_step is None or times is None:
         return f"more epochs ({epochs}), or a higher trigger_set.per_step"
-    shown, higher = f"each was shown {times:.0f} times", f"a higher trigger_set.per_step ({per_step} now)"
+    shown, higher = f"each was shown {round(times, 1):g} times", f"a higher trigger_set.per_step ({per_step} now)"
     if times < PRESENTATIONS:
         return f"{shown}, and {PRESENTATIONS} are usually enough: more epochs ({epochs}), or {higher}"
     return f"{shown}: {higher}, or fewer images (trigger_set.size)"
