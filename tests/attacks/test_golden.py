@@ -9,24 +9,25 @@ from ipr.config.shipped import shipped
 from ipr.workflows.attack import attack
 
 GOLDEN = Path(__file__).with_name("golden_numbers.json")
+TWO_A_STEP = "trigger_set.per_step=2"
 REQUESTS = {
     "fake1": ["scheme=passport_v2", "attack.passports=2"],
     "fake2": ["scheme=passport_v1"],
     "fake2_signature": ["scheme=passport_v2", "attack.dissimilarity=[0.1,0.5]"],
-    "fake3": ["scheme=passport_v3", "attack.dissimilarity=[0.0,0.5]"],
+    "fake3": ["scheme=passport_v3", TWO_A_STEP, "attack.dissimilarity=[0.0,0.5]"],
     "finetune": ["scheme=passport_v1"],
     "flip_groups": ["scheme=passport_v1", "attack.rates=[0.5]"],
     "flip_signs": ["scheme=passport_v1", "attack.rates=[0.5]"],
     "forge_deepmarks": ["scheme=deepmarks"],
     "forge_deepsigns": ["scheme=deepsigns", "scheme.images=8"],
-    "forge_trigger_set": ["scheme=trigger_set", "trigger_set.size=8", "attack.iterations=20"],
+    "forge_trigger_set": ["scheme=trigger_set", "trigger_set.size=8", TWO_A_STEP, "attack.iterations=20"],
     "forge_uchida": ["scheme=uchida"],
     "lift_passport": ["scheme=passport_v2"],
     "ones": ["scheme=passport_v2"],
     "overwrite": ["scheme=passport_v1"],
     "overwrite-passport_v2": ["scheme=passport_v2"],
     "overwrite-uchida": ["scheme=uchida"],
-    "overwrite-trigger_set": ["scheme=trigger_set", "trigger_set.size=8"],
+    "overwrite-trigger_set": ["scheme=trigger_set", "trigger_set.size=8", TWO_A_STEP],
     "partial_signature": ["scheme=passport_v2", "attack.wrong=[0.1]"],
     "permute": ["scheme=passport_v2"],
     "prune": ["scheme=passport_v1", "attack.rates=[0.5]"],

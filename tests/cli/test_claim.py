@@ -111,7 +111,9 @@ def test_a_run_without_a_key_is_told_once_and_its_claim_says_so(ipr, tiny, run_f
     """A warning of one line for a command, whatever is swept over; none where there is a key or no secret."""
     line = "ipr: warning: secrets follow from the seed: fit for research only; set passport.key for a release"
     sweep = ipr("train", "-m", *tiny, "scheme=baseline,uchida,trigger_set")
-    assert (sweep.code, sweep.err.splitlines()) == (0, [line])
+    told, trigger_set = sweep.err.splitlines()
+    assert (sweep.code, told) == (0, line)
+    assert trigger_set.startswith("ipr: warning: trigger_set-")  # that one epoch has not taught
     assert ipr("train", *tiny, "scheme=uchida").err.splitlines() == [line]  # found, and told again
     assert ipr("train", *tiny, "scheme=uchida", "passport.key=k", "paths.runs=keyed").err == ""
     assert ipr("train", *tiny, "scheme=baseline").err == ""

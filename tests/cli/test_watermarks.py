@@ -77,6 +77,19 @@ def test_a_text_is_read_back_and_never_shown_in_the_folder(ipr, tiny, run_folder
     assert "made:" in other.out
 
 
+def test_a_trigger_set_that_was_not_learned_is_told_in_a_line_on_stderr(ipr, tiny):
+    for epochs, told in ((1, 1), (40, 0)):
+        asked = (*(one for one in tiny if "epochs" not in one), f"trainer.max_epochs={epochs}", "trigger_set.size=20")
+        for outcome in (ipr("train", *asked, "scheme=trigger_set"), ipr("train", *asked, "scheme=trigger_set")):
+            assert outcome.code == 0, outcome.err  # made, and found
+            lines = [line for line in outcome.err.splitlines() if "triggers learned: FAILED" in line]
+            assert len(lines) == told, outcome.err
+            for line in lines:
+                assert line.startswith("ipr: warning: trigger_set-")
+                assert "each was shown 1.2 times" in line
+                assert "more epochs (trainer.max_epochs=1 now)" in line
+
+
 def test_another_message_is_another_pattern(tiny, run_of):
     sized = (*tiny, "scheme=guo_potkonjak", "trigger_set.size=4")
     for message in ("scheme.signature=one", "scheme.signature=other", "scheme.signature=null"):

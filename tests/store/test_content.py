@@ -52,7 +52,10 @@ def test_a_run_with_a_trigger_folder_is_named_by_what_the_folder_holds(scheme, k
 
 def test_a_run_with_a_drawn_trigger_set_heeds_no_folder_and_keeps_its_name(request_for):
     """As it was when runs were named by the path."""
-    asked = [request_for("scheme=trigger_set", *more) for more in ((), ("trigger_set.root=anywhere",))]
+    asked = [
+        request_for("scheme=trigger_set", "trigger_set.per_step=2", *more)
+        for more in ((), ("trigger_set.root=anywhere",))
+    ]
     keys = {key_of(one, open_images(one.dataset, one.paths)) for one in asked}
     assert {short_key(key) for key in keys} == {"trigger_set-alexnet-bn-digits-ada0d48358fd"}
 

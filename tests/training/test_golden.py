@@ -8,7 +8,8 @@ from golden import ASKED, assert_stored, losses
 from ipr.workflows.train import train
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
-KEY_IMAGES = "trigger_set.size=8"
+TWO_A_STEP = "trigger_set.per_step=2"
+KEY_IMAGES = ("trigger_set.size=8", TWO_A_STEP)
 REQUESTS = {
     "baseline-bn": ["scheme=baseline"],
     "baseline-gn": ["scheme=baseline", "model.norm=gn"],
@@ -18,17 +19,17 @@ REQUESTS = {
     "v2-alternate": ["scheme=passport_v2", "passport=random", "scheme.alternation=alternate"],
     "v2-bn-damped": ["scheme=passport_v2", "passport=random", "model.norm=bn", "passport.energy=30",
                      "passport.step_energy=3"],
-    "v3-shuffled": ["scheme=passport_v3", "passport=shuffled", "scheme.signature=mine"],
+    "v3-shuffled": ["scheme=passport_v3", "passport=shuffled", "scheme.signature=mine", TWO_A_STEP],
     "v1-resnet18": ["scheme=passport_v1", "passport=random", "model=resnet18"],
     "uchida": ["scheme=uchida"],
     "deepmarks": ["scheme=deepmarks"],
     "deepsigns": ["scheme=deepsigns", "scheme.images=8"],
-    "trigger_set": ["scheme=trigger_set", KEY_IMAGES],
-    "zhang_content": ["scheme=zhang_content", KEY_IMAGES],
-    "zhang_noise": ["scheme=zhang_noise", KEY_IMAGES],
-    "guo_potkonjak": ["scheme=guo_potkonjak", KEY_IMAGES],
-    "frontier_stitching": ["scheme=frontier_stitching", "trigger_set.size=4", "scheme.epochs=2", "scheme.epsilon=0.1",
-                           "trainer.max_epochs=20"],
+    "trigger_set": ["scheme=trigger_set", *KEY_IMAGES],
+    "zhang_content": ["scheme=zhang_content", *KEY_IMAGES],
+    "zhang_noise": ["scheme=zhang_noise", *KEY_IMAGES],
+    "guo_potkonjak": ["scheme=guo_potkonjak", *KEY_IMAGES],
+    "frontier_stitching": ["scheme=frontier_stitching", "trigger_set.size=4", TWO_A_STEP, "scheme.epochs=2",
+                           "scheme.epsilon=0.1", "trainer.max_epochs=20"],
 }  # fmt: skip
 
 

@@ -68,6 +68,7 @@ def images(agreeing, total):
         ({"scheme": "passport_v3", "trigger_accuracy": 0.1}, images(10, 100), (True, True, False),
          ["trigger_set.per_step"]),
         ({"scheme": "passport_v3", "trigger_accuracy": 1.0}, images(4, 4), (True, True, False), ["trigger_set.size"]),
+        ({"scheme": "passport_v3", "trigger_accuracy": 0.9}, images(90, 100), (True, True, True), ["yes: 90 of 100"]),
         # watermarks
         (PLAIN | {"scheme": "uchida"}, None, (True, None, None), []),
         (PLAIN | {"scheme": "uchida", "bits_agreeing": 120}, None, (False, None, None), ["scheme.weight"]),
@@ -95,6 +96,29 @@ def test_what_a_record_says_of_its_embedding(changes, triggers, answers, words):
         assert (line.style == "red") == (check.holds is False)
     assert "verified" not in told
     assert "consistent" not in told
+
+
+@pytest.mark.parametrize(
+    ("agreeing", "per_step", "steps", "words"),
+    [
+        (89, 2, 1560, ["in part: 89 of 100", "each was shown 31.2 times, and 100 are usually enough",
+                       "more epochs (trainer.max_epochs=20 now), or a higher trigger_set.per_step (2 now)"]),
+        (10, 16, 110, ["FAILED: 10 of 100", "each was shown 17.6 times", "more epochs"]),
+        # as often as is usually enough: where the number follows from the epochs, more of them would change nothing
+        (71, 7, 1560, ["in part: 71 of 100",
+                       "each was shown 109.2 times: a higher trigger_set.per_step (7 now), or fewer images"]),
+        (71, None, 1560, ["in part: 71 of 100", "more epochs (trainer.max_epochs=20 now), or a higher"]),
+    ],
+)  # fmt: skip
+def test_a_trigger_set_that_is_learned_in_part_is_told_with_what_would_help(agreeing, per_step, steps, words):
+    record = replace(GOOD, scheme="passport_v3", trigger_accuracy=agreeing / 100)
+    *_, check = embedding_of(record, chance=0.1, triggers=images(agreeing, 100), per_step=per_step, steps=steps)
+    assert check.holds is (agreeing > 10)  # as a judge sees it
+    (line,) = check_lines([check])
+    assert "To change: " in str(line)
+    for word in words:
+        assert word in str(line)
+    assert ("more epochs" in str(line)) == ("109.2 times" not in str(line))
 
 
 def test_forgers_of_whom_none_was_tried_are_not_kept_out():

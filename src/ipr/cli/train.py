@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 
@@ -11,6 +12,9 @@ from ipr.cli import loading
 from ipr.cli.launchers.outcomes import Done
 from ipr.config.schema import TrainConfig
 from ipr.terminal.console import Console
+
+if TYPE_CHECKING:
+    from ipr.workflows.embedding_checks import Check
 
 KEYLESS = "secrets follow from the seed: fit for research only; set passport.key for a release"
 
@@ -41,6 +45,7 @@ def execute(config: TrainConfig) -> Done:
     console.print(run_table(run.record, run.verdict, run.checks))
     for line in check_lines(run.checks):
         console.print(line, soft_wrap=True)
+    _tell_triggers(run.folder.key, run.checks)
     console.say(f"{'found' if run.found else 'made'}: {run.folder.path}")
     record = run.record
     row = {
@@ -57,6 +62,16 @@ def execute(config: TrainConfig) -> Done:
 
 
 TRIED = "tried with few batches: training, judging and recording work; nothing was kept"
+
+
+def _tell_triggers(key: str, checks: Sequence[Check]) -> None:
+    """Says on stderr that the trigger set of a run was not learned, or in part, and what to change."""
+    from ipr.workflows.embedding_checks import TRIGGERS
+
+    for check in checks:
+        if check.name == TRIGGERS and check.remedy:
+            what = f"{key}: {check.name}: {check.status}: {check.says}. To change: {check.remedy}"
+            Console(stderr=True).say(f"ipr: warning: {what}")
 
 
 def tell_failed(key: str, names: Sequence[str]) -> None:

@@ -103,7 +103,7 @@ RANGES = {
     "order": _count("11", 2, 1000),
     "p_value": FRACTION,
     "passports": _count("50"),
-    "per_step": _count("2"),
+    "per_step": _count("2, or null for as many as the training needs"),
     "processes": _count("1, or null for as many as there is room for"),
     "rate": _positive("10, or null for as fast as it answers"),
     "rates": Range(0, 1, "give e.g. [0.5,1]"),

@@ -56,7 +56,7 @@ class TriggerSetConfig:
     name: str = MISSING  # which images: abstract | folder
     size: int = 100  # how many trigger images
     root: str | None = None  # trigger_set=folder: the folder of images
-    per_step: int = 2  # t of Algorithms 2 and 6
+    per_step: int | None = None  # images of every step, t of Algorithms 2 and 6; null for as many as training needs
 
 
 @dataclass

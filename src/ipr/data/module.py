@@ -16,6 +16,26 @@ from ipr.errors import InputError
 from ipr.randomness import generator
 
 
+def batches_per_epoch(images: int, batch_size: int, limit: float | None) -> int:
+    """How many batches, and so steps, an epoch has: without the last, smaller batch, and no more than the limit.
+
+    Args:
+        images: that are trained on.
+        batch_size: images of a batch, of all processes together.
+        limit: `trainer.limit_train_batches`.
+
+    Raises:
+        InputError: the limit leaves none.
+    """
+    batches = images // max(1, batch_size)
+    if limit is None:
+        return batches
+    if limit < 1 and int(batches * limit) < 1:
+        remedy = "give a larger fraction, or a whole number, e.g. 1"
+        raise InputError("trainer.limit_train_batches", limit, f"is none of the {batches} batches of an epoch", remedy)
+    return min(batches, int(limit)) if limit >= 1 else int(batches * limit)
+
+
 class Batches:
     """Batches of uint8 pixels and labels in a given order, or a process's share of each; the last, smaller batch is
     left out (as the authors do).

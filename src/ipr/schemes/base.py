@@ -23,11 +23,12 @@ from ipr.config.recipe import Recipe
 from ipr.config.registry import load_all
 from ipr.config.schema import SchemeConfig, TrainConfig
 from ipr.data.images import ImageData
+from ipr.data.module import batches_per_epoch
 from ipr.data.share import WHOLE, Share
 from ipr.schemes.captured import CapturedStep
 from ipr.schemes.means import EpochMeans
 from ipr.schemes.start import start_network
-from ipr.schemes.triggers import TriggerSamples
+from ipr.schemes.triggers import TriggerSamples, images_per_step
 
 Trained = Callable[[], nn.Module]
 """Finds or trains the plain network of a run's architecture, data and seed; called only where it is needed."""
@@ -104,6 +105,37 @@ class Scheme(L.LightningModule, ABC):
     def appends_images(cls, scheme: SchemeConfig) -> bool:
         """Whether trigger or key images (`trigger_set.per_step`) are appended to every batch."""
         return False
+
+    @classmethod
+    def trigger_count(cls, config: TrainConfig, data: ImageData) -> int:
+        """How many trigger or key images there are, where the scheme appends some.
+
+        Raises:
+            InputError: those of a folder cannot be used.
+        """
+        return config.trigger_set.size
+
+    @classmethod
+    def steps(cls, config: TrainConfig, data: ImageData) -> int:
+        """How many steps `build` is trained for.
+
+        Raises:
+            InputError: `trainer.limit_train_batches` leaves none.
+        """
+        images, limit = data.trained_on.numel(), config.trainer.limit_train_batches
+        return cls.epochs(config) * batches_per_epoch(images, config.optimizer.batch_size, limit)
+
+    @classmethod
+    def per_step(cls, config: TrainConfig, data: ImageData) -> int:
+        """How many trigger images are appended to a batch, t: `trigger_set.per_step`, or what follows where it is null.
+
+        Raises:
+            InputError: see `trigger_count` and `steps`.
+        """
+        if config.trigger_set.per_step is not None:
+            return config.trigger_set.per_step
+        size, steps = cls.trigger_count(config, data), cls.steps(config, data)
+        return images_per_step(size, steps, config.optimizer.batch_size, config.trainer.processes)
 
     @classmethod
     def purposes(cls, config: TrainConfig) -> dict[str, str]:

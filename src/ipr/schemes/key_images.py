@@ -38,8 +38,8 @@ class KeyImages(Watermark, Baseline):
     @classmethod
     def identity(cls, config: TrainConfig, data: ImageData) -> dict[str, Any]:
         """See `Scheme.identity`: the key, and how many images are made."""
-        asked = config.trigger_set
-        return super().identity(config, data) | {"trigger_set": {"size": asked.size, "per_step": asked.per_step}}
+        asked = {"size": config.trigger_set.size, "per_step": cls.per_step(config, data)}
+        return super().identity(config, data) | {"trigger_set": asked}
 
     @classmethod
     def draw_claim(cls, config: TrainConfig, data: ImageData, trained: Trained) -> WatermarkClaim:

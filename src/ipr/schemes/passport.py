@@ -26,7 +26,7 @@ from ipr.passport.surgery import find_layers, protect
 from ipr.randomness import derive_bytes, generator
 from ipr.schemes.base import Scheme, Trained
 from ipr.schemes.start import claim_parts, example_image, start_network
-from ipr.schemes.triggers import TriggerSamples, identity_of_triggers, make_trigger_set
+from ipr.schemes.triggers import TriggerSamples, identity_of_triggers, make_trigger_set, trigger_count
 from ipr.signature import Signature, draw_signature, sign_loss
 from ipr.store.folder import secret_digest
 
@@ -151,7 +151,12 @@ class PassportScheme(Scheme):
             del passport["passport"]["step_energy"]  # runs that were made before there was one are found
         if not cls.appends_images(config.scheme):
             return passport
-        return passport | {"trigger_set": identity_of_triggers(config.trigger_set, data)}
+        return passport | {"trigger_set": identity_of_triggers(config.trigger_set, cls.per_step(config, data), data)}
+
+    @classmethod
+    def trigger_count(cls, config: TrainConfig, data: ImageData) -> int:
+        """See `Scheme.trigger_count`."""
+        return trigger_count(config.trigger_set, data)
 
     @classmethod
     def draw_claim(cls, config: TrainConfig, data: ImageData, trained: Trained) -> PassportClaim:
@@ -206,7 +211,7 @@ class PassportScheme(Scheme):
         if config.init is not None:
             network = begun(network, claim.passport, cls.signs(network, claim, data), example_image(data))
         if claim.triggers is not None:
-            triggers = TriggerSamples(claim.triggers, config.trigger_set.per_step, data, config.seed)
+            triggers = TriggerSamples(claim.triggers, cls.per_step(config, data), data, config.seed)
         return {
             "network": protect(network, claim.passport, example_image(data), public_affine=cls.public_affine),
             "recipe": config.optimizer,

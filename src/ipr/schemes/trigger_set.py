@@ -13,7 +13,7 @@ from ipr.data.images import ImageData
 from ipr.data.trigger_sets import TriggerSet
 from ipr.schemes.base import About, Trained
 from ipr.schemes.key_images import KeyImages
-from ipr.schemes.triggers import identity_of_triggers, make_trigger_set
+from ipr.schemes.triggers import identity_of_triggers, make_trigger_set, trigger_count
 from ipr.watermarks.key_images import TriggerSetClaim
 
 
@@ -32,7 +32,13 @@ class AbstractTriggerSet(KeyImages):
     @classmethod
     def identity(cls, config: TrainConfig, data: ImageData) -> dict[str, Any]:
         """See `Scheme.identity`."""
-        return super().identity(config, data) | {"trigger_set": identity_of_triggers(config.trigger_set, data)}
+        triggers = identity_of_triggers(config.trigger_set, cls.per_step(config, data), data)
+        return super().identity(config, data) | {"trigger_set": triggers}
+
+    @classmethod
+    def trigger_count(cls, config: TrainConfig, data: ImageData) -> int:
+        """See `Scheme.trigger_count`."""
+        return trigger_count(config.trigger_set, data)
 
     @classmethod
     def keys(cls, config: TrainConfig, data: ImageData, trained: Trained, source: Generator) -> TriggerSet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +16,35 @@ from ipr.data.trigger_sets import TriggerSet, abstract_trigger_set, folder_trigg
 from ipr.errors import InputError
 from ipr.randomness import generator
 
+PRESENTATIONS = 100
+"""How often each trigger image is shown in a training, where `trigger_set.per_step` is null."""
+
+FEWEST = 2
+"""Trigger images of a step at the least, as in the paper (t = 2)."""
+
+LARGEST_SHARE = 1 / 4
+"""Trigger images of a step at the most, as a fraction of the batch: in more the task itself is learned worse."""
+
+
+def images_per_step(size: int, steps: int, batch_size: int, processes: int = 1) -> int:
+    """The smallest t with which each trigger image is shown `PRESENTATIONS` times, within what a step can bear.
+
+    An image is shown t * steps / size times: on average, as the order is drawn anew in every epoch.
+
+    Args:
+        size: how many trigger images there are.
+        steps: of the whole training.
+        batch_size: images of a step beside them, of all processes together.
+        processes: how many share a step; t is a multiple of it.
+
+    Returns:
+        t, at least `FEWEST`, at most `LARGEST_SHARE` of the batch and the whole set; a multiple of the processes even
+        where there is none among these.
+    """
+    needed = max(FEWEST, math.ceil(PRESENTATIONS * size / max(1, steps)))
+    most = min(size, max(FEWEST, int(LARGEST_SHARE * batch_size)))
+    return max(1, min(math.ceil(needed / processes), most // processes)) * processes
+
 
 class TriggerSamples(nn.Module):
     """Appends t trigger images to every batch (line 8 of Algorithm 2, line 12 of Algorithm 6).
@@ -23,7 +53,7 @@ class TriggerSamples(nn.Module):
 
     Args:
         triggers: the trigger set.
-        per_step: t; 2 by default [2].
+        per_step: t.
         data: gives the normalisation.
         seed: with the epoch, decides the order.
     """
@@ -35,9 +65,9 @@ class TriggerSamples(nn.Module):
     def __init__(self, triggers: TriggerSet, per_step: int, data: ImageData, seed: int) -> None:
         super().__init__()
         if not 1 <= per_step <= triggers.labels.numel():
-            raise InputError(
-                "trigger_set.per_step", per_step, f"the trigger set has {triggers.labels.numel()} images", "give e.g. 2"
-            )
+            problem = f"the trigger set has {triggers.labels.numel()} images"
+            remedy = "give fewer, or more images (trigger_set.size)"
+            raise InputError("trigger_set.per_step", per_step, problem, remedy)
         self.per_step, self.seed = per_step, seed
         self.register_buffer("pixels", normalise(triggers.pixels, data.mean, data.std), persistent=False)
         self.register_buffer("labels", triggers.labels, persistent=False)
@@ -72,14 +102,29 @@ def make_trigger_set(asked: TriggerSetConfig, data: ImageData, source: Generator
     return abstract_trigger_set(asked.size, data.image_size, data.channels, len(data.classes), source)
 
 
-def identity_of_triggers(asked: TriggerSetConfig, data: ImageData) -> dict[str, Any]:
-    """What tells trigger sets apart: a folder by what is read from it, wherever it lies; it is not asked how many
-    images it has.
+def trigger_count(asked: TriggerSetConfig, data: ImageData) -> int:
+    """How many images the trigger set that is asked for has: a folder is not asked for `size` of them.
 
     Raises:
         InputError: the folder cannot be used.
     """
     if asked.name != "folder":
-        return asdict(asked) | {"root": None}
+        return asked.size
+    return folder_trigger_set(asked.root, data.image_size, data.channels, len(data.classes)).labels.numel()
+
+
+def identity_of_triggers(asked: TriggerSetConfig, per_step: int, data: ImageData) -> dict[str, Any]:
+    """What tells trigger sets apart: a folder by what is read from it, wherever it lies.
+
+    Args:
+        asked: the trigger set.
+        per_step: its images in every step (`Scheme.per_step`).
+        data: the images that it is embedded with.
+
+    Raises:
+        InputError: the folder cannot be used.
+    """
+    if asked.name != "folder":
+        return asdict(asked) | {"root": None, "per_step": per_step}
     read = folder_trigger_set(asked.root, data.image_size, data.channels, len(data.classes))
-    return {"name": asked.name, "content": read.content, "per_step": asked.per_step}
+    return {"name": asked.name, "content": read.content, "per_step": per_step}

@@ -90,8 +90,9 @@ class Watermark(Scheme):
         """See `Scheme.build`."""
         assert isinstance(claim, cls.claim_kind)
         network = trained() if cls.tunes else start_network(config, data)
-        more = {"per_step": config.trigger_set.per_step, "seed": config.seed}
-        return cls.embedding(claim, network, cls.recipe_of(config), data, config.scheme, **more)
+        per_step = cls.per_step(config, data)
+        recipe = cls.recipe_of(config)
+        return cls.embedding(claim, network, recipe, data, config.scheme, per_step=per_step, seed=config.seed)
 
     @classmethod
     def recipe_of(cls, config: TrainConfig) -> Recipe:

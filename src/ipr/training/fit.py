@@ -13,8 +13,9 @@ from pathlib import Path
 import lightning as L
 from torch import nn
 
-from ipr.config.schema import DatasetConfig, TrainConfig, TrainerConfig
+from ipr.config.schema import DatasetConfig, TrainConfig
 from ipr.data.images import ImageData
+from ipr.data.module import batches_per_epoch
 from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.machine.device import training_device
@@ -79,24 +80,8 @@ def fit(
     before(checkpoint).unlink(missing_ok=True)
 
 
-def check_limit(trainer: TrainerConfig, batches: int) -> None:
-    """Refuses a fraction of an epoch's batches that leaves none.
-
-    Args:
-        trainer: with `limit_train_batches`.
-        batches: of a whole epoch.
-
-    Raises:
-        InputError: saying so.
-    """
-    limit = trainer.limit_train_batches
-    if limit is not None and limit < 1 and int(batches * limit) < 1:
-        remedy = "give a larger fraction, or a whole number, e.g. 1"
-        raise InputError("trainer.limit_train_batches", limit, f"is none of the {batches} batches of an epoch", remedy)
-
-
 def _check(network: nn.Module, data: ImageData, config: TrainConfig) -> None:
-    check_limit(config.trainer, data.trained_on.numel() // max(1, config.optimizer.batch_size))
+    batches_per_epoch(data.trained_on.numel(), config.optimizer.batch_size, config.trainer.limit_train_batches)
     if not config.trainer.deterministic or training_device(config.trainer.accelerator).type != "cuda":
         return
     if (module := without_deterministic_gradient(network)) is not None:

@@ -51,5 +51,5 @@ def folder_of_cell(config: CellConfig) -> RunFolder:
         own = data if config.transfer is None else open_images(config.transfer, config.paths, told=False)
         folder = attack_folder(with_lengths(part_of(AttackConfig, config)), folder, own)
     if config.exhibit is not None:
-        folder = exhibit_folder(with_limit(config), config.exhibit, folder.key)
+        folder = exhibit_folder(with_limit(config), config.exhibit, folder.key, data)
     return folder

@@ -13,10 +13,16 @@ from ipr.judging.binomial import power_of_ten
 from ipr.judging.decision import Evidence, decide
 from ipr.judging.fidelity import Accuracies, as_given_away, percent
 from ipr.schemes.base import Scheme
+from ipr.schemes.triggers import PRESENTATIONS
 from ipr.store.record import Record, cut_of
 
 EMBEDDED, LEARNED, KEPT_OUT, TRIGGERS = "embedded", "learned", "forgers kept out", "triggers learned"
 """What is checked; `learned` of a baseline, in which nothing is embedded."""
+
+
+LEARNED_SHARE = 0.9
+"""Of the trigger images, the share from which on they count as learned; fewer are told even where no guess explains
+them, for an attack takes some."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +32,9 @@ class Check:
     Attributes:
         name: one of the names above.
         holds: None where it was not tried, or does not apply.
-        status: `yes`, `FAILED`, or why there is no answer.
+        status: `yes`, `in part`, `FAILED`, or why there is no answer.
         says: what was measured, in words; no secret.
-        remedy: what to change, in a few words; "" where it holds or nothing is to be mended.
+        remedy: what to change, in a few words; "" where nothing is to be mended.
     """
 
     name: str
@@ -64,7 +70,13 @@ def embedding_failed(record: Record) -> str:
 
 
 def embedding_of(
-    record: Record, *, chance: float, triggers: Reading | None = None, baseline: float | None = None
+    record: Record,
+    *,
+    chance: float,
+    triggers: Reading | None = None,
+    baseline: float | None = None,
+    per_step: int | None = None,
+    steps: int = 0,
 ) -> tuple[Check, Check, Check]:
     """The three checks of a finished training.
 
@@ -76,6 +88,8 @@ def embedding_of(
         chance: see `Accuracies`, of the images that it was judged on.
         triggers: see `decision.trigger_reading`.
         baseline: the accuracy of the plain network of the same setting and seed; None where it is not known.
+        per_step: how many trigger images every step of the training had; None where it is not known.
+        steps: of the training.
     """
     claimed = record.accuracy_without if record.accuracy_genuine is None else record.accuracy_genuine
     seen = Accuracies(claimed, record.accuracy_without, claimed, chance, record.accuracy_forged_max)
@@ -95,7 +109,7 @@ def embedding_of(
         embedded = Check(embedded.name, True, embedded.status, embedded.says + note)
     other = "no passport is presented; what else forgers do shows ipr attack"
     forgers = _forgers(record, seen, limits) if passported else Check(KEPT_OUT, None, "does not apply", other)
-    return embedded, forgers, _triggers(record, triggers, found)
+    return embedded, forgers, _triggers(record, triggers, bool(found.get("trigger set")), per_step, steps)
 
 
 def _bits(record: Record) -> Reading | None:
@@ -158,17 +172,32 @@ def _forgers(record: Record, seen: Accuracies, limits: Thresholds) -> Check:
     return Check(KEPT_OUT, holds, _status(holds), says, "" if holds else remedy)
 
 
-def _triggers(record: Record, images: Reading | None, found: dict[str, bool | None]) -> Check:
+def _triggers(record: Record, images: Reading | None, holds: bool, per_step: int | None, steps: int) -> Check:
     if images is None:
         return NO_TRIGGERS
-    holds, total = bool(found["trigger set"]), sum(images.total.values())
+    agreeing, total = sum(images.agreeing.values()), sum(images.total.values())
     says = f"{_count(images)} trigger images are answered as assigned "
     says += f"(chance of a guess {power_of_ten(images.p_value_log10)})"
-    epochs = "scheme.epochs" if _scheme(record).tunes else "trainer.max_epochs"
-    remedy = f"more epochs ({epochs}), or a higher trigger_set.per_step"
-    if sum(images.agreeing.values()) == total:
+    if holds and agreeing >= LEARNED_SHARE * total:
+        return Check(TRIGGERS, True, _status(True), says)
+    if agreeing == total:
         remedy = "a larger trigger_set.size: all of so few can be guessed"
-    return Check(TRIGGERS, holds, _status(holds), says, "" if holds else remedy)
+    else:
+        remedy = _more_presentations(record, per_step, per_step and per_step * steps / total)
+    return Check(TRIGGERS, holds, "in part" if holds else _status(False), says, remedy)
+
+
+def _more_presentations(record: Record, per_step: int | None, times: float | None) -> str:
+    """What has trigger images learned: more epochs alone, where `trigger_set.per_step` follows from their number, only
+    as long as it cannot show each image as often as it should.
+    """
+    epochs = "scheme.epochs" if _scheme(record).tunes else f"trainer.max_epochs={record.epochs} now"
+    if per_step is None or times is None:
+        return f"more epochs ({epochs}), or a higher trigger_set.per_step"
+    shown, higher = f"each was shown {round(times, 1):g} times", f"a higher trigger_set.per_step ({per_step} now)"
+    if times < PRESENTATIONS:
+        return f"{shown}, and {PRESENTATIONS} are usually enough: more epochs ({epochs}), or {higher}"
+    return f"{shown}: {higher}, or fewer images (trigger_set.size)"
 
 
 def _more_accuracy(record: Record, seen: Accuracies, limits: Thresholds) -> str:

@@ -98,7 +98,7 @@ def exhibit(config: ExhibitConfig) -> ExhibitRun:
     if config.attack is not None:
         folder = attack(part_of(AttackConfig, config), data).folder
         shown_on, tuned = folder.key, folder.checkpoint.parent / "finetune" / "last.ckpt"
-    where, folder = device_for(config.trainer.accelerator), exhibit_folder(config, wanted, shown_on)
+    where, folder = device_for(config.trainer.accelerator), exhibit_folder(config, wanted, shown_on, data)
     if (there := _found(folder)) is not None:
         return replace(there, shown=made)
     with making(folder, config.tags, where) as lease:
@@ -117,13 +117,14 @@ def exhibit(config: ExhibitConfig) -> ExhibitRun:
     return ExhibitRun(folder, facts, shown.arrays, found=False, shown=made)
 
 
-def exhibit_folder(config: ExhibitConfig, wanted: Exhibit, shown_on: str) -> RunFolder:
+def exhibit_folder(config: ExhibitConfig, wanted: Exhibit, shown_on: str, data: ImageData) -> RunFolder:
     """The folder of an exhibit, named by what determines what is shown.
 
     Args:
         config: the request.
         wanted: the exhibit.
         shown_on: the key of the run, or of the attack, that it is shown on.
+        data: its images.
     """
     identity: dict[str, Any] = {
         "run": short_key(shown_on),
@@ -133,7 +134,8 @@ def exhibit_folder(config: ExhibitConfig, wanted: Exhibit, shown_on: str) -> Run
     }
     if wanted.opens == "machine":
         where = hardware(device_for(config.trainer.accelerator))
-        identity |= {"hardware": where, "per_step": config.trigger_set.per_step}
+        v3: type[Scheme] = load("scheme", "passport_v3")  # what has trigger images among the schemes that are timed
+        identity |= {"hardware": where, "per_step": v3.per_step(config, data)}
     prefix = f"{wanted.name}-{config.scheme.name}-{config.model.name}-{config.model.norm}"
     key = run_key(prefix, identity, width=config.model.width, seed=config.seed)
     return folder_named(Path(config.paths.runs) / "exhibit", key)

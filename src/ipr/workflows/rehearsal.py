@@ -11,7 +11,7 @@ from ipr.config.schema import LoggerConfig, TrainerConfig
 from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.judging.fidelity import BATCH
-from ipr.workflows.request import Asked, scheme_of
+from ipr.workflows.request import Asked, scheme_of, with_per_step
 
 
 @contextmanager
@@ -31,6 +31,7 @@ def rehearsal(config: Asked) -> Iterator[Asked]:
         remedy = "try it with scheme=trigger_set, which trains alike"
         raise InputError("trainer.fast_dev_run", config.trainer.fast_dev_run, problem, remedy)
     data = open_images(config.dataset, config.paths)
+    config = with_per_step(config, data)  # as the whole training has them
     with TemporaryDirectory(prefix="ipr-") as place:
         yield replace(
             config,

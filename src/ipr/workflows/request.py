@@ -103,13 +103,26 @@ def with_limit(config: Asked) -> Asked:
     return config if tag is None or tag in config.tags else replace(config, tags=[*config.tags, tag])
 
 
+def with_per_step(config: Asked, data: ImageData) -> Asked:
+    """The same request with `trigger_set.per_step` as a number, where its scheme appends images to every batch.
+
+    Raises:
+        InputError: see `Scheme.per_step`.
+    """
+    scheme = scheme_of(config)
+    if not scheme.appends_images(config.scheme):
+        return config
+    return replace(config, trigger_set=replace(config.trigger_set, per_step=scheme.per_step(config, data)))
+
+
 def _check_processes(config: TrainConfig) -> None:
     trainer, processes = config.trainer, config.trainer.processes
     if processes == 1:
         return
     check_divisible("optimizer.batch_size", config.optimizer.batch_size, processes)
-    if scheme_of(config).appends_images(config.scheme):
-        check_divisible("trigger_set.per_step", config.trigger_set.per_step, processes)
+    per_step = config.trigger_set.per_step
+    if per_step is not None and scheme_of(config).appends_images(config.scheme):
+        check_divisible("trigger_set.per_step", per_step, processes)
     if trainer.accelerator == "mps":
         raise InputError("trainer.devices", trainer.devices, "there is one GPU of this kind", "choose 1")
     if device_for(trainer.accelerator).type == "cuda" and trainer.devices > (seen := torch.cuda.device_count()):

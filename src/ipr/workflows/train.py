@@ -32,14 +32,24 @@ from ipr.store.weights import as_safetensors
 from ipr.terminal.console import Console
 from ipr.tracking.loggers import tracking
 from ipr.tracking.wandb_run import Tracker
-from ipr.training.fit import check_limit, fit
+from ipr.training.fit import fit
 from ipr.training.guards import KeepLease
 from ipr.training.metrics import curve, read_metrics
 from ipr.training.validation import validation_of
 from ipr.workflows.draw_claim import make_claim
 from ipr.workflows.embedding_checks import Check, embedding_of, failed
 from ipr.workflows.rehearsal import rehearsal
-from ipr.workflows.request import BOUND, Asked, check_ready, folder_of, has_text, scheme_of, with_limit, without_secrets
+from ipr.workflows.request import (
+    BOUND,
+    Asked,
+    check_ready,
+    folder_of,
+    has_text,
+    scheme_of,
+    with_limit,
+    with_per_step,
+    without_secrets,
+)
 from ipr.workflows.train_record import record_of
 from ipr.world import own_world
 
@@ -130,7 +140,8 @@ def _opened(config: TrainConfig, data: ImageData | None) -> tuple[TrainConfig, I
         data = open_images(config.dataset, config.paths)
     elif data.opened_for != config.dataset:  # the run would bear the name of one, and hold the other
         raise InputError("dataset", config.dataset.name, "other images are given", "leave `data` out")
-    check_limit(config.trainer, data.trained_on.numel() // config.optimizer.batch_size)
+    scheme_of(config).steps(config, data)  # a limit that leaves none is refused before there is a folder
+    config = with_per_step(config, data)
     return config, data, folder_of(config, data)
 
 
@@ -272,7 +283,8 @@ def _checks(config: TrainConfig, data: ImageData, record: Record, claim: Claim |
     if record.scheme != "baseline":
         with suppress(InputError):  # a record that cannot be read, or a start that is gone, says nothing here
             baseline = load_record(folder_of(_baseline_of(config), data).record).accuracy_without
-    return embedding_of(record, chance=chance, triggers=triggers, baseline=baseline)
+    per_step, steps = config.trigger_set.per_step, scheme_of(config).steps(config, data)
+    return embedding_of(record, chance=chance, triggers=triggers, baseline=baseline, per_step=per_step, steps=steps)
 
 
 def _baseline_of(config: TrainConfig) -> TrainConfig:
