@@ -84,10 +84,10 @@ REQUEST = (
 VICTIMS = {
     "V1": ("scheme=passport_v1", "passport=random"),
     "V1 shuffled": ("scheme=passport_v1", "passport=shuffled"),
-    "V2": ("scheme=passport_v2", "passport=random"),
+    "V2": ("scheme=passport_v2", "passport=random", "model.norm=gn"),
     "V2 with batch norm": ("scheme=passport_v2", "passport=random", "model.norm=bn"),
-    "V2, ResNet-18": ("scheme=passport_v2", "passport=random", "model=resnet18"),
-    "V3": ("scheme=passport_v3", "passport=random"),
+    "V2, ResNet-18": ("scheme=passport_v2", "passport=random", "model.norm=gn", "model=resnet18"),
+    "V3": ("scheme=passport_v3", "passport=random", "model.norm=gn"),
     "baseline": ("scheme=baseline", "model.norm=bn"),
     "uchida": ("scheme=uchida",),
     "deepsigns": ("scheme=deepsigns",),

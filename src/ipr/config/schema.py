@@ -23,7 +23,7 @@ class ModelConfig:
     """A network: `model=alexnet|resnet18|resnet50|torchvision`."""
 
     name: str = MISSING  # or torchvision:NAME
-    norm: str = MISSING  # bn | gn; by default what the paper pairs with the scheme
+    norm: str = MISSING  # bn | gn; by default that of the scheme
     width: float = 1.0  # multiplies the channels of every convolution
     passport_layers: list[str] = MISSING  # Table IV
     watermark_layer: str = MISSING  # whose mean filter carries a watermark's bits
@@ -35,7 +35,7 @@ class SchemeConfig:
     """What is embedded: `scheme=baseline`, a passport (`passport_v1`, ...), or a watermark (`uchida`, ...)."""
 
     name: str = MISSING  # which scheme: set by scheme=NAME
-    norm: str = MISSING  # the norm that the paper pairs with it: bn | gn
+    norm: str = MISSING  # the norm of its networks where none is asked for: bn | gn
 
 
 @dataclass

@@ -122,6 +122,8 @@ def _cells(study: Study, sweep: Sweep, scale: Scale, seeds: Sequence[int] | None
     ]
     for name in (name for axis in axes for name in axis if name is not None):
         check_name(f"{study.name} sweeps", name)
+    for name in scale.norms.values():
+        check_name("scale.norms", name)
     for scheme, model, dataset, norm, attack, transfer, exhibit in product(*axes):
         size, images = scale.models.get(model), scale.datasets.get(dataset)
         target = scale.datasets.get(transfer) if transfer else None
@@ -137,8 +139,8 @@ def _cells(study: Study, sweep: Sweep, scale: Scale, seeds: Sequence[int] | None
             if study.tags:
                 values["tags"] = study.tags
             about = {"scheme": scheme, "model": model, "dataset": dataset, "seed": seed}
-            if norm:
-                about["norm"] = values["model.norm"] = norm
+            if chosen_norm := norm or scale.norms.get(scheme):
+                about["norm"] = values["model.norm"] = chosen_norm
             if energy != ():
                 values["passport.energy"] = energy
             if attack:
