@@ -41,7 +41,8 @@ from ipr.workflows.train import train
 
 REQUEST = (
     "logger=csv", "trainer.progress_bar=false", "scheme=passport_v3", "scheme.bound=true", "passport=random",
-    "passport.key=benchmark", "trigger_set.per_step=8", "verification.forged=10", "dataset.part=1/2",
+    "passport.energy=3", "passport.key=benchmark", "trigger_set.per_step=8", "verification.forged=10",
+    "dataset.part=1/2",
 )  # fmt: skip
 """The owner's, of every architecture."""
 

@@ -78,7 +78,7 @@ LONG_AGO = "2020-01-01"
 
 REQUEST = (
     "model.width=0.25", "dataset.image_size=8", "logger=csv", "trainer.progress_bar=false", "verification.forged=10",
-    "passport.key=benchmark",
+    "passport.key=benchmark", "passport.energy=3",
 )  # fmt: skip
 
 VICTIMS = {

@@ -23,7 +23,7 @@ REQUESTS = {
     "forge_trigger_set": ["scheme=trigger_set", "trigger_set.size=8", "attack.iterations=20"],
     "forge_uchida": ["scheme=uchida"],
     "lift_passport": ["scheme=passport_v2", GN],
-    "ones": ["scheme=passport_v2", GN],
+    "ones": ["scheme=passport_v2", GN, "attack.energies=[1,3,10]"],
     "overwrite": ["scheme=passport_v1"],
     "overwrite-passport_v2": ["scheme=passport_v2", GN],
     "overwrite-uchida": ["scheme=uchida"],
@@ -33,7 +33,7 @@ REQUESTS = {
     "prune": ["scheme=passport_v1", "attack.rates=[0.5]"],
     "quantise": ["scheme=uchida", "attack.bits=[3]"],
     "rescale": ["scheme=passport_v2", GN],
-    "singular_vectors": ["scheme=passport_v2", GN, "attack.images=16"],
+    "singular_vectors": ["scheme=passport_v2", GN, "attack.energies=[1,3,10]", "attack.images=16"],
     "train_scales": ["scheme=passport_v1", "attack.share=[0.5]"],
 }
 

@@ -44,8 +44,8 @@ class PassportConfig:
 
     name: str = MISSING  # how it is made: random | image | shuffled
     images: int = 20  # N of Section III-B c), for each of P_gamma and P_beta
-    energy: float | None = 3.0  # |S| of every passport; null for as published
-    step_energy: float | None = None  # |S| as at which scales are trained, where energy is higher to hide
+    energy: float | None = 30.0  # |S| of every passport: a high one hides it in the weights; null for as published
+    step_energy: float | None = None  # |S| as at which scales are trained; null for 3, or energy where that is less
     key: str | None = None  # SECRET: file:PATH or env:NAME; without it all secrets follow from the seed
 
 

@@ -105,6 +105,8 @@ def plan(study: Study, scale: Scale, seeds: Sequence[int] | None = None) -> list
     """
     if scale.name:  # one that is made in Python may have none
         check_name("scale.name", scale.name)
+    for norm in scale.norms.values():
+        check_name("scale.norms", norm)
     cells: dict[str, Cell] = {}
     for sweep in study.sweeps:
         for cell in _cells(study, sweep, scale, seeds):
@@ -122,8 +124,6 @@ def _cells(study: Study, sweep: Sweep, scale: Scale, seeds: Sequence[int] | None
     ]
     for name in (name for axis in axes for name in axis if name is not None):
         check_name(f"{study.name} sweeps", name)
-    for name in scale.norms.values():
-        check_name("scale.norms", name)
     for scheme, model, dataset, norm, attack, transfer, exhibit in product(*axes):
         size, images = scale.models.get(model), scale.datasets.get(dataset)
         target = scale.datasets.get(transfer) if transfer else None
