@@ -51,7 +51,7 @@ from ipr.workflows.train import train
 SMALL = (
     "dataset=digits", "dataset.image_size=8", "model.width=0.25", "optimizer.batch_size=32", "trainer.max_epochs=4",
     "dataset.limit_test=300", "trainer.progress_bar=false", "trainer.accelerator=cpu", "verification.forged=1",
-    "logger=csv", "passport=random", "trigger_set.size=40", "trigger_set.per_step=4",
+    "logger=csv", "passport=random", "passport.energy=3", "trigger_set.size=40", "trigger_set.per_step=4",
 )  # fmt: skip
 MODELS = (("alexnet", "bn"), ("alexnet", "gn"), ("resnet18", "bn"), ("resnet18", "gn"))
 SCHEMES = ("passport_v1", "passport_v2", "passport_v3")

@@ -41,15 +41,16 @@ from ipr.workflows.train import train
 
 REQUEST = (
     "logger=csv", "trainer.progress_bar=false", "scheme=passport_v3", "scheme.bound=true", "passport=random",
-    "passport.key=benchmark", "trigger_set.per_step=8", "verification.forged=10", "dataset.part=1/2",
+    "passport.energy=3", "passport.key=benchmark", "trigger_set.per_step=8", "verification.forged=10",
+    "dataset.part=1/2",
 )  # fmt: skip
 """The owner's, of every architecture."""
 
 ARCHITECTURES = {
-    "AlexNet": ("model=alexnet", "model.width=0.25"),
+    "AlexNet": ("model=alexnet", "model.width=0.25", "model.norm=gn"),
     "AlexNet, batch norm": ("model=alexnet", "model.width=0.25", "model.norm=bn"),
-    "ResNet-18": ("model=resnet18", "model.width=0.25"),
-    "ResNet-50": ("model=resnet50", "model.width=0.125", "dataset.image_size=8"),
+    "ResNet-18": ("model=resnet18", "model.width=0.25", "model.norm=gn"),
+    "ResNet-50": ("model=resnet50", "model.width=0.125", "model.norm=gn", "dataset.image_size=8"),
     "torchvision's ResNet-18": (
         *("model=torchvision", "model.norm=bn", "model.passport_layers=[layer4.0]"),
         *("dataset=digits_rgb", "dataset.image_size=8", "dataset.crop_padding=1", "dataset.limit_test=180"),

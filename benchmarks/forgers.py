@@ -78,16 +78,16 @@ LONG_AGO = "2020-01-01"
 
 REQUEST = (
     "model.width=0.25", "dataset.image_size=8", "logger=csv", "trainer.progress_bar=false", "verification.forged=10",
-    "passport.key=benchmark",
+    "passport.key=benchmark", "passport.energy=3",
 )  # fmt: skip
 
 VICTIMS = {
     "V1": ("scheme=passport_v1", "passport=random"),
     "V1 shuffled": ("scheme=passport_v1", "passport=shuffled"),
-    "V2": ("scheme=passport_v2", "passport=random"),
+    "V2": ("scheme=passport_v2", "passport=random", "model.norm=gn"),
     "V2 with batch norm": ("scheme=passport_v2", "passport=random", "model.norm=bn"),
-    "V2, ResNet-18": ("scheme=passport_v2", "passport=random", "model=resnet18"),
-    "V3": ("scheme=passport_v3", "passport=random"),
+    "V2, ResNet-18": ("scheme=passport_v2", "passport=random", "model.norm=gn", "model=resnet18"),
+    "V3": ("scheme=passport_v3", "passport=random", "model.norm=gn"),
     "baseline": ("scheme=baseline", "model.norm=bn"),
     "uchida": ("scheme=uchida",),
     "deepsigns": ("scheme=deepsigns",),

@@ -2,7 +2,7 @@
 
     python benchmarks/gpu_table6.py --images FOLDER [--seconds 2700] [--runs runs] [--out FOLDER] [-- trainer=fast ...]
 
-One seed, and passports of the default energy: 20 trainings of 200 epochs and 40 fine-tunings of 100. AlexNet on
+One seed, and passports of energy 3: 20 trainings of 200 epochs and 40 fine-tunings of 100. AlexNet on
 CIFAR-10 comes first with all five rows, then ResNet-18, then CIFAR-100, then what they are tuned to. Each cell is a
 process of its own; several run side by side on a card, and none begins before what it needs is done. What stands behind
 `--` every cell is asked for, too.

@@ -26,8 +26,8 @@ OPTIONS = {
 }
 SETTING = [
     "dataset=cifar10", "dataset.limit_train=10000", "dataset.limit_test=2000", "model=alexnet", "model.width=0.25",
-    "scheme=passport_v2", "passport=random", "trainer.max_epochs=5", "paths.runs=runs/options",
-    "trainer.progress_bar=false", "logger=csv", "verification.forged=10",
+    "scheme=passport_v2", "model.norm=gn", "passport=random", "passport.energy=3", "trainer.max_epochs=5",
+    "paths.runs=runs/options", "trainer.progress_bar=false", "logger=csv", "verification.forged=10",
 ]  # fmt: skip
 
 

@@ -10,11 +10,12 @@ from ipr.workflows.attack import attack
 
 GOLDEN = Path(__file__).with_name("golden_numbers.json")
 TWO_A_STEP = "trigger_set.per_step=2"
+GN = "model.norm=gn"
 REQUESTS = {
-    "fake1": ["scheme=passport_v2", "attack.passports=2"],
+    "fake1": ["scheme=passport_v2", GN, "attack.passports=2"],
     "fake2": ["scheme=passport_v1"],
-    "fake2_signature": ["scheme=passport_v2", "attack.dissimilarity=[0.1,0.5]"],
-    "fake3": ["scheme=passport_v3", TWO_A_STEP, "attack.dissimilarity=[0.0,0.5]"],
+    "fake2_signature": ["scheme=passport_v2", GN, "attack.dissimilarity=[0.1,0.5]"],
+    "fake3": ["scheme=passport_v3", GN, TWO_A_STEP, "attack.dissimilarity=[0.0,0.5]"],
     "finetune": ["scheme=passport_v1"],
     "flip_groups": ["scheme=passport_v1", "attack.rates=[0.5]"],
     "flip_signs": ["scheme=passport_v1", "attack.rates=[0.5]"],
@@ -22,18 +23,18 @@ REQUESTS = {
     "forge_deepsigns": ["scheme=deepsigns", "scheme.images=8"],
     "forge_trigger_set": ["scheme=trigger_set", "trigger_set.size=8", TWO_A_STEP, "attack.iterations=20"],
     "forge_uchida": ["scheme=uchida"],
-    "lift_passport": ["scheme=passport_v2"],
-    "ones": ["scheme=passport_v2"],
+    "lift_passport": ["scheme=passport_v2", GN],
+    "ones": ["scheme=passport_v2", GN, "attack.energies=[1,3,10]"],
     "overwrite": ["scheme=passport_v1"],
-    "overwrite-passport_v2": ["scheme=passport_v2"],
+    "overwrite-passport_v2": ["scheme=passport_v2", GN],
     "overwrite-uchida": ["scheme=uchida"],
     "overwrite-trigger_set": ["scheme=trigger_set", "trigger_set.size=8", TWO_A_STEP],
-    "partial_signature": ["scheme=passport_v2", "attack.wrong=[0.1]"],
-    "permute": ["scheme=passport_v2"],
+    "partial_signature": ["scheme=passport_v2", GN, "attack.wrong=[0.1]"],
+    "permute": ["scheme=passport_v2", GN],
     "prune": ["scheme=passport_v1", "attack.rates=[0.5]"],
     "quantise": ["scheme=uchida", "attack.bits=[3]"],
-    "rescale": ["scheme=passport_v2"],
-    "singular_vectors": ["scheme=passport_v2", "attack.images=16"],
+    "rescale": ["scheme=passport_v2", GN],
+    "singular_vectors": ["scheme=passport_v2", GN, "attack.energies=[1,3,10]", "attack.images=16"],
     "train_scales": ["scheme=passport_v1", "attack.share=[0.5]"],
 }
 

@@ -86,11 +86,10 @@ def test_every_study_of_its_own_scale_composes_with_each_scheme_and_attack(name)
         assert config.tags == [name]
 
 
-@pytest.mark.parametrize(("scheme", "norm"), [("baseline", "bn"), ("passport_v1", "bn"), ("passport_v2", "gn")])
-def test_the_norm_follows_the_scheme_unless_asked(scheme, norm):
-    assert typed(composed(f"scheme={scheme}")).model.norm == norm
-    other = "gn" if norm == "bn" else "bn"
-    assert typed(composed(f"scheme={scheme}", f"model.norm={other}")).model.norm == other
+@pytest.mark.parametrize("scheme", ["baseline", "passport_v1", "passport_v2", "passport_v3"])
+def test_a_network_has_batch_norms_unless_others_are_asked_for(scheme):
+    assert typed(composed(f"scheme={scheme}")).model.norm == "bn"
+    assert typed(composed(f"scheme={scheme}", "model.norm=gn")).model.norm == "gn"
 
 
 def test_published_is_table_iv():

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ipr.errors import InputError
-from ipr.passport.damped import basis, damp, damped
+from ipr.passport.damped import basis, damp, damped, step_energy_of
 from ipr.passport.generate import with_energy
 from ipr.passport.layer import filters, passport_layers, patch_mean
 from ipr.passport.surgery import protect
@@ -88,8 +88,22 @@ def test_gamma_moves_as_at_the_lower_energy_and_the_weights_by_less():
     torch.testing.assert_close(stepped(high), stepped(again), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("energy", "step_energy"), [(None, 3.0), (3.0, 3.1), (3.0, 0.0), (3.0, float("nan"))])
-def test_steps_as_at_a_higher_energy_are_refused(energy, step_energy):
-    network, _, _ = protected()
+@pytest.mark.parametrize(("energy", "asked"), [(None, 3.0), (3.0, 3.1), (3.0, 0.0), (3.0, float("nan"))])
+def test_steps_as_at_a_higher_energy_are_refused(energy, asked):
     with pytest.raises(InputError, match=r"passport\.step_energy"):
-        damp(passport_layers(network), energy, step_energy)
+        step_energy_of(energy, asked)
+
+
+@pytest.mark.parametrize(
+    ("energy", "asked", "expected"),
+    [
+        (30.0, None, 3.0),
+        (30.0, 10.0, 10.0),
+        (30.0, 30.0, None),
+        (3.0, None, None),
+        (1.0, None, None),
+        (None, None, None),
+    ],
+)
+def test_steps_are_as_at_three_where_none_is_asked_for_and_damped_below_the_energy_alone(energy, asked, expected):
+    assert step_energy_of(energy, asked) == expected

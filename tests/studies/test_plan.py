@@ -143,6 +143,25 @@ def test_energies_vary_for_passports_alone_and_exhibits_take_one_seed():
     assert shown[0].wave == "exhibit"
 
 
+def test_a_scale_says_the_norm_of_a_scheme_and_a_sweep_another():
+    scale = replace(SCALE, norms={"passport_v2": "gn"})
+    sweeps = [Sweep(scheme=["passport_v1", "passport_v2"]), Sweep(scheme=["passport_v2"], norm=["bn"])]
+    cells = plan(study(*sweeps), scale, seeds=[3])
+    assert [(c.about["scheme"], c.about.get("norm"), c.values.get("model.norm")) for c in cells] == [
+        ("passport_v1", None, None), ("passport_v2", "gn", "gn"), ("passport_v2", "bn", "bn"),
+    ]  # fmt: skip
+    with pytest.raises(InputError, match=r"scale\.norms"):
+        plan(study(*sweeps), replace(SCALE, norms={"passport_v2": "../gn"}))
+
+
+@pytest.mark.parametrize("name", ["paper", "cpu", "smoke"])
+def test_what_reproduces_the_paper_has_the_norms_that_it_pairs(name):
+    cells = [cell for _, found in find_studies("all") for cell in plan(found, load_scale(name))]
+    norms = {(cell.about["scheme"], cell.values.get("model.norm")) for cell in cells}
+    assert {norm for scheme, norm in norms if scheme in ("passport_v2", "passport_v3")} == {"gn"}
+    assert {norm for scheme, norm in norms if scheme == "passport_v1"} == {None}
+
+
 def test_a_change_beside_the_scale_is_part_of_what_a_cell_is():
     cells = plan(study(Sweep(scheme=["uchida"])), SCALE)
     changed = with_changes(cells, ["model.norm=gn"])

@@ -37,7 +37,7 @@ def test_a_training_tells_its_record_and_its_curves(request_for):
     told = read_finished(run.folder.path)
     assert told.about.run_group == told.about.display_name == run.folder.key
     assert told.about.job_type == "train"
-    assert set(told.about.tags) == {"passport_v2", "alexnet", "gn", "digits", "mine"}
+    assert set(told.about.tags) == {"passport_v2", "alexnet", "bn", "digits", "mine"}
     assert {name: told.summary[name] for name in asdict(run.record)} == asdict(run.record)
     assert curves(told) == curves_of(run.folder.metrics)
     assert len(curves(told)) == 2  # one an epoch

@@ -63,7 +63,9 @@ def test_a_compiled_network_learns_the_same_but_for_rounding(request_for, scheme
 
 def test_half_precision_leaves_weights_and_passport_in_full(request_for):
     run = train(request_for("scheme=passport_v2", "trainer.precision=bf16-mixed"))
-    assert all(tensor.dtype == torch.float32 for tensor in load_file(run.folder.weights).values())
+    assert all(
+        tensor.dtype == torch.float32 for tensor in load_file(run.folder.weights).values() if tensor.is_floating_point()
+    )
     assert run.record.precision == "bf16-mixed"
 
 

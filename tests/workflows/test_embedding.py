@@ -47,9 +47,10 @@ def images(agreeing, total):
         # the examples: nothing learned, though its own target is reached; random passports do as well
         ({"accuracy_genuine": 0.1, "accuracy_without": 0.12, "accuracy_forged_max": 0.1, "forged_passing": 50}, None,
          (False, False, None), ["hardly learned", "trainer.max_epochs=20 now"]),
-        ({"accuracy_forged_max": 0.96, "forged_passing": 50}, None, (False, False, None), ["passport.energy"]),
+        ({"accuracy_forged_max": 0.96, "forged_passing": 50}, None, (False, False, None),
+         ["passport.step_energy above 3"]),
         ({"accuracy_forged_max": 0.955, "forged_passing": 50, "energy": None}, None, (True, False, None),
-         ["passport.energy=3"]),
+         ["passport.energy=30"]),
         # the passport costs more than it may
         ({"accuracy_genuine": 0.9}, None, (False, True, None), ["the passport costs 7.00 %, at most 3.00 %"]),
         ({"accuracy_genuine": 0.9, "norm": "bn"}, None, (False, True, None), ["more epochs, or a trained network"]),
@@ -183,7 +184,9 @@ def test_a_dashboard_is_told(request_for):
     run = train(request_for("logger=wandb"))
     told = read_finished(run.folder.path).summary
     assert told["consistent"] == 0
-    assert (told["embedded"], told["forgers_kept_out"]) == (0, 0)
+    embedded, kept_out, _ = run.checks
+    assert embedded.holds is False
+    assert (told["embedded"], told["forgers_kept_out"]) == (0, kept_out.holds)
     assert "triggers_learned" in told
 
 

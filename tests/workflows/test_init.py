@@ -17,7 +17,7 @@ from ipr.store.record import load_record
 from ipr.workflows.attack import attack
 from ipr.workflows.draw_claim import make_claim
 from ipr.workflows.named_run import as_run
-from ipr.workflows.request import key_of, scheme_of
+from ipr.workflows.request import identity_of, key_of, scheme_of
 from ipr.workflows.train import train
 
 
@@ -166,15 +166,27 @@ def test_an_attack_finds_the_victim_that_started_from_it(begun, request_for):
 
 
 def test_damped_steps_are_part_of_a_run_and_refused_where_they_cannot_be(request_for):
-    plain = request_for("scheme=passport_v2", "passport.energy=30")
-    hidden = request_for("scheme=passport_v2", "passport.energy=30", "passport.step_energy=3")
-    data = open_images(plain.dataset, plain.paths)
-    assert key_of(plain, data) != key_of(hidden, data)
-    run = train(hidden)
+    asked = ([], ["passport.energy=30", "passport.step_energy=3"], ["passport.step_energy=30"], ["passport.energy=3"],
+             ["passport.energy=3", "passport.step_energy=3"], ["passport.energy=null"])  # fmt: skip
+    requests = [request_for("scheme=passport_v2", *given) for given in asked]
+    data = open_images(requests[0].dataset, requests[0].paths)
+    hidden, same, undamped, three, also, published = (key_of(request, data) for request in requests)
+    assert hidden == same
+    assert three == also  # steps as at the energy are plain steps
+    assert len({hidden, undamped, three, published}) == 4
+    run = train(requests[0])
     assert (run.record.energy, run.record.step_energy) == (30.0, 3.0)
+    assert train(requests[3]).record.step_energy is None
     for wrong in ("passport.energy=null", "passport.energy=2"):
         with pytest.raises(InputError, match=r"passport\.step_energy"):
             train(request_for("scheme=passport_v2", wrong, "passport.step_energy=3"))
+
+
+def test_runs_that_were_made_before_steps_could_be_damped_are_found(request_for):
+    """The identity of a passport as it was then: no word of steps."""
+    config = request_for("scheme=passport_v2", "passport=shuffled", "passport.energy=3")
+    passport = identity_of(config, open_images(config.dataset, config.paths))["passport"]
+    assert passport == {"name": "shuffled", "images": 20, "energy": 3.0, "key": None}
 
 
 def test_hooks_end_with_the_fit(request_for):

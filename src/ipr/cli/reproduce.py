@@ -50,7 +50,7 @@ UNCHANGING = (
 
 
 SWEPT = {
-    "model.norm": "choose with norm=bn or norm=gn",
+    "model.norm": "choose with norm=bn or norm=gn, or set +scale.norms={passport_v2:gn}",
     "dataset@transfer": "set what stands for the paper's data sets, e.g. scale.datasets.cifar100.name=image_folder",
     "attack@rival": "write a study of your own",
     "exhibit": "write a study of your own",

@@ -23,7 +23,7 @@ class ModelConfig:
     """A network: `model=alexnet|resnet18|resnet50|torchvision`."""
 
     name: str = MISSING  # or torchvision:NAME
-    norm: str = MISSING  # bn | gn; by default what the paper pairs with the scheme
+    norm: str = MISSING  # bn | gn; by default that of the scheme
     width: float = 1.0  # multiplies the channels of every convolution
     passport_layers: list[str] = MISSING  # Table IV
     watermark_layer: str = MISSING  # whose mean filter carries a watermark's bits
@@ -35,7 +35,7 @@ class SchemeConfig:
     """What is embedded: `scheme=baseline`, a passport (`passport_v1`, ...), or a watermark (`uchida`, ...)."""
 
     name: str = MISSING  # which scheme: set by scheme=NAME
-    norm: str = MISSING  # the norm that the paper pairs with it: bn | gn
+    norm: str = MISSING  # the norm of its networks where none is asked for: bn | gn
 
 
 @dataclass
@@ -44,8 +44,8 @@ class PassportConfig:
 
     name: str = MISSING  # how it is made: random | image | shuffled
     images: int = 20  # N of Section III-B c), for each of P_gamma and P_beta
-    energy: float | None = 3.0  # |S| of every passport; null for as published
-    step_energy: float | None = None  # |S| as at which scales are trained, where energy is higher to hide
+    energy: float | None = 30.0  # |S| of every passport: a high one hides it in the weights; null for as published
+    step_energy: float | None = None  # |S| as at which scales are trained; null for 3, or energy where that is less
     key: str | None = None  # SECRET: file:PATH or env:NAME; without it all secrets follow from the seed
 
 

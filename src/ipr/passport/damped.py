@@ -22,6 +22,9 @@ from torch.utils.hooks import RemovableHandle
 from ipr.errors import InputError
 from ipr.passport.layer import PassportLayer, filters
 
+STEP_ENERGY = 3.0
+"""The energy as at which scales are trained where none is asked for."""
+
 
 def basis(patch_means: Tensor) -> Tensor:
     """Q: an orthonormal basis of span{S_gamma, S_beta}, by QR of both together in float64.
@@ -50,33 +53,37 @@ def damped(gradient: Tensor, q: Tensor, share: float) -> Tensor:
     return left
 
 
-def check_damping(energy: float | None, step_energy: float) -> None:
-    """Refuses what `damp` cannot do.
+def step_energy_of(energy: float | None, asked: float | None) -> float | None:
+    """The energy e as at which scales are trained.
+
+    Args:
+        energy: E; None for passports as published.
+        asked: `passport.step_energy`; None for `STEP_ENERGY`, which a lower E replaces.
+
+    Returns:
+        e, below E; None where no step is damped: e is E, or there is no E.
 
     Raises:
-        InputError: e is not above 0, or larger than E, or there is no E.
+        InputError: what is asked for is not above 0, or larger than E, or there is no E.
     """
-    if energy is None or not 0 < step_energy <= energy:
-        problem = f"is not above 0 and at most passport.energy={'null' if energy is None else energy}"
-        raise InputError("passport.step_energy", step_energy, problem, "give e.g. passport.energy=30, or null for this")
+    if asked is not None and (energy is None or not 0 < asked <= energy):
+        problem = f"is not above 0 and at most passport.energy={'null' if energy is None else f'{energy:g}'}"
+        raise InputError("passport.step_energy", asked, problem, "give e.g. passport.energy=30, or null for this")
+    step = STEP_ENERGY if asked is None else asked
+    return None if energy is None or step >= energy else step
 
 
-def damp(layers: Mapping[str, PassportLayer], energy: float | None, step_energy: float) -> list[RemovableHandle]:
+def damp(layers: Mapping[str, PassportLayer], energy: float, step_energy: float) -> list[RemovableHandle]:
     """Has every gradient of the convolutions of passport layers damped.
 
     Args:
         layers: whose patch means all have the norm `energy`.
-        energy: E; None, as published, cannot be damped.
+        energy: E.
         step_energy: e, above 0 and at most E.
 
     Returns:
         What ends it.
-
-    Raises:
-        InputError: see `check_damping`.
     """
-    check_damping(energy, step_energy)
-    assert energy is not None
     share = 1 - (step_energy / energy) ** 2
     handles = []
     for layer in layers.values():

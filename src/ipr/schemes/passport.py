@@ -18,7 +18,7 @@ from ipr.data.images import ImageData
 from ipr.passport.begin import begun
 from ipr.passport.bound import Binding, bound_signature
 from ipr.passport.claim import PassportClaim
-from ipr.passport.damped import check_damping, damp
+from ipr.passport.damped import damp, step_energy_of
 from ipr.passport.generate import draw_passport, with_energy
 from ipr.passport.layer import Affine, passport_layers
 from ipr.passport.normal_form import sign
@@ -68,7 +68,7 @@ class PassportScheme(Scheme):
         relative: whether they are written relative to the signs of the public scales (`PassportClaim.relative`).
         signature_loss: the constants of the regulariser.
         triggers: see `Scheme`.
-        damping: |S| of the passport, and that as at which scales are trained (`damp`); None for the same.
+        damping: |S| of the passport, and the lower one as at which scales are trained (`damp`); None for the same.
 
     Attributes:
         public_affine: whether there are public scales beside those of the passport.
@@ -92,14 +92,12 @@ class PassportScheme(Scheme):
         signature_loss: SignatureLoss,
         triggers: TriggerSamples | None = None,
         relative: bool = False,
-        damping: tuple[float | None, float] | None = None,
+        damping: tuple[float, float] | None = None,
     ) -> None:
         super().__init__(network, recipe, num_classes, triggers)
         signature_loss.check()
         self.signature_loss, self.relative = signature_loss, relative
         self.damping, self._ends_damping = damping, list[RemovableHandle]()
-        if damping is not None:
-            check_damping(*damping)
         self.layers = passport_layers(network)
         bits = torch.cat([signature[name] for name in self.layers])
         self.register_buffer("bits", bits, persistent=False)
@@ -146,9 +144,11 @@ class PassportScheme(Scheme):
     @classmethod
     def identity(cls, config: TrainConfig, data: ImageData) -> dict[str, Any]:
         """See `Scheme.identity`: the passport, and the trigger set where there is one."""
-        passport = {"passport": asdict(config.passport) | {"key": secret_digest(config.passport.key)}}
-        if config.passport.step_energy is None:
-            del passport["passport"]["step_energy"]  # runs that were made before there was one are found
+        step_energy = step_energy_of(config.passport.energy, config.passport.step_energy)
+        drawn = asdict(config.passport) | {"key": secret_digest(config.passport.key), "step_energy": step_energy}
+        if step_energy is None:
+            del drawn["step_energy"]  # runs that were made before steps could be damped are found
+        passport = {"passport": drawn}
         if not cls.appends_images(config.scheme):
             return passport
         return passport | {"trigger_set": identity_of_triggers(config.trigger_set, cls.per_step(config, data), data)}
@@ -207,7 +207,8 @@ class PassportScheme(Scheme):
     @classmethod
     def parts(cls, config: TrainConfig, data: ImageData, claim: PassportClaim) -> dict[str, Any]:
         """The arguments of the class for a run and its claim."""
-        network, triggers, step_energy = start_network(config, data), None, config.passport.step_energy
+        network, triggers, energy = start_network(config, data), None, config.passport.energy
+        step_energy = step_energy_of(energy, config.passport.step_energy)
         if config.init is not None:
             network = begun(network, claim.passport, cls.signs(network, claim, data), example_image(data))
         if claim.triggers is not None:
@@ -220,7 +221,7 @@ class PassportScheme(Scheme):
             "signature_loss": config.scheme,
             "triggers": triggers,
             "relative": claim.relative,
-            "damping": None if step_energy is None else (config.passport.energy, step_energy),
+            "damping": None if energy is None or step_energy is None else (energy, step_energy),
         }
 
 

@@ -105,6 +105,8 @@ def plan(study: Study, scale: Scale, seeds: Sequence[int] | None = None) -> list
     """
     if scale.name:  # one that is made in Python may have none
         check_name("scale.name", scale.name)
+    for norm in scale.norms.values():
+        check_name("scale.norms", norm)
     cells: dict[str, Cell] = {}
     for sweep in study.sweeps:
         for cell in _cells(study, sweep, scale, seeds):
@@ -137,8 +139,8 @@ def _cells(study: Study, sweep: Sweep, scale: Scale, seeds: Sequence[int] | None
             if study.tags:
                 values["tags"] = study.tags
             about = {"scheme": scheme, "model": model, "dataset": dataset, "seed": seed}
-            if norm:
-                about["norm"] = values["model.norm"] = norm
+            if chosen_norm := norm or scale.norms.get(scheme):
+                about["norm"] = values["model.norm"] = chosen_norm
             if energy != ():
                 values["passport.energy"] = energy
             if attack:

@@ -41,6 +41,7 @@ class Scale:
         seeds: repetitions.
         choose: Hydra groups, e.g. `optimizer: published`.
         set: keys, e.g. `trainer.max_epochs: 10`.
+        norms: scheme -> bn or gn, where it is not the scheme's own; a sweep that names norms has those.
         models: only these architectures, and how.
         datasets: what stands for the paper's data sets; those that are missing are passed over.
         attacks, exhibits: settings by name.
@@ -53,6 +54,7 @@ class Scale:
     datasets: dict[str, DataScale]
     choose: dict[str, str] = field(default_factory=dict)
     set: dict[str, Any] = field(default_factory=dict)
+    norms: dict[str, str] = field(default_factory=dict)
     attacks: dict[str, dict[str, Any]] = field(default_factory=dict)
     exhibits: dict[str, dict[str, Any]] = field(default_factory=dict)
     energies: list[float | None] = field(default_factory=list)

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from ipr.claims.base import Reading, Thresholds, reading
 from ipr.config.registry import load
 from ipr.config.rule import SOUND, Rule
+from ipr.config.schema import PassportConfig
 from ipr.judging.binomial import power_of_ten
 from ipr.judging.decision import Evidence, decide
 from ipr.judging.fidelity import Accuracies, as_given_away, percent
+from ipr.passport.damped import STEP_ENERGY
 from ipr.schemes.base import Scheme
 from ipr.schemes.triggers import PRESENTATIONS
 from ipr.store.record import Record, cut_of
@@ -218,9 +220,10 @@ def _train_more(record: Record, seen: Accuracies) -> str:
 
 
 def _heavier(record: Record) -> str:
-    if record.energy is None or record.energy < 3:
-        return "scales that weigh more: passport.energy=3; more epochs"
-    return "scales that weigh more: a higher passport.energy, or more scheme.layers; more epochs"
+    if record.energy is None or record.energy < STEP_ENERGY:
+        return f"scales that weigh more: passport.energy={PassportConfig.energy:g}; more epochs"
+    step = record.step_energy or record.energy
+    return f"scales that weigh more: passport.step_energy above {step:g}, or more scheme.layers; more epochs"
 
 
 def _scheme(record: Record) -> type[Scheme]:

@@ -10,6 +10,7 @@ from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData
 from ipr.judging.verdict import Verdict
 from ipr.machine.device import training_device
+from ipr.passport.damped import step_energy_of
 from ipr.store.record import Record
 from ipr.training.numerics import layout
 from ipr.workflows.request import facts_of, scheme_of
@@ -49,7 +50,7 @@ def record_of(
         epochs=config.trainer.max_epochs,
         passport=config.passport.name if passported else None,
         energy=config.passport.energy if passported else None,
-        step_energy=config.passport.step_energy if passported else None,
+        step_energy=step_energy_of(config.passport.energy, config.passport.step_energy) if passported else None,
         alternation=getattr(config.scheme, "alternation", None),
         parameters=sum(parameter.numel() for parameter in suspect.parameters()),
         accuracy_without=plain_accuracy,

@@ -53,12 +53,12 @@ class GuessPassports(Attack):
 class GuessAtEnergies(GuessPassports):
     """Guesses passports of several energies |S|."""
 
-    energies: list[float] = field(default_factory=lambda: [1.0, 3.0, 10.0])  # lengths |S| that are tried
+    energies: list[float] = field(default_factory=lambda: [1.0, 3.0, 10.0, 30.0])  # lengths |S| that are tried
 
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""
         super().check(scheme)
-        self.require(bool(self.energies), "energies", "give numbers above 0, e.g. [1,3,10]")
+        self.require(bool(self.energies), "energies", "give numbers above 0, e.g. [3,30]")
 
 
 @register("ones")
