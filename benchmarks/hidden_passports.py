@@ -2,12 +2,15 @@
 
     python benchmarks/hidden_passports.py runs/train/passport_v2-alexnet-bn-... [more runs] [plain=RUN] [vectors=all]
 
-For each run of a passport scheme, a row of two tables in Markdown. The first has the accuracy under the genuine
+For each run of a passport scheme, a row of three tables in Markdown. The first has the accuracy under the genuine
 passport, under 50 random ones of its energy (the control), and under those that the weights suggest
 (`passport/guesses.py`): ones and positive noise of any of `ENERGIES`, and singular vectors of the weights and, for
 whoever knows what training began with, of what it changed. Each search chooses with 60 training images. The second
 counts the bits of the signature that left singular vectors spell: the best of three vectors and both signs in each
-layer, beside what the same count gives for 1,000 random signatures. `plain` is a baseline of the same architecture: the
+layer, beside what the same count gives for 1,000 random signatures. The third says why, for W and for what changed:
+the norm of what lies along S, |<W, S>| / |S|, to the norm from which on such a term shows in the singular vectors of
+noise, s (C D)^(1/4) with s the standard deviation of W (Baik, Ben Arous, Peche 2005), and the largest cosine of S with
+a right singular vector, each in the layer where it is largest. `plain` is a baseline of the same architecture: the
 same guesses on a network without a passport, so whatever they reach there is no mark. `vectors=all` tries every
 singular vector rather than two.
 """
@@ -26,9 +29,11 @@ import ipr
 from branch_statistics import FORGED, opened, presented
 from ipr.data.images import ImageData, LabelledImages
 from ipr.judging.verdict import forged_at_random
+from ipr.models.inspection import convolution_of
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import with_energy
 from ipr.passport.guesses import SIGNS, changed_filters, ones_passport, positive_passport, singular_passport
+from ipr.passport.layer import patch_mean
 from ipr.passport.surgery import ConvNorm, Passport, find_layers
 from ipr.randomness import generator
 from ipr.schemes.start import start_network
@@ -93,8 +98,23 @@ def _drawn(signature: Signature) -> list[Signature]:
     ]
 
 
-def rows_of(folder: Path, plain: Path | None, count: int | None) -> Iterator[tuple[list[str], list[str]]]:
-    """The cells of a run in both tables, and those of the plain network under the same guesses."""
+def written(network: nn.Module, start: nn.Module | None, claim: PassportClaim) -> tuple[float, float]:
+    """What lies along S, to the norm from which on it shows, and the largest cosine of S with a singular vector."""
+    shares, cosines = [], []
+    for name, maps in claim.passport.items():
+        _, conv = convolution_of(network, name)
+        along = patch_mean(maps[:1], conv)[0].double()  # S_gamma, (G, D)
+        for matrix, own in zip(changed_filters(network, name, start), along, strict=True):
+            unit = own / own.norm()
+            shows = float(matrix.std()) * matrix.numel() ** 0.25
+            shares.append(float((matrix @ unit).norm()) / shows)
+            vectors = torch.linalg.svd(matrix, full_matrices=False)[2]
+            cosines.append(float((vectors @ unit).abs().max()))
+    return max(shares), max(cosines)
+
+
+def rows_of(folder: Path, plain: Path | None, count: int | None) -> Iterator[tuple[list[str], list[str], list[str]]]:
+    """The cells of a run in all three tables, and those of the plain network under the same guesses."""
     network, claim, data, images = opened(folder)
     example = next(images.batches(1, torch.device("cpu")))[0]
     drawn = _drawn(claim.signature)
@@ -115,7 +135,8 @@ def rows_of(folder: Path, plain: Path | None, count: int | None) -> Iterator[tup
             rest = rest[len(made) :]
         numbers = [genuine, sum(blind) / FORGED, max(blind), *best]
         told = [f"{100 * number:.1f}" for number in numbers]
-        yield [name, *told], [name, *_spelled(held, start, claim, drawn)]
+        shown = [f"{number:.2f}" for known in (None, start) for number in written(held, known, claim)]
+        yield [name, *told], [name, *_spelled(held, start, claim, drawn)], [name, *shown]
 
 
 def _spelled(network: nn.Module, start: nn.Module, claim: PassportClaim, drawn: Sequence[Signature]) -> list[str]:
@@ -128,22 +149,27 @@ def _spelled(network: nn.Module, start: nn.Module, claim: PassportClaim, drawn: 
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Prints both tables."""
+    """Prints the tables."""
     options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     folders = [Path(argument) for argument in arguments if "=" not in argument]
     count = None if options.get("vectors") == "all" else 2
     plain = Path(options["plain"]) if "plain" in options else None
-    spelled = []
+    spelled, shown = [], []
     heads = ["network", "genuine", "random: mean", "best", *GUESSED]
     print(f"accuracies in %, best of each kind:\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for number, folder in enumerate(folders):
-        for row, bits in rows_of(folder, plain if number == 0 else None, count):
+        for row, bits, cosines in rows_of(folder, plain if number == 0 else None, count):
             print(f"| {' | '.join(row)} |", flush=True)
             spelled.append(bits)
+            shown.append(cosines)
     heads = ["network", "bits", "spelled by W", "random: median; 95 %", "by the change", "random: median; 95 %"]
     print(f"\nbits of the signature:\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for bits in spelled:
         print(f"| {' | '.join(bits)} |")
+    heads = ["network", "along S in W", "largest cosine", "in the change", "largest cosine"]
+    print(f"\nwhat lies along S, to the norm that shows:\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+    for cosines in shown:
+        print(f"| {' | '.join(cosines)} |")
 
 
 if __name__ == "__main__":

@@ -401,10 +401,14 @@ def test_what_weights_tell_of_a_passport_is_told_beside_a_plain_network(request_
     plain = train(request_for("scheme=baseline", *asked))
     hidden_passports.main([str(run.folder.path), f"plain={plain.folder.path}"])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    _, own, other, _, bits, none = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    _, own, other, _, bits, none, _, shown, hidden = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in lines
+    ]
     assert own[0] == run.folder.key
     assert own[1] == f"{100 * run.record.accuracy_genuine:.1f}"
     assert other[0] == f"plain: {plain.folder.key}"
     total, spelled, drawn = float(bits[1]), float(bits[2]), float(bits[3].split("; ")[1])
     assert drawn < spelled <= total
     assert float(none[2]) < spelled
+    assert float(shown[1]) > 1 > float(hidden[1])
+    assert float(shown[2]) > 2 * float(hidden[2])
