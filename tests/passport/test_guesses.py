@@ -153,6 +153,30 @@ def test_a_vector_beyond_the_second_is_taken_where_the_images_like_it_better(dat
     assert loss(found[10]) < loss(found[2])
 
 
+@pytest.mark.parametrize(("channels", "kernel"), [(512, 1), (64, 3)])
+def test_a_mark_is_hidden_where_it_is_as_strong_as_the_weights_are_in_any_direction(channels, kernel):
+    """At E = g / s (docs/passports.md); a shorter S stands out, a longer one where filters outnumber their elements."""
+    source = torch.Generator().manual_seed(0)
+    conv = nn.Conv2d(256 if kernel == 1 else 64, channels, kernel, bias=False)
+    network = nn.Sequential(conv, nn.BatchNorm2d(channels)).eval()
+    places = find_layers(network, torch.zeros(1, conv.in_channels, 8, 8))
+    s, g = 0.04, 0.6
+    noise = s * torch.randn(channels, conv.in_channels * kernel**2, generator=source)
+    hidden = functional.normalize(torch.randn(noise.shape[1], generator=source), dim=0)
+    gamma = g * torch.randn(channels, generator=source).sign()
+
+    def shows(energy):
+        rows = noise + torch.outer(gamma / energy - noise @ hidden, hidden)
+        with torch.no_grad():
+            conv.weight.copy_(rows.unflatten(1, (kernel, kernel, -1)).permute(0, 3, 1, 2))
+        (vectors,) = singular_patches(network, places, count=None).values()
+        return float((vectors[:, 0] @ hidden).abs().max())
+
+    assert shows(3.0) > 0.8
+    assert shows(g / s) < 0.25
+    assert (shows(100.0) > 0.8) == (kernel == 1)
+
+
 def test_of_all_signs_those_that_the_images_like_best_are_taken_or_better_ones(data):
     """No worse in cross-entropy than any of the eight signs tried by hand, along vectors of the energy asked for."""
     network, places = placed("gn")
