@@ -16,6 +16,7 @@ import torch
 from scipy import stats
 
 import branch_statistics
+import cost
 import epochs
 import exactness
 import exported
@@ -412,3 +413,26 @@ def test_what_weights_tell_of_a_passport_is_told_beside_a_plain_network(request_
     assert float(none[2]) < spelled
     assert float(shown[1]) > 1 > float(hidden[1])
     assert float(shown[2]) > 2 * float(hidden[2])
+
+
+def test_the_cost_of_a_passport_is_a_difference_of_pairs(request_for):
+    """Beside the baseline of its own seed and start; the interval is that of Student's t."""
+    runs = [
+        train(request_for(f"scheme={scheme}", "model.norm=bn", f"seed={seed}", f"init={init}")).record
+        for scheme in ("baseline", "passport_v2")
+        for seed in (0, 1, 2)
+        for init in ("null", "baseline")
+    ]
+    runs.append(train(request_for("scheme=passport_v2", "model.norm=bn", "seed=3")).record)  # without a baseline
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in cost.table(runs).splitlines()[2:]]
+    assert [(row[0], row[3], row[4]) for row in rows] == [
+        ("baseline", "random weights", "3"), ("passport_v2", "random weights", "3"),
+        ("baseline", "the trained baseline", "3"), ("passport_v2", "the trained baseline", "3"),
+    ]  # fmt: skip
+    begun = [run for run in runs if run.init == "baseline"]
+    plain, marked = ([run.accuracy_without for run in begun if run.scheme == s] for s in ("baseline", "passport_v2"))
+    losses = 100 * (torch.tensor(plain) - torch.tensor(marked)).double()
+    half = 4.302653 * float(losses.std()) / 3**0.5  # the quantile of two degrees of freedom, from a table
+    mean = float(losses.mean())
+    assert rows[3][-2] == f"{mean:.1f} [{mean - half:.1f}, {mean + half:.1f}]"
+    assert cost.interval([0.02]) == "2.0"

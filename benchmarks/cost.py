@@ -1,0 +1,89 @@
+"""What does a passport cost? Runs beside the plain network that was trained for as many steps from the same start.
+
+    python benchmarks/cost.py runs [tag=photographs]
+
+Pairs every run of a passport scheme with the baseline of its setting, norm and seed (`reports/trainings.py:
+setting_of`) and prints a table in Markdown: accuracies in %, mean and standard deviation over the seeds, and the mean
+loss in points with its 95 % interval (Student's t over pairs), for the network that is given away (V2, V3) and with the
+passport. Runs without such a baseline are left out.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+from scipy.stats import t
+
+from ipr.reports.trainings import ROW, setting_of, started_from
+from ipr.reports.units import mean_and_spread
+from ipr.store.record import Record, load_record
+from ipr.store.tags import parted
+
+HEADS = (
+    "scheme", "norm", "energy", "start", "n", "given away", "with the passport", "forged, best of all", "bits",
+    "trigger set",
+    "loss, given away", "loss, with the passport",
+)  # fmt: skip
+
+
+def interval(losses: Sequence[float]) -> str:
+    """Mean of paired differences in points and its 95 % interval: `0.8 [0.2, 1.4]`; the mean alone of one pair."""
+    mean = 100 * fmean(losses)
+    if len(losses) == 1:
+        return f"{mean:.1f}"
+    half = 100 * stdev(losses) / math.sqrt(len(losses)) * float(t.ppf(0.975, len(losses) - 1))
+    return f"{mean:.1f} [{mean - half:.1f}, {mean + half:.1f}]"
+
+
+def cells(runs: Sequence[Record], baselines: dict[tuple[object, ...], Record]) -> list[str]:
+    """A row of the table, of runs that differ in their seed alone."""
+    first = runs[0]
+    plain = [baselines[setting_of(run)].accuracy_without for run in runs]
+    genuine = [run.accuracy_genuine for run in runs if run.accuracy_genuine is not None]
+    energy = "" if first.energy is None else f"{first.energy:g}"
+    told = [
+        first.scheme,
+        first.norm,
+        energy,
+        started_from(first.init or "").removeprefix(", from ") or "random weights",
+    ]
+    told += [str(len(runs)), mean_and_spread([run.accuracy_without for run in runs])]
+    if first.scheme == "baseline":
+        return [*told, *[""] * (len(HEADS) - len(told))]
+    forged = [run.accuracy_forged_max for run in runs if run.accuracy_forged_max is not None]
+    triggers = [run.trigger_accuracy for run in runs if run.trigger_accuracy is not None]
+    agreeing, total = sum(run.bits_agreeing or 0 for run in runs), sum(run.bits_total or 0 for run in runs)
+    told += [mean_and_spread(genuine), f"{100 * max(forged):.1f}", f"{agreeing} of {total}"]
+    told += [mean_and_spread(triggers) if triggers else ""]
+    given = [a - run.accuracy_without for a, run in zip(plain, runs, strict=True)]
+    told += ["" if first.scheme == "passport_v1" else interval(given)]
+    return [*told, interval([a - b for a, b in zip(plain, genuine, strict=True)])]
+
+
+def table(records: Sequence[Record]) -> str:
+    """The table in Markdown of all runs that have a baseline among them."""
+    baselines = {setting_of(record): record for record in records if record.scheme == "baseline"}
+    rows: dict[tuple[object, ...], list[Record]] = defaultdict(list)
+    for record in sorted(records, key=lambda one: one.seed):
+        if setting_of(record) in baselines and (record.scheme == "baseline" or record.accuracy_genuine is not None):
+            rows[(*setting_of(record)[:-1], *(getattr(record, name) for name in ROW))].append(record)
+    lines = [f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|"]
+    lines += [f"| {' | '.join(cells(runs, baselines))} |" for _, runs in sorted(rows.items(), key=lambda one: str(one))]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Prints the table of the runs of a folder."""
+    folder = Path(arguments[0])
+    tag = next((argument.removeprefix("tag=") for argument in arguments if argument.startswith("tag=")), None)
+    records = [load_record(path) for path in sorted(folder.glob("train/*/record.json"))]
+    print(table([record for record in records if tag is None or tag in parted(record.tags)]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
