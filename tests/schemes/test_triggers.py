@@ -11,6 +11,7 @@ from ipr.data.images import ImageData
 from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.schemes.triggers import PRESENTATIONS, images_per_step
+from ipr.workflows.attack import attack
 from ipr.workflows.exhibit import exhibit
 from ipr.workflows.rehearsal import rehearsal
 from ipr.workflows.request import key_of, scheme_of
@@ -108,6 +109,9 @@ def test_the_number_is_kept_and_trained_with(request_for):
     assert (again.found, again.folder) == (True, derived.folder)
     fewer = train(request_for("scheme=zhang_noise", "trigger_set.size=6", "trigger_set.per_step=2"))
     assert fewer.folder != derived.folder
+    attacked = attack(request_for("scheme=zhang_noise", "trigger_set.size=6", "attack=prune", command="attack"))
+    assert attacked.victim.folder == derived.folder
+    assert yaml.safe_load(attacked.folder.config.read_text())["trigger_set"]["per_step"] == 6
     plain = train(request_for("scheme=baseline"))
     assert yaml.safe_load(plain.folder.config.read_text())["trigger_set"]["per_step"] is None
 

@@ -18,7 +18,7 @@ from ipr.workflows.attack_rows import AttackRow, load_rows
 from ipr.workflows.carrying_out import CarryingOut
 from ipr.workflows.named_run import named_run
 from ipr.workflows.rehearsal import rehearsal
-from ipr.workflows.request import check_ready, with_limit
+from ipr.workflows.request import check_ready, with_limit, with_per_step
 from ipr.workflows.train import Run, train
 from ipr.world import own_world
 
@@ -51,6 +51,7 @@ def attack(config: AttackConfig, data: ImageData | None = None) -> AttackRun:
     config = with_lengths(config)
     config.attack.check(config.scheme.name)
     data = open_images(config.dataset, config.paths) if data is None else data
+    config = with_per_step(config, data)
     own = data if config.transfer is None else open_images(config.transfer, config.paths)
     _check_combination(config, data, own)
     victim = train(config, data) if config.run is None else named_run(config)

@@ -40,7 +40,7 @@ from ipr.training.fit import fit
 from ipr.workflows.attack import attack
 from ipr.workflows.draw_claim import make_claim
 from ipr.workflows.rehearsal import check_no_rehearsal
-from ipr.workflows.request import check, folder_of, scheme_of, with_limit, without_secrets
+from ipr.workflows.request import check, folder_of, scheme_of, with_limit, with_per_step, without_secrets
 from ipr.workflows.train import Run, train
 from ipr.world import own_world
 
@@ -91,6 +91,7 @@ def exhibit(config: ExhibitConfig) -> ExhibitRun:
         raise InputError("exhibit", None, "must be given", "choose one, e.g. exhibit=distributions")
     check_request(config, wanted)
     data = open_images(config.dataset, config.paths)
+    config = with_per_step(config, data)
     run = part_of(TrainConfig, config)
     shown_on, tuned, made = folder_of(run, data).key, None, None
     if wanted.opens == "run":
