@@ -7,7 +7,11 @@ import pytest
 
 from ipr.workflows.attack import attack
 
-LEARNED = ("dataset.limit_train=null", "dataset.limit_test=null", "trainer.max_epochs=6", "verification.forged=20")
+LEARNED = (
+    "dataset.limit_train=null", "dataset.limit_test=null", "trainer.max_epochs=6", "verification.forged=20",
+    "passport.energy=3",
+)  # fmt: skip
+NORMS = {"passport_v2": "gn", "passport_v3": "gn"}  # as the paper has it, and as it was measured
 EPOCHS = "attack.epochs=5"
 
 
@@ -30,7 +34,8 @@ def attacked(request_for, trained):
     """Attacks a trained network: the record of its training, and the attack's rows by their points."""
 
     def carried_out(scheme, seed, *asked, of=()):
-        request = request_for(*LEARNED, *of, *asked, f"scheme={scheme}", f"seed={seed}", command="attack")
+        norm = f"model.norm={NORMS.get(scheme, 'bn')}"
+        request = request_for(*LEARNED, *of, *asked, f"scheme={scheme}", norm, f"seed={seed}", command="attack")
         return trained(request).record, {row.point: row for row in attack(request).rows}
 
     return carried_out

@@ -33,7 +33,7 @@ def test_it_is_typed_and_leaves_no_trace(monkeypatch):
     asked = configuration("attack", "scheme=passport_v3", "attack=fake1", "attack.passports=7", "seed=3")
     assert isinstance(asked.scheme, PassportV3Config)
     assert isinstance(asked.attack, Fake1)
-    assert (asked.attack.passports, asked.seed, asked.model.norm) == (7, 3, "gn")
+    assert (asked.attack.passports, asked.seed, asked.model.norm) == (7, 3, "bn")
     assert configuration("train").scheme.name == "passport_v2"
     assert sys.argv == before
 

@@ -141,7 +141,7 @@ def test_claims_of_forgers_are_refused(ipr, owner):
 def plain(path):
     from ipr.models import build_model
 
-    network = build_model("alexnet", norm="gn", width=0.25, channels_in=1, image_size=8, num_classes=10)
+    network = build_model("alexnet", norm="bn", width=0.25, channels_in=1, image_size=8, num_classes=10)
     network.load_state_dict(load_file(path))
     return network
 

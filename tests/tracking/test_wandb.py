@@ -65,7 +65,7 @@ def test_an_attack_tells_every_point_and_the_curves_of_its_trainings(request_for
     assert told.about.display_name == run.folder.key
     assert told.about.run_group == victim == read_finished(Path("runs/train") / victim).about.run_group
     assert told.about.job_type == "attack"
-    assert set(told.about.tags) == {"fake3", "passport_v2", "alexnet", "gn", "digits", "mine"}
+    assert set(told.about.tags) == {"fake3", "passport_v2", "alexnet", "bn", "digits", "mine"}
     points = told.having("point")
     assert [{name: row[name] for name in asdict(run.rows[0])} for row in points] == [asdict(row) for row in run.rows]
     assert [(row["point_index"], row["point/dissimilarity"]) for row in points] == [(0, 0.0), (1, 0.5)]
