@@ -66,6 +66,8 @@ def _run_all(commands, ipr, tmp_path):
             arguments = [a.replace("study=all", "study=table_09") for a in arguments]
             if "dry=true" not in arguments:
                 arguments += [a for a in SMALL if "width" not in a] + ["scale.seeds=[0]"]
+            if "study=photographs_attacks" in command:
+                arguments += ["scheme=passport_v2", "attack=null,prune,ones", "attack_epochs=1"]
             if "study=cifar10_part_attacks" in command:
                 arguments += ["scheme=passport_v2,uchida", "attack=null,prune,forge_uchida", "attack_epochs=1"]
         outcome = ipr(name, *arguments)
@@ -82,7 +84,8 @@ def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
     recipe = (TOP / "Makefile").read_text().split("\nattacks:")[1].split("\n\n")[0].splitlines()[1:]
     made = [line.strip().removeprefix("$(BIN)/").replace("$(IMAGES)", "FOLDER") for line in recipe]
     assert made[1] == "python docs/generate.py runs/report/cifar10_part_attacks/attacks.md"
-    _run_all(commands + made[:1], ipr, tmp_path)
+    assert made[3] == "python docs/generate.py runs/report/photographs_attacks/attacks.md"
+    _run_all([*commands, made[0], made[2]], ipr, tmp_path)
     generate = runpy.run_path(str(TOP / "docs" / "generate.py"))
     table = Path(made[1].split()[-1]).read_text().strip()
     assert re.search(r"\| forge_uchida \| n/a \(.\) \| \*\*2/2\*\*; ", table)
@@ -91,6 +94,9 @@ def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
     assert table in written
     assert written.split("<!-- attacks -->")[0] == README.split("<!-- attacks -->")[0]
     assert written.split("<!-- end -->")[1] == README.split("<!-- end -->")[1]
+    page = (TOP / "docs" / "passports.md").read_text()
+    begun = Path(made[3].split()[-1]).read_text().strip()
+    assert begun in generate["with_table"](page, "photographs_attacks", begun)
 
 
 @pytest.mark.system
@@ -106,6 +112,7 @@ def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
         "suspects.md",
         "verdicts.md",
         "passports.md",
+        "results/part/README.md",
     ],
 )
 def test_every_command_of_a_document_runs(document, ipr, tmp_path):
