@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -29,14 +30,19 @@ import host_time
 import kernels
 import options
 import options_accuracy
+import private_branch
 import profile_step
 import searches
 import soak
 import table
 import wrong_passports
 from ipr.claims.base import Thresholds
+from ipr.data.images import LabelledImages
+from ipr.data.opening import open_images
+from ipr.judging.claim_kinds import load_claim
 from ipr.judging.verdict import claim_of_signs
 from ipr.passport.claim import PassportClaim
+from ipr.passport.layer import Branch, affines_of
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport_v2 import PassportV2
 from ipr.store.weights import as_safetensors
@@ -436,3 +442,26 @@ def test_the_cost_of_a_passport_is_a_difference_of_pairs(request_for):
     mean = float(losses.mean())
     assert rows[3][-2] == f"{mean:.1f} [{mean - half:.1f}, {mean + half:.1f}]"
     assert cost.interval([0.02]) == "2.0"
+
+
+@pytest.mark.parametrize("variant", private_branch.VARIANTS)
+def test_a_variant_of_the_private_branch_is_trained(variant, request_for):
+    """All bits +1 but one a layer, or a loss that is 0 where both branches answer alike and the labels, and more where they do not."""
+    asked = request_for("scheme=passport_v2", "model.norm=bn")
+    with patch.object(*private_branch.VARIANTS[variant]):
+        run = train(asked)
+        claim = load_claim(run.folder.claim)
+        assert all((bits == -1).sum() == 1 for bits in claim.signature.values()) == (variant == "same_sign")
+        if variant == "teacher":
+            data = open_images(asked.dataset, asked.paths)
+            scheme = PassportV2.build(asked, data, claim, None)
+            images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)
+            x, y = next(images.batches(20, torch.device("cpu")))
+            loss = scheme.terms(x, y)["cross_entropy_private"].detach()
+            public, private = scheme.forked(x, [affines_of(scheme.layers, Branch(i)) for i in (0, 1)])
+            soft, mine = (torch.softmax(answers.detach().double() / 2, dim=1) for answers in (public, private))
+            distance = 4 * (soft * (soft / mine).log()).sum(1).mean()
+            expected = (torch.nn.functional.cross_entropy(private.detach(), y) + distance) / 2
+            assert float(loss) == pytest.approx(float(expected), rel=1e-4)
+            scheme.terms(x, y)["cross_entropy_private"].backward()
+            assert scheme.layers["conv3"].weight.grad is None  # nothing is learned by the teacher
