@@ -446,7 +446,7 @@ def test_the_cost_of_a_passport_is_a_difference_of_pairs(request_for):
 
 @pytest.mark.parametrize("variant", private_branch.VARIANTS)
 def test_a_variant_of_the_private_branch_is_trained(variant, request_for):
-    """All bits +1 but one a layer, or a loss that is 0 where both branches answer alike and the labels, and more where they do not."""
+    """All bits +1 but one a layer; or half of the loss is the distance to the public answers, worked out by hand."""
     asked = request_for("scheme=passport_v2", "model.norm=bn")
     with patch.object(*private_branch.VARIANTS[variant]):
         run = train(asked)
