@@ -17,13 +17,18 @@ from ipr.errors import InputError
 from ipr.randomness import generator
 
 PRESENTATIONS = 100
-"""How often each trigger image is shown in a training, where `trigger_set.per_step` is null."""
+"""How often each trigger image is shown in a training, where `trigger_set.per_step` is null.
+
+V3, AlexNet at width 0.25, 10,000 images of CIFAR-10, 10 epochs: shown 31 times, 71 of 100 are learned on group norm and
+100 on batch norm (97 with the passport); 62 times, all on both (98 with the passport on group norm). ResNet-18 at width
+0.125 learns 54 of them in 94 times. Digits: 18 to 35 (docs/schemes.md).
+"""
 
 FEWEST = 2
 """Trigger images of a step at the least, as in the paper (t = 2)."""
 
 LARGEST_SHARE = 1 / 4
-"""Trigger images of a step at the most, as a fraction of the batch: in more the task itself is learned worse."""
+"""Trigger images of a step at the most, as a fraction of the batch: a step costs by so much more."""
 
 
 def images_per_step(size: int, steps: int, batch_size: int, processes: int = 1) -> int:
