@@ -22,7 +22,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor, nn
 
 import ipr
@@ -53,11 +52,8 @@ DRAWN = 1000
 
 def began_with(folder: Path, data: ImageData) -> nn.Module:
     """The plain network that a run's training began with."""
-    asked = yaml.safe_load((folder / "config.yaml").read_text())
-    typed = [f"{group}.{key}={asked[group][key]}" for group in ("model",) for key in ("norm", "width")]
-    named = [f"init={asked['init']}" if asked.get("init") else "init=null", f"seed={asked['seed']}"]
-    chosen = [f"model={asked['model']['name']}", f"dataset={asked['dataset']['name']}"]
-    config = ipr.configuration("train", *chosen, *typed, *named, "scheme=baseline", "logger=csv")
+    runs = f"paths.runs={folder.absolute().parents[1]}"
+    config = ipr.configuration("attack", f"run={folder.absolute()}", "attack=finetune", "logger=csv", runs)
     return start_network(started(config, data), data)
 
 
