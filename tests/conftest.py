@@ -208,7 +208,7 @@ def request_for(cache, monkeypatch) -> Callable[..., TrainConfig]:
     small = [
         "model.width=0.25", "dataset.image_size=8", "dataset.limit_train=128", "dataset.limit_test=40",
         "optimizer.batch_size=32", "trainer.max_epochs=2", "trainer.progress_bar=false", "trainer.accelerator=cpu",
-        "verification.forged=3", "logger=csv", "passport=random",
+        "verification.forged=3", "logger=csv", "passport=random", "passport.energy=3",  # one for few steps
     ]  # fmt: skip
 
     def composed(*arguments: str, command: str = "train") -> TrainConfig:

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-ASKED = ("trainer.precision=64-true", "optimizer.batch_size=32", "passport.energy=3")
+ASKED = ("trainer.precision=64-true", "optimizer.batch_size=32")
 """How what is stored was computed."""
 
 

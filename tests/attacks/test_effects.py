@@ -7,10 +7,7 @@ import pytest
 
 from ipr.workflows.attack import attack
 
-LEARNED = (
-    "dataset.limit_train=null", "dataset.limit_test=null", "trainer.max_epochs=6", "verification.forged=20",
-    "passport.energy=3",
-)  # fmt: skip
+LEARNED = ("dataset.limit_train=null", "dataset.limit_test=null", "trainer.max_epochs=6", "verification.forged=20")
 NORMS = {"passport_v2": "gn", "passport_v3": "gn"}  # as the paper has it, and as it was measured
 EPOCHS = "attack.epochs=5"
 

@@ -92,6 +92,12 @@ def test_a_network_has_batch_norms_unless_others_are_asked_for(scheme):
     assert typed(composed(f"scheme={scheme}", "model.norm=gn")).model.norm == "gn"
 
 
+def test_passports_are_random_and_hidden_unless_others_are_asked_for():
+    for command in ("train", "attack", "cell", "exhibit"):
+        asked = typed(composed(command=command)).passport
+        assert (asked.name, asked.energy, asked.step_energy) == ("random", 30.0, None)
+
+
 def test_published_is_table_iv():
     recipe = typed(composed("optimizer=published")).optimizer
     assert (recipe.lr, recipe.momentum, recipe.batch_size, recipe.schedule) == (0.01, 0.9, 64, "step")

@@ -189,7 +189,7 @@ def test_studies_together_have_each_cell_once(ipr, store):
 
 def test_a_study_is_shown_at_the_scale_that_it_is_made_for(ipr):
     study, cells = asked(ipr, "study=quickstart")
-    assert (study["scale"], study["missing"], len(cells)) == ("digits", 5, 5)
+    assert (study["scale"], study["missing"], len(cells)) == ("digits", 4, 4)
     everything = ipr("status", "study=all")
     assert row_of(everything, "table_06")[0] == "table_06"
     assert not [line for line in everything.out.splitlines() if line.split()[:1] == ["quickstart"]]

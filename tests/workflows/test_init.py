@@ -166,7 +166,8 @@ def test_an_attack_finds_the_victim_that_started_from_it(begun, request_for):
 
 
 def test_damped_steps_are_part_of_a_run_and_refused_where_they_cannot_be(request_for):
-    asked = ([], ["passport.energy=30", "passport.step_energy=3"], ["passport.step_energy=30"], ["passport.energy=3"],
+    asked = (["passport.energy=30"], ["passport.energy=30", "passport.step_energy=3"],
+             ["passport.energy=30", "passport.step_energy=30"], ["passport.energy=3"],
              ["passport.energy=3", "passport.step_energy=3"], ["passport.energy=null"])  # fmt: skip
     requests = [request_for("scheme=passport_v2", *given) for given in asked]
     data = open_images(requests[0].dataset, requests[0].paths)

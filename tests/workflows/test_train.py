@@ -270,6 +270,6 @@ def test_an_attack_in_double_precision_is_judged_like_any_other(request_for):
 
 
 def test_mixed_precision_reads_every_bit_too(request_for):
-    run = train(request_for("scheme=passport_v2", "trainer.precision=bf16-mixed", "trainer.max_epochs=8"))
+    run = train(request_for("trainer.precision=bf16-mixed", "trainer.max_epochs=8"))
     assert run.record.bits_agreeing == run.record.bits_total
     assert all(weight.dtype != torch.bfloat16 for weight in load_file(run.folder.weights).values())
