@@ -15,6 +15,7 @@ from ipr.attacks.ambiguity.partial_signature import with_wrong_bytes
 from ipr.attacks.ambiguity.train_scales import BlockSearch, TrainScales, row_sums
 from ipr.attacks.base import constant_rate, example_of, flipped
 from ipr.attacks.removal.finetune import Finetune
+from ipr.attacks.removal.overwrite import Overwrite
 from ipr.attacks.removal.prune import pruned
 from ipr.attacks.removal.same_answers import FlipGroups, Permute, Rescale
 from ipr.data.images import LabelledImages, normalise
@@ -24,6 +25,7 @@ from ipr.judging.fidelity import Fidelity, accuracy
 from ipr.judging.outcome import outcome_of
 from ipr.judging.verdict import claim_of_signs, judge_claims
 from ipr.models.inspection import classifier_of, evaluating
+from ipr.passport.generate import with_energy
 from ipr.passport.layer import passport_layers
 from ipr.passport.presented import ScalesClaim
 from ipr.passport.surgery import find_layers, protect
@@ -429,3 +431,22 @@ def test_a_network_without_channels_to_move_is_refused_by_the_free_removals(vict
     victim = replace(victim_of("uchida"), suspect=nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 10)))
     with pytest.raises(InputError, match=r"its channels cannot be moved \(they are the output\)"):
         list(Permute().run(victim, data, None, 0))
+
+
+@pytest.mark.parametrize(("energy", "damping"), [(30.0, (30.0, 3.0)), (3.0, None), (None, None)])
+def test_a_second_passport_is_trained_with_the_steps_of_the_first(energy, damping, victim_of, data):
+    """As trainings are by default; one whose layers have energies of their own, as published, is not damped."""
+    victim = victim_of("passport_v2")
+    if energy is not None:
+        owner = victim.passport_claim
+        passport = with_energy(owner.passport, victim.suspect, energy)
+        victim = replace(victim, claim=replace(owner, passport=passport))
+    seen = []
+
+    def fit(name, scheme, *, epochs, clip_norm, share=None):
+        seen.append(scheme.damping)
+
+    (attacked,) = Overwrite("overwrite").run(victim, data, fit, 0)
+    assert seen == [damping]
+    first, second = (claim.energies(victim.suspect) for claim in attacked.claims.values())
+    assert all(torch.allclose(second[name], own, rtol=1e-4) for name, own in first.items())

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, constant_rate, example_of
 from ipr.config.registry import load, register
 from ipr.data.images import ImageData
+from ipr.passport.damped import step_energy_of
 from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.layer import Branch
 from ipr.passport.surgery import find_layers, protect, strip
@@ -30,8 +32,9 @@ class Overwrite(Attack):
     """The victim is trained on with a second passport and signature, or a second watermark, by its own scheme; both
     claims are then judged.
 
-    A second passport is random, with the energy |S| of the owner's; a second watermark is drawn as the first was, and
-    embedded with its authors' constants. The paper names the attack (Section I) and reports no numbers for it.
+    A second passport is random, with the energy |S| of the owner's and, where that is one number for all layers, the
+    damped steps that trainings have by default (`passport/damped.py`). A second watermark is drawn as the first was,
+    and embedded with its authors' constants. The paper names the attack (Section I) and reports no numbers for it.
     """
 
     kind = "removal"
@@ -52,7 +55,8 @@ class Overwrite(Attack):
         example, claim = example_of(data, victim.suspect), victim.passport_claim
         layers = find_layers(victim.suspect, example, claim.layers)
         source = generator(seed, "second passport")
-        passport = with_energy(random_passport(layers, source), victim.suspect, claim.energies(victim.suspect))
+        energies = claim.energies(victim.suspect)
+        passport = with_energy(random_passport(layers, source), victim.suspect, energies)
         signature = draw_signature({layer.conv: layer.channels for layer in layers}, None, source)
         protected = protect(victim.suspect, passport, example, public_affine=not victim.locked)
         kind = PassportV1 if victim.locked else partial(PassportV2, example=example)
@@ -62,6 +66,7 @@ class Overwrite(Attack):
             len(data.classes),
             signature=signature,
             signature_loss=SignatureLoss(self.sign_loss_weight),
+            damping=_damping(energies),
         )
         fit("overwrite", scheme, epochs=self.epochs, clip_norm=1.0)
         second = claim.forged(passport=passport, signature=signature, text_bytes=0, triggers=None)
@@ -74,3 +79,13 @@ class Overwrite(Attack):
         kind: type[Watermark] = load("scheme", claim.kind)
         fit("overwrite", kind.embedding(second, network, recipe, data, seed=seed), epochs=self.epochs, clip_norm=1.0)
         return Attacked(network, {"claim=owner": claim, "claim=second": second})
+
+
+def _damping(energies: Mapping[str, Tensor]) -> tuple[float, float] | None:
+    """E and e where all parts of a passport have one energy that is damped by default; else None."""
+    lengths = torch.stack(list(energies.values()))
+    if float(lengths.max() - lengths.min()) > 1e-3 * float(lengths.max()):  # as published
+        return None
+    energy = round(float(lengths.mean()), 3)  # as it was asked for
+    step = step_energy_of(energy, None)
+    return None if step is None else (energy, step)
