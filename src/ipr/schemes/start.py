@@ -73,7 +73,7 @@ def start_file(config: TrainConfig) -> Path | None:
         except InputError as error:
             raise InputError("init", config.init, error.problem, error.remedy) from error
     if not path.is_file():
-        remedy = "give a weights file, or a training that `ipr list` shows"
+        remedy = f"give {TRAINED}, a weights file, or a training that `ipr list` shows"
         raise InputError("init", config.init, "is no weights file and no finished training", remedy)
     return path
 
