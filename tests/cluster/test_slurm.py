@@ -204,7 +204,15 @@ def test_a_run_of_a_shared_job_is_killed_and_the_others_go_back_to_the_queue_and
 
 def test_one_training_over_two_tasks_ends_as_over_two_processes_of_one_machine(slurm):
     """Every task runs the job; the first leads, writes and reports, the other follows."""
-    asked = ["train", "-m", *TINY, "scheme=passport_v1,passport_v3", "trainer=ddp", "trainer.devices=2"]
+    asked = [
+        "train",
+        "-m",
+        *TINY,
+        "scheme=passport_v1,passport_v3",
+        "passport=shuffled",
+        "trainer=ddp",
+        "trainer.devices=2",
+    ]
     with command(*asked, *ON_SLURM, "hydra.launcher.tasks_per_node=2", "paths.runs=tasks") as process:
         array_of(process)
         out, err = process.communicate(timeout=SECONDS)

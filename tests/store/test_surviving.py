@@ -5,9 +5,11 @@ import os
 import shlex
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -95,9 +97,12 @@ def cut(path):
 
 
 def flip(path):
-    """One bit, in the middle of the weights: the size, the directory and the pickle are as they were."""
+    """One bit, in the middle of the largest tensor: the size, the directory and the pickle are as they were."""
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    name, extra = struct.unpack_from("<HH", content, largest.header_offset + 26)  # of the header before its data
+    content[largest.header_offset + 30 + name + extra + largest.file_size // 2] ^= 1
     path.write_bytes(content)
 
 
