@@ -222,7 +222,7 @@ def test_false_claims_of_several_architectures_are_counted_together(tmp_path, ca
     monkeypatch.setenv("IPR_CACHE", str(cache))
     size = [*(one for one in SMALL if "limit_train" not in one), "trainer.max_epochs=1", "dataset.image_size=8"]
     monkeypatch.setattr(false_claims, "REQUEST", (*false_claims.REQUEST, *size, "trigger_set.size=20"))
-    monkeypatch.setattr(false_claims, "ARCHITECTURES", {"GN": ("model=alexnet",), "BN": ("model.norm=bn",)})
+    monkeypatch.setattr(false_claims, "ARCHITECTURES", {"GN": ("model.norm=gn",), "BN": ("model.norm=bn",)})
     for name, value in (("NETWORKS", 2), ("WRONG", 14), ("COPIES", 1)):
         monkeypatch.setattr(false_claims, name, value)
     runs = tmp_path / "runs"
