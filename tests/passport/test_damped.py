@@ -107,3 +107,16 @@ def test_steps_as_at_a_higher_energy_are_refused(energy, asked):
 )
 def test_steps_are_as_at_three_where_none_is_asked_for_and_damped_below_the_energy_alone(energy, asked, expected):
     assert step_energy_of(energy, asked) == expected
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_damped_gradient_lies_in_memory_as_the_gradient_does(kernel, memory_format):
+    """Where it does not, several processes that add gradients up warn and copy."""
+    conv = nn.Conv2d(4, 8, kernel).to(memory_format=memory_format)
+    gradient = torch.randn_like(conv.weight)
+    before = gradient.clone()
+    left = damped(gradient, basis(patch_mean(torch.randn(2, 4, 9, 7), conv)), 0.99)
+    assert left.stride() == gradient.stride() == conv.weight.stride()
+    assert torch.equal(gradient, before)
+    assert left.data_ptr() != gradient.data_ptr()

@@ -44,13 +44,16 @@ def basis(patch_means: Tensor) -> Tensor:
 
 
 def damped(gradient: Tensor, q: Tensor, share: float) -> Tensor:
-    """The gradient of W, (C, C_in / G, k, k), with `share` of what lies along Q, (G, D, 2), taken out."""
+    """The gradient of W, (C, C_in / G, k, k), with `share` of what lies along Q, (G, D, 2), taken out.
+
+    It lies in memory as the gradient does, which is what several processes add up.
+    """
     rows = filters(gradient)  # channels last within a patch, as S is
     apart = rows.unflatten(0, (q.shape[0], -1))  # (G, C / G, D)
     along = (apart @ q @ q.mT).flatten(0, 1)
     shape = (gradient.shape[0], *gradient.shape[2:], gradient.shape[1])
-    left: Tensor = gradient - share * along.view(shape).movedim(-1, 1)
-    return left
+    taken_out = share * along.view(shape).movedim(-1, 1)
+    return torch.sub(gradient, taken_out, out=torch.empty_like(gradient))
 
 
 def step_energy_of(energy: float | None, asked: float | None) -> float | None:
