@@ -223,7 +223,7 @@ def test_one_training_over_two_tasks_ends_as_over_two_processes_of_one_machine(s
     with command(*asked, "paths.runs=processes") as process:
         _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, err
-    assert len(weights("tasks")) == 4  # and the plain networks that passports were made from
+    assert len(weights("tasks")) == 3  # and the plain network that passports were made from
     assert weights("tasks") == weights("processes")
     until(lambda: slurm.queue() == [])
 
