@@ -71,7 +71,8 @@ def table(records: Sequence[Record]) -> str:
     rows: dict[tuple[object, ...], list[Record]] = defaultdict(list)
     for record in sorted(records, key=lambda one: one.seed):
         if setting_of(record) in baselines and (record.scheme == "baseline" or record.accuracy_genuine is not None):
-            rows[(*setting_of(record)[:-1], *(getattr(record, name) for name in ROW))].append(record)
+            same = *setting_of(record)[:-1], *(getattr(record, name) for name in ROW), record.bits_total
+            rows[same].append(record)  # other layers are told by their bits
     lines = [f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|"]
     lines += [f"| {' | '.join(cells(runs, baselines))} |" for _, runs in sorted(rows.items(), key=lambda one: str(one))]
     return "\n".join(lines)

@@ -5,14 +5,19 @@
 For each run of a passport scheme, a row of three tables in Markdown. The first has the accuracy under the genuine
 passport, under 50 random ones of its energy (the control), and under those that the weights suggest
 (`passport/guesses.py`): ones and positive noise of any of `ENERGIES`, and singular vectors of the weights and, for
-whoever knows what training began with, of what it changed. Each search chooses with 60 training images. The second
-counts the bits of the signature that left singular vectors spell: the best of three vectors and both signs in each
-layer, beside what the same count gives for 1,000 random signatures. The third says why, for W and for what changed:
-the norm of what lies along S, |<W, S>| / |S|, to the norm from which on such a term shows in the singular vectors of
-noise, s (C D)^(1/4) with s the standard deviation of W (Baik, Ben Arous, Peche 2005), and the largest cosine of S with
-a right singular vector, each in the layer where it is largest. `plain` is a baseline of the same architecture: the
-same guesses on a network without a passport, so whatever they reach there is no mark. `vectors=all` tries every
-singular vector rather than two.
+whoever knows what training began with, of what it changed. Each search chooses with 60 training images.
+
+The second counts the bits of the signature that left singular vectors spell, the best of three vectors and both signs
+in each layer, beside what the same count gives for 1,000 random signatures, and those that sums of filters spell.
+
+The third says why, for W and for what changed: the norm of what lies along S, |<W, S>| / |S|, to the norm from which on
+such a term shows in the singular vectors of noise, s (C D)^(1/4) with s the standard deviation of W (Baik, Ben Arous,
+Peche 2005), and the largest cosine of S with a right singular vector, each in the layer where it is largest. Then,
+layer by layer, the root mean square g of the scales at the start and now, and g / s, the energy at which as much stands
+along S as along any direction.
+
+`plain` is a baseline of the same architecture: the same guesses on a network without a passport, so whatever they reach
+there is no mark. `vectors=all` tries every singular vector rather than two.
 """
 
 from __future__ import annotations
@@ -94,19 +99,43 @@ def _drawn(signature: Signature) -> list[Signature]:
     ]
 
 
+def sums_spelled(network: nn.Module, signature: Signature) -> int:
+    """The bits that filters spell by a sum above or below their layer's median, the better of both signs a layer."""
+    total = 0
+    for name, bits in signature.items():
+        sums = changed_filters(network, name).flatten(0, 1).sum(1)
+        agreeing = int((torch.where(sums > sums.median(), 1, -1) == bits).sum())
+        total += max(agreeing, bits.numel() - agreeing)
+    return total
+
+
 def written(network: nn.Module, start: nn.Module | None, claim: PassportClaim) -> tuple[float, float]:
     """What lies along S, to the norm from which on it shows, and the largest cosine of S with a singular vector."""
     shares, cosines = [], []
-    for name, maps in claim.passport.items():
-        _, conv = convolution_of(network, name)
-        along = patch_mean(maps[:1], conv)[0].double()  # S_gamma, (G, D)
-        for matrix, own in zip(changed_filters(network, name, start), along, strict=True):
+    for name, mean in mean_patches(network, claim).items():
+        for matrix, own in zip(changed_filters(network, name, start), mean, strict=True):
             unit = own / own.norm()
             shows = float(matrix.std()) * matrix.numel() ** 0.25
             shares.append(float((matrix @ unit).norm()) / shows)
             vectors = torch.linalg.svd(matrix, full_matrices=False)[2]
             cosines.append(float((vectors @ unit).abs().max()))
     return max(shares), max(cosines)
+
+
+def mean_patches(network: nn.Module, claim: PassportClaim) -> dict[str, Tensor]:
+    """S_gamma of every layer, (G, D), in float64."""
+    convolutions = {name: convolution_of(network, name)[1] for name in claim.passport}
+    return {name: patch_mean(maps[:1], convolutions[name])[0].double() for name, maps in claim.passport.items()}
+
+
+def scales_of(network: nn.Module, claim: PassportClaim) -> list[str]:
+    """Root mean square g of each layer's scales under the passport, and g / s, s the deviation of its weights."""
+    sizes, ideal = [], []
+    for name, mean in mean_patches(network, claim).items():
+        filters = changed_filters(network, name)  # (G, C / G, D)
+        sizes.append(float((filters @ mean.unsqueeze(-1)).square().mean().sqrt()))
+        ideal.append(sizes[-1] / float(filters.std()))
+    return [" ".join(f"{size:.2f}" for size in sizes), " ".join(f"{one:.0f}" for one in ideal)]
 
 
 def rows_of(folder: Path, plain: Path | None, count: int | None) -> Iterator[tuple[list[str], list[str], list[str]]]:
@@ -132,6 +161,7 @@ def rows_of(folder: Path, plain: Path | None, count: int | None) -> Iterator[tup
         numbers = [genuine, sum(blind) / FORGED, max(blind), *best]
         told = [f"{100 * number:.1f}" for number in numbers]
         shown = [f"{number:.2f}" for known in (None, start) for number in written(held, known, claim)]
+        shown += [scales_of(start, claim)[0], *scales_of(held, claim)]
         yield [name, *told], [name, *_spelled(held, start, claim, drawn)], [name, *shown]
 
 
@@ -141,7 +171,8 @@ def _spelled(network: nn.Module, start: nn.Module, claim: PassportClaim, drawn: 
         own, *others = bits_spelled(network, known, [claim.signature, *drawn]).tolist()
         others.sort()
         cells += [f"{own:.0f}", f"{others[DRAWN // 2]:.0f}; {others[round(0.95 * DRAWN)]:.0f}"]
-    return [str(sum(bits.numel() for bits in claim.signature.values())), *cells]
+    total = sum(bits.numel() for bits in claim.signature.values())
+    return [str(total), *cells, str(sums_spelled(network, claim.signature))]
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -158,11 +189,28 @@ def main(arguments: Sequence[str]) -> None:
             print(f"| {' | '.join(row)} |", flush=True)
             spelled.append(bits)
             shown.append(cosines)
-    heads = ["network", "bits", "spelled by W", "random: median; 95 %", "by the change", "random: median; 95 %"]
+    heads = [
+        "network",
+        "bits",
+        "spelled by W",
+        "random: median; 95 %",
+        "by the change",
+        "random: median; 95 %",
+        "by filter sums",
+    ]
     print(f"\nbits of the signature:\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for bits in spelled:
         print(f"| {' | '.join(bits)} |")
-    heads = ["network", "along S in W", "largest cosine", "in the change", "largest cosine"]
+    heads = [
+        "network",
+        "along S in W",
+        "largest cosine",
+        "in the change",
+        "largest cosine",
+        "g at the start",
+        "g",
+        "g / s",
+    ]
     print(f"\nwhat lies along S, to the norm that shows:\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for cosines in shown:
         print(f"| {' | '.join(cosines)} |")

@@ -150,8 +150,15 @@ def test_a_scale_says_the_norm_of_a_scheme_and_a_sweep_another():
     assert [(c.about["scheme"], c.about.get("norm"), c.values.get("model.norm")) for c in cells] == [
         ("passport_v1", None, None), ("passport_v2", "gn", "gn"), ("passport_v2", "bn", "bn"),
     ]  # fmt: skip
-    with pytest.raises(InputError, match=r"scale\.norms"):
-        plan(study(*sweeps), replace(SCALE, norms={"passport_v2": "../gn"}))
+    for norms in (
+        {"passport_v2": "../gn"},
+        {"passport_v2": 3},
+        {"passport_v2": None},
+        {"pasport_v2": "gn"},
+        {"": "gn"},
+    ):
+        with pytest.raises(InputError, match=r"scale\.norms"):
+            plan(study(*sweeps), replace(SCALE, norms=norms))
 
 
 @pytest.mark.parametrize("name", ["paper", "cpu", "smoke"])

@@ -90,15 +90,16 @@ def singular_patches(
         network: a plain network; its weights are all that is used.
         layers: the layers.
         start: the network that training began with; the filters' change since then is decomposed.
-        count: how many; None for as many as the largest layer has.
+        count: how many at most; None for all.
 
     Returns:
-        layer -> (count, G, D), float32; each of norm 1 over all groups, which are decomposed apart and count by their
-        singular values. Of both signs it is the one whose elements sum to 0 or more, as those of a feature map do. What
-        a layer does not have is 0.
+        layer -> (count, G, D), float32, count no more than the largest layer has; each of norm 1 over all groups, which
+        are decomposed apart and count by their singular values. Of both signs it is the one whose elements sum to 0 or
+        more, as those of a feature map do. What a layer does not have is 0.
     """
     matrices = {layer.conv: changed_filters(network, layer.conv, start) for layer in layers}
-    count = max(min(matrix.shape[1:]) for matrix in matrices.values()) if count is None else count
+    most = max(min(matrix.shape[1:]) for matrix in matrices.values())
+    count = most if count is None else min(count, most)
     found = {}
     for name, matrix in matrices.items():  # (G, C / G, D)
         _, values, right = torch.linalg.svd(matrix, full_matrices=False)

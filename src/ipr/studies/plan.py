@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
+from ipr.config.registry import entries
 from ipr.config.schema import HIDDEN_KEYS
 from ipr.config.secrets import masked, revealed, without_secret
 from ipr.errors import InputError
@@ -17,6 +18,7 @@ from ipr.store.folder import secret_digest
 from ipr.studies.scale import DataScale, ModelScale, Scale
 from ipr.studies.settable import check_choices, check_set
 from ipr.studies.study import Study, Sweep
+from ipr.terminal.spelling import choose_among
 from ipr.texts import check_name, written
 
 DEFAULT_SCALE = "smoke"
@@ -105,13 +107,20 @@ def plan(study: Study, scale: Scale, seeds: Sequence[int] | None = None) -> list
     """
     if scale.name:  # one that is made in Python may have none
         check_name("scale.name", scale.name)
-    for norm in scale.norms.values():
-        check_name("scale.norms", norm)
+    _check_norms(scale.norms)
     cells: dict[str, Cell] = {}
     for sweep in study.sweeps:
         for cell in _cells(study, sweep, scale, seeds):
             cells.setdefault(cell.name, cell)
     return sorted(cells.values(), key=lambda cell: WAVES.index(cell.wave))
+
+
+def _check_norms(norms: Mapping[str, Any]) -> None:
+    for scheme, norm in norms.items():
+        if scheme not in (known := entries("scheme")):
+            raise InputError("scale.norms", scheme, "is no scheme", choose_among(scheme, known))
+        if norm not in ("bn", "gn"):
+            raise InputError("scale.norms", f"{scheme}: {norm}", "is unknown", "choose among: bn, gn")
 
 
 def _cells(study: Study, sweep: Sweep, scale: Scale, seeds: Sequence[int] | None) -> Iterator[Cell]:
