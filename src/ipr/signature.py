@@ -2,6 +2,9 @@
 
 A signature is one bit in {-1, +1} per channel of each protected layer, stored as int8. Text is written with 8 bits a
 byte of its UTF-8 form, the highest bit first, +1 for a set bit (Table VIII), from the first protected layer on.
+
+Beyond the paper, channels may carry no bit, 0 (`signed_channels`): public and private scales that differ in sign want
+features of opposite sign from one filter, which costs accuracy with every channel that is signed (docs/passports.md).
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from ipr.errors import InputError
 from ipr.world import own_world
 
 Signature = Mapping[str, Tensor]
-"""Layer name -> bits in {-1, +1}, int8, one for each of the layer's C channels."""
+"""Layer name -> bits in {-1, +1}, int8, one for each of the layer's C channels; 0 where a channel carries none."""
 
 
 def encode_text(text: str) -> Tensor:
@@ -34,18 +37,22 @@ def decode_text(bits: Tensor) -> str:
 
 
 @own_world()
-def draw_signature(capacities: Mapping[str, int], text: str | None, generator: Generator) -> dict[str, Tensor]:
+def draw_signature(
+    capacities: Mapping[str, int], text: str | None, generator: Generator, count: int | None = None
+) -> dict[str, Tensor]:
     """A signature for layers of the given capacities: the text first, random bits behind it.
 
     Args:
         capacities: layer name -> number of channels, in the order in which the layers are written.
         text: what the owner wants to read back; None for random bits only.
-        generator: the source of the random bits.
+        generator: the source of the random bits, and then of the channels that carry them.
+        count: how many channels carry a bit; None for all.
 
     Raises:
-        InputError: the text needs more bits than the layers have channels.
+        InputError: the text needs more bits than there are, or there are not so many channels.
     """
-    total = sum(capacities.values())
+    channels = sum(capacities.values())
+    total = signed_channels(count, channels)
     bits = torch.randint(0, 2, (total,), generator=generator, dtype=torch.int8) * 2 - 1
     if text:
         written = encode_text(text)
@@ -54,10 +61,36 @@ def draw_signature(capacities: Mapping[str, int], text: str | None, generator: G
                 "scheme.signature",
                 f"<{len(text)} characters>",
                 f"needs {written.numel()} bits, but the layers {', '.join(capacities)} hold {total}",
-                f"shorten it to {total // 8} bytes, protect more layers (scheme.layers) or widen it (model.width)",
+                f"shorten it to {total // 8} bytes, or give more: scheme.bits, scheme.layers, model.width",
             )
         bits[: written.numel()] = written
+    if total < channels:
+        bits = at_channels(bits, torch.rand(channels, generator=generator, dtype=torch.float64))
     return dict(zip(capacities, bits.split(list(capacities.values())), strict=True))
+
+
+def signed_channels(count: int | None, channels: int) -> int:
+    """How many of so many channels carry a bit: `scheme.bits`, or all where it is None.
+
+    Raises:
+        InputError: there are not so many.
+    """
+    if count is not None and not 0 < count <= channels:
+        problem = f"is not from 1 to {channels}, the channels of the protected layers"
+        raise InputError("scheme.bits", count, problem, f"give at most {channels}, or null for all")
+    return channels if count is None else count
+
+
+def at_channels(bits: Tensor, ranks: Tensor) -> Tensor:
+    """Bits, (N,), in their order at the N channels of the lowest rank; 0 at the others. (C,), as ranks."""
+    chosen = ranks.argsort(stable=True)[: bits.numel()].sort().values
+    return torch.zeros(ranks.numel(), dtype=bits.dtype).index_copy(0, chosen, bits)
+
+
+def bits_of(signature: Signature) -> Tensor:
+    """The bits of all layers without the channels that carry none, (N,), in {-1, +1}, int8."""
+    both = torch.cat(list(signature.values()))
+    return both[both != 0]
 
 
 def check_text_bytes(text_bytes: int, bits: int) -> None:
@@ -71,17 +104,17 @@ def check_text_bytes(text_bytes: int, bits: int) -> None:
 
 
 def sign_loss(gamma: Tensor, bits: Tensor, gamma_0: float = 0.1) -> Tensor:
-    """Eq. 6 (Algorithm 4): sum over channels of max(gamma_0 - gamma_i * b_i, 0).
+    """Eq. 6 (Algorithm 4): sum over channels of max(gamma_0 - gamma_i * b_i, 0), where b_i is not 0.
 
     Args:
         gamma: scale factors, shape (C,).
-        bits: the signature in {-1, +1}, shape (C,).
+        bits: the signature in {-1, +1}, 0 where a channel carries no bit; shape (C,).
         gamma_0: the magnitude that the loss asks for; above 0.
 
     Returns:
         A scalar of gamma's type; 0 once every gamma_i has its sign and at least that magnitude.
     """
-    return torch.relu(gamma_0 - gamma * bits).sum()
+    return (torch.relu(gamma_0 - gamma * bits) * bits.abs()).sum()
 
 
 def detect(gamma: Tensor) -> Tensor:
@@ -93,8 +126,8 @@ def detect(gamma: Tensor) -> Tensor:
 
 
 def agreeing_bits(detected: Tensor, bits: Tensor) -> int:
-    """The number of positions at which two strings of bits agree."""
-    return int((detected.to(bits.device) == bits).sum())
+    """The number of positions at which two strings of bits agree, of those where `bits` has one (is not 0)."""
+    return int(((detected.to(bits.device) == bits) & (bits != 0)).sum())
 
 
 def binomial_tail(agreeing: int, total: int, choices: int = 2) -> tuple[float, float]:

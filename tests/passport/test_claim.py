@@ -182,4 +182,4 @@ def test_a_claim_must_fit_together(claim):
     with pytest.raises(InputError, match=r"\['a.b'\].*passport but no signature"):
         replace(claim, signature={"conv1": claim.signature["conv1"]})
     with pytest.raises(InputError, match=r"signature of a\.b"):
-        replace(claim, signature=claim.signature | {"a.b": torch.zeros(6, dtype=torch.int8)})
+        replace(claim, signature=claim.signature | {"a.b": torch.full((6,), 2, dtype=torch.int8)})

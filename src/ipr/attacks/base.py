@@ -219,6 +219,7 @@ def flipped(signature: Mapping[str, Tensor], fraction: float, source: torch.Gene
     """A signature with a fraction of all its bits inverted, chosen at random over all layers."""
     sizes = [bits.numel() for bits in signature.values()]
     bits = torch.cat(list(signature.values())).clone()
-    chosen = torch.randperm(bits.numel(), generator=source)[: round(fraction * bits.numel())]
-    bits[chosen] *= -1
+    signed = bits.nonzero().squeeze(1)
+    chosen = torch.randperm(signed.numel(), generator=source)[: round(fraction * signed.numel())]
+    bits[signed[chosen]] *= -1
     return dict(zip(signature, bits.split(sizes), strict=True))

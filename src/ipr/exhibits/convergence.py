@@ -74,8 +74,9 @@ class EpochRecorder(L.Callback):
         }
         if isinstance(pl_module, PassportScheme):
             signs = torch.cat([detect(affine_at(network.get_submodule(layer.norm))[0]) for layer in self.layers])
-            seen["bits_agreeing"] = torch.tensor(agreeing_bits(signs, pl_module.wanted_signs()))
-            seen["bits_total"] = torch.tensor(signs.numel())
+            wanted = pl_module.wanted_signs()
+            seen["bits_agreeing"] = torch.tensor(agreeing_bits(signs, wanted))
+            seen["bits_total"] = wanted.count_nonzero().cpu()
         self.before = weight
         self.epochs.append(seen)
 

@@ -32,7 +32,7 @@ def character(code: int) -> str:
 class ScaleSigns(Exhibit):
     """The table of a signature, channel by channel, read with the owner's passport.
 
-    Text is written from the first channel of the first protected layer on and may go on in the next; where the
+    Of channels that carry a bit. Text is written from the first of the first protected layer on; where the
     signature holds one, the channels shown are its own. Without text they are the first `channels` of the last
     protected layer, or of `layer`.
 
@@ -54,25 +54,27 @@ class ScaleSigns(Exhibit):
         layers = find_layers(opened.suspect, example_of(opened.data, opened.suspect), claim.layers)
         shown = chosen_layer(layers, self.layer or claim.layers[-1]).conv
         scales = claim.signed_scales(opened.suspect, layers)
-        gammas = {name: scales[name].detach().cpu().float() for name in claim.layers}
+        signed = {name: bits.cpu().nonzero().squeeze(1) for name, bits in claim.signature.items()}
+        gammas = {name: scales[name].detach().cpu().float()[signed[name]] for name in claim.layers}
+        wanted = {name: claim.signature[name].cpu()[channels] for name, channels in signed.items()}
         if claim.text_bytes and self.layer is None:
             names, count = list(gammas), 8 * claim.text_bytes
         else:
             names, count = [shown], self.channels
         gamma = torch.cat([gammas[name] for name in names])[:count]
-        bits = torch.cat([claim.signature[name] for name in names])[:count].cpu()
+        bits = torch.cat([wanted[name] for name in names])[:count]
         signs = detect(gamma)
 
         facts: list[Fact] = []
-        where = [(name, channel) for name in names for channel in range(gammas[name].numel())][:count]
+        where = [(name, channel) for name in names for channel in signed[name].tolist()][:count]
         rows = zip(where, gamma.tolist(), signs.tolist(), bits.tolist(), strict=True)
         for (name, channel), value, sign, bit in rows:
             facts.append({"layer": name, "channel": channel, "gamma": value, "sign": sign, "bit": bit})
         for index, code in enumerate(codes(signs)):
             facts.append({"character_index": index, "code": code, "character": character(code)})
-        everywhere = torch.cat(list(gammas.values())), torch.cat([claim.signature[name].cpu() for name in gammas])
-        for which, (values, wanted) in {"shown": (gamma, bits), "all": everywhere}.items():
-            agreeing, total = agreeing_bits(detect(values), wanted), wanted.numel()
+        everywhere = torch.cat(list(gammas.values())), torch.cat([wanted[name] for name in gammas])
+        for which, (values, own) in {"shown": (gamma, bits), "all": everywhere}.items():
+            agreeing, total = agreeing_bits(detect(values), own), own.numel()
             facts.append({"agreement": which, "bits_agreeing": agreeing, "bits_total": total})
             facts[-1]["bits_share"] = agreeing / total
         return Contents({"gamma": gamma, "bits": bits.float()}, facts)

@@ -20,13 +20,14 @@ def read_signature(scales: Mapping[str, Tensor], signature: Signature, text_byte
 
     Args:
         scales: layer -> gamma that the claim gives it, (C,), as `PresentedClaim.signed_scales` has it.
-        signature: the claimed bits of each layer.
+        signature: the claimed bits of each layer; channels that carry none are passed over.
         text_bytes: how many bytes of text to decode from the front.
     """
     detected = {name: detect(scales[name]).cpu() for name in signature}
     agreeing = {name: agreeing_bits(detected[name], bits) for name, bits in signature.items()}
-    total = {name: bits.numel() for name, bits in signature.items()}
-    text = decode_text(torch.cat(list(detected.values()))[: 8 * text_bytes])
+    total = {name: int(bits.count_nonzero()) for name, bits in signature.items()}
+    signed = torch.cat([bits.cpu() for bits in signature.values()]) != 0
+    text = decode_text(torch.cat(list(detected.values()))[signed][: 8 * text_bytes])
     return reading(agreeing, total, text=text)
 
 

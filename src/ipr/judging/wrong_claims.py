@@ -30,7 +30,7 @@ from ipr.watermarks.key_images import TriggerSetClaim
 IMAGES = 60
 """So many training images a forger chooses among guesses with."""
 
-ENERGIES = (1.0, 3.0, 10.0)
+ENERGIES = (1.0, 3.0, 10.0, 30.0)
 """The energies that a forger tries who does not know the owner's."""
 
 Passports = Callable[[PassportClaim, nn.Module, ImageData, int, int], Sequence[PassportClaim]]
@@ -193,10 +193,10 @@ def with_signatures(passports: Passports, signature: Callable[[Signature, int, i
 
 
 def another(genuine: Signature, seed: int, index: int) -> Signature:
-    """Bits that are drawn at random."""
+    """Bits that are drawn at random, in the same channels."""
     source = generator(seed, f"another signature {index}")
     return {
-        name: torch.randint(0, 2, bits.shape, generator=source, dtype=torch.int8) * 2 - 1
+        name: (torch.randint(0, 2, bits.shape, generator=source, dtype=torch.int8) * 2 - 1) * bits.cpu().abs()
         for name, bits in genuine.items()
     }
 
@@ -208,7 +208,7 @@ def same(genuine: Signature, seed: int, index: int) -> Signature:
 
 def one_bit(genuine: Signature, seed: int, index: int) -> Signature:
     """One bit, repeated: the sums of filters lean to one sign in many networks."""
-    return {name: torch.full_like(bits, (-1) ** (index // 4)) for name, bits in genuine.items()}
+    return {name: bits.abs() * (-1) ** (index // 4) for name, bits in genuine.items()}
 
 
 def another_trigger_set(claim: Claim, suspect: nn.Module, data: ImageData, count: int, seed: int) -> list[Claim]:

@@ -24,7 +24,7 @@ def begun(network: nn.Module, passport: Passport, signs: Signature, example: Ten
     Args:
         network: left as it was.
         passport: layer -> (2, C_in, H, W).
-        signs: layer -> the sign that each scale is to have, (C,) in {-1, +1}.
+        signs: layer -> the sign that each scale is to have, (C,) in {-1, +1}; 0 for that which was trained.
         example: an input for the network, used to follow one forward pass.
     """
     there = copy.deepcopy(network)
@@ -36,7 +36,9 @@ def begun(network: nn.Module, passport: Passport, signs: Signature, example: Ten
             continue
         means = patch_mean(passport[layer.conv].to(conv.weight), conv)
         gamma, beta = scale_and_shift(conv.weight, means[None])
-        wanted = torch.stack([signs[layer.conv].to(norm.weight) * norm.weight.abs(), norm.bias])
+        signed = signs[layer.conv].to(norm.weight)
+        scales = torch.where(signed == 0, norm.weight, signed * norm.weight.abs())
+        wanted = torch.stack([scales, norm.bias])
         _move(conv, means, wanted - torch.cat([gamma, beta]))
     return there
 

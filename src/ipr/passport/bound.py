@@ -30,6 +30,7 @@ from torch import Tensor
 from ipr.digests import elements, type_name
 from ipr.errors import InputError
 from ipr.passport.surgery import Passport
+from ipr.signature import at_channels, signed_channels
 
 FAST_DOMAIN = b"ipr bound signature 1"
 DOMAIN = b"ipr bound signature 2"
@@ -89,13 +90,14 @@ class Binding:
 
 
 def bound_signature(
-    passport: Passport, capacities: Mapping[str, int], owner: str, binding: Binding
+    passport: Passport, capacities: Mapping[str, int], owner: str, binding: Binding, count: int | None = None
 ) -> dict[str, Tensor]:
     """The signature that follows from a passport: the first bits of the hash of everything below.
 
     Each part is hashed after its length in bytes (8 bytes, highest first), so that no two contents give the same text:
     the owner's name in UTF-8, and for each layer in the network's order its name, C in decimal digits, the type
-    (`float32`), the shape (`2 192 8 8`) and the elements of its passport.
+    (`float32`), the shape (`2 192 8 8`) and the elements of its passport; then, where fewer channels carry a bit than
+    there are, how many (`128 bits`).
 
     Version 2 hashes `DOMAIN`, the method (`scrypt-17`, `scrypt-17-relative`) and these with SHA-256, the digest with
     scrypt, salted with the nonce, to 32 bytes, and these with SHAKE-256. Version 1 hashes `FAST_DOMAIN`, the nonce and
@@ -106,17 +108,23 @@ def bound_signature(
         capacities: layer -> C, its number of channels and of bits; the same layers in the same order.
         owner: the owner's name.
         binding: nonce and version.
+        count: how many channels carry a bit; None for all.
 
     Returns:
-        layer -> bits in {-1, +1}, (C,), int8; of every byte the highest bit first, +1 for a set bit.
+        layer -> bits in {-1, +1}, (C,), int8, 0 where a channel carries none: see `expanded`.
+
+    Raises:
+        InputError: there are not so many channels.
     """
+    total = signed_channels(count, sum(capacities.values()))
+    parts = _parts(passport, capacities, owner, total)
     if not binding.slow:
-        framed = _framed((FAST_DOMAIN, binding.nonce, *_parts(passport, capacities, owner)))
-        return expanded(b"".join(framed), capacities)
+        framed = _framed((FAST_DOMAIN, binding.nonce, *parts))
+        return expanded(b"".join(framed), capacities, total)
     digest = hashlib.sha256()
-    for part in _framed((DOMAIN, binding.method.encode(), *_parts(passport, capacities, owner))):
+    for part in _framed((DOMAIN, binding.method.encode(), *parts)):
         digest.update(part)
-    return expanded(stretched(digest.digest(), binding.nonce), capacities)
+    return expanded(stretched(digest.digest(), binding.nonce), capacities, total)
 
 
 @lru_cache(maxsize=1024)
@@ -126,11 +134,26 @@ def stretched(digest: bytes, nonce: bytes) -> bytes:
     return hashlib.scrypt(digest, salt=nonce, n=SCRYPT_N, r=SCRYPT_R, p=SCRYPT_P, maxmem=limit, dklen=32)
 
 
-def expanded(seed: bytes, capacities: Mapping[str, int]) -> dict[str, Tensor]:
-    """The first bits of SHAKE-256 of a seed, layer by layer, as `bound_signature` returns them."""
-    total = sum(capacities.values())
-    octets = np.frombuffer(hashlib.shake_256(seed).digest(-(-total // 8)), dtype=np.uint8)
-    bits = torch.from_numpy(np.unpackbits(octets)[:total].astype(np.int8)) * 2 - 1
+def expanded(seed: bytes, capacities: Mapping[str, int], count: int | None = None) -> dict[str, Tensor]:
+    """The first bits of SHAKE-256 of a seed, layer by layer, as `bound_signature` returns them.
+
+    Of every byte the highest bit first, +1 for a set bit. Where fewer channels carry one, the whole bytes behind the
+    bits are a rank of each channel, 8 bytes, highest first; the bits stand, in order, at those of the lowest ranks.
+
+    Args:
+        seed: any.
+        capacities: see `bound_signature`.
+        count: see `bound_signature`.
+    """
+    channels = sum(capacities.values())
+    total = channels if count is None else count
+    length = -(-total // 8)
+    octets = hashlib.shake_256(seed).digest(length + (8 * channels if total < channels else 0))
+    unpacked = np.unpackbits(np.frombuffer(octets[:length], dtype=np.uint8))
+    bits = torch.from_numpy(unpacked[:total].astype(np.int8)) * 2 - 1
+    if total < channels:
+        ranks = np.frombuffer(octets[length:], dtype=">u8").argsort(kind="stable").argsort(kind="stable")
+        bits = at_channels(bits, torch.from_numpy(ranks))
     return dict(zip(capacities, bits.split(list(capacities.values())), strict=True))
 
 
@@ -139,10 +162,12 @@ def _framed(parts: Iterable[bytes]) -> Iterator[bytes]:
         yield len(part).to_bytes(8) + part
 
 
-def _parts(passport: Passport, capacities: Mapping[str, int], owner: str) -> Iterator[bytes]:
+def _parts(passport: Passport, capacities: Mapping[str, int], owner: str, total: int) -> Iterator[bytes]:
     yield owner.encode()
     for name, channels in capacities.items():
         maps = passport[name]
         shape = " ".join(map(str, maps.shape))
         yield from (name.encode(), str(channels).encode(), type_name(maps).encode(), shape.encode())
         yield bytes(elements(maps))
+    if total < sum(capacities.values()):
+        yield f"{total} bits".encode()

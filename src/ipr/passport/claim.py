@@ -53,7 +53,7 @@ class PassportClaim(PresentedClaim):
 
     def _check_binding(self, binding: Binding) -> None:
         capacities = {name: bits.numel() for name, bits in self.signature.items()}
-        derived = bound_signature(self.passport, capacities, self.owner, binding)
+        derived = bound_signature(self.passport, capacities, self.owner, binding, self.marks().numel())
         if any(not torch.equal(derived[name], bits.cpu()) for name, bits in self.signature.items()):
             problem = "the signature does not follow from passport, owner and nonce"
             raise InputError("claim", "binding", problem, "restore the claim; such a signature cannot be chosen")

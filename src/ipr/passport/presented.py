@@ -20,7 +20,7 @@ from ipr.errors import InputError
 from ipr.passport.layer import Affine
 from ipr.passport.normal_form import public_signs, relative_to
 from ipr.passport.surgery import ConvNorm, find_layers
-from ipr.signature import Signature, check_text_bytes, draw_signature
+from ipr.signature import Signature, bits_of, check_text_bytes, draw_signature
 
 
 class PresentedClaim(Claim):
@@ -29,7 +29,7 @@ class PresentedClaim(Claim):
     Attributes:
         part: what stands before a layer's name where what is presented is stored.
         brings_passport: whether the scales follow from a passport (Eq. 4); a judge may ask for one.
-        signature: layer -> bits in {-1, +1}, (C,), int8.
+        signature: layer -> bits in {-1, +1}, (C,), int8; 0 where a channel carries none.
         text_bytes: how many bytes of text the signature begins with.
         triggers: trigger images with their labels; None where the scheme has none.
     """
@@ -65,16 +65,17 @@ class PresentedClaim(Claim):
                 "give both for each layer",
             )
         for name, bits in self.signature.items():
-            if bits.dtype != torch.int8 or bits.dim() != 1 or not bool((bits.abs() == 1).all()):
-                raise InputError(
-                    "claim", f"signature of {name}", "is not a row of -1 and +1 in int8", "restore the claim"
-                )
+            if bits.dtype != torch.int8 or bits.dim() != 1 or not bool((bits.abs() <= 1).all()):
+                problem = "is not a row of -1, 0 and +1 in int8"
+                raise InputError("claim", f"signature of {name}", problem, "restore the claim")
+        if not any(bool(bits.any()) for bits in self.signature.values()):
+            raise InputError("claim", "signature", "has no bit", "restore the claim")
         for name, given in self.presented.items():
             fits = given.dim() == (4 if self.brings_passport else 2)
             if not fits or given.shape[0] != 2 or not given.is_floating_point():
                 shape = f"{tuple(given.shape)} in {given.dtype}"
                 raise InputError("claim", f"{name}: {shape}", "is no passport and no pair of scales", "restore it")
-        check_text_bytes(self.text_bytes, sum(bits.numel() for bits in self.signature.values()))
+        check_text_bytes(self.text_bytes, self.marks().numel())
         if self.triggers is not None:
             check_trigger_set(self.triggers.pixels, self.triggers.labels)
 
@@ -109,13 +110,13 @@ class PresentedClaim(Claim):
         if self.bound:
             return Part("signature", "signature", True, "follows from passport, owner and nonce")
         capacities = {name: bits.numel() for name, bits in self.signature.items()}
-        text, total = 8 * self.text_bytes, sum(capacities.values())
+        text, total = 8 * self.text_bytes, self.marks().numel()
         source = source_of(self.origin, SIGNATURE)
         if isinstance(source, str) or text == total:
             return Part("signature", "signature", None, source if isinstance(source, str) else f"is {ALL_TEXT}")
-        again = torch.cat(list(draw_signature(capacities, None, source).values()))
-        mine = {"bits": self.marks().cpu()[text:]}
-        return compared("signature", "signature", mine, {"bits": again[text:]}, text=text, total=total)
+        again = draw_signature(capacities, None, source, total)
+        found = [{"bits": bits_of(one).cpu()[text:], "channels": _signed(one)} for one in (self.signature, again)]
+        return compared("signature", "signature", *found, text=text, total=total)
 
     def check_structure(self) -> None:
         """See `Claim.check_structure`."""
@@ -188,8 +189,8 @@ class PresentedClaim(Claim):
         return relative_to(public_signs(network, layers), scales) if self.relative else scales
 
     def marks(self) -> Tensor:
-        """The bits of all layers, (N,)."""
-        return torch.cat(list(self.signature.values()))
+        """The bits of all layers, (N,), in {-1, +1}."""
+        return bits_of(self.signature)
 
     def tensors(self) -> dict[str, Tensor]:
         """See `Claim.tensors`."""
@@ -266,6 +267,11 @@ class ScalesClaim(PresentedClaim):
             raise InputError("claim", "binding", "binds a signature to no passport", "bring the passport")
         scales = {name: tensors[f"scales/{name}"] for name in facts["layers"]}
         return cls(scales, **shared_parts(facts, tensors, thresholds))
+
+
+def _signed(signature: Signature) -> Tensor:
+    """Which channels carry a bit, (C,) over all layers."""
+    return torch.cat([bits.cpu() for bits in signature.values()]) != 0
 
 
 def _triggers_redrawn(triggers: TriggerSet, origin: Origin | None, data: ImageData) -> Part:

@@ -54,6 +54,7 @@ class PassportSchemeConfig(SignatureLoss, SchemeConfig):
 
     layers: list[str] = MISSING  # convolutions to protect, or modules that hold them
     signature: str | None = None  # text to write, no secret; null for random bits
+    bits: int | None = None  # channels that carry a bit of the signature: fewer cost less accuracy; null for all
     bound: bool = False  # write the bits that passport, owner and key hash to, in the place of a text (docs/claims.md)
 
 
@@ -76,7 +77,7 @@ class PassportScheme(Scheme):
 
     Config = PassportSchemeConfig
     claim_kind = PassportClaim
-    more_bits = "model.width, or more scheme.layers"
+    more_bits = "scheme.bits or model.width, or more scheme.layers"
     stronger = "scheme.sign_loss_weight"
     public_affine: ClassVar[bool]
 
@@ -118,7 +119,9 @@ class PassportScheme(Scheme):
         return {name: layer.passport_affine() for name, layer in self.layers.items()}
 
     def wanted_signs(self) -> Tensor:
-        """The sign that each scale is to have, (N,): the bits, or these times the public scales' present signs."""
+        """The sign that each scale is to have, (C,) over all layers, 0 for any: the bits, or these times the public
+        scales' present signs.
+        """
         if not self.relative:
             return self.bits
         public = [layer.public_affine()[0].squeeze(0).detach() for layer in self.layers.values()]
@@ -170,7 +173,8 @@ class PassportScheme(Scheme):
         if is_bound(scheme):  # the scales of V1 are the public ones
             binding = Binding(derive_bytes(seed, NONCE, key), relative=cls.public_affine)
         text = scheme.signature
-        signature = draw_signature(capacities, text, generator(seed, SIGNATURE, key))  # refused before a long training
+        source = generator(seed, SIGNATURE, key)
+        signature = draw_signature(capacities, text, source, scheme.bits)  # refused before a long training
         triggers = None
         if cls.appends_images(scheme):
             triggers = make_trigger_set(config.trigger_set, data, generator(seed, TRIGGER_SET, key))
@@ -179,7 +183,7 @@ class PassportScheme(Scheme):
         drawn, _ = draw_passport(asked.name, layers, data, asked.images, trained, source)
         passport = with_energy(drawn, network, asked.energy)
         if binding:
-            signature = bound_signature(passport, capacities, config.owner, binding)
+            signature = bound_signature(passport, capacities, config.owner, binding, scheme.bits)
         return PassportClaim(
             passport=passport,
             signature=signature,
@@ -197,7 +201,7 @@ class PassportScheme(Scheme):
 
     @classmethod
     def signs(cls, network: nn.Module, claim: PassportClaim, data: ImageData) -> Signature:
-        """The sign that each scale is to have in a network: the bits, or these times its own scales' signs."""
+        """The sign that each scale is to have in a network, 0 for any: the bits, or these times its own scales'."""
         if not claim.relative:
             return claim.signature
         layers = find_layers(network, example_image(data), claim.layers)

@@ -78,6 +78,7 @@ def margins(suspect: nn.Module, claim: PresentedClaim, images: LabelledImages) -
     example = next(images.batches(1, device))[0]
     with torch.no_grad():
         scales = claim.signed_scales(suspect, find_layers(suspect, example, claim.layers))
-        products = torch.cat([scales[name] * bits.to(device) for name, bits in claim.signature.items()])
+        bits = torch.cat(list(claim.signature.values())).to(device)
+        products = (torch.cat([scales[name] for name in claim.signature]) * bits)[bits != 0]
         mean, least = torch.stack([products.mean(), products.min()]).tolist()
     return {"validation/margin": mean, "validation/margin_min": least}

@@ -185,6 +185,8 @@ def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
     del identity["scheme"]["norm"], identity["optimizer"]["name"]
     if "signature" in identity["scheme"]:
         identity["scheme"]["signature"] = secret_digest(identity["scheme"]["signature"])
+    if identity["scheme"].get("bits", 0) is None:
+        del identity["scheme"]["bits"]  # runs that were made before fewer channels could be signed are found
     if identity["scheme"].pop("bound", False):
         identity["scheme"]["signature"] = BOUND  # runs that were made when this was said so are found
     if (start := start_digest(config)) is not None:

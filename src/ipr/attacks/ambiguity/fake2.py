@@ -80,6 +80,11 @@ class ScaleSearch(Search):
         return {name: torch.cat(pair).detach().cpu().clone() for name, pair in self.affines().items()}
 
 
+def _signs(like: Tensor, source: torch.Generator) -> Tensor:
+    """Signs drawn at random, -1 or +1, of a shape."""
+    return torch.randint(0, 2, like.shape, generator=source) * 2 - 1
+
+
 @register("fake2")
 @dataclass
 class Fake2(Attack):
@@ -102,10 +107,7 @@ class Fake2(Attack):
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
         source = generator(seed, "signs to start from")
-        start = {
-            name: torch.randint(0, 2, bits.shape, generator=source) * 2 - 1
-            for name, bits in victim.passport_claim.signature.items()
-        }
+        start = {name: _signs(bits, source) for name, bits in victim.passport_claim.signature.items()}
         example = example_of(data, victim.suspect)
         search = self._search(protected_again(victim, example), data, start, None)
         fit("fake2", search, epochs=self.epochs, clip_norm=None)
@@ -139,6 +141,8 @@ class Fake2Signature(Fake2):
         example, owner = example_of(data, victim.suspect), victim.passport_claim
         network, searches = protected_again(victim, example), {}
         for name, share in missing(self.dissimilarity, victim.judged).items():
-            bits = flipped(owner.signature, share, generator(seed, f"{share} of the signature"))
-            searches[name] = self._search(network, data, bits, bits)
+            source = generator(seed, f"{share} of the signature")
+            bits = flipped(owner.signature, share, source)
+            start = {layer: torch.where(own == 0, _signs(own, source), own) for layer, own in bits.items()}
+            searches[name] = self._search(network, data, start, bits)
         yield from forgeries(searches, victim, fit, self.name, example, epochs=self.epochs, clip_norm=None)

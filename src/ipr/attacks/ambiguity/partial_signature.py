@@ -14,18 +14,26 @@ from ipr.data.images import ImageData
 from ipr.passport.normal_form import public_signs, relative_to
 from ipr.passport.surgery import find_layers
 from ipr.randomness import generator
-from ipr.signature import Signature
+from ipr.signature import Signature, bits_of
 
 
 def with_wrong_bytes(signature: Signature, fraction: float, source: torch.Generator) -> dict[str, Tensor]:
     """A signature with a fraction of its bytes (8 bits, the characters of a text) replaced by random ones."""
     sizes = [bits.numel() for bits in signature.values()]
-    bits = torch.cat(list(signature.values())).clone()
+    everywhere = torch.cat(list(signature.values()))
+    bits = bits_of(signature)
     count = -(-bits.numel() // 8)
     for start in 8 * torch.randperm(count, generator=source)[: round(fraction * count)]:
         part = bits[start : start + 8]
         part[:] = torch.randint(0, 2, part.shape, generator=source, dtype=torch.int8) * 2 - 1
-    return dict(zip(signature, bits.split(sizes), strict=True))
+    everywhere[everywhere != 0] = bits
+    return dict(zip(signature, everywhere.split(sizes), strict=True))
+
+
+def _with_signs(gamma: Tensor, bits: Tensor) -> Tensor:
+    """Scales, (1, C), with the signs of the bits, (C,); their own where a channel carries none."""
+    signs = bits.to(gamma)
+    return torch.where(signs == 0, gamma, gamma.abs() * signs)
 
 
 @register("partial_signature")
@@ -54,7 +62,7 @@ class PartialSignature(Attack):
             if owner.relative:  # as the genuine scales spell them; what is claimed is read as it is
                 bits = relative_to(turned, bits)
             scales = {
-                name: torch.cat([gamma.abs() * bits[name].to(gamma), beta]) for name, (gamma, beta) in genuine.items()
+                name: torch.cat([_with_signs(gamma, bits[name]), beta]) for name, (gamma, beta) in genuine.items()
             }
             claims[f"wrong={wrong:g}"] = owner.with_scales(scales, signature=bits)
         yield Attacked(victim.suspect, claims)

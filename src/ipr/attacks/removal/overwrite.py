@@ -32,9 +32,10 @@ class Overwrite(Attack):
     """The victim is trained on with a second passport and signature, or a second watermark, by its own scheme; both
     claims are then judged.
 
-    A second passport is random, with the energy |S| of the owner's and, where that is one number for all layers, the
-    damped steps that trainings have by default (`passport/damped.py`). A second watermark is drawn as the first was,
-    and embedded with its authors' constants. The paper names the attack (Section I) and reports no numbers for it.
+    A second passport is random, with as many bits and the energy |S| of the owner's and, where that is one number for
+    all layers, the damped steps that trainings have by default (`passport/damped.py`). A second watermark is drawn as
+    the first was, and embedded with its authors' constants. The paper names the attack (Section I) and reports no
+    numbers for it.
     """
 
     kind = "removal"
@@ -57,7 +58,8 @@ class Overwrite(Attack):
         source = generator(seed, "second passport")
         energies = claim.energies(victim.suspect)
         passport = with_energy(random_passport(layers, source), victim.suspect, energies)
-        signature = draw_signature({layer.conv: layer.channels for layer in layers}, None, source)
+        capacities = {layer.conv: layer.channels for layer in layers}
+        signature = draw_signature(capacities, None, source, claim.marks().numel())
         protected = protect(victim.suspect, passport, example, public_affine=not victim.locked)
         kind = PassportV1 if victim.locked else partial(PassportV2, example=example)
         scheme = kind(
