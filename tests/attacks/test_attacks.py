@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from ipr.attacks.ambiguity.fake2 import ScaleSearch
+from ipr.attacks.ambiguity.fake2 import Fake2Signature, ScaleSearch
 from ipr.attacks.ambiguity.fake3 import PassportSearch
 from ipr.attacks.ambiguity.flip_signs import FlipSigns
 from ipr.attacks.ambiguity.guessed_passports import LiftPassport, Ones, SingularVectors
-from ipr.attacks.ambiguity.partial_signature import with_wrong_bytes
+from ipr.attacks.ambiguity.partial_signature import PartialSignature, with_wrong_bytes
 from ipr.attacks.ambiguity.train_scales import BlockSearch, TrainScales, row_sums
 from ipr.attacks.base import constant_rate, example_of, flipped
 from ipr.attacks.removal.finetune import Finetune
@@ -59,6 +59,65 @@ def test_flipped_inverts_the_share_asked_for_over_all_layers():
     assert sum(int((got[n] != bits[n]).sum()) for n in bits) == 25
     assert all(torch.equal(got[n], -bits[n]) for n, got in [(n, flipped(bits, 1.0, torch.Generator())) for n in bits])
     assert bits["a"].eq(1).all()
+
+
+def test_channels_without_a_bit_have_none_to_turn():
+    bits = {"a": torch.tensor([1, 0, -1, 0] * 10, dtype=torch.int8), "b": torch.zeros(8, dtype=torch.int8)}
+    got = flipped(bits, 0.5, torch.Generator().manual_seed(0))
+    assert int((got["a"] != bits["a"]).sum()) == 10
+    assert torch.equal(got["a"] == 0, bits["a"] == 0)
+    assert torch.equal(got["b"], bits["b"])
+    other = with_wrong_bytes(bits, 1.0, torch.Generator().manual_seed(0))
+    assert torch.equal(other["a"] == 0, bits["a"] == 0)
+    assert torch.equal(other["b"], bits["b"])
+    assert 0 < int((other["a"] != bits["a"]).sum()) < 20
+
+
+def fewer(owner):
+    """The same claim, in which every third channel carries no bit."""
+    signature = {name: bits.clone() for name, bits in owner.signature.items()}
+    for bits in signature.values():
+        bits[::3] = 0
+    return replace(owner, signature=signature)
+
+
+def test_signs_that_nobody_claims_stay_what_they_are(victim_of, data):
+    victim = victim_of("passport_v2")
+    victim = replace(victim, claim=fewer(victim.passport_claim))
+    (attacked,) = PartialSignature("partial_signature", wrong=[1.0]).run(victim, data, None, 0)
+    genuine = victim.passport_claim.affines(victim.suspect)
+    for name, pair in attacked.claims["wrong=1"].scales.items():
+        gamma, turned = genuine[name][0][0], pair[0] != genuine[name][0][0]
+        assert torch.equal(pair[0].abs(), gamma.abs())
+        assert turned.any()
+        assert not turned[::3].any()
+
+
+def test_fake2_starts_from_a_sign_in_every_channel(victim_of, data):
+    """From 0, scales of channels that carry no bit would begin without a signal."""
+    victim = victim_of("passport_v2")
+    victim = replace(victim, claim=fewer(victim.passport_claim))
+    started = {}
+
+    class Watched(Fake2Signature):
+        def _search(self, network, data, start, signature):
+            started.update(start)
+            raise InputError("seen", "", "", "")
+
+    with pytest.raises(InputError, match="seen"):
+        list(Watched("fake2_signature", dissimilarity=[0.0]).run(victim, data, None, 0))
+    for name, bits in victim.passport_claim.signature.items():
+        assert started[name].abs().eq(1).all()
+        assert torch.equal(started[name][bits != 0].to(bits), bits[bits != 0])
+
+
+def test_a_second_signature_has_as_many_bits_as_the_first(victim_of, data):
+    victim = victim_of("passport_v2")
+    owner = fewer(victim.passport_claim)
+    (attacked,) = Overwrite("overwrite").run(replace(victim, claim=owner), data, lambda *_, **__: None, 0)
+    second = attacked.claims["claim=second"]
+    assert second.marks().numel() == owner.marks().numel()
+    assert any((second.signature[name] != bits).any() for name, bits in owner.signature.items())
 
 
 def test_wrong_bytes_are_whole_bytes():

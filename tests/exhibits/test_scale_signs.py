@@ -61,6 +61,18 @@ def test_a_text_is_shown_over_all_layers_that_hold_it(case_of):
     assert [row["bits_share"] for row in shown.facts if "agreement" in row] == [1, 1]
 
 
+def test_channels_that_carry_no_bit_are_left_out(case_of):
+    signature = draw_signature(LAYERS, "this", torch.Generator().manual_seed(0), 60)
+    scales = {name: torch.stack([bits + 0.5 * (bits == 0), 0.0 * bits]) for name, bits in signature.items()}
+    claim = ScalesClaim(scales, signature, text_bytes=4, thresholds=Thresholds(None))
+    shown = ScaleSigns(name="scale_signs").show(case_of(small(), claim, "passport_v2"))
+    assert "".join(row["character"] for row in shown.facts if "code" in row) == "this"
+    channels = [row for row in shown.facts if "gamma" in row]
+    assert all(signature[row["layer"]][row["channel"]] == row["bit"] == row["sign"] for row in channels)
+    totals = [(row["bits_agreeing"], row["bits_total"]) for row in shown.facts if "agreement" in row]
+    assert totals == [(32, 32), (60, 60)]
+
+
 def test_a_wrong_sign_spells_another_letter(case_of):
     shown = ScaleSigns(name="scale_signs").show(case_of(small(), spelt("this", wrong=[2, 100]), "passport_v2"))
     letters = [row["character"] for row in shown.facts if "code" in row]

@@ -53,6 +53,46 @@ def test_it_is_the_hash_that_is_described(passport, before):
     assert {b.dtype for b in bits.values()} == {torch.int8}
 
 
+@pytest.mark.parametrize("before", ["scrypt-17-relative:", ""])
+def test_fewer_bits_are_the_hash_that_is_described(passport, before):
+    """As above, with how many, and a rank of each channel behind the bits."""
+    text = b""
+    for part in (
+        *((b"ipr bound signature 2", before[:-1].encode()) if before else (b"ipr bound signature 1", NONCE)),
+        "Zoë".encode(),
+        b"conv2", b"13", b"float32", b"2 3 4 4", struct.pack("<96f", *passport["conv2"].flatten().tolist()),
+        b"conv10", b"6", b"float64", b"2 5 2 2", struct.pack("<40d", *passport["conv10"].flatten().tolist()),
+        b"11 bits",
+    ):  # fmt: skip
+        text += struct.pack(">Q", len(part)) + part
+    if before:
+        password = hashlib.sha256(text).digest()
+        text = hashlib.scrypt(password, salt=NONCE, n=131072, r=8, p=2, maxmem=2**28, dklen=32)
+    octets = hashlib.shake_256(text).digest(2 + 8 * 19)
+    number, ranks = int.from_bytes(octets[:2], "big"), struct.unpack(">19Q", octets[2:])
+    carrying = sorted(sorted(range(19), key=lambda channel: ranks[channel])[:11])
+    expected = [0] * 19
+    for i, channel in enumerate(carrying):
+        expected[channel] = 1 if number >> (15 - i) & 1 else -1
+    bits = bound_signature(passport, CAPACITIES, "Zoë", KINDS[before], 11)
+    assert torch.cat(list(bits.values())).tolist() == expected
+    assert {name: (b.numel(), b.dtype) for name, b in bits.items()} == {
+        "conv2": (13, torch.int8), "conv10": (6, torch.int8),
+    }  # fmt: skip
+
+
+def test_a_claim_of_fewer_bits_holds_those_of_its_number_alone(passport):
+    signature = bound_signature(passport, CAPACITIES, "Ada", SLOW, 11)
+    claim = PassportClaim(passport, signature, thresholds=Thresholds(0.9), owner="Ada", binding=str(SLOW))
+    assert claim.marks().numel() == 11
+    everywhere = bound_signature(passport, CAPACITIES, "Ada", SLOW)
+    fewer = {name: bits * (signature[name] != 0) for name, bits in everywhere.items()}
+    moved = {name: bits.flip(0) for name, bits in signature.items()}
+    for other in (fewer, moved):
+        with pytest.raises(InputError, match="does not follow from passport"):
+            replace(claim, signature=other)
+
+
 def test_everything_it_is_bound_to_changes_it(monkeypatch):
     """The slow hash is left out here: what it is given differs, and the test above computes it."""
     monkeypatch.setattr("ipr.passport.bound.stretched", lambda digest, nonce: digest + nonce)

@@ -39,6 +39,23 @@ def test_round_trip(claim, tmp_path):
     assert all(torch.equal(tensor, claim.tensors()[name]) for name, tensor in loaded.tensors().items())
 
 
+def test_channels_that_carry_no_bit_round_trip(claim, tmp_path):
+    fewer = replace(
+        claim,
+        text_bytes=0,
+        signature={"conv1": torch.tensor([0, -1, 0, 1], dtype=torch.int8), "a.b": torch.zeros(6, dtype=torch.int8)},
+    )
+    fewer.save(tmp_path / "claim")
+    loaded = load_claim(tmp_path / "claim")
+    assert loaded.fingerprint() == fewer.fingerprint()
+    assert loaded.marks().tolist() == [-1, 1]
+    assert [bits.tolist() for bits in loaded.signature.values()] == [[0, -1, 0, 1], [0] * 6]
+    with pytest.raises(InputError, match="is no length of text in 2 bits"):
+        replace(fewer, text_bytes=1)
+    with pytest.raises(InputError, match="claim=signature: has no bit"):
+        replace(fewer, signature={name: torch.zeros_like(bits) for name, bits in fewer.signature.items()})
+
+
 OF_BEFORE = {
     "passport": ("128afd3c5b6cec2e", "ac65ef22ff4df491", "d9e0226251d6831f"),
     "triggers": ("52a2bb1774cacd20", "8f2e9a25fb63bc11", "ea86d9566bf53647"),

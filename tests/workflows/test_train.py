@@ -14,10 +14,12 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from ipr.errors import InputError
 from ipr.judging.claim_kinds import load_claim
 from ipr.models import build_model
 from ipr.store.record import load_record
 from ipr.workflows.attack import attack
+from ipr.workflows.request import identity_of, key_of
 from ipr.workflows.train import train
 from sweeps import SECONDS, command, until
 
@@ -236,6 +238,18 @@ def test_no_secret_leaves_the_claim_folder(request_for, monkeypatch):
     assert shown["scheme"]["signature"] == shown["passport"]["key"] == "<hidden>"
     inside = b"".join(path.read_bytes() for path in run.folder.claim.iterdir())
     assert all(secrets[name] in inside for name in claim.tensors() if name in secrets)  # the search can find them
+
+
+def test_fewer_channels_than_there_are_carry_a_bit(request_for, data):
+    made = train(request_for("scheme=passport_v2", "scheme.bits=60"))
+    assert made.record.bits_total == 60
+    claim = load_claim(made.folder.claim)
+    assert (claim.marks().numel(), sum(bits.numel() for bits in claim.signature.values())) == (60, 224)
+    everywhere = request_for("scheme=passport_v2")
+    assert "bits" not in identity_of(everywhere, data)["scheme"]  # the names of runs made before stay
+    assert key_of(everywhere, data) != made.folder.key
+    with pytest.raises(InputError, match=r"scheme.bits=225: is not from 1 to 224"):
+        train(request_for("scheme=passport_v2", "scheme.bits=225"))
 
 
 def test_the_checkpoint_holds_the_public_state_only(request_for, trained):
