@@ -60,10 +60,15 @@ def judged_by(images: int | None) -> Iterator[None]:
         yield
 
 
-def opened(folder: Path) -> tuple[nn.Module, PassportClaim, ImageData, LabelledImages]:
-    """What a run gave away, its claim, its data, and the images that it was judged on."""
+def images_of(folder: Path, **other: int) -> ImageData:
+    """The images of a run, as it asked for them but for what is `other`."""
     asked = yaml.safe_load((folder / "config.yaml").read_text())
-    data = open_images(DatasetConfig(**asked["dataset"]), PathsConfig(**asked["paths"]))
+    return open_images(DatasetConfig(**(asked["dataset"] | other)), PathsConfig(**asked["paths"]))
+
+
+def opened(folder: Path, **other: int) -> tuple[nn.Module, PassportClaim, ImageData, LabelledImages]:
+    """What a run gave away, its claim, its data (`images_of`), and the images that it was judged on."""
+    data = images_of(folder, **other)
     claim = load_claim(folder / "claim")
     assert isinstance(claim, PassportClaim)
     images = LabelledImages(data.test_pixels, data.test_labels, data.mean, data.std)

@@ -1,11 +1,14 @@
 """What does a passport cost? Runs beside the plain network that was trained for as many steps from the same start.
 
-    python benchmarks/cost.py runs [tag=photographs]
+    python benchmarks/cost.py runs [tag=photographs] [limit_test=10000]
 
 Pairs every run of a passport scheme with the baseline of its setting, norm and seed (`reports/trainings.py:
 setting_of`) and prints a table in Markdown: accuracies in %, mean and standard deviation over the seeds, and the mean
 loss in points with its 95 % interval (Student's t over pairs), for the network that is given away (V2, V3) and with the
 passport. Runs without such a baseline are left out.
+
+With `limit_test` every network is measured again on so many test images, where it was judged on fewer: seeds share
+them, so that what is left of the interval is less the luck of few images.
 """
 
 from __future__ import annotations
@@ -14,13 +17,19 @@ import math
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
+import yaml
 from scipy.stats import t
 
+from branch_statistics import images_of, opened, presented
+from ipr.config.schema import ModelConfig
+from ipr.judging.fidelity import accuracy
 from ipr.reports.trainings import ROW, setting_of, started_from
 from ipr.reports.units import mean_and_spread
+from ipr.schemes.start import load_suspect
 from ipr.store.record import Record, load_record
 from ipr.store.tags import parted
 
@@ -71,19 +80,31 @@ def table(records: Sequence[Record]) -> str:
     rows: dict[tuple[object, ...], list[Record]] = defaultdict(list)
     for record in sorted(records, key=lambda one: one.seed):
         if setting_of(record) in baselines and (record.scheme == "baseline" or record.accuracy_genuine is not None):
-            same = *setting_of(record)[:-1], *(getattr(record, name) for name in ROW), record.bits_total
-            rows[same].append(record)  # other layers are told by their bits
+            rows[*setting_of(record)[:-1], *(getattr(record, name) for name in ROW)].append(record)
     lines = [f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|"]
     lines += [f"| {' | '.join(cells(runs, baselines))} |" for _, runs in sorted(rows.items(), key=lambda one: str(one))]
     return "\n".join(lines)
 
 
+def measured(path: Path, record: Record, limit: int) -> Record:
+    """The record of a run with the accuracies that its networks have on so many test images."""
+    asked = yaml.safe_load((path.parent / "config.yaml").read_text())["model"]
+    if record.passport is None:
+        data = images_of(path.parent, limit_test=limit)
+        network = load_suspect(ModelConfig(**asked), data, path.with_name("public.safetensors"))
+        return replace(record, accuracy_without=accuracy(network, data.test_images))
+    network, claim, _, images = opened(path.parent, limit_test=limit)
+    plain, genuine = accuracy(network, images), presented(network, [claim], images)[0]
+    return replace(record, accuracy_without=plain, accuracy_genuine=genuine)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Prints the table of the runs of a folder."""
-    folder = Path(arguments[0])
-    tag = next((argument.removeprefix("tag=") for argument in arguments if argument.startswith("tag=")), None)
-    records = [load_record(path) for path in sorted(folder.glob("train/*/record.json"))]
-    print(table([record for record in records if tag is None or tag in parted(record.tags)]))
+    options = dict(argument.split("=", 1) for argument in arguments[1:])
+    tag, limit = options.get("tag"), options.get("limit_test")
+    found = {path: load_record(path) for path in sorted(Path(arguments[0]).glob("train/*/record.json"))}
+    records = {path: record for path, record in found.items() if tag is None or tag in parted(record.tags)}
+    print(table([record if limit is None else measured(path, record, int(limit)) for path, record in records.items()]))
 
 
 if __name__ == "__main__":

@@ -109,9 +109,7 @@ def test_every_channel_is_as_likely_to_carry_a_bit():
 
 @pytest.mark.parametrize("count", [0, -1, 41])
 def test_there_are_only_so_many_channels(count):
-    with pytest.raises(
-        InputError, match=rf"scheme.bits={count}: is not from 1 to 40.*at most 40, or null for all"
-    ):
+    with pytest.raises(InputError, match=rf"scheme.bits={count}: is not from 1 to 40.*at most 40, or null for all"):
         draw_signature({"a": 10, "b": 30}, None, torch.Generator(), count)
 
 

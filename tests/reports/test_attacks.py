@@ -78,10 +78,38 @@ def test_what_a_package_that_is_gone_has_brought_is_shown_behind_what_is_known()
     assert [tuple(cells[:2]) for _, cells in point_lines(rows)][-2:] == [("another", "foreign"), ("theirs", "uchida")]
 
 
-@pytest.mark.parametrize("field", ["dataset", "width", "victim_epochs"])
+@pytest.mark.parametrize("field", ["dataset", "width", "victim_epochs", "init"])
 def test_settings_are_not_mixed(field):
-    other = replace(ROW, **{field: "x" if field == "dataset" else 3})
-    assert attack_markdown([ROW, other]).count("Each cell:") == 2
+    other = replace(ROW, **{field: "x" if field in ("dataset", "init") else 3})
+    text = attack_markdown([ROW, other])
+    assert text.count("Each cell:") == 2
+    assert text.count("from weights x") == (field == "init")
+
+
+def test_victims_of_one_scheme_that_differ_are_not_mixed():
+    own = replace(ROW, scheme="passport_v2", passport="random", energy=30.0, step_energy=3.0, victim_bits=224)
+    others = [
+        replace(own, energy=3.0, step_energy=None, accuracy_after=0.5),
+        replace(own, energy=None, step_energy=None, accuracy_after=0.4),
+        replace(own, passport="shuffled", accuracy_after=0.3),
+        replace(own, victim_bits=128, accuracy_after=0.2),
+        replace(own, norm="gn", accuracy_after=0.1),
+        replace(own, passport=None, energy=None, step_energy=None, victim_bits=None, accuracy_after=0.05),
+    ]
+    header, _, *lines = [line for line in attack_markdown([ROW, own, *others]).splitlines() if line.startswith("|")]
+    cells = dict(zip(header.split(" | ")[1:], lines[0].split(" | ")[1:], strict=True))
+    assert {head.strip(" |"): cell.split("; ")[1] for head, cell in cells.items()} == {
+        "v2 (bn), random, energy 30, steps 3, 224 bits": "60.0",
+        "v2 (bn), random, energy 3, 224 bits": "50.0",
+        "v2 (bn), random, energy as published, 224 bits": "40.0",
+        "v2 (bn), shuffled, energy 30, steps 3, 224 bits": "30.0",
+        "v2 (bn), random, energy 30, steps 3, 128 bits": "20.0",
+        "v2 (gn)": "10.0",
+        "v2 (bn), not told": "5.0",
+        "uchida (bn)": "60.0",
+    }
+    told = [cells[1] for _, cells in point_lines([ROW, own, *others])]
+    assert len(told) == len({*told}) == 8
 
 
 def test_the_picture_shows_the_best_forgery_that_is_read_of_each_forger():

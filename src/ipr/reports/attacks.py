@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
@@ -15,8 +16,8 @@ from ipr.judging.outcome import mark, nearest
 from ipr.reports.drawing import figure_of
 from ipr.reports.results import provenance_of
 from ipr.reports.section import Line, Picture, Section, TableView, Value
-from ipr.reports.selection import attacks_in, schemes_in
-from ipr.reports.trainings import cut_short
+from ipr.reports.selection import attacks_in, rank
+from ipr.reports.trainings import cut_short, energy_of, started_from
 from ipr.reports.units import mean_and_spread
 from ipr.store.record import cut_of
 from ipr.studies.study import FigureDrawing
@@ -31,7 +32,7 @@ LINES: dict[str, dict[str, Callable[[str], bool]]] = {
 }
 """Attacks that take more than one line of the table, and which points each line shows."""
 
-SETTING = ("dataset", "train_images", "test_images", "model", "width", "victim_epochs")
+SETTING = ("dataset", "train_images", "test_images", "model", "width", "victim_epochs", "init")
 
 HEADER = ("attack", "scheme", "point", "n", "accuracy", "points lost", "least; most lost", "mark read", "succeeded")
 
@@ -96,7 +97,7 @@ def attacks_section(attacked: Sequence[AttackRow]) -> Section:
         end = f"-{number}" if len(settings) > 1 else ""
         first = same[0]
         title = f"{first.model}, width {first.width:g}, {first.dataset}, {first.victim_epochs} epochs"
-        title += cut_short(cut_of(first.tags))
+        title += cut_short(cut_of(first.tags)) + started_from(first.init or "")
         lines = [
             Line(
                 [Value(text) for text in cells],
@@ -121,6 +122,31 @@ def attack_settings(rows: Sequence[AttackRow]) -> list[list[AttackRow]]:
     return [settings[setting] for setting in sorted(settings, key=str)]
 
 
+Kind = tuple[str, str, str | None, float | None, float | None, int | None]
+"""What tells networks of one setting apart: scheme, norm, kind of passport, its energies, and the bits embedded."""
+
+
+def victim_of(row: AttackRow) -> Kind:
+    """What kind of network was attacked."""
+    return (row.scheme, row.norm, row.passport, row.energy, row.step_energy, row.victim_bits)
+
+
+def victims_in(rows: Sequence[AttackRow]) -> dict[Kind, str]:
+    """The kinds of networks that were attacked, in the order in which a reader meets them, and what is to be said
+    behind scheme and norm of those that these do not tell apart.
+    """
+    kinds = sorted({victim_of(row) for row in rows}, key=lambda kind: (rank("scheme", kind[0]), str(kind[1:])))
+    alike = Counter(kind[:2] for kind in kinds)
+    return {kind: _behind(kind) if alike[kind[:2]] > 1 else "" for kind in kinds}
+
+
+def _behind(kind: Kind) -> str:
+    _, _, passport, energy, step_energy, bits = kind
+    told = [] if passport is None else [passport, f"energy {energy_of(energy, step_energy)}"]
+    told += [] if bits is None else [f"{bits} bits"]
+    return f", {', '.join(told)}" if told else ", not told"
+
+
 def point_lines(rows: Sequence[AttackRow]) -> Iterator[tuple[AttackRow, list[str]]]:
     """A line for each attack, scheme and point of one setting; the forged passports of `fake1` are one line.
 
@@ -130,17 +156,17 @@ def point_lines(rows: Sequence[AttackRow]) -> Iterator[tuple[AttackRow, list[str
     Yields:
         A row that stands for the line, and its cells under `HEADER`.
     """
-    attacks, schemes = attacks_in(row.attack for row in rows), schemes_in(row.scheme for row in rows)
+    attacks, victims = attacks_in(row.attack for row in rows), victims_in(rows)
     groups: dict[tuple[int, int, str], list[AttackRow]] = {}
     for row in rows:
         point = "all" if row.attack == "fake1" else row.point
-        groups.setdefault((attacks.index(row.attack), schemes.index(row.scheme), point), []).append(row)
+        groups.setdefault((attacks.index(row.attack), [*victims].index(victim_of(row)), point), []).append(row)
     for (_, _, point), same in sorted(groups.items(), key=lambda group: group[0]):
         lost = [row.accuracy_before - row.accuracy_after for row in same]
         marks = [mark(row) for row in same]
         cells = [
             same[0].attack,
-            same[0].scheme,
+            same[0].scheme + victims[victim_of(same[0])],
             point + (f" ({same[0].transfer})" if same[0].transfer else ""),
             str(len(same)),
             mean_and_spread([row.accuracy_after for row in same]),
@@ -183,25 +209,26 @@ def attack_markdown(rows: Sequence[AttackRow]) -> str:
 def _table(rows: Sequence[AttackRow]) -> str:
     first = rows[0]
     unmarked = schemes_of("none")
-    schemes = schemes_in(row.scheme for row in rows if row.scheme not in unmarked)
+    victims = victims_in([row for row in rows if row.scheme not in unmarked])
     seeds = len({row.seed for row in rows})
-    norms = {scheme: "/".join(sorted({row.norm for row in rows if row.scheme == scheme})) for scheme in schemes}
     reasons: dict[str, str] = {}
-    names = " | ".join(f"{scheme.removeprefix('passport_')} ({norms[scheme]})" for scheme in schemes)
+    heads = [f"{victim[0].removeprefix('passport_')} ({victim[1]}){end}" for victim, end in victims.items()]
+    names = " | ".join(heads)
     lines = [
         f"{first.model} at width {first.width:g} on {first.dataset} ({first.train_images} training and "
-        f"{first.test_images} test images), {first.victim_epochs} epochs{cut_short(cut_of(first.tags))}, "
-        f"{seeds} seed{'s' if seeds > 1 else ''}. Each cell: at how many of its points the attack **succeeded**; then, "
-        "at the point that came nearest, the accuracy and the share of bits or trigger images read, both in %"
-        f"{', mean ± standard deviation over the seeds' if seeds > 1 else ''}.",
+        f"{first.test_images} test images), {first.victim_epochs} epochs{cut_short(cut_of(first.tags))}"
+        f"{started_from(first.init or '')}, {seeds} seed{'s' if seeds > 1 else ''}. Each cell: at how many of its "
+        "points the attack **succeeded**; then, at the point that came nearest, the accuracy and the share of bits or "
+        f"trigger images read, both in %{', mean ± standard deviation over the seeds' if seeds > 1 else ''}.",
         "",
         f"| attack | {names} |",
-        "|---" * (len(schemes) + 1) + "|",
+        "|---" * (len(victims) + 1) + "|",
     ]
     tried = {row.attack for row in rows}
     for name in attacks_in(tried):
         for label, shown in LINES.get(name, {name: lambda point: True}).items():
-            cells = [_cell([r for r in rows if r.attack == name and shown(r.point)], name, s, reasons) for s in schemes]
+            own = [row for row in rows if row.attack == name and shown(row.point)]
+            cells = [_cell([r for r in own if victim_of(r) == v], name, v[0], reasons) for v in victims]
             lines.append(f"| {label} | {' | '.join(cells)} |")
     notes = [f"({letter}) does not apply, because {reason}" for reason, letter in reasons.items()]
     found = ["; ".join(notes) + "."] if notes else []
@@ -214,9 +241,9 @@ def _table(rows: Sequence[AttackRow]) -> str:
 
 
 def _cell(rows: Sequence[AttackRow], attack: str, scheme: str, reasons: dict[str, str]) -> str:
-    """What the rows of an attack say of a scheme, or why there are none: by a letter, which is kept with its reason."""
-    if own := [row for row in rows if row.scheme == scheme]:
-        return str(cell(own))
+    """What the rows of an attack on a scheme say, or why there are none: by a letter, which is kept with its reason."""
+    if rows:
+        return str(cell(rows))
     known = load_all("attack").get(attack)
     if known is None or not (reason := known.inapplicable(scheme)):
         return "not run"

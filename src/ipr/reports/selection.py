@@ -73,13 +73,8 @@ def rank(column: str, value: Any) -> tuple[int, Any]:
     return len(order), (0, value, "") if isinstance(value, int | float) else (1, 0, str(value))
 
 
-def schemes_in(names: Iterable[str]) -> list[str]:
-    """Schemes, each once, in the order in which a reader meets them; those of other packages last."""
-    return sorted(set(names), key=lambda name: rank("scheme", name))
-
-
 def attacks_in(names: Iterable[str]) -> list[str]:
-    """Attacks likewise."""
+    """Attacks, each once, in the order in which a reader meets them; those of other packages last."""
     known = list(entries("attack"))
     return sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name))
 

@@ -23,7 +23,7 @@ SETTING = [
 ]
 """What one table holds fixed."""
 
-ROW = ["norm", "scheme", "passport", "energy", "step_energy", "alternation"]
+ROW = ["norm", "scheme", "passport", "energy", "step_energy", "alternation", "bits_total"]
 """What tells its rows apart; seeds are averaged over."""
 
 HEADER = (
@@ -170,6 +170,12 @@ def title_of(setting: dict[str, Any], part: pd.DataFrame) -> str:
     return title + "."
 
 
+def energy_of(energy: float | None, step_energy: float | None) -> str:
+    """The length of passports, and the shorter one as at which scales are trained."""
+    told = "as published" if energy is None else f"{energy:g}"
+    return told if step_energy is None else f"{told}, steps {step_energy:g}"
+
+
 def cells_of(row: dict[str, Any], seeds: pd.DataFrame) -> list[str]:
     """The cells of one row, under `HEADER`: means and spread over its seeds."""
     without = mean_and_spread(seeds["accuracy_without"])
@@ -177,8 +183,7 @@ def cells_of(row: dict[str, Any], seeds: pd.DataFrame) -> list[str]:
         return ["baseline", row["norm"], "", str(len(seeds)), without, "", "", "", "", "", ""]
     energy = forged = genuine = ""
     if row["passport"]:
-        energy = "as published" if row["energy"] is None else f"{row['energy']:g}"
-        energy += "" if row["step_energy"] is None else f", steps {row['step_energy']:g}"
+        energy = energy_of(row["energy"], row["step_energy"])
         best = seeds["accuracy_forged_max"].max()
         forged = f"{mean_and_spread(seeds['accuracy_forged_mean'])}; {100 * best:.1f}" if best == best else "-"
         genuine = mean_and_spread(seeds["accuracy_genuine"])

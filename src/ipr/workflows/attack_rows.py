@@ -11,7 +11,8 @@ from ipr.errors import InputError
 from ipr.judging.outcome import Outcome
 from ipr.store.reading import Fitting
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+TOLD_SINCE_3 = ("init", "passport", "energy", "step_energy", "victim_bits")
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class AttackRow(Outcome):
 
     Attributes:
         point: where on the attack's curve, e.g. `rate=0.6`; "" where it has one point.
+        init, passport, energy, step_energy, victim_bits: of the victim, as its record has them; None in rows of before.
         seconds: what it took to bring this point about, training included, judging not. Points that come of one
             suspect share it: each has all of it, or, of searches trained side by side, its part.
         iterations: steps of a forgery that has no epochs; None elsewhere.
@@ -40,6 +42,11 @@ class AttackRow(Outcome):
     train_images: int = 0
     test_images: int = 0
     victim_epochs: int = 0
+    init: str | None = None
+    passport: str | None = None
+    energy: float | None = None
+    step_energy: float | None = None
+    victim_bits: int | None = None
     attack_epochs: int | None = None
     iterations: int | None = None
     seed: int = 0
@@ -63,7 +70,8 @@ class AttackRow(Outcome):
 def load_rows(path: Path) -> dict[str, AttackRow]:
     """The rows that are there, by point; a half-written last line, of a run that was killed, is passed over.
 
-    Rows of version 1, which called a mark that is read verified, are read too.
+    Rows of version 1, which called a mark that is read verified, and of version 2, which did not tell what the victim
+    started from nor the length of its passport, are read too.
 
     Raises:
         InputError: they were written by another version.
@@ -78,7 +86,9 @@ def load_rows(path: Path) -> dict[str, AttackRow]:
         try:
             values = json.loads(line)
             if values["schema_version"] == 1:
-                values["mark_read"], values["schema_version"] = values.pop("verified"), SCHEMA_VERSION
+                values["mark_read"], values["schema_version"] = values.pop("verified"), 2
+            if values["schema_version"] == 2:
+                values |= dict.fromkeys(TOLD_SINCE_3) | {"schema_version": SCHEMA_VERSION}
             if values.keys() != names or values["schema_version"] != SCHEMA_VERSION:
                 raise KeyError("other fields than this version's")
             rows[values["point"]] = Fitting().value(AttackRow, values, "")

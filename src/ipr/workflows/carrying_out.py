@@ -184,7 +184,8 @@ class CarryingOut:
         }
 
     def _row(self, point: str, outcome: Outcome, iterations: int | None, seconds: float) -> AttackRow:
-        config, whole = self.config, self.run.record.train_seconds
+        config, record = self.config, self.run.record
+        whole = record.train_seconds
         return AttackRow(
             **asdict(outcome),
             **facts_of(config),
@@ -197,6 +198,11 @@ class CarryingOut:
             train_images=self.data.train_labels.numel(),
             test_images=self.data.test_labels.numel(),
             victim_epochs=config.trainer.max_epochs,
+            init=record.init,
+            passport=record.passport,
+            energy=record.energy,
+            step_energy=record.step_energy,
+            victim_bits=record.bits_total,
             attack_epochs=getattr(config.attack, "epochs", None),
             iterations=iterations,
             attack_seed=config.attack_seed,
