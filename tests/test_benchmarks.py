@@ -444,6 +444,17 @@ def test_the_cost_of_a_passport_is_a_difference_of_pairs(request_for):
     assert cost.interval([0.02]) == "2.0"
 
 
+@pytest.mark.parametrize("scheme", ["baseline", "passport_v2"])
+def test_the_cost_is_measured_again_on_more_images(scheme, request_for):
+    """As training with so many test images would be judged; only the accuracies are other."""
+    asked = f"scheme={scheme}", "model.norm=bn"
+    few, many = (train(request_for(*asked, f"dataset.limit_test={count}")) for count in (20, 60))
+    measured = cost.measured(few.folder.record, few.record, 60)
+    assert measured.accuracy_without == many.record.accuracy_without
+    assert measured.accuracy_genuine == many.record.accuracy_genuine
+    assert (measured.bits_agreeing, measured.test_images) == (few.record.bits_agreeing, 20)
+
+
 @pytest.mark.parametrize("variant", private_branch.VARIANTS)
 def test_a_variant_of_the_private_branch_is_trained(variant, request_for):
     """All bits +1 but one a layer; or half of the loss is the distance to the public answers, worked out by hand."""
