@@ -492,9 +492,9 @@ def test_a_network_without_channels_to_move_is_refused_by_the_free_removals(vict
         list(Permute().run(victim, data, None, 0))
 
 
-@pytest.mark.parametrize(("energy", "damping"), [(30.0, (30.0, 3.0)), (3.0, None), (None, None)])
+@pytest.mark.parametrize(("energy", "damping"), [(30.0, 3.0), (3.0, 3.0), (None, None)])
 def test_a_second_passport_is_trained_with_the_steps_of_the_first(energy, damping, victim_of, data):
-    """As trainings are by default; one whose layers have energies of their own, as published, is not damped."""
+    """As trainings are by default, where an energy of 3 is not damped; nor is one as published."""
     victim = victim_of("passport_v2")
     if energy is not None:
         owner = victim.passport_claim

@@ -73,7 +73,7 @@ def test_gamma_moves_as_at_the_lower_energy_and_the_weights_by_less():
     high = of_energy(30.0)
     s = {name: layer.patch_means[0, :, 0] for name, layer in passport_layers(high).items()}
     plain = stepped(copy.deepcopy(high))
-    handles = damp(passport_layers(high), 30.0, 3.0)
+    handles = damp(passport_layers(high), 3.0)
     less = stepped(high)
     assert len(handles) == len(s) == 3
     for name, change in less.items():
@@ -86,6 +86,22 @@ def test_gamma_moves_as_at_the_lower_energy_and_the_weights_by_less():
         handle.remove()
     again = copy.deepcopy(high)
     torch.testing.assert_close(stepped(high), stepped(again), rtol=0, atol=0)
+
+
+def test_layers_of_other_lengths_are_damped_each_by_its_own_and_short_ones_not_at_all():
+    torch.manual_seed(5)
+    _, plain, passport = protected("alexnet", "bn")
+    lengths = dict(zip(passport, (30.0, 6.0, 3.0), strict=True))
+    asked = {name: torch.full((2,), length) for name, length in lengths.items()}
+    network = protect(
+        plain, with_energy(passport, plain, asked), torch.randn(1, 3, 16, 16), public_affine=True
+    ).double()
+    undamped = stepped(copy.deepcopy(network))
+    assert len(damp(passport_layers(network), 3.0)) == 2
+    for name, change in stepped(network).items():
+        s = passport_layers(network)[name].patch_means[0, :, 0]
+        gamma = filters(undamped[name]) @ s.T * min(1.0, 3 / lengths[name]) ** 2
+        torch.testing.assert_close(filters(change) @ s.T, gamma, rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize(("energy", "asked"), [(None, 3.0), (3.0, 3.1), (3.0, 0.0), (3.0, float("nan"))])

@@ -1,10 +1,12 @@
 import pytest
 import torch
+from torch import nn
 
 from ipr.errors import InputError
 from ipr.passport.generate import (
     energies,
     feature_maps,
+    hidden_energies,
     image_passport,
     random_passport,
     shuffled_passport,
@@ -93,6 +95,30 @@ def test_null_energy_leaves_the_passport_as_published(setting):
     network, layers, _ = setting
     passport = random_passport(layers, torch.Generator())
     assert all(torch.equal(passport[name], maps) for name, maps in with_energy(passport, network, None).items())
+
+
+def test_a_passport_is_no_longer_than_g_over_s_where_filters_outnumber_their_numbers():
+    """By hand, for a shortcut that widens, one in two groups, a norm without scales, and layers that do not widen."""
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 16, 1), nn.BatchNorm2d(16),
+        nn.Conv2d(16, 16, 1), nn.BatchNorm2d(16), nn.Conv2d(16, 40, 1, groups=2), nn.GroupNorm(2, 40, affine=False),
+    )  # fmt: skip
+    with torch.no_grad():
+        network[3].weight.copy_(torch.tensor([0.5, -0.7] * 8))
+    layers = find_layers(network, torch.zeros(1, 3, 6, 6))
+    found = hidden_energies(network, layers, 30.0)
+    s, grouped = (network[i].weight.detach().double().std() for i in (2, 6))
+    expected = {"0": 30.0, "2": (0.37**0.5 / s), "4": 30.0, "6": 1 / grouped}
+    assert {name: one.tolist() for name, one in found.items()} == {
+        name: [pytest.approx(float(value))] * 2 for name, value in expected.items()
+    }
+    assert max(expected["2"], expected["6"]) < 30
+    short = hidden_energies(network, layers, 3.0)
+    assert all(torch.equal(one, torch.full((2,), 3.0, dtype=torch.float64)) for one in short.values())
+    assert hidden_energies(network, layers, None) is None
+    passport = random_passport(layers, torch.Generator().manual_seed(0))
+    for name, values in energies(with_energy(passport, network, found), network).items():
+        torch.testing.assert_close(values, found[name], rtol=1e-6, atol=0)
 
 
 def test_energies_that_cannot_be_are_refused(setting):

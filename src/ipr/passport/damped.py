@@ -76,20 +76,21 @@ def step_energy_of(energy: float | None, asked: float | None) -> float | None:
     return None if energy is None or step >= energy else step
 
 
-def damp(layers: Mapping[str, PassportLayer], energy: float, step_energy: float) -> list[RemovableHandle]:
-    """Has every gradient of the convolutions of passport layers damped.
+def damp(layers: Mapping[str, PassportLayer], step_energy: float) -> list[RemovableHandle]:
+    """Has every gradient of the convolutions of passport layers damped, but where E is no more than e.
 
     Args:
-        layers: whose patch means all have the norm `energy`.
-        energy: E.
-        step_energy: e, above 0 and at most E.
+        layers: E is the norm of their S_gamma, which S_beta has too (`generate.with_energy`).
+        step_energy: e, above 0.
 
     Returns:
         What ends it.
     """
-    share = 1 - (step_energy / energy) ** 2
     handles = []
     for layer in layers.values():
-        q = basis(layer.patch_means[0].cpu()).to(layer.patch_means)
-        handles.append(layer.conv.weight.register_hook(partial(damped, q=q, share=share)))
+        means = layer.patch_means[0].cpu()
+        energy = round(float(means[0].double().norm()), 4)  # as it was asked for, without what float32 left of it
+        if energy > step_energy:
+            q, share = basis(means).to(layer.patch_means), 1 - (step_energy / energy) ** 2
+            handles.append(layer.conv.weight.register_hook(partial(damped, q=q, share=share)))
     return handles

@@ -4,6 +4,12 @@ Scaling. A step of gradient descent moves gamma_c = <W_c, S> by lr * |S|^2 * gra
 feature map of a trained network has |S| of about 20: published as it is, it trains gamma at some 400 times the rate of
 everything else. `with_energy` scales a passport to a chosen |S|; neither the signs of gamma nor what a forger must
 guess change.
+
+Hiding. The longer S, the less of it stands in the weights (`damped.py`), down to less than along any other direction:
+a hole, which tells S as a peak does. At |S| = g / s, with g the root mean square of a layer's scales and s the
+standard deviation of its weights, as much stands along S as along the others. A hole shows among the singular vectors
+where a layer has more filters than a filter has numbers, C > D, as in a shortcut of 1x1 that widens: there
+`hidden_energies` goes no further. Elsewhere the smallest singular vectors span no space of their own.
 """
 
 from __future__ import annotations
@@ -18,7 +24,7 @@ from torch import Generator, Tensor, nn
 from ipr.data.images import ImageData, normalise
 from ipr.errors import InputError
 from ipr.models.inspection import convolution_of, evaluating
-from ipr.passport.layer import patch_mean
+from ipr.passport.layer import filters, patch_mean
 from ipr.passport.surgery import ConvNorm, Passport, hooked
 from ipr.world import own_world
 
@@ -137,6 +143,32 @@ def energies(passport: Passport, network: nn.Module) -> dict[str, Tensor]:
     """|S| of P_gamma and of P_beta at each layer of a network; layer name -> float64, shape (2,), no unit."""
     means = {name: patch_mean(maps.double(), convolution_of(network, name)[1]) for name, maps in passport.items()}
     return {name: mean.flatten(1).norm(dim=1) for name, mean in means.items()}
+
+
+@torch.no_grad()
+def hidden_energies(network: nn.Module, layers: Sequence[ConvNorm], energy: float | None) -> dict[str, Tensor] | None:
+    """|S| at each layer of what a passport is to have: `energy`, or g / s where that is less and C > D (above).
+
+    Args:
+        network: a plain network at its start, random or trained.
+        layers: the layers to protect.
+        energy: above 0; None for passports as published, which have none.
+
+    Returns:
+        Layer -> float64, (2,), as `with_energy` takes it; None where there is no energy.
+    """
+    if energy is None:
+        return None
+    found = {}
+    for layer in layers:
+        rows = filters(network.get_parameter(f"{layer.conv}.weight")).double()
+        conv = convolution_of(network, layer.conv)[1]
+        scale = getattr(network.get_submodule(layer.norm), "weight", None)
+        g = 1.0 if scale is None else float(scale.double().square().mean().sqrt())
+        has_hole = rows.shape[0] // conv.groups > rows.shape[1]
+        most = g / float(rows.std()) if has_hole and g > 0 else energy
+        found[layer.conv] = torch.full((2,), min(energy, most), dtype=torch.float64)
+    return found
 
 
 @own_world()

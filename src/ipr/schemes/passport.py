@@ -19,7 +19,7 @@ from ipr.passport.begin import begun
 from ipr.passport.bound import Binding, bound_signature
 from ipr.passport.claim import PassportClaim
 from ipr.passport.damped import damp, step_energy_of
-from ipr.passport.generate import draw_passport, with_energy
+from ipr.passport.generate import draw_passport, hidden_energies, with_energy
 from ipr.passport.layer import Affine, passport_layers
 from ipr.passport.normal_form import sign
 from ipr.passport.surgery import find_layers, protect
@@ -69,7 +69,7 @@ class PassportScheme(Scheme):
         relative: whether they are written relative to the signs of the public scales (`PassportClaim.relative`).
         signature_loss: the constants of the regulariser.
         triggers: see `Scheme`.
-        damping: |S| of the passport, and the lower one as at which scales are trained (`damp`); None for the same.
+        damping: the energy as at which scales are trained where the passport's is higher (`damp`); None for its own.
 
     Attributes:
         public_affine: whether there are public scales beside those of the passport.
@@ -93,7 +93,7 @@ class PassportScheme(Scheme):
         signature_loss: SignatureLoss,
         triggers: TriggerSamples | None = None,
         relative: bool = False,
-        damping: tuple[float, float] | None = None,
+        damping: float | None = None,
     ) -> None:
         super().__init__(network, recipe, num_classes, triggers)
         signature_loss.check()
@@ -106,7 +106,7 @@ class PassportScheme(Scheme):
     def on_fit_start(self) -> None:
         """Has gradients damped where they are to be: in the process that trains, on its device."""
         if self.damping is not None:
-            self._ends_damping = damp(self.layers, *self.damping)
+            self._ends_damping = damp(self.layers, self.damping)
 
     def on_fit_end(self) -> None:
         """Ends it."""
@@ -181,7 +181,7 @@ class PassportScheme(Scheme):
         asked = config.passport
         source = generator(seed, f"{asked.name} passport", key)
         drawn, _ = draw_passport(asked.name, layers, data, asked.images, trained, source)
-        passport = with_energy(drawn, network, asked.energy)
+        passport = with_energy(drawn, network, hidden_energies(network, layers, asked.energy))
         if binding:
             signature = bound_signature(passport, capacities, config.owner, binding, scheme.bits)
         return PassportClaim(
@@ -211,8 +211,7 @@ class PassportScheme(Scheme):
     @classmethod
     def parts(cls, config: TrainConfig, data: ImageData, claim: PassportClaim) -> dict[str, Any]:
         """The arguments of the class for a run and its claim."""
-        network, triggers, energy = start_network(config, data), None, config.passport.energy
-        step_energy = step_energy_of(energy, config.passport.step_energy)
+        network, triggers = start_network(config, data), None
         if config.init is not None:
             network = begun(network, claim.passport, cls.signs(network, claim, data), example_image(data))
         if claim.triggers is not None:
@@ -225,7 +224,7 @@ class PassportScheme(Scheme):
             "signature_loss": config.scheme,
             "triggers": triggers,
             "relative": claim.relative,
-            "damping": None if energy is None or step_energy is None else (energy, step_energy),
+            "damping": step_energy_of(config.passport.energy, config.passport.step_energy),
         }
 
 

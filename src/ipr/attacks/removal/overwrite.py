@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, constant_rate, example_of
 from ipr.config.registry import load, register
 from ipr.data.images import ImageData
-from ipr.passport.damped import step_energy_of
+from ipr.passport.damped import STEP_ENERGY
 from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.layer import Branch
 from ipr.passport.surgery import find_layers, protect, strip
@@ -32,10 +32,9 @@ class Overwrite(Attack):
     """The victim is trained on with a second passport and signature, or a second watermark, by its own scheme; both
     claims are then judged.
 
-    A second passport is random, with as many bits and the energy |S| of the owner's and, where that is one number for
-    all layers, the damped steps that trainings have by default (`passport/damped.py`). A second watermark is drawn as
-    the first was, and embedded with its authors' constants. The paper names the attack (Section I) and reports no
-    numbers for it.
+    A second passport is random, with as many bits and the energies |S| of the owner's and, where these were asked for,
+    the damped steps that trainings have by default (`passport/damped.py`). A second watermark is drawn as the first
+    was, and embedded with its authors' constants. The paper names the attack (Section I) and reports no numbers for it.
     """
 
     kind = "removal"
@@ -83,11 +82,10 @@ class Overwrite(Attack):
         return Attacked(network, {"claim=owner": claim, "claim=second": second})
 
 
-def _damping(energies: Mapping[str, Tensor]) -> tuple[float, float] | None:
-    """E and e where all parts of a passport have one energy that is damped by default; else None."""
-    lengths = torch.stack(list(energies.values()))
-    if float(lengths.max() - lengths.min()) > 1e-3 * float(lengths.max()):  # as published
-        return None
-    energy = round(float(lengths.mean()), 3)  # as it was asked for
-    step = step_energy_of(energy, None)
-    return None if step is None else (energy, step)
+def _damping(energies: Mapping[str, Tensor]) -> float | None:
+    """The energy as at which scales are trained where P_gamma and P_beta have the same one in every layer, as those
+    have that were scaled; else None, as published.
+    """
+    lengths = torch.stack(list(energies.values()))  # (layers, 2)
+    scaled = bool((lengths[:, 0] - lengths[:, 1]).abs().max() <= 1e-3 * lengths.max())
+    return STEP_ENERGY if scaled else None
