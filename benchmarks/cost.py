@@ -1,6 +1,6 @@
 """What does a passport cost? Runs beside the plain network that was trained for as many steps from the same start.
 
-    python benchmarks/cost.py runs [tag=photographs] [limit_test=10000]
+    python benchmarks/cost.py runs [tag=photographs[,more]] [limit_test=10000]
 
 Pairs every run of a passport scheme with the baseline of its setting, norm and seed (`reports/trainings.py:
 setting_of`) and prints a table in Markdown: accuracies in %, mean and standard deviation over the seeds, and the mean
@@ -101,9 +101,9 @@ def measured(path: Path, record: Record, limit: int) -> Record:
 def main(arguments: Sequence[str]) -> None:
     """Prints the table of the runs of a folder."""
     options = dict(argument.split("=", 1) for argument in arguments[1:])
-    tag, limit = options.get("tag"), options.get("limit_test")
+    tags, limit = {*options["tag"].split(",")} if "tag" in options else None, options.get("limit_test")
     found = {path: load_record(path) for path in sorted(Path(arguments[0]).glob("train/*/record.json"))}
-    records = {path: record for path, record in found.items() if tag is None or tag in parted(record.tags)}
+    records = {path: record for path, record in found.items() if tags is None or tags & {*parted(record.tags)}}
     print(table([record if limit is None else measured(path, record, int(limit)) for path, record in records.items()]))
 
 

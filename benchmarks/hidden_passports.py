@@ -41,7 +41,7 @@ from ipr.passport.layer import patch_mean
 from ipr.passport.surgery import ConvNorm, Passport, find_layers
 from ipr.randomness import generator
 from ipr.schemes.start import start_network
-from ipr.signature import Signature
+from ipr.signature import Signature, agreeing_bits
 from ipr.suspects.suspect import open_suspect
 from ipr.workflows.train import started
 
@@ -87,14 +87,17 @@ def bits_spelled(network: nn.Module, start: nn.Module | None, signatures: Sequen
         matrix = changed_filters(network, name, start).flatten(0, 1)  # groups apart would be other networks'
         signs = torch.linalg.svd(matrix, full_matrices=False)[0][:, :LEADING].sign()
         bits = torch.stack([one[name].to(signs) for one in signatures])
-        total += (bits.shape[1] + (bits @ signs).abs().amax(1).float()) / 2
+        total += (bits.abs().sum(1) + (bits @ signs).abs().amax(1)) / 2  # channels that carry no bit are 0
     return total
 
 
 def _drawn(signature: Signature) -> list[Signature]:
     source = generator(0, "signatures")
     return [
-        {name: torch.randint(0, 2, bits.shape, generator=source) * 2 - 1 for name, bits in signature.items()}
+        {
+            name: (torch.randint(0, 2, bits.shape, generator=source) * 2 - 1) * bits.abs()
+            for name, bits in signature.items()
+        }
         for _ in range(DRAWN)
     ]
 
@@ -104,8 +107,8 @@ def sums_spelled(network: nn.Module, signature: Signature) -> int:
     total = 0
     for name, bits in signature.items():
         sums = changed_filters(network, name).flatten(0, 1).sum(1)
-        agreeing = int((torch.where(sums > sums.median(), 1, -1) == bits).sum())
-        total += max(agreeing, bits.numel() - agreeing)
+        agreeing = agreeing_bits(torch.where(sums > sums.median(), 1, -1), bits)
+        total += max(agreeing, int(bits.count_nonzero()) - agreeing)
     return total
 
 
@@ -171,8 +174,7 @@ def _spelled(network: nn.Module, start: nn.Module, claim: PassportClaim, drawn: 
         own, *others = bits_spelled(network, known, [claim.signature, *drawn]).tolist()
         others.sort()
         cells += [f"{own:.0f}", f"{others[DRAWN // 2]:.0f}; {others[round(0.95 * DRAWN)]:.0f}"]
-    total = sum(bits.numel() for bits in claim.signature.values())
-    return [str(total), *cells, str(sums_spelled(network, claim.signature))]
+    return [str(claim.marks().numel()), *cells, str(sums_spelled(network, claim.signature))]
 
 
 def main(arguments: Sequence[str]) -> None:
