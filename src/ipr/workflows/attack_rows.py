@@ -6,13 +6,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from ipr.errors import InputError
 from ipr.judging.outcome import Outcome
+from ipr.store.folder import folder_named
 from ipr.store.reading import Fitting
+from ipr.store.record import Record, load_record
+from ipr.texts import check_name
 
 SCHEMA_VERSION = 3
-TOLD_SINCE_3 = ("init", "passport", "energy", "step_energy", "victim_bits")
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class AttackRow(Outcome):
 
     Attributes:
         point: where on the attack's curve, e.g. `rate=0.6`; "" where it has one point.
-        init, passport, energy, step_energy, victim_bits: of the victim, as its record has them; None in rows of before.
+        init, passport, energy, step_energy, victim_bits: of the victim, as its record has them.
         seconds: what it took to bring this point about, training included, judging not. Points that come of one
             suspect share it: each has all of it, or, of searches trained side by side, its part.
         iterations: steps of a forgery that has no epochs; None elsewhere.
@@ -71,7 +74,7 @@ def load_rows(path: Path) -> dict[str, AttackRow]:
     """The rows that are there, by point; a half-written last line, of a run that was killed, is passed over.
 
     Rows of version 1, which called a mark that is read verified, and of version 2, which did not tell what the victim
-    started from nor the length of its passport, are read too.
+    started from nor of its passport, are read too: the victim's record tells that, where it lies beside them.
 
     Raises:
         InputError: they were written by another version.
@@ -88,7 +91,7 @@ def load_rows(path: Path) -> dict[str, AttackRow]:
             if values["schema_version"] == 1:
                 values["mark_read"], values["schema_version"] = values.pop("verified"), 2
             if values["schema_version"] == 2:
-                values |= dict.fromkeys(TOLD_SINCE_3) | {"schema_version": SCHEMA_VERSION}
+                values |= _of_victim(path, values["victim"]) | {"schema_version": SCHEMA_VERSION}
             if values.keys() != names or values["schema_version"] != SCHEMA_VERSION:
                 raise KeyError("other fields than this version's")
             rows[values["point"]] = Fitting().value(AttackRow, values, "")
@@ -96,6 +99,20 @@ def load_rows(path: Path) -> dict[str, AttackRow]:
             remedy = "delete the folder; the same command attacks anew"
             raise InputError("rows", path, f"cannot be read ({error})", remedy) from error
     return rows
+
+
+def victim_facts(record: Record) -> dict[str, Any]:
+    """What a row tells of its victim's start and passport."""
+    told = {name: getattr(record, name) for name in ("init", "passport", "energy", "step_energy")}
+    return told | {"victim_bits": record.bits_total}
+
+
+def _of_victim(path: Path, victim: str) -> dict[str, Any]:
+    """The same for rows that do not tell it, as far as it is known."""
+    check_name("victim", victim)
+    record = folder_named(path.parents[2] / "train", victim).record
+    names = ("init", "passport", "energy", "step_energy", "victim_bits")
+    return victim_facts(load_record(record)) if record.exists() else dict.fromkeys(names)
 
 
 def find_rows(runs: Path) -> Iterator[AttackRow]:

@@ -35,7 +35,7 @@ from ipr.tracking.wandb_run import Tracker
 from ipr.training.fit import fit
 from ipr.training.guards import KeepLease
 from ipr.training.metrics import read_metrics
-from ipr.workflows.attack_rows import AttackRow
+from ipr.workflows.attack_rows import AttackRow, victim_facts
 from ipr.workflows.request import facts_of, scheme_of, without_secrets
 from ipr.workflows.train import Run, judging, started
 
@@ -198,11 +198,7 @@ class CarryingOut:
             train_images=self.data.train_labels.numel(),
             test_images=self.data.test_labels.numel(),
             victim_epochs=config.trainer.max_epochs,
-            init=record.init,
-            passport=record.passport,
-            energy=record.energy,
-            step_energy=record.step_energy,
-            victim_bits=record.bits_total,
+            **victim_facts(record),
             attack_epochs=getattr(config.attack, "epochs", None),
             iterations=iterations,
             attack_seed=config.attack_seed,
