@@ -3,9 +3,11 @@
     python benchmarks/hidden_passports.py runs/train/passport_v2-alexnet-bn-... [more runs] [plain=RUN] [vectors=all]
 
 For each run of a passport scheme, a row of three tables in Markdown. The first has the accuracy under the genuine
-passport, under 50 random ones of its energy (the control), and under those that the weights suggest
+passport, under 50 random ones of its energy, and under those that the weights suggest
 (`passport/guesses.py`): ones and positive noise of any of `ENERGIES`, and singular vectors of the weights and, for
-whoever knows what training began with, of what it changed. Each search chooses with 60 training images.
+whoever knows what training began with, of what it changed. Each search chooses with 60 training images. The control of
+what is tried at other energies is random ones of these, and that of the searches is the same search along directions
+that are drawn, three times.
 
 The second counts the bits of the signature that left singular vectors spell, the best of three vectors and both signs
 in each layer, beside what the same count gives for 1,000 random signatures, and those that sums of filters spell.
@@ -24,19 +26,30 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 
 import ipr
+import ipr.passport.guesses as guesses_of_weights
 from branch_statistics import FORGED, opened, presented
 from ipr.data.images import ImageData, LabelledImages
 from ipr.judging.verdict import forged_at_random
 from ipr.models.inspection import convolution_of
 from ipr.passport.claim import PassportClaim
-from ipr.passport.generate import with_energy
-from ipr.passport.guesses import SIGNS, changed_filters, ones_passport, positive_passport, singular_passport
+from ipr.passport.generate import random_passport, with_energy
+from ipr.passport.guesses import (
+    SIGNS,
+    changed_filters,
+    ones_passport,
+    positive_passport,
+    singular_passport,
+    singular_patches,
+)
 from ipr.passport.layer import patch_mean
 from ipr.passport.surgery import ConvNorm, Passport, find_layers
 from ipr.randomness import generator
@@ -48,8 +61,9 @@ from ipr.workflows.train import started
 ENERGIES = (3.0, 10.0, 30.0, 100.0)
 """Lengths |S| that guesses are tried with."""
 
-GUESSED = ("ones", "positive noise", "vectors of W", "vectors of the change")
+GUESSED = ("random, any energy", "random directions", "ones", "positive noise", "vectors of W", "vectors of the change")
 NOISE = 3
+RANDOM = 12
 IMAGES = 60
 LEADING = 3
 DRAWN = 1000
@@ -68,16 +82,34 @@ def guesses(
     """The passports that the weights suggest, by the column they stand in."""
     few = data.limited(IMAGES, None)
     images = LabelledImages(few.train_pixels, few.train_labels, few.mean, few.std)
-    ones = [ones_passport(layers, signs) for signs in SIGNS]
-    noise = [positive_passport(layers, generator(0, f"noise {number}")) for number in range(NOISE)]
-    found: dict[str, list[Passport]] = {
-        name: [with_energy(one, network, energy) for one in made for energy in ENERGIES]
-        for name, made in (("ones", ones), ("positive noise", noise))
+    made: dict[str, Sequence[Passport]] = {
+        "random, any energy": [random_passport(layers, generator(0, f"random {number}")) for number in range(RANDOM)],
+        "ones": [ones_passport(layers, signs) for signs in SIGNS],
+        "positive noise": [positive_passport(layers, generator(0, f"noise {number}")) for number in range(NOISE)],
     }
-    for name, known in zip(GUESSED[2:], (None, start), strict=True):
+    found: dict[str, list[Passport]] = {
+        name: [with_energy(one, network, energy) for one in passports for energy in ENERGIES]
+        for name, passports in made.items()
+    }
+    for name, known in zip(GUESSED[-2:], (None, start), strict=True):
         source = generator(0, name)
         found[name] = [singular_passport(network, layers, images, ENERGIES, source, start=known, count=count)]
-    return found
+    drawn: list[Passport] = []
+    for number in range(NOISE):
+        source = generator(0, f"directions {number}")
+        with patch.object(guesses_of_weights, "singular_patches", partial(random_patches, source=source)):
+            drawn.append(singular_passport(network, layers, images, ENERGIES, source, count=count))
+    found["random directions"] = drawn
+    return {name: found[name] for name in GUESSED}
+
+
+def random_patches(
+    network: nn.Module, layers: Sequence[ConvNorm], *, source: torch.Generator, **asked: Any
+) -> dict[str, Tensor]:
+    """In place of `singular_patches`: as many directions of the same shapes, drawn, each of norm 1."""
+    patches = singular_patches(network, layers, **asked)
+    drawn = {name: torch.randn(own.shape, generator=source) for name, own in patches.items()}
+    return {name: own / own.flatten(1).norm(dim=1)[:, None, None] for name, own in drawn.items()}
 
 
 def bits_spelled(network: nn.Module, start: nn.Module | None, signatures: Sequence[Signature]) -> Tensor:
