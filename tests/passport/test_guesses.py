@@ -180,6 +180,26 @@ def test_a_mark_is_hidden_where_it_is_as_strong_as_the_weights_are_in_any_direct
     assert (shows(100.0) > 0.8) == (kernel == 1)
 
 
+@pytest.mark.parametrize(
+    ("channels", "variance", "told"),
+    [
+        (800, 0.15, True), (800, 0.45, False), (800, 1.0, False), (800, 1.4, False), (800, 2.4, True),
+        (300, 0.15, False), (300, 1.0, False), (300, 1.6, False), (300, 3.5, True),
+    ],
+)  # fmt: skip
+def test_a_mark_is_told_beyond_one_plus_or_minus_the_root_of_d_over_c(channels, variance, told):
+    """(g / (E s))^2 beside 1 +- sqrt(D / C), D = 400; with fewer filters than numbers there is no hole at all."""
+    source = torch.Generator().manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(400, channels, 1, bias=False), nn.BatchNorm2d(channels)).eval()
+    rows = torch.randn(channels, 400, generator=source)
+    rows[:, 0] = variance**0.5 * torch.randn(channels, generator=source).sign()
+    with torch.no_grad():
+        network[0].weight.copy_(rows[:, :, None, None])
+    places = find_layers(network, torch.zeros(1, 400, 4, 4))
+    (vectors,) = singular_patches(network, places, count=None).values()
+    assert (float(vectors[:, 0, 0].abs().max()) > 0.5) == told
+
+
 def test_of_all_signs_those_that_the_images_like_best_are_taken_or_better_ones(data):
     """No worse in cross-entropy than any of the eight signs tried by hand, along vectors of the energy asked for."""
     network, places = placed("gn")
