@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from ipr.passport.begin import begun
+from ipr.passport.begin import _turn, begun
 from ipr.passport.damped import basis
-from ipr.passport.generate import random_passport
+from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.layer import Branch, affines_of, filters, passport_layers, patch_mean
-from ipr.passport.surgery import find_layers, protect
+from ipr.passport.surgery import find_layers, protect, strip
 from references import default_layers, small
 
 
@@ -40,6 +40,49 @@ def test_gamma_and_beta_are_the_norms_own_but_for_signs(name, norm):
     changed = {key for key, value in there.state_dict().items() if not torch.equal(value, before[key])}
     assert changed == {f"{key}.weight" for key in signs}
     assert passport_layers(protected).keys() == signs.keys()
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet18"])
+def test_a_network_whose_filters_turn_with_their_scales_begins_as_it_was_trained(name):
+    """And without its passport as one with half of the channels turned over."""
+    network, x = small(name, "bn").double(), torch.randn(6, 3, 16, 16, dtype=torch.float64)
+    layers = find_layers(network, x[:1], default_layers(name))
+    drawn = {k: v.double() for k, v in random_passport(layers, torch.Generator().manual_seed(2)).items()}
+    passport = with_energy(drawn, network, 30.0)
+    with torch.no_grad():
+        for layer in layers:
+            network.get_submodule(layer.norm).weight.normal_()
+            network.get_submodule(layer.norm).bias.normal_()
+            network.get_submodule(layer.norm).running_mean.normal_()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    signs = {layer.conv: torch.randint(-1, 2, (layer.channels,)).to(torch.int8) for layer in layers}
+    turned, moved = (
+        protect(begun(network, passport, signs, x[:1], turned=one), passport, x[:1], public_affine=False).eval()
+        for one in (True, False)
+    )
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    for key, bits in signs.items():
+        gamma = affines_of(turned, Branch.PRIVATE)[key][0][0]
+        assert torch.equal(gamma.sign()[bits != 0], bits[bits != 0].double())
+    answers = network.eval()(x)
+    off = [float((one(x) - answers).norm() / answers.norm()) for one in (turned, moved, strip(turned).eval())]
+    assert off[0] < 0.2 * min(off[1:])  # what is left is the move along the passport
+
+
+def test_a_filter_and_what_its_norm_subtracts_turn_what_the_norm_returns():
+    conv, norm = nn.Conv2d(3, 8, 3).double(), nn.BatchNorm2d(8).double()
+    x, which = torch.randn(5, 3, 9, 9, dtype=torch.float64), torch.arange(8) % 3 == 0
+    with torch.no_grad():
+        norm.running_mean.normal_()
+        before = {mode: norm.train(mode)(conv(x)) for mode in (False, True)}
+        again = copy.deepcopy((conv, norm))
+        norm.load_state_dict(again[1].state_dict())
+        _turn(conv, norm, which)
+        for mode in (True, False):
+            turned = norm.train(mode)(conv(x))
+            expected = again[1].train(mode)(again[0](x))
+            torch.testing.assert_close(turned, torch.where(which[:, None, None], -1, 1) * expected)
+            assert not torch.equal(before[mode], turned)
 
 
 def test_groups_and_norms_without_scales():

@@ -1,8 +1,12 @@
 """Where scales begin in a trained network: at plus or minus what was trained, with the signature's signs.
 
-The private branch then begins as the trained network with some channels turned over, rather than with scales near 0. Of
-all weights that give these scales and shifts, the nearest to the trained ones are taken: each filter moves within
-span{S_gamma, S_beta} alone, by |change of scale| / |S|.
+The private branch of V2 and V3 then begins as the trained network with some channels turned over, rather than with
+scales near 0. V1 has no other branch that uses the filters: there a filter is turned together with its scale, which
+batch norm makes the same function, so that the network begins as the trained one, and without its passport has channels
+turned over: that is its lock.
+
+Of all weights that give these scales and shifts, the nearest to the trained, or turned, ones are taken: each filter
+moves within span{S_gamma, S_beta} alone, by |change of scale| / |S|.
 """
 
 from __future__ import annotations
@@ -18,7 +22,9 @@ from ipr.signature import Signature
 
 
 @torch.no_grad()
-def begun(network: nn.Module, passport: Passport, signs: Signature, example: Tensor) -> nn.Module:
+def begun(
+    network: nn.Module, passport: Passport, signs: Signature, example: Tensor, *, turned: bool = False
+) -> nn.Module:
     """A copy of a trained plain network whose passport gives what the norms have: gamma with these signs, and beta.
 
     Args:
@@ -26,6 +32,8 @@ def begun(network: nn.Module, passport: Passport, signs: Signature, example: Ten
         passport: layer -> (2, C_in, H, W).
         signs: layer -> the sign that each scale is to have, (C,) in {-1, +1}; 0 for that which was trained.
         example: an input for the network, used to follow one forward pass.
+        turned: whether filters turn with their scales, where a batch norm stands between (one of a group of channels
+            cannot turn alone under group norm).
     """
     there = copy.deepcopy(network)
     for layer in find_layers(there, example, list(passport)):
@@ -34,13 +42,22 @@ def begun(network: nn.Module, passport: Passport, signs: Signature, example: Ten
         assert isinstance(norm, nn.BatchNorm2d | nn.GroupNorm)
         if not norm.affine:  # it has no scale and shift to begin at
             continue
-        means = patch_mean(passport[layer.conv].to(conv.weight), conv)
-        gamma, beta = scale_and_shift(conv.weight, means[None])
         signed = signs[layer.conv].to(norm.weight)
         scales = torch.where(signed == 0, norm.weight, signed * norm.weight.abs())
+        if turned and isinstance(norm, nn.BatchNorm2d):
+            _turn(conv, norm, scales * norm.weight < 0)
+        means = patch_mean(passport[layer.conv].to(conv.weight), conv)
+        gamma, beta = scale_and_shift(conv.weight, means[None])
         wanted = torch.stack([scales, norm.bias])
         _move(conv, means, wanted - torch.cat([gamma, beta]))
     return there
+
+
+def _turn(conv: nn.Conv2d, norm: nn.BatchNorm2d, which: Tensor) -> None:
+    """Turns the filters of channels, (C,) of truth values, and what the norm subtracts: what it returns turns."""
+    for values in (conv.weight, conv.bias, norm.running_mean):
+        if values is not None:
+            values[which] *= -1
 
 
 def _move(conv: nn.Conv2d, means: Tensor, by: Tensor) -> None:

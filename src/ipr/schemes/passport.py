@@ -213,7 +213,9 @@ class PassportScheme(Scheme):
         """The arguments of the class for a run and its claim."""
         network, triggers = start_network(config, data), None
         if config.init is not None:
-            network = begun(network, claim.passport, cls.signs(network, claim, data), example_image(data))
+            signs = cls.signs(network, claim, data)
+            turned = not cls.public_affine  # V1: no other branch uses the filters
+            network = begun(network, claim.passport, signs, example_image(data), turned=turned)
         if claim.triggers is not None:
             triggers = TriggerSamples(claim.triggers, cls.per_step(config, data), data, config.seed)
         return {
