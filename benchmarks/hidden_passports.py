@@ -3,11 +3,12 @@
     python benchmarks/hidden_passports.py runs/train/passport_v2-alexnet-bn-... [more runs] [plain=RUN] [vectors=all]
 
 For each run of a passport scheme, a row of three tables in Markdown. The first has the accuracy under the genuine
-passport, under 50 random ones of its energy, and under those that the weights suggest
-(`passport/guesses.py`): ones and positive noise of any of `ENERGIES`, and singular vectors of the weights and, for
-whoever knows what training began with, of what it changed. Each search chooses with 60 training images. The control of
-what is tried at other energies is random ones of these, and that of the searches is the same search along directions
-that are drawn, three times.
+passport, under 50 random ones of its energy, and under those that the weights suggest (`passport/guesses.py`): ones and
+positive noise of any of `ENERGIES`; passports that are solved from scales of one size with the signs of the filters'
+sums, or of what these have above their median; and singular vectors of the weights and, for whoever knows what training
+began with, of what it changed. Each search chooses with 60 training images. The control of what is tried at other
+energies is random ones of these, and that of the searches is the same search along directions that are drawn, three
+times.
 
 The second counts the bits of the signature that left singular vectors spell, the best of three vectors and both signs
 in each layer, beside what the same count gives for 1,000 random signatures, and those that sums of filters spell.
@@ -27,6 +28,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -45,6 +47,7 @@ from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.guesses import (
     SIGNS,
     changed_filters,
+    lifted_passport,
     ones_passport,
     positive_passport,
     singular_passport,
@@ -61,7 +64,11 @@ from ipr.workflows.train import started
 ENERGIES = (3.0, 10.0, 30.0, 100.0)
 """Lengths |S| that guesses are tried with."""
 
-GUESSED = ("random, any energy", "random directions", "ones", "positive noise", "vectors of W", "vectors of the change")
+GUESSED = (
+    "random, any energy", "random directions", "ones", "positive noise", "signs of sums", "vectors of W",
+    "vectors of the change",
+)  # fmt: skip
+SIZES = (0.5, 0.8, 1.2)
 NOISE = 3
 RANDOM = 12
 IMAGES = 60
@@ -94,6 +101,7 @@ def guesses(
     for name, known in zip(GUESSED[-2:], (None, start), strict=True):
         source = generator(0, name)
         found[name] = [singular_passport(network, layers, images, ENERGIES, source, start=known, count=count)]
+    found["signs of sums"] = list(of_sums(network, layers))
     drawn: list[Passport] = []
     for number in range(NOISE):
         source = generator(0, f"directions {number}")
@@ -101,6 +109,16 @@ def guesses(
             drawn.append(singular_passport(network, layers, images, ENERGIES, source, count=count))
     found["random directions"] = drawn
     return {name: found[name] for name in GUESSED}
+
+
+def of_sums(network: nn.Module, layers: Sequence[ConvNorm]) -> Iterator[Passport]:
+    """Passports whose scales have the signs of the filters' sums, or the other ones, and no shift."""
+    sums = {layer.conv: changed_filters(network, layer.conv).flatten(0, 1).sum(1).float() for layer in layers}
+    start = with_energy(random_passport(layers, generator(0, "sums")), network, 1.0)
+    for size, sign, centred in product(SIZES, (1, -1), (True, False)):
+        signs = {name: (own - own.median() if centred else own).sign() for name, own in sums.items()}
+        scales = {name: torch.stack([sign * size * own, torch.zeros_like(own)]) for name, own in signs.items()}
+        yield lifted_passport(scales, network, layers, start)
 
 
 def random_patches(
