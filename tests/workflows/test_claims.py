@@ -88,7 +88,7 @@ def test_a_run_is_found_that_was_asked_for_when_bound_was_said_by_the_signature(
     """Its identity, and so its folder's name, is what it was; and its configuration is read as what it is now."""
     asked = request_for("scheme.bound=true", "trainer.max_epochs=1")
     data = open_images(asked.dataset, asked.paths)
-    old = {name: value for name, value in asdict(asked.scheme).items() if name not in ("bound", "norm")}
+    old = {name: value for name, value in asdict(asked.scheme).items() if name not in ("bits", "bound", "norm")}
     assert identity_of(asked, data)["scheme"] == old | {"signature": "bound"}
     free = identity_of(request_for(), data)["scheme"]
     assert (free["signature"], "bound" in free) == (None, False)
