@@ -154,6 +154,15 @@ def test_accuracies_stand_beside_chance_and_the_baseline():
         assert number in says
 
 
+def test_a_lock_that_is_none_is_told():
+    for scheme, without, told in (
+        ("passport_v1", 0.1, False), ("passport_v1", 0.92, False), ("passport_v1", 0.94, True),
+        ("passport_v2", 0.97, False),
+    ):  # fmt: skip
+        record = replace(GOOD, scheme=scheme, accuracy_without=without)
+        assert ("no lock: what is given away" in embedding_of(record, chance=0.1)[0].says) == told
+
+
 SLOW = [pytest.param(scheme, marks=pytest.mark.slow) for scheme in ("passport_v1", "passport_v3")]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ipr.claims.base import Reading, Thresholds, reading
 from ipr.config.registry import load
@@ -108,7 +108,9 @@ def embedding_of(
     embedded = _embedded(record, evidence, found, limits, baseline)
     if embedded.holds and not decide(evidence, limits, rule=SOUND).consistent:
         note = f"; ipr verify asks for more unless told otherwise (rule.fidelity={SOUND.fidelity:g}, rule.p_value)"
-        embedded = Check(embedded.name, True, embedded.status, embedded.says + note)
+        embedded = replace(embedded, says=embedded.says + note)
+    if _scheme(record).locked and record.accuracy_without >= claimed - limits.fidelity:
+        embedded = replace(embedded, says=f"{embedded.says}; no lock: what is given away works without its passport")
     other = "no passport is presented; what else forgers do shows ipr attack"
     forgers = _forgers(record, seen, limits) if passported else Check(KEPT_OUT, None, "does not apply", other)
     return embedded, forgers, _triggers(record, triggers, bool(found.get("trigger set")), per_step, steps)
