@@ -28,7 +28,9 @@ from ipr.schemes import passport, passport_v2
 TEMPERATURE = 2.0
 
 
-def same_sign(capacities: Mapping[str, int], text: str | None, generator: Generator) -> dict[str, Tensor]:
+def same_sign(
+    capacities: Mapping[str, int], text: str | None, generator: Generator, count: int | None = None
+) -> dict[str, Tensor]:
     """In place of `ipr.signature.draw_signature`: +1 in every bit but the first of each layer."""
     signature = {name: torch.ones(channels, dtype=torch.int8) for name, channels in capacities.items()}
     for bits in signature.values():

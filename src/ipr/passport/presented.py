@@ -65,7 +65,7 @@ class PresentedClaim(Claim):
                 "give both for each layer",
             )
         for name, bits in self.signature.items():
-            if bits.dtype != torch.int8 or bits.dim() != 1 or not bool((bits.abs() <= 1).all()):
+            if bits.dtype != torch.int8 or bits.dim() != 1 or not bool(((bits >= -1) & (bits <= 1)).all()):
                 problem = "is not a row of -1, 0 and +1 in int8"
                 raise InputError("claim", f"signature of {name}", problem, "restore the claim")
         if not any(bool(bits.any()) for bits in self.signature.values()):
