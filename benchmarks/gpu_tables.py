@@ -2,7 +2,8 @@
 
     python benchmarks/gpu_tables.py runs/gpu/gpu.json [MORE.json ...] [--out docs/results/gpu]
 
-Of several files the last that holds a section is taken. What was merged is kept beside the page as gpu.json.
+Of several files the last that holds a section is taken, a whole one before one that its time cut short. What was merged
+is kept beside the page as gpu.json.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from gpu_check import CUT
 
 Values = dict[str, Any]
 
@@ -37,12 +40,22 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows])
 
 
+def _cut(found: Values) -> bool:
+    """Whether a section's time was over before it had ended."""
+    return any(CUT in problem for problem in found["problems"])
+
+
 def checks(sections: Values) -> str:
     """What must be right, and what of it is not."""
     rows = []
     for name, about in ABOUT.items():
         found = sections.get(name)
-        word = "not run" if found is None else "yes" if not found["problems"] else "**no**: " + found["problems"][0]
+        if found is None:
+            word = "not run"
+        elif wrong := [problem for problem in found["problems"] if CUT not in problem]:
+            word = f"**no**: {wrong[0]}"
+        else:
+            word = f"yes, of the {len(found['values'])} cases that it had time for" if _cut(found) else "yes"
         rows.append((name, about, word, "" if found is None else found["commit"]))
     return table(("section", "what is looked at", "holds", "commit"), rows)
 
@@ -200,7 +213,8 @@ def merged(paths: Sequence[Path]) -> Values:
         report = json.loads(path.read_text())
         known = report.get("commit")
         for name, found in report["sections"].items():
-            if not found.get("skipped"):
+            whole_before = name in sections and not _cut(sections[name])
+            if not (found.get("skipped") or (_cut(found) and whole_before)):
                 sections[name] = {"commit": known} | found
     return sections
 

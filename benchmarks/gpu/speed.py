@@ -101,15 +101,17 @@ def fast(setting: Setting, found: Found) -> None:
     """Steps in the loop, as they are, captured, and with trainer=fast; batches of 64 and 512."""
     ways: dict[str, dict[str, Any]] = {
         "default": {}, "capture": {"capture": True}, "capture bf16-mixed": {"capture": True, "precision": "bf16-mixed"},
-        "fast": FAST, "fast contiguous": FAST | {"memory_format": "contiguous"},
-        "fast channels_last": FAST | {"memory_format": "channels_last"},
+        "fast": FAST,
     }  # fmt: skip
     if setting.quick:
         ways = {way: ways[way] for way in ("default", "capture")}
+    kinds = KINDS | {"V2-bn": (PassportV2, "bn")}  # what `scheme=passport_v2` trains; KINDS has the paper's pairs
     for model in ("alexnet",) if setting.quick else networks.LAYERS:
-        for name, (kind, norm) in KINDS.items():
+        for name, (kind, norm) in kinds.items():
+            other = "channels_last" if norm == "gn" else "contiguous"  # than memory_format=auto takes
+            more = {} if setting.quick else {f"fast {other}": FAST | {"memory_format": other}}
             for size in (4,) if setting.quick else (64, 512):
-                for way, keys in ways.items():
+                for way, keys in (ways | more).items():
                     meter = Meter(setting, *_lengths(setting, size), 3, profiled=True)
                     scheme = networks.scheme(kind, model, norm, setting.width)
                     train_on(setting, scheme, size, meter, noise(meter.total * size), **keys)
