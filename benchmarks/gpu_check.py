@@ -5,8 +5,8 @@
 Needs no network and no data set. What must be right is tried side by side; then speed is measured, one section after
 the other. Each section is a process of its own, so that one that breaks the card's context breaks no other. A line says
 PASS, FAIL, PART (its time was over) or SKIP of each; all numbers are in OUT/gpu.json, which is written anew after each
-section. It ends inside its seconds: what there is no time for is skipped. `benchmarks/gpu_tables.py` makes the tables of
-docs/results/gpu.
+section. It ends inside its seconds: what there is no time for is skipped. `benchmarks/gpu_tables.py` makes the tables
+of docs/results/gpu.
 """
 
 from __future__ import annotations
