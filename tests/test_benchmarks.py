@@ -363,7 +363,7 @@ def test_the_check_of_gpus_runs_on_a_cpu(tmp_path):
     page = (tmp_path / "page" / "README.md").read_text()
     assert "| exact |" in page
     assert "abc1234" in page
-    assert len([line for line in page.splitlines() if line.startswith(("| alexnet | 4 |", "| resnet18 | 4 |"))]) == 22  # ten, and twelve
+    assert len([line for line in page.splitlines() if line.startswith(("| alexnet | 4 |", "| resnet18 | 4 |"))]) == 22
     assert "Not measured yet: captured, judging, options, packed, compiled." in page
     wrong = subprocess.run([*program, "--only", "speed"], capture_output=True, text=True, check=False, timeout=60)
     assert wrong.returncode == 2
