@@ -22,7 +22,10 @@ import ipr
 from ipr.cli.jobs import reporting
 from ipr.store.record import Record, load_record, versions
 
-NETWORKS = {"torchvision:resnet18": ("torchvision", "layer4"), "timm:regnety_002": ("timm", "s4")}
+NETWORKS = {
+    "torchvision:resnet18": ("torchvision", "layer4"),
+    "timm:regnety_002": ("timm", "s4.b6.conv1,s4.b6.conv3,s4.b7.conv1,s4.b7.conv3"),
+}
 """What is protected: its group in conf/model, and which layers."""
 
 SCHEMES = ("baseline", "passport_v1", "passport_v2", "passport_v3")

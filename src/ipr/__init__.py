@@ -1,6 +1,7 @@
 """ipr: embed passports into networks, attack them, judge every outcome, report it.
 
-For one's own training loop, in plain PyTorch: `ipr.protect`, `ipr.strip`, `ipr.judge`. What the command line does, from
+A passport for a trained network, on images of one's own: `ipr.embed`. For one's own training loop, in plain PyTorch:
+`ipr.protect`, `ipr.strip`, `ipr.judge`. What the command line does, from
 Python: `ipr.train` and `ipr.attack` of an `ipr.configuration`.
 """
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from ipr.judging.claim_kinds import load_claim as load_claim
     from ipr.judging.verdict import Verdict as Verdict
     from ipr.judging.verdict import judge as judge
+    from ipr.own.callback import PassportCallback as PassportCallback
+    from ipr.own.embed import embed as embed
+    from ipr.own.protected import Protected as Protected
     from ipr.passport.claim import PassportClaim as PassportClaim
     from ipr.passport.fork import Forked as Forked
     from ipr.passport.fork import fork as fork
@@ -74,6 +78,9 @@ _HOMES = {
     "train": "ipr.workflows.train",
     "attack": "ipr.workflows.attack",
     "export": "ipr.workflows.export",
+    "embed": "ipr.own.embed",
+    "Protected": "ipr.own.protected",
+    "PassportCallback": "ipr.own.callback",
 }
 
 __all__ = sorted(_HOMES)

@@ -17,6 +17,7 @@ import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ipr.claims.base import Claim
 from ipr.config.recipe import Recipe
@@ -72,6 +73,8 @@ class Scheme(L.LightningModule, ABC):
         capture: whether a step is recorded once and replayed (`CapturedStep`); in one process, without a scaler of
             the loss. Hooks of callbacks around backward pass and optimiser are not called then.
         moves_all: whether every step has a gradient for everything that is trained.
+        criterion: the loss of logits and labels, a mean: L_c; of passport schemes.
+        optimizer_of: makes somebody's own optimiser of `trained`; None for SGD by the recipe.
     """
 
     Config: ClassVar[type[SchemeConfig]] = SchemeConfig
@@ -85,6 +88,8 @@ class Scheme(L.LightningModule, ABC):
     share: Share = WHOLE
     capture: bool = False
     moves_all: bool = True
+    criterion: Callable[[Tensor, Tensor], Tensor] = staticmethod(functional.cross_entropy)
+    optimizer_of: Callable[[list[nn.Parameter]], OptimizerLRScheduler] | None = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -309,7 +314,9 @@ class Scheme(L.LightningModule, ABC):
                 self.log("train/accuracy", right / answers, prog_bar=True, **how)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """SGD and the recipe's schedule, advanced at every step."""
+        """SGD and the recipe's schedule, advanced at every step; or what `optimizer_of` makes."""
+        if self.optimizer_of is not None:
+            return self.optimizer_of(self.trained())
         recipe, fused = self.recipe, self.fused
         optimizer = torch.optim.SGD(
             self.trained(),

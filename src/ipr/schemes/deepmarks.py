@@ -97,7 +97,8 @@ class DeepMarksClaim(FilterClaim):
         """
         name, convolution = convolution_of(network, layer)
         size = words.shape[1]
-        basis, _ = torch.linalg.qr(torch.randn(size, size, generator=source))
+        drawn = torch.randn(size, size, generator=source)
+        basis = torch.linalg.qr(drawn.double())[0].float()  # in float32 its last digits are the processor's
         chosen = int(torch.randint(words.shape[0], (1,), generator=source))
         return cls(
             layer=name,

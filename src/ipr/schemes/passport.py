@@ -164,9 +164,13 @@ class PassportScheme(Scheme):
     @classmethod
     def draw_claim(cls, config: TrainConfig, data: ImageData, trained: Trained) -> PassportClaim:
         """Passport, signature and trigger set; `trained` is called for feature-map passports alone."""
+        return cls.secrets_for(start_network(config, data), config, data, trained)
+
+    @classmethod
+    def secrets_for(cls, network: nn.Module, config: TrainConfig, data: ImageData, trained: Trained) -> PassportClaim:
+        """The same for a plain network that is there already."""
         scheme, seed, key = config.scheme, config.seed, config.passport.key
         assert isinstance(scheme, PassportSchemeConfig)
-        network = start_network(config, data)
         layers = find_layers(network, example_image(data), scheme.layers)
         capacities = {layer.conv: layer.channels for layer in layers}
         binding = None
@@ -197,7 +201,12 @@ class PassportScheme(Scheme):
     def build(cls, config: TrainConfig, data: ImageData, claim: Claim | None, trained: Trained) -> Scheme:
         """See `Scheme.build`."""
         assert isinstance(claim, PassportClaim)
-        return cls(**cls.parts(config, data, claim))
+        return cls.around(start_network(config, data), config, data, claim)
+
+    @classmethod
+    def around(cls, network: nn.Module, config: TrainConfig, data: ImageData, claim: PassportClaim) -> PassportScheme:
+        """What trains a plain network that is there already; `config.init` tells whether it was trained before."""
+        return cls(**cls.parts(network, config, data, claim))
 
     @classmethod
     def signs(cls, network: nn.Module, claim: PassportClaim, data: ImageData) -> Signature:
@@ -209,9 +218,9 @@ class PassportScheme(Scheme):
         return {name: bits * own[name].to(bits) for name, bits in claim.signature.items()}
 
     @classmethod
-    def parts(cls, config: TrainConfig, data: ImageData, claim: PassportClaim) -> dict[str, Any]:
-        """The arguments of the class for a run and its claim."""
-        network, triggers = start_network(config, data), None
+    def parts(cls, network: nn.Module, config: TrainConfig, data: ImageData, claim: PassportClaim) -> dict[str, Any]:
+        """The arguments of the class for a plain network, a run and its claim."""
+        triggers = None
         if config.init is not None:
             signs = cls.signs(network, claim, data)
             turned = not cls.public_affine  # V1: no other branch uses the filters

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn import functional
 
 from ipr.config.registry import register
 from ipr.config.schema import SchemeConfig
@@ -44,4 +43,4 @@ class PassportV1(PassportScheme):
         with presenting(self.layers, affines):
             logits = self.network(x)
         self.means.count(logits, y)
-        return {"cross_entropy": functional.cross_entropy(logits, y), **self.regulariser(affines)}
+        return {"cross_entropy": self.criterion(logits, y), **self.regulariser(affines)}

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional
 
-from ipr.claims.base import Claim
 from ipr.config.recipe import Recipe
 from ipr.config.registry import register
 from ipr.config.schema import SchemeConfig, TrainConfig
@@ -18,7 +16,7 @@ from ipr.passport.claim import PassportClaim
 from ipr.passport.fork import fork
 from ipr.passport.layer import Branch, affines_of, presenting
 from ipr.passport.statistics import untracked
-from ipr.schemes.base import About, Scheme, Trained
+from ipr.schemes.base import About
 from ipr.schemes.passport import PassportScheme, PassportSchemeConfig
 from ipr.schemes.start import example_image
 
@@ -65,11 +63,10 @@ class PassportV2(PassportScheme):
         self.forked = fork(network, example)
 
     @classmethod
-    def build(cls, config: TrainConfig, data: ImageData, claim: Claim | None, trained: Trained) -> Scheme:
-        """See `Scheme.build`."""
-        assert isinstance(claim, PassportClaim)
+    def around(cls, network: nn.Module, config: TrainConfig, data: ImageData, claim: PassportClaim) -> PassportV2:
+        """See `PassportScheme.around`."""
         assert isinstance(config.scheme, PassportV2Config)
-        parts = cls.parts(config, data, claim)
+        parts = cls.parts(network, config, data, claim)
         return cls(**parts, example=example_image(data), alternation=config.scheme.alternation)
 
     def compile_network(self) -> None:
@@ -91,8 +88,8 @@ class PassportV2(PassportScheme):
             public, private = self.forked(x, [affines_of(self.layers, Branch.PUBLIC), affines])
             self.means.count(public, y)
             return {
-                "cross_entropy_public": functional.cross_entropy(public, y),
-                "cross_entropy_private": functional.cross_entropy(private, y),
+                "cross_entropy_public": self.criterion(public, y),
+                "cross_entropy_private": self.criterion(private, y),
                 **self.regulariser(affines),
             }
         branch = Branch(self.global_step % 2)
@@ -101,7 +98,7 @@ class PassportV2(PassportScheme):
         with presenting(self.layers, affines), untracked(other_norms):
             logits = self.network(x)
         self.means.count(logits, y)
-        loss = {f"cross_entropy_{branch.name.lower()}": functional.cross_entropy(logits, y)}
+        loss = {f"cross_entropy_{branch.name.lower()}": self.criterion(logits, y)}
         return loss | self.regulariser(affines) if branch is Branch.PRIVATE else loss
 
 

@@ -55,7 +55,11 @@ class Training:
 
 @contextmanager
 def prepared(
-    training: Training, data: ImageData, callbacks: Sequence[L.Callback], store: Store | None
+    training: Training,
+    data: ImageData,
+    callbacks: Sequence[L.Callback],
+    store: Store | None,
+    batches: L.LightningDataModule | None = None,
 ) -> Iterator[Callable[[], None]]:
     """Everything about a fit but the fit: Lightning's trainer, how torch computes, and what errors mean.
 
@@ -64,6 +68,7 @@ def prepared(
         data: on what.
         callbacks: what watches.
         store: of the processes that fit together, whose group this one has joined; None for one alone.
+        batches: what gives the batches; None for the images of `data`.
 
     Yields:
         What fits.
@@ -83,7 +88,7 @@ def prepared(
     scheme.capture = asked.capture
     if asked.compile:
         scheme.compile_network()
-    batches = ImageDataModule(
+    batches = batches or ImageDataModule(
         data,
         batch_size=training.batch_size,
         crop_padding=training.dataset.crop_padding,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from ipr.claims.base import Claim
@@ -28,8 +29,13 @@ def make_claim(config: TrainConfig, data: ImageData, trained: Trained) -> Claim 
         InputError: a setting of the scheme does not fit the network or the images, or gives secrets that no judge
             would accept.
     """
+    return checked(lambda: scheme_of(config).draw_claim(config, data, trained), config, data)
+
+
+def checked(draw: Callable[[], Claim | None], config: TrainConfig, data: ImageData) -> Claim | None:
+    """What is drawn, as a judge would check it, with what it was drawn from; see `make_claim`."""
     try:
-        claim = scheme_of(config).draw_claim(config, data, trained)
+        claim = draw()
         if claim is None:
             return None
         check_sound(claim)  # before a long training

@@ -1,0 +1,204 @@
+"""`ipr.embed`: somebody's network, images and transform, and what comes of them."""
+
+import copy
+import json
+
+import lightning as L
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.utils.data import DataLoader, Subset, TensorDataset
+
+import ipr
+from ipr.passport.layer import passport_layers
+from own import owned
+
+QUIET = ("trainer.progress_bar=false", "trainer.accelerator=cpu", "verification.forged=10")
+
+
+def embed(trained, scheme, epochs=4, **more):
+    model, train, test = trained
+    settings = (*QUIET, *more.pop("settings", ()))
+    given = {"owner": "Ada", "key": "a secret of twenty letters", "test": test} | more
+    return ipr.embed(model, train, scheme, epochs=epochs, settings=settings, **given)
+
+
+@pytest.mark.parametrize("scheme", ["passport_v1", "passport_v2", "passport_v3"])
+def test_a_network_that_no_judge_knows_is_protected_on_a_pipeline_of_its_owners(trained, scheme, tmp_path):
+    """What is reported is what the owner counts by his own loader; the network that was given is as it was."""
+    model, _, test = trained
+    before = copy.deepcopy(model.state_dict())
+    protected = embed(trained, scheme, epochs=8)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not model.training
+    assert protected.before == pytest.approx(owned.right(model, test), abs=1e-6)
+    assert protected.record.accuracy_without == pytest.approx(owned.right(protected.public(), test), abs=1e-6)
+    assert protected.holds, protected.report
+    assert protected.record.bits_agreeing == protected.record.bits_total
+    assert protected.claim.bound
+    assert [line.partition(":")[0] for line in protected.report.splitlines()] == [
+        "accuracy", "embedded", "forgers kept out", "triggers learned"
+    ]  # fmt: skip
+
+    place = protected.save(tmp_path / "mine")
+    claim = ipr.load_claim(place / "claim")
+    assert claim.owner == "Ada"
+    assert "model" not in claim.architecture
+    fresh = owned.network()
+    fresh.load_state_dict(load_file(place / "public.safetensors"))
+    assert owned.right(fresh, test) == pytest.approx(protected.record.accuracy_without, abs=1e-6)
+    verdict = ipr.judge(protected.public(), claim, protected.images, forged=3)
+    assert verdict.fidelity.accuracy == protected.record.accuracy_genuine
+    assert verdict.consistent
+    card = (place / "card.md").read_text()
+    assert "Ada" in card
+    assert "twenty letters" not in card + protected.report + repr(protected) + (place / "claim/claim.json").read_text()
+    with pytest.raises(ipr.InputError, match="already"):
+        protected.save(place)
+
+
+def test_a_failed_embedding_is_told_and_is_no_claim(trained, tmp_path):
+    """A rate at which nothing is learned, and a network that was never trained."""
+    torch.manual_seed(0)
+    untrained = (owned.network(), *trained[1:])
+    protected = embed(untrained, "passport_v2", 1, settings=("optimizer.lr=1e-7", "optimizer.warmup=0"))
+    assert not protected.holds
+    assert "FAILED" in protected.report
+    with pytest.raises(ipr.InputError, match=r"embedding=<failed>.*more epochs"):
+        protected.save(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_torchvisions_network_is_known_by_its_name(folder, tmp_path):
+    """The command line judges the file and the claim, with nothing else."""
+    import torchvision
+
+    from ipr.models.known import named_model
+
+    torch.manual_seed(0)
+    model = torchvision.models.mobilenet_v3_small(num_classes=10)
+    found = named_model(model, channels_in=3, image_size=32, num_classes=10)
+    assert found == {"name": "torchvision:mobilenet_v3_small", "norm": "bn", "width": 1.0}
+    model.classifier[3] = nn.Linear(1024, 11)
+    assert named_model(model, channels_in=3, image_size=32, num_classes=10) is None
+
+
+def test_ones_own_optimizer_and_loss_are_used(trained):
+    seen = []
+
+    def loss(logits, labels):
+        seen.append(logits.shape[0])
+        return nn.functional.cross_entropy(logits, labels, label_smoothing=0.1)
+
+    made = []
+
+    def optimizer(parameters):
+        made.append(torch.optim.AdamW(parameters, 1e-3))
+        return made[0]
+
+    protected = embed(trained, "passport_v2", 1, optimizer=optimizer, loss=loss)
+    steps = len(trained[1])
+    assert len(seen) == 2 * steps  # two branches a step
+    assert len(made) == 1
+    assert made[0].state[made[0].param_groups[0]["params"][0]]["step"] == steps
+    assert protected.record.epochs == 1
+
+
+def test_a_data_module_and_a_data_set_are_taken(trained):
+    model, train, test = trained
+
+    class Module(L.LightningDataModule):
+        def train_dataloader(self):
+            return train
+
+        def val_dataloader(self):
+            return test
+
+    protected = ipr.embed(model, Module(), epochs=1, settings=QUIET)
+    assert protected.before == pytest.approx(owned.right(model, test), abs=1e-6)
+    again = ipr.embed(model, train.dataset, epochs=1, settings=QUIET)
+    assert again.images.labels.numel() == len(train.dataset) // 10  # held out
+
+
+def test_held_out_images_are_not_trained_on_and_that_is_said(trained, capsys):
+    model, train, _ = trained
+    protected = ipr.embed(model, train, epochs=1, settings=QUIET)
+    held = protected.images.labels.numel()
+    assert held == len(train.dataset) // 10
+    assert f"{held} of those to train on are held out" in capsys.readouterr().err
+    assert protected.record.train_images == len(train.dataset) - held
+
+
+def test_the_same_call_gives_the_same_network_with_a_loader_that_does_not_shuffle(trained):
+    model, train, test = trained
+    fixed = DataLoader(Subset(train.dataset, range(256)), 64)
+    fixed.dataset.dataset.transform = owned.FOR_TESTS
+    try:
+        one, two = (ipr.embed(model, fixed, test=test, key="k" * 20, epochs=1, settings=QUIET) for _ in "ab")
+    finally:
+        fixed.dataset.dataset.transform = owned.FOR_TRAINING
+    for name, value in one.public().state_dict().items():
+        assert torch.equal(value, two.public().state_dict()[name])
+    assert torch.equal(one.claim.marks(), two.claim.marks())
+    other = ipr.embed(model, fixed, test=test, key="l" * 20, epochs=1, settings=QUIET)
+    assert not torch.equal(one.claim.marks(), other.claim.marks())
+
+
+def test_layers_are_the_last_or_those_that_are_named(trained):
+    model, *_ = trained
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    assert [*passport_layers(embed(trained, "passport_v2", 1).network)] == names
+    assert [*passport_layers(embed(trained, "passport_v2", 1, layers=names[-1:]).network)] == names[-1:]
+
+
+NOISE = TensorDataset(torch.randn(70, 3, 16, 16), torch.randint(10, (70,)))
+
+
+@pytest.mark.parametrize(
+    ("more", "field", "remedy"),
+    [
+        ({"scheme": "uchida"}, "scheme", "passport_v1"),
+        ({"loader": [1, 2]}, "loader", "DataLoader"),
+        ({"loader": DataLoader(TensorDataset(torch.zeros(4, 3, 16, 16)), 2)}, "loader", "images and labels"),
+        ({"test": DataLoader(NOISE, 10)}, "test", "normalised=(mean, std)"),
+        ({"test": DataLoader(Subset(NOISE, []), 10)}, "test", "give images to judge on"),
+        ({"layers": ["conv9"]}, "scheme.layers", "choose among"),
+        ({"settings": ("optimizer.rate=1",)}, "arguments", "ipr train --help"),
+        ({"settings": ("passport=shuffled",)}, "passport", "random"),
+        ({"owner": "two\nlines"}, "owner", "name"),
+        ({"normalised": ((0.0,), (1.0,))}, "test", "normalised"),
+        ({"epochs": 0}, "trainer.max_epochs", ""),
+    ],
+)
+def test_what_does_not_fit_is_named(trained, more, field, remedy):
+    model, train, test = trained
+    given = {"loader": train, "scheme": "passport_v2", "test": test, "epochs": 1} | more
+    settings = (*QUIET, *given.pop("settings", ()))
+    with pytest.raises(ipr.InputError) as error:
+        ipr.embed(model, given.pop("loader"), given.pop("scheme"), settings=settings, **given)
+    assert error.value.field == field
+    assert remedy in error.value.remedy + error.value.problem
+    assert "\n" not in str(error.value)
+
+
+def test_a_network_that_answers_with_no_logits_is_refused(trained):
+    class Two(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return {"out": self.inner(x)}
+
+    with pytest.raises(ipr.InputError, match="logits"):
+        embed((Two(trained[0]), *trained[1:]), "passport_v2")
+
+
+def test_a_claim_is_decided_as_the_command_line_decides(trained, tmp_path):
+    """`consistent` of the record is what the judge's conditions say."""
+    protected = embed(trained, "passport_v2", 6)
+    assert protected.record.consistent is protected.holds
+    told = json.dumps(protected.claim.facts())
+    assert protected.claim.thresholds.target_accuracy == protected.record.accuracy_genuine
+    assert "twenty letters" not in told
