@@ -43,7 +43,7 @@ def test_the_groups_are_those_people_type():
         "paths",
     } <= groups
     for option in (
-        "model=alexnet", "model=resnet18", "model=resnet50", "model=torchvision", "scheme=baseline",
+        "model=alexnet", "model=resnet18", "model=resnet50", "model=torchvision", "model=timm", "scheme=baseline",
         "scheme=passport_v1", "dataset=digits_rgb",
         "scheme=passport_v2", "scheme=passport_v3", "dataset=digits", "dataset=cifar10", "dataset=cifar100",
         "dataset=caltech101", "dataset=image_folder", "passport=random", "passport=image", "passport=shuffled",

@@ -1,4 +1,7 @@
+import sys
+
 import pytest
+import timm
 import torch
 import torchvision
 from torch import nn
@@ -6,6 +9,7 @@ from torch import nn
 from ipr.config.registry import entries
 from ipr.errors import InputError
 from ipr.models import build_model
+from ipr.models.claimed import network_of
 
 
 def shapes(network):
@@ -65,7 +69,7 @@ def test_initial_weights_are_he_fan_out():
     [
         (
             {"name": "vgg"},
-            "model.name=vgg: is not a model; choose among: alexnet, resnet18, resnet50, torchvision:NAME",
+            "model.name=vgg: is not a model; choose among: alexnet, resnet18, resnet50, torchvision:NAME, timm:NAME",
         ),
         ({"norm": "ln"}, "model.norm=ln: is not a norm; choose bn or gn"),
         ({"width": 0}, "model.width=0: must be above 0"),
@@ -123,3 +127,41 @@ def test_a_network_that_asks_for_numbers_while_it_is_built_is_built(name):
     )  # nothing was drawn before
     assert network.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
     assert not any(parameter.is_meta for parameter in network.parameters())
+    architecture = {"model": {"name": name, "norm": "bn", "width": 1.0}, "channels_in": 3, "image_size": 32}
+    assert network_of(architecture | {"num_classes": 7}).state_dict().keys() == theirs.keys()  # a claim may name it
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_of_timm_is_its_own_class_with_fresh_weights(name, channels):
+    torch.manual_seed(1)
+    network = build_model(f"timm:{name}", norm="bn", width=1, channels_in=channels, image_size=32, num_classes=7)
+    torch.manual_seed(1)
+    theirs = timm.create_model(name, pretrained=False, num_classes=7, in_chans=channels)
+    assert [type(module) for module in network.modules()] == [type(module) for module in theirs.modules()]
+    found, plain = network.state_dict(), theirs.state_dict()
+    assert found.keys() == plain.keys()
+    assert all(torch.equal(found[key], plain[key]) for key in found)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "timm:resnet18.a1_in1k"}, "model.name=timm:resnet18.a1_in1k: is no architecture of timm"),
+        ({"name": "timm:hf-hub:somebody/resnet"}, "is no architecture of timm"),
+        ({"name": "timm:local-dir:/tmp"}, "is no architecture of timm"),
+        ({"width": 0.5}, "model.width=0.5: the sizes of timm:resnet18 are timm's; give 1"),
+        ({"norm": "gn"}, "model.norm=gn: the norms of timm:resnet18 are timm's; give bn, or an architecture that has"),
+        ({"name": "timm:vit_tiny_patch16_224"}, "dataset.image_size=32: timm:vit_tiny_patch16_224 cannot take it"),
+    ],
+)
+def test_what_timm_cannot_build_is_refused(change, message):
+    wanted = {"norm": "bn", "width": 1, "channels_in": 3, "image_size": 32, "num_classes": 10}
+    with pytest.raises(InputError, match=message):
+        build_model(**{"name": "timm:resnet18"} | wanted | change)
+
+
+def test_who_lacks_timm_is_told_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(InputError, match=r"model.name=timm:resnet18: .* not installed; pip install timm"):
+        build_model("timm:resnet18", norm="bn", width=1, channels_in=3, image_size=32, num_classes=10)

@@ -20,9 +20,9 @@ HIDDEN_KEYS = tuple(f"{group}.{name}" for group, name in HIDDEN)
 
 @dataclass
 class ModelConfig:
-    """A network: `model=alexnet|resnet18|resnet50|torchvision`."""
+    """A network: `model=alexnet|resnet18|resnet50|torchvision|timm`."""
 
-    name: str = MISSING  # or torchvision:NAME
+    name: str = MISSING  # or torchvision:NAME, timm:NAME
     norm: str = MISSING  # bn | gn; by default that of the scheme
     width: float = 1.0  # multiplies the channels of every convolution
     passport_layers: list[str] = MISSING  # Table IV

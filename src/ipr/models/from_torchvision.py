@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ipr.errors import InputError
+from ipr.models.foreign import check_width, tried
 from ipr.models.parts import norm_layer
 
 PREFIX = "torchvision:"
@@ -38,38 +36,16 @@ def from_torchvision(
     if own not in models.list_models(module=models):
         known = ", ".join(models.list_models(module=models, include=["resnet*", "vgg*_bn", "densenet*"]))
         raise InputError("model.name", name, "is no classifier of torchvision", f"choose e.g. among: {known}")
-    if width != 1:
-        raise InputError("model.width", width, f"the sizes of {name} are torchvision's", "give 1")
+    check_width(name, "torchvision", width)
     if channels_in != 3:
         remedy = "choose a data set in colour, e.g. dataset=digits_rgb"
         raise InputError("dataset.name", f"<images of {channels_in} channel>", f"{name} takes 3 channels", remedy)
     arguments: dict[str, Any] = {"weights": None, "num_classes": num_classes}
     if norm != "bn":
         arguments["norm_layer"] = norm_layer(norm)
-    _try_out(name, norm, image_size, lambda: models.get_model(own, **arguments))
-    network: nn.Module = models.get_model(own, **arguments)
-    return network
 
+    def build() -> nn.Module:
+        network: nn.Module = models.get_model(own, **arguments)
+        return network
 
-def _without_memory(build: Callable[[], nn.Module]) -> nn.Module:
-    try:
-        return build()
-    except NotImplementedError:  # RegNets ask for numbers while they are built
-        with torch.device("cpu"), torch.random.fork_rng(devices=[]):
-            return build().to("meta")
-
-
-def _try_out(name: str, norm: str, image_size: int, build: Callable[[], nn.Module]) -> None:
-    """Builds the network and runs it once without memory or arithmetic, to see whether it can be trained on images."""
-    with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # GoogLeNet on how it is initialised
-        try:
-            network = _without_memory(build)
-        except (TypeError, ValueError, ZeroDivisionError) as error:  # no norm of one's choice, or of other groups
-            raise InputError("model.norm", norm, f"{name} cannot be built with it ({error})", "choose bn") from error
-        try:
-            logits = network.train()(torch.zeros(2, 3, image_size, image_size))
-        except (RuntimeError, ValueError, AssertionError) as error:
-            remedy = "choose larger images, or another model"
-            raise InputError("dataset.image_size", image_size, f"{name} cannot take it ({error})", remedy) from error
-    if not isinstance(logits, Tensor):
-        raise InputError("model.name", name, "answers with more than logits in training", "choose another model")
+    return tried(name, build, norm=norm, channels_in=channels_in, image_size=image_size)
