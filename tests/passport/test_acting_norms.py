@@ -293,6 +293,39 @@ def test_what_python_decides_in_training_is_decided_for_each_branch(within):
     assert len(passport_layers(network)) == 1
 
 
+class Lists(nn.Module):
+    """Asks whether it was given a list, as timm's SelecSLS does, and answers with one."""
+
+    def __init__(self, pair):
+        super().__init__()
+        self.pair = pair
+
+    def forward(self, x):
+        given = x if isinstance(x, list) else [x]
+        return [self.pair(given[0]), given[1] if len(given) == 2 else given[0].relu()]
+
+
+class Listing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = (Lists(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))) for _ in range(2))
+
+    def forward(self, x):
+        one, other = self.two(self.one(x))
+        return (one + other).mean((2, 3))
+
+
+def test_modules_that_hand_on_lists_are_followed_and_share_the_trunk():
+    torch.manual_seed(0)
+    plain = Listing().double().eval()
+    passport = random_passport(find_layers(plain, X[:1], ["two"]), torch.Generator().manual_seed(2))
+    network = protect(plain, {name: maps.double() for name, maps in passport.items()}, X[:1], public_affine=True)
+    forked = fork(network, X[:1])
+    assert forked.shares_trunk
+    answers = forked(X, [affines_of(network, branch) for branch in Branch])
+    torch.testing.assert_close(answers, [plain(X), network(X)], rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("build", ["fcn_resnet50", "ssdlite320_mobilenet_v3_large"])
 def test_networks_that_answer_with_a_tree_of_tensors_are_refused_in_words(build):
     kind = torchvision.models.get_model

@@ -20,14 +20,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ipr.errors import InputError
 from ipr.models.inspection import answer_of, evaluating, tensor_of
 from ipr.passport.layer import Affine, Branch, PassportLayer, affines_of, passport_layers, presenting
 from ipr.passport.statistics import Statistics, batch_norms, of_one_batch, untracked, using
 from ipr.world import own_world
 
-UNTRACEABLE = (fx.proxy.TraceError, TypeError, RuntimeError, AttributeError, NotImplementedError)
-"""What is raised where Python decides from a tensor's values."""
+UNTRACEABLE = (fx.proxy.TraceError, TypeError, ValueError, LookupError, RuntimeError, AttributeError, AssertionError)
+"""What is raised where Python decides from a tensor's values, or from its kind."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,7 @@ class Forked:
         self._all_norms = batch_norms(network.modules())
         self._halves: dict[bool, _Halves | None] = {}
         self._compiled = False
+        self._tracer: type[fx.Tracer] = _Coarse
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the halves, which do not survive pickling and are split anew."""
@@ -131,12 +131,15 @@ class Forked:
         with presenting(self._layers, own):
             return answer_of(self.network, x)
 
+    def _follow(self, tracer: type[fx.Tracer]) -> None:
+        self._halves, self._tracer = {}, tracer
+
     def _split(self, training: bool) -> _Halves | None:
         """The two halves; traced once for each mode, as a network may look at `self.training`. None for full passes."""
         if not self.shares_trunk:
             return None
         if training not in self._halves:
-            self._halves[training] = halves = _split_or_none(self.network)
+            self._halves[training] = halves = _split_or_none(self.network, self._tracer)
             if self._compiled and halves is not None:
                 halves.trunk.compile()
                 halves.tail.compile()
@@ -157,18 +160,21 @@ def fork(network: nn.Module, example: Tensor) -> Forked:
     trial = [public, {name: (gamma + 1, beta - 1) for name, (gamma, beta) in public.items()}]
     with evaluating(network):
         apart = torch.stack(Forked(network, shares_trunk=False)(example, trial))
-        try:
-            together = torch.stack(forked(example, trial))
-            agree = torch.allclose(together, apart, rtol=1e-3, atol=1e-4)
-        except (*UNTRACEABLE, InputError):  # the latter where a method that changes its tensor is all that answers
-            agree = False
-        forked.shares_trunk = agree and forked._split(training=False) is not None
+        for tracer in (_Coarse, _Fine):  # a module that hands on several values may have to be followed
+            forked._follow(tracer)
+            try:
+                together = torch.stack(forked(example, trial))
+            except UNTRACEABLE:
+                continue
+            if forked._split(training=False) is not None and torch.allclose(together, apart, rtol=1e-3, atol=1e-4):
+                return forked
+    forked.shares_trunk = False
     return forked
 
 
 def norms_behind(network: nn.Module) -> tuple[_BatchNorm, ...]:
     """The batch norms that see other numbers with other scales, in a protected network; all where none can tell."""
-    halves = _split_or_none(network)
+    halves = _split_or_none(network, _Fine) or _split_or_none(network, _Coarse)
     return batch_norms(network.modules()) if halves is None else halves.norms
 
 
@@ -187,13 +193,11 @@ class _Fine(fx.Tracer):
         return own or super().is_leaf_module(m, module_qualified_name)
 
 
-def _split_or_none(network: nn.Module) -> _Halves | None:
-    for tracer in (_Coarse, _Fine):  # a module that answers with several values may have to be followed
-        try:
-            return _split(network, tracer().trace(network))
-        except UNTRACEABLE:
-            continue
-    return None
+def _split_or_none(network: nn.Module, tracer: type[fx.Tracer]) -> _Halves | None:
+    try:
+        return _split(network, tracer().trace(network))
+    except UNTRACEABLE:
+        return None
 
 
 def _split(network: nn.Module, whole: fx.Graph) -> _Halves:
