@@ -28,6 +28,7 @@ import growth
 import hidden_passports
 import host_time
 import kernels
+import model_coverage
 import options
 import options_accuracy
 import private_branch
@@ -476,3 +477,32 @@ def test_a_variant_of_the_private_branch_is_trained(variant, request_for):
             assert float(loss) == pytest.approx(float(expected), rel=1e-4)
             scheme.terms(x, y)["cross_entropy_private"].backward()
             assert scheme.layers["conv3"].weight.grad is None  # nothing is learned by the teacher
+
+
+@pytest.mark.slow
+def test_models_of_libraries_are_tried_out_once_and_told_apart(tmp_path, capsys):
+    """One of each outcome; what is there is not made again, and a process that takes too long is replaced."""
+    asked = ["--only", "resnet18", "resnetv2_50", "vit_tiny_patch16_224", "convnext_atto", "--out", str(tmp_path)]
+    model_coverage.main([*asked, "--most", "12000000"])
+    file = tmp_path / "models.jsonl"
+    rows = {(row.library, row.name): row for row in model_coverage.rows_of(file)}
+    assert {key: row.kind for key, row in rows.items()} == {
+        ("torchvision", "resnet18"): "supported", ("timm", "resnet18"): "supported",
+        ("timm", "resnetv2_50"): "followed", ("timm", "vit_tiny_patch16_224"): "refused",
+        ("timm", "convnext_atto"): "refused",
+    }  # fmt: skip
+    assert rows["timm", "resnet18"].pairs == 20
+    assert rows["timm", "resnet18"].shares_trunk == [True, True]
+    assert "LayerNorm2d is neither" in rows["timm", "convnext_atto"].reason
+    made = file.read_text()
+    written = (tmp_path / "models.md").read_text()
+    model_coverage.main([*asked, "--most", "12000000"])
+    assert file.read_text() == made
+    assert written in capsys.readouterr().out
+    assert "3 can be protected: 100.0 %" in written
+    page = (TOP / "docs" / "models.md").read_text()
+    generate = runpy.run_path(str(TOP / "docs" / "generate.py"))
+    assert written.strip() in generate["with_table"](page, "models", written.strip())
+    hasty = model_coverage._Worker(limit=0.0)
+    assert hasty.row("timm", "resnet18", 0).reason == "took more than 0 s"
+    assert hasty.process is None

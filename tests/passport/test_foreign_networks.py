@@ -39,7 +39,8 @@ OTHERS = {
 
 
 def claim_for(network):
-    passport = ipr.random_passport(ipr.find_layers(network, EXAMPLE), torch.Generator().manual_seed(1))
+    """For a network of the same layers, whatever it answers with."""
+    passport = ipr.random_passport(ipr.find_layers(Net(lambda y: y), EXAMPLE), torch.Generator().manual_seed(1))
     bits = {"conv": torch.tensor([1, -1] * 4, dtype=torch.int8)}
     return ipr.PassportClaim(thresholds=ipr.Thresholds(None), passport=passport, signature=bits)
 
@@ -47,9 +48,12 @@ def claim_for(network):
 @pytest.mark.parametrize("how", OTHERS)
 def test_an_answer_that_is_no_tensor_is_refused_wherever_one_is_needed(how):
     network = Net(OTHERS[how]).eval()
-    claim = claim_for(network)  # which only follows the pass
-    protected = ipr.protect(network, claim.passport, EXAMPLE, public_affine=True)
+    claim = claim_for(network)
+    protected = ipr.protect(Net(lambda y: y), claim.passport, EXAMPLE, public_affine=True)
+    protected.how = OTHERS[how]
     for use in (
+        lambda: ipr.find_layers(network, EXAMPLE),
+        lambda: ipr.protect(network, claim.passport, EXAMPLE, public_affine=True),
         lambda: ipr.judge(network, claim, IMAGES, forged=1),
         lambda: ipr.fork(protected, EXAMPLE),
         lambda: ipr.fold(network, EXAMPLE),

@@ -3,6 +3,7 @@ import pickle
 
 import pytest
 import torch
+from timm.layers import Conv2dSame, StdConv2dSame, pad_same
 from torch import nn
 
 from ipr.passport.fork import fork
@@ -52,6 +53,23 @@ def test_gamma_is_the_product_with_one_patch_mean(options, device):
     (slow,) = torch.autograd.grad((expected * weights).sum(), conv.weight)
     (fast,) = torch.autograd.grad((got * weights.to(device)).sum(), there.weight)
     torch.testing.assert_close(fast.cpu(), slow, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [Conv2dSame, StdConv2dSame])
+@pytest.mark.parametrize(
+    "options", [dict(kernel_size=5, stride=2), dict(kernel_size=(2, 3), stride=3, groups=2)], ids=str
+)
+def test_a_convolution_that_pads_by_the_size_of_its_input_is_the_same(kind, options):
+    """timm's: with the stored weights, where the convolution standardises them first."""
+    conv = kind(4, 8, bias=False, **({"dilation": 2} if kind is Conv2dSame else {}), **options).double()
+    for size in ((9, 7), (3, 4)):
+        passport = torch.randn(2, 4, *size, dtype=torch.float64)
+        padded = pad_same(passport, conv.kernel_size, conv.stride, conv.dilation)
+        maps = torch.conv2d(padded, conv.weight, None, conv.stride, 0, conv.dilation, conv.groups)
+        if kind is Conv2dSame:
+            torch.testing.assert_close(conv(passport), maps)
+        got = torch.cat(scale_and_shift(conv.weight, patch_mean(passport, conv)[None]))
+        torch.testing.assert_close(got, maps.mean((2, 3)), rtol=0, atol=1e-9)
 
 
 def test_many_passports_at_once_are_each_alone():

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from timm.layers import BatchNormAct2d
 from torch import distributed
 from torch.nn import functional
 
@@ -39,7 +40,7 @@ def _part(rank, port):
 
 def _layers():
     source = torch.Generator().manual_seed(5)
-    for kind in (torch.nn.BatchNorm2d, PassportBatchNorm2d):
+    for kind in (torch.nn.BatchNorm2d, PassportBatchNorm2d, BatchNormAct2d):
         layer = kind(3).double()
         x = torch.randn(8, 3, 4, 5, generator=source, dtype=torch.float64) * 3 + 7
         x[4:] += 2  # the halves differ in their means
@@ -65,8 +66,10 @@ def test_batch_norm_over_two_processes_is_that_of_the_joined_batch(tmp_path):
     for (layer, x, weight, bias, slope), own, others in zip(_layers(), mine, torch.load("other.pt"), strict=True):
         x.requires_grad_()
         y = functional.batch_norm(x, layer.running_mean, layer.running_var, weight, bias, training=True)
+        y = y.relu() if isinstance(layer, BatchNormAct2d) else y
         (y * slope).sum().backward()
         rest = functional.batch_norm(x, layer.running_mean, layer.running_var, weight, bias).detach()
+        rest = rest.relu() if isinstance(layer, BatchNormAct2d) else rest
         joined = [torch.cat(pair) for pair in zip(own[:2], others[:2], strict=True)]
         joined += [mine + theirs for mine, theirs in zip(own[2:4], others[2:4], strict=True)]
         expected = [y.detach(), x.grad, weight.grad, bias.grad, layer.running_mean, layer.running_var, rest]

@@ -60,7 +60,15 @@ def answer_of(network: nn.Module, x: Tensor) -> Tensor:
     Raises:
         InputError: it is no tensor.
     """
-    answer = network(x)
+    return tensor_of(network, network(x))
+
+
+def tensor_of(network: nn.Module, answer: object) -> Tensor:
+    """An answer of a network, if it is a tensor.
+
+    Raises:
+        InputError: it is none.
+    """
     if not isinstance(answer, Tensor):
         raise _no_logits(network, type(answer).__name__)
     return answer

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ipr.models.inspection import answer_of, evaluating
+from ipr.models.inspection import answer_of, evaluating, tensor_of
 from ipr.passport.layer import Affine, Branch, PassportLayer, affines_of, passport_layers, presenting
 from ipr.passport.statistics import Statistics, batch_norms, of_one_batch, untracked, using
 from ipr.world import own_world
 
-UNTRACEABLE = (fx.proxy.TraceError, TypeError, RuntimeError, AttributeError, NotImplementedError)
-"""What is raised where Python decides from a tensor's values."""
+UNTRACEABLE = (fx.proxy.TraceError, TypeError, ValueError, LookupError, RuntimeError, AttributeError, AssertionError)
+"""What is raised where Python decides from a tensor's values, or from its kind."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,17 @@ class Forked:
 
     Attributes:
         network: the protected network.
-        shares_trunk: whether the graph could be split; if not, every scale and shift takes a full pass.
+        shares_trunk: whether the graph could be split at rest; if not, every scale and shift takes a full pass. In
+            training, too, where Python then decides from a tensor's values (by a random depth, say).
     """
 
     def __init__(self, network: nn.Module, shares_trunk: bool) -> None:
         self.network, self.shares_trunk = network, shares_trunk
         self._layers = passport_layers(network)
         self._all_norms = batch_norms(network.modules())
-        self._halves: dict[bool, _Halves] = {}
+        self._halves: dict[bool, _Halves | None] = {}
         self._compiled = False
+        self._tracer: type[fx.Tracer] = _Coarse
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the halves, which do not survive pickling and are split anew."""
@@ -74,7 +76,8 @@ class Forked:
     @property
     def norms(self) -> tuple[_BatchNorm, ...]:
         """The batch norms that see other numbers with other scales: those of the tail, or all where there is none."""
-        return self._split(self.network.training).norms if self.shares_trunk else self._all_norms
+        halves = self._split(self.network.training)
+        return self._all_norms if halves is None else halves.norms
 
     def __call__(
         self, x: Tensor, affines: Sequence[Mapping[str, Affine]], statistics: Sequence[Statistics] = ()
@@ -116,24 +119,30 @@ class Forked:
 
     def _answering(self, x: Tensor) -> Callable[[Mapping[str, Affine]], Tensor]:
         """What answers to `x` with a scale and shift; what they do not change is computed here, once."""
-        if not self.shares_trunk:
-            return partial(self._whole, x)
         halves = self._split(self.network.training)
+        if halves is None:
+            return partial(self._whole, x)
         shared = halves.trunk(x)
-        return lambda own: halves.tail(*shared, *(part for name in halves.layers for part in own[name]))
+        return lambda own: tensor_of(
+            self.network, halves.tail(*shared, *(part for name in halves.layers for part in own[name]))
+        )
 
     def _whole(self, x: Tensor, own: Mapping[str, Affine]) -> Tensor:
         with presenting(self._layers, own):
             return answer_of(self.network, x)
 
-    def _split(self, training: bool) -> _Halves:
-        """The two halves; traced once for each mode, as a network may look at `self.training`."""
+    def _follow(self, tracer: type[fx.Tracer]) -> None:
+        self._halves, self._tracer = {}, tracer
+
+    def _split(self, training: bool) -> _Halves | None:
+        """The two halves; traced once for each mode, as a network may look at `self.training`. None for full passes."""
+        if not self.shares_trunk:
+            return None
         if training not in self._halves:
-            halves = _split(self.network)
-            if self._compiled:
+            self._halves[training] = halves = _split_or_none(self.network, self._tracer)
+            if self._compiled and halves is not None:
                 halves.trunk.compile()
                 halves.tail.compile()
-            self._halves[training] = halves
         return self._halves[training]
 
 
@@ -151,40 +160,58 @@ def fork(network: nn.Module, example: Tensor) -> Forked:
     trial = [public, {name: (gamma + 1, beta - 1) for name, (gamma, beta) in public.items()}]
     with evaluating(network):
         apart = torch.stack(Forked(network, shares_trunk=False)(example, trial))
-        try:
-            together = torch.stack(forked(example, trial))
-            forked.shares_trunk = torch.allclose(together, apart, rtol=1e-3, atol=1e-4)
-        except UNTRACEABLE:
-            forked.shares_trunk = False
+        for tracer in (_Coarse, _Fine):  # a module that hands on several values may have to be followed
+            forked._follow(tracer)
+            try:
+                together = torch.stack(forked(example, trial))
+            except UNTRACEABLE:
+                continue
+            if forked._split(training=False) is not None and torch.allclose(together, apart, rtol=1e-3, atol=1e-4):
+                return forked
+    forked.shares_trunk = False
     return forked
 
 
 def norms_behind(network: nn.Module) -> tuple[_BatchNorm, ...]:
     """The batch norms that see other numbers with other scales, in a protected network; all where none can tell."""
-    try:
-        return _split(network).norms
-    except UNTRACEABLE:
-        return batch_norms(network.modules())
+    halves = _split_or_none(network, _Fine) or _split_or_none(network, _Coarse)
+    return batch_norms(network.modules()) if halves is None else halves.norms
 
 
-class _Tracer(fx.Tracer):
+class _Coarse(fx.Tracer):
+    """Follows what holds a passport layer, and nothing else: what other modules do inside is no matter of the split."""
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, PassportLayer) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, PassportLayer) or not any(isinstance(inner, PassportLayer) for inner in m.modules())
 
 
-def _split(network: nn.Module) -> _Halves:
-    """Traces a network and splits its graph at the first passport layers."""
-    whole = _Tracer().trace(network)
+class _Fine(fx.Tracer):
+    """Follows all but norms and convolutions: what a norm does depends on statistics that are changed from outside."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        own = isinstance(m, PassportLayer | _BatchNorm | nn.Conv2d)
+        return own or super().is_leaf_module(m, module_qualified_name)
+
+
+def _split_or_none(network: nn.Module, tracer: type[fx.Tracer]) -> _Halves | None:
+    try:
+        return _split(network, tracer().trace(network))
+    except UNTRACEABLE:
+        return None
+
+
+def _split(network: nn.Module, whole: fx.Graph) -> _Halves:
+    """Splits a network's graph at the first passport layers."""
     names = {id(layer): name for name, layer in passport_layers(network).items()}
     layers = {
         node: names[id(module)]
         for node in whole.nodes
         if node.op == "call_module" and isinstance(module := network.get_submodule(str(node.target)), PassportLayer)
     }
-    behind: set[fx.Node] = set()
+    behind: dict[fx.Node, None] = {}  # in the graph's order
     for node in whole.nodes:
         if node in layers or any(source in behind for source in node.all_input_nodes):
-            behind.add(node)
+            behind[node] = None
     shared = [n for n in whole.nodes if n not in behind and any(user in behind for user in n.users)]
 
     trunk = fx.Graph()
@@ -202,9 +229,8 @@ def _split(network: nn.Module) -> _Halves:
             copied[node] = tail.node_copy(node, copied.__getitem__)
             if node in layers:
                 copied[node].args = (*copied[node].args, affines[node])
-    called = [
-        network.get_submodule(str(node.target)) for node in whole.nodes if node in behind and node.op == "call_module"
-    ]
+    called = [network.get_submodule(str(node.target)) for node in behind if node.op == "call_module"]
+    inner = dict.fromkeys(module for one in called for module in one.modules())
     return _Halves(
-        fx.GraphModule(network, trunk), fx.GraphModule(network, tail), tuple(layers.values()), batch_norms(called)
+        fx.GraphModule(network, trunk), fx.GraphModule(network, tail), tuple(layers.values()), batch_norms(inner)
     )

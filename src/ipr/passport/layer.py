@@ -41,11 +41,29 @@ def patch_mean(passport: Tensor, conv: nn.Conv2d) -> Tensor:
     """
     weight = conv.weight
     mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
-    padded = functional.pad(passport.double(), conv._reversed_padding_repeated_twice, mode=mode)
+    padded = functional.pad(passport.double(), _padding(conv, passport), mode=mode)
     kernel = (weight.shape[2], weight.shape[3])
     patches = functional.unfold(padded, kernel, dilation=_pair(conv.dilation), stride=_pair(conv.stride))
     means: Tensor = patches.mean(-1).unflatten(1, (conv.groups, -1, kernel[0] * kernel[1])).mT.flatten(2)
     return means.to(passport.dtype)
+
+
+def _padding(conv: nn.Conv2d, x: Tensor) -> list[int]:
+    """What is added to an input, (N, C_in, H, W): left, right, top and bottom, in pixels.
+
+    timm's convolutions with the padding of TensorFlow choose it by the size of the input, and less of it before.
+    """
+    if not (type(conv).__module__.startswith("timm.") and "Same" in type(conv).__name__):
+        return list(conv._reversed_padding_repeated_twice)
+    if not getattr(conv, "same_pad", True):
+        return list(conv._reversed_padding_repeated_twice)
+    found = []
+    for size, kernel, stride, dilation in zip(
+        x.shape[:1:-1], conv.kernel_size[::-1], conv.stride[::-1], conv.dilation[::-1], strict=True
+    ):
+        added = max((-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+        found += [added // 2, added - added // 2]
+    return found
 
 
 def _pair(sizes: Sequence[int]) -> tuple[int, int]:
@@ -95,24 +113,28 @@ class PassportLayer(nn.Module):
     Attributes:
         patch_means: S of the passport, shape (1, 2, G, D).
         presented: the scale and shift that `presenting` has put in the place of the passport's own, each (1, C).
+        plain_kind: the class of the plain norm.
         plain_affine: which of `weight` and `bias` the plain norm has, also where scheme V1 takes them out.
     """
 
     patch_means: Tensor
     presented: Affine | None
+    plain_kind: type[nn.Module]
     plain_affine: tuple[str, ...]
 
-    def _tie(self, conv: nn.Conv2d, passport: Tensor, plain_affine: tuple[str, ...]) -> None:
+    def _tie(
+        self, conv: nn.Conv2d, passport: Tensor, plain_kind: type[nn.Module], plain_affine: tuple[str, ...]
+    ) -> None:
         """Ties the layer, a plain norm until now, to its convolution and its passport (2, C_in, H, W)."""
         self._conv = (conv,)
-        self.plain_affine = plain_affine
+        self.plain_kind, self.plain_affine = plain_kind, plain_affine
         self.presented = None
         means = patch_mean(passport.to(conv.weight), conv).unsqueeze(0)
         self.register_buffer("patch_means", means, persistent=False)
 
     def _untie(self) -> None:
         """Takes away all that a plain norm has not."""
-        for name in ("_conv", "plain_affine", "presented", "patch_means"):
+        for name in ("_conv", "plain_kind", "plain_affine", "presented", "patch_means"):
             delattr(self, name)
 
     @property

@@ -20,31 +20,18 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ipr.errors import InputError
 from ipr.models.inspection import answer_of, evaluating
 from ipr.passport.fork import norms_behind
-from ipr.passport.layer import (
-    Branch,
-    PassportBatchNorm2d,
-    PassportGroupNorm,
-    PassportLayer,
-    affines_of,
-    presenting,
-)
+from ipr.passport.kinds import behind, passport_kind
+from ipr.passport.layer import Branch, PassportLayer, affines_of, presenting
 from ipr.passport.statistics import of_one_batch
 from ipr.world import own_world
 
 Passport = Mapping[str, Tensor]
 """Layer name (its convolution's) -> P_gamma and P_beta, shape (2, C_in, H, W): inputs of that convolution."""
 
-PASSPORT_NORMS: dict[type[nn.Module], type[PassportLayer]] = {
-    nn.BatchNorm2d: PassportBatchNorm2d,
-    nn.GroupNorm: PassportGroupNorm,
-}
-"""Which norms can be protected, and what replaces each. A subclass may do more than normalise, so it is not listed."""
-
 AFFINE = ("weight", "bias")
 """What a norm calls its scale and its shift."""
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)
-"""What counts as a norm when one is looked for, so that a refusal can name it."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +74,8 @@ def find_layers(network: nn.Module, example: Tensor, layers: Sequence[str] | Non
         The matching pairs in the order in which the network runs them.
 
     Raises:
-        InputError: a name matches nothing, or only a norm that cannot be protected.
+        InputError: a name matches nothing, or only a norm that cannot be protected; or the network answers with
+            something else than one tensor.
     """
     names = {module: name for name, module in network.named_modules()}
     fed = _fed_norms(network, example)
@@ -108,7 +96,7 @@ def find_layers(network: nn.Module, example: Tensor, layers: Sequence[str] | Non
         else:
             c_in, height, width = shape
             chosen.append(ConvNorm(names[conv], names[norm], (c_in, height, width), conv.out_channels))
-    available = ", ".join(dict.fromkeys(names[conv] for conv, norm, _ in fed if type(norm) in PASSPORT_NORMS)) or "none"
+    available = ", ".join(dict.fromkeys(names[conv] for conv, norm, _ in fed if passport_kind(norm))) or "none"
     if missing := [w for w in wanted or [] if w not in matched]:
         raise InputError(
             "scheme.layers", missing, "no convolution that a norm follows has this name", f"choose among: {available}"
@@ -143,15 +131,23 @@ def _fed_norms(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, nn.
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             handles.append(module.register_forward_hook(after_conv))
-        elif isinstance(module, _NORMS):
+        elif _is_norm(module):
             handles.append(module.register_forward_pre_hook(before_norm))
     with hooked(handles), evaluating(network):
-        network(example)
+        answer_of(network, example)
     return fed
 
 
+def _is_norm(module: nn.Module) -> bool:
+    """What counts as a norm when one is looked for, so that a refusal can name it: torch's, and what is called so."""
+    if isinstance(module, _NORMS):
+        return True
+    called_so = "norm" in type(module).__name__.lower()
+    return called_so and not any(isinstance(inner, nn.Conv2d | nn.Linear) for inner in module.modules())
+
+
 def _why_not(norm: nn.Module, norm_calls: int, conv_calls: int) -> str | None:
-    if type(norm) not in PASSPORT_NORMS:
+    if passport_kind(norm) is None:
         return f"{type(norm).__name__} is neither BatchNorm2d nor GroupNorm"
     if norm_calls > 1 or conv_calls > 1:
         return "it or its convolution runs more than once in a forward pass"
@@ -207,10 +203,11 @@ def _become_passport_layer(norm: nn.Module, conv: nn.Conv2d, passport: Tensor, p
     plain_affine = tuple(name for name in AFFINE if getattr(norm, name) is not None)
     if not public_affine:
         _set_affine(norm, {})
-    kind = PASSPORT_NORMS[type(norm)]
+    plain, kind = type(norm), passport_kind(norm)
+    assert kind is not None
     norm.__class__ = kind  # type: ignore[assignment]
     assert isinstance(norm, kind)
-    norm._tie(conv, passport, plain_affine)
+    norm._tie(conv, passport, plain, plain_affine)
     norm.to(conv.weight)
 
 
@@ -221,8 +218,8 @@ def _become_plain(layer: PassportLayer, branch: Branch) -> None:
         _set_affine(layer, affine)
     elif layer.plain_affine and not layer.affine:
         _set_affine(layer, {name: affine[name] for name in layer.plain_affine})
+    plain = layer.plain_kind
     layer._untie()
-    plain = next(norm for norm, kind in PASSPORT_NORMS.items() if type(layer) is kind)
     layer.__class__ = plain  # type: ignore[assignment]
 
 
@@ -338,7 +335,7 @@ def fold(network: nn.Module, example: Tensor) -> nn.Module:
         if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None:
             assert isinstance(conv, nn.Conv2d)
             _replace(folded, conv, fuse_conv_bn_eval(conv, norm))
-            _replace(folded, norm, nn.Identity())
+            _replace(folded, norm, behind(norm))
     with evaluating(network), evaluating(folded):
         same = torch.allclose(answer_of(folded, example), answer_of(network, example), rtol=1e-3, atol=1e-3)
     if not same:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from ipr.passport.kinds import behind
 from ipr.passport.layer import PassportBatchNorm2d
 
 
@@ -67,7 +68,8 @@ def joint_statistics(network: nn.Module) -> Iterator[None]:
 
 
 def _plain(layer: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    return batch_norm(layer, x, layer.weight, layer.bias)
+    y: Tensor = behind(layer)(batch_norm(layer, x, layer.weight, layer.bias))
+    return y
 
 
 def _move(layer: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
