@@ -73,6 +73,16 @@ class RecordedImages:
             if value is not None and architecture.get(name) != value:
                 raise _refused(f"are of {name} {value}, and its network of {ascii(architecture.get(name))[:20]}")
 
+    @property
+    def says(self) -> str:
+        """How pictures are read, in a line; no secret."""
+        how = self.preprocessing
+        size = f"resized to {how.resize} ({how.interpolation})" if how.resize is not None else "resized straight"
+        if how.crop is not None:
+            size = f"{size if how.resize is not None else 'not resized'}, cropped to {how.crop}"
+        mean, std = (", ".join(f"{value:.3g}" for value in values or ()) for values in (how.mean, how.std))
+        return f"{how.channels}, {size}, mean {mean}, std {std}; {len(self.classes)} classes"
+
     def stored(self) -> dict[str, Any]:
         """As plain JSON values."""
         own = {"preprocessing": self.preprocessing.stored(), "classes": list(self.classes)}
