@@ -59,7 +59,7 @@ def watermark(scheme: str, network: nn.Module, data: ImageData, seed: int = 0) -
     if kind is DeepMarksClaim:
         return DeepMarksClaim.drawn(network, _layer(network), code_book(5), source, **owner)
     if kind is DeepSignsClaim:
-        return DeepSignsClaim.drawn(network, data, source, classes=3, bits=16, images=4, **owner)
+        return DeepSignsClaim.drawn(network, data, source, classes=3, bits=16, per_class=4, **owner)
     keys = kind.keys(network, data, 2 if scheme == "frontier_stitching" else 6, source)
     return kind(pixels=keys.pixels, labels=keys.labels, choices=kind.choices_among(len(data.classes)), **owner)
 

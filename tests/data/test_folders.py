@@ -422,11 +422,11 @@ def test_a_folder_that_changes_while_it_is_read_is_refused(load, tmp_path, monke
 
     root, read = fill(tmp_path / "photos"), sources.read_picture
 
-    def meanwhile(path, field):
+    def meanwhile(path, field, **how):
         another = tmp_path / f"{threading.get_ident()}.png"  # whole, as several are read at a time
         picture(another)
         another.replace(root / "train" / "cat" / "0.png")
-        return read(path, field)
+        return read(path, field, **how)
 
     monkeypatch.setattr(sources, "read_picture", meanwhile)
     with pytest.raises(InputError, match="was changed while it was read"):

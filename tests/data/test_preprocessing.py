@@ -20,6 +20,8 @@ def picture(height=61, width=47, mode="RGB", seed=0):
     return Image.fromarray(noise).convert(mode)
 
 
+TENSOR = v1.ToTensor()
+
 PIPELINES = {
     "v1": v1.Compose([v1.Resize(40), v1.CenterCrop(32), v1.ToTensor(), v1.Normalize(MEAN, STD)]),
     "v2": v2.Compose(
@@ -40,9 +42,9 @@ PIPELINES = {
         v1.Resize(40, InterpolationMode.BOX), v1.CenterCrop(32), v1.PILToTensor(),
         v2.ToDtype(torch.float32, scale=False), v1.Normalize([123.7, 116.3, 103.5], [58.4, 57.1, 57.4]),
     ]),
-    "grey first": v1.Compose([v1.Grayscale(), v1.Resize(40), v1.CenterCrop(32), v1.ToTensor(), v1.Normalize(0.5, 0.5)]),
+    "grey first": v1.Compose([v1.Grayscale(), v1.Resize(40), v1.CenterCrop(32), TENSOR, v1.Normalize(0.5, 0.5)]),
     "grey last": v1.Compose([v1.Resize(40), v1.CenterCrop(32), v1.Grayscale(), v1.ToTensor()]),
-    "grey thrice": v2.Compose([v2.Resize(40), v2.Grayscale(3), v2.CenterCrop(32), v1.ToTensor(), v1.Normalize(MEAN, STD)]),
+    "grey thrice": v2.Compose([v2.Resize(40), v2.Grayscale(3), v2.CenterCrop(32), TENSOR, v1.Normalize(MEAN, STD)]),
     "one for all": v1.Compose([v1.Resize(40), v1.CenterCrop(32), v1.ToTensor(), v1.Normalize((0.5,), (0.25,))]),
     "preset": ResNet18_Weights.DEFAULT.transforms(crop_size=32, resize_size=40),
     "bicubic preset": EfficientNet_B0_Weights.DEFAULT.transforms(),
@@ -77,9 +79,6 @@ def test_pixels_are_those_of_functions_of_pillow_alone():
 def test_it_is_stored_and_read_back(name):
     told = preprocessing_of(PIPELINES[name])
     assert Preprocessing.from_stored(json.loads(json.dumps(told.stored()))) == told
-
-
-TENSOR = v1.ToTensor()
 
 
 @pytest.mark.parametrize(
@@ -136,7 +135,8 @@ GOOD = Preprocessing(40, crop=32, mean=MEAN, std=STD).stored()
         {"interpolation": {}}, {"mean": [0.5, 0.5]}, {"mean": [0.5, 0.5, 1.5]}, {"mean": [0.5, 0.5, -0.1]},
         {"mean": [0.5, 0.5, True]}, {"mean": "0.5"}, {"mean": None}, {"std": [0.2, 0.2, 0.0]}, {"std": None},
         {"std": [0.2, 0.2, float("nan")]}, {"std": [0.2, 0.2, 2]}, {"channels": "L"}, {"channels": "CMYK"},
-        {"channels": ["RGB"]}, {"channels": {}}, {"grey_resized": 1}, {"as_stored": "no"}, {"run": "rm"}, {"mean": [[0.5]] * 3},
+        {"channels": ["RGB"]}, {"channels": {}}, {"grey_resized": 1}, {"as_stored": "no"},
+        {"run": "rm"}, {"mean": [[0.5]] * 3},
     ],
 )  # fmt: skip
 def test_hostile_forms_are_refused_in_a_line(change):

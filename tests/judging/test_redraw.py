@@ -74,6 +74,19 @@ def trained(config, digits):
 
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ALL)
+def test_without_training_images_what_was_drawn_from_them_is_not_known(name, digits):
+    """And everything else is drawn again as ever."""
+    claim = made(digits, *ALL[name])
+    none = replace(digits, train_pixels=digits.train_pixels[:0], train_labels=digits.train_labels[:0])
+    for one, other in zip(redraw(claim, digits).parts, redraw(claim, none).parts, strict=True):
+        if getattr(claim, "of_training_images", False):
+            assert (other.holds, "no training images" in other.says) == (None, True)
+        else:
+            assert one == other
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("name", ALL)
 def test_what_training_writes_is_drawn_again_from_the_stored_claim(digits, tmp_path, name):
     claim = made(digits, *ALL[name])
     claim.save(tmp_path / "claim")
@@ -258,9 +271,17 @@ def test_keyless_is_measured(digits, name):
 
 
 def test_a_claim_without_an_origin_is_what_it_was(digits, tmp_path):
-    """Commitments made by earlier versions still open; with an origin the claim is another, and of version 4."""
+    """Commitments made by earlier versions still open; with an origin, or with how images are read, the claim is
+    another, and of version 4, or 5.
+    """
     claim = made(digits, *ALL["v2"])
-    old = replace(claim, origin=None)
+    old, older = replace(claim, images=None), replace(claim, origin=None, images=None)
+    old.save(tmp_path / "former")
+    facts, _ = read_parts(tmp_path / "former")
+    assert (facts["schema_version"], "origin" in facts, "images" in facts) == (4, True, False)
+    assert opens(commit(old, {}), load_claim(tmp_path / "former"))
+    assert not opens(commit(old, {}), claim)
+    old = older
     old.save(tmp_path / "old")
     facts, _ = read_parts(tmp_path / "old")
     assert (facts["schema_version"], "origin" in facts) == (3, False)
@@ -268,7 +289,7 @@ def test_a_claim_without_an_origin_is_what_it_was(digits, tmp_path):
     assert opens(committed, load_claim(tmp_path / "old"))
     assert not opens(committed, claim)
     claim.save(tmp_path / "new")
-    assert read_parts(tmp_path / "new")[0]["schema_version"] == 4
+    assert read_parts(tmp_path / "new")[0]["schema_version"] == 5
     seeds = {purpose: seed + 1 for purpose, seed in claim.origin.seeds.items()}
     assert not opens(commit(claim, {}), replace(claim, origin=replace(claim.origin, seeds=seeds)))
 

@@ -181,7 +181,7 @@ def _change(key, value):
         (lambda f: (f / "secrets.safetensors").unlink(), "cannot be read"),
         (_change("layers", ["conv1", "conv2"]), "is damaged"),
         (_change("layers", 5), "is damaged"),
-        (_change("schema_version", 99), "schema version 99, not 2 to 4"),
+        (_change("schema_version", 99), "schema version 99, not 2 to 5"),
         (_change("thresholds", {"target_accuracy": "high"}), "is damaged|is not a fraction"),
         (_change("thresholds", {"target_accuracy": 7, "fidelity": 0.03, "p_value": 0}), "is not a fraction"),
     ],

@@ -15,8 +15,9 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from ipr.claims.folder import SCHEMA_VERSION, WITHOUT_ORIGIN, read_parts, write_facts, write_parts
+from ipr.claims.folder import SCHEMA_VERSION, WITHOUT_IMAGES, WITHOUT_ORIGIN, read_parts, write_facts, write_parts
 from ipr.claims.origin import Origin
+from ipr.claims.recorded_images import RecordedImages
 from ipr.claims.redraw import Part
 from ipr.claims.structure import check_bits_differ
 from ipr.data.images import ImageData
@@ -111,6 +112,7 @@ class Claim(ABC):
         owner: the owner's name, one line of at most `OWNER_LIMIT` characters; no secret. "" for none.
         origin: what the secrets were drawn from; secret. None for claims of older versions, and for those that nobody
             drew: a forger's.
+        images: how pictures become what the network is given, and which classes it tells apart; None where nobody says.
     """
 
     kind: ClassVar[str]
@@ -122,6 +124,7 @@ class Claim(ABC):
     architecture: Mapping[str, Any] = field(default_factory=dict)
     owner: str = ""
     origin: Origin | None = None
+    images: RecordedImages | None = None
 
     def __post_init__(self) -> None:
         check_owner(self.owner)
@@ -132,7 +135,7 @@ class Claim(ABC):
 
     @abstractmethod
     def specifics(self) -> dict[str, Any]:
-        """Everything else but owner, origin, thresholds and architecture, as plain JSON values."""
+        """Everything else but owner, origin, images, thresholds and architecture, as plain JSON values."""
 
     @classmethod
     @abstractmethod
@@ -252,13 +255,16 @@ class Claim(ABC):
     def facts(self) -> dict[str, Any]:
         """Everything but the tensors, as plain JSON values."""
         origin = {} if self.origin is None else {"origin": self.origin.stored()}
+        images = {} if self.images is None else {"images": self.images.stored()}
+        older = WITHOUT_ORIGIN if self.origin is None else WITHOUT_IMAGES
         return {
-            "schema_version": WITHOUT_ORIGIN if self.origin is None else SCHEMA_VERSION,
+            "schema_version": older if self.images is None else SCHEMA_VERSION,
             "kind": self.kind,
             "owner": self.owner,
             "thresholds": asdict(self.thresholds),
             "architecture": dict(self.architecture),
             **origin,
+            **images,
             **self.specifics(),
         }
 

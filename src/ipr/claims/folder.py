@@ -24,11 +24,14 @@ from torch import Tensor
 from ipr.errors import InputError
 from ipr.files import aside_of, write_atomically
 
-SCHEMA_VERSION = 4
-"""Of `claim.json` of a claim with an origin."""
+SCHEMA_VERSION = 5
+"""Of `claim.json` of a claim that records how its images are read."""
+
+WITHOUT_IMAGES = 4
+"""Of a claim with an origin that does not."""
 
 WITHOUT_ORIGIN = 3
-"""Of a claim without one. It is written as it always was, so that its fingerprint stays and its commitment opens.
+"""Of a claim with neither. It is written as it always was, so that its fingerprint stays and its commitment opens.
 Version 2 had neither an owner nor a binding, and is read as what it would be in version 3.
 """
 
@@ -182,7 +185,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     if version == 2:
         new = {"owner": ""} | ({"binding": None} if facts.get("kind") == "passport" else {})
         return new | facts | {"schema_version": WITHOUT_ORIGIN}
-    if version not in (WITHOUT_ORIGIN, SCHEMA_VERSION):
+    if version not in (WITHOUT_ORIGIN, WITHOUT_IMAGES, SCHEMA_VERSION):
         remedy = "read it with the version of ipr that wrote it"
         raise InputError("claim", folder, f"has schema version {version}, not 2 to {SCHEMA_VERSION}", remedy)
     return facts

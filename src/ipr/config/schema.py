@@ -67,6 +67,11 @@ class DatasetConfig:
     root: str | None = None  # a local image folder
     download: bool = False  # let torchvision fetch it where it is missing
     image_size: int = 32  # pixels
+    resize: Any = None  # pictures: shorter side before a crop of image_size, or [height,width]; null: to image_size
+    interpolation: str | None = None  # of resize: nearest | bilinear | bicubic | lanczos | ...; null for bilinear
+    mean: list[float] | None = None  # of each channel, in [0, 1], to normalise by; null: of the training images
+    std: list[float] | None = None  # likewise
+    recorded: Any = None  # how a claim says that pictures are read: set by images=FOLDER of a judge
     part: str | None = None  # of the training images: 1/2 for the first of two disjoint, class-balanced parts
     limit_train: int | None = None  # so many of them, class-balanced and fixed
     limit_test: int | None = None  # so many test images, class-balanced and fixed
@@ -181,6 +186,7 @@ class JudgeConfig:
 
     suspect: str = MISSING  # a weights file, or the http(s) address of a model that answers
     dataset: DatasetConfig = MISSING  # the images that are judged on
+    images: str | None = None  # instead: a folder of pictures, read as the claim records: <class>/<image>
     paths: PathsConfig = MISSING  # folders
     rule: Rule = field(default_factory=Rule)  # what a claim must show
     endpoint: EndpointConfig = MISSING  # how a suspect that answers is asked
@@ -239,6 +245,7 @@ class CalibrateConfig:
 
     claim: str = MISSING  # a claim folder
     dataset: DatasetConfig = MISSING  # the images
+    images: str | None = None  # instead: a folder train/<class>/<image> and test/..., read as the claim records
     optimizer: Recipe = MISSING  # how the independent networks are trained
     trainer: TrainerConfig = MISSING  # how long, and on what
     logger: LoggerConfig = MISSING  # where their metrics go

@@ -89,8 +89,8 @@ def check_content(data: ImageData, path: Path) -> None:
     """
     found = Census(data.classes, data.train_pixels.shape[1:])
     for pixels, labels, counted in (
-        (data.train_pixels, data.train_labels, True),
-        (data.test_pixels, data.test_labels, False),
+        (data.train_pixels, data.train_labels, trained := bool(data.train_labels.numel())),
+        (data.test_pixels, data.test_labels, not trained),
     ):
         for _ in found.of(in_blocks(pixels), labels, counted=counted):
             pass
@@ -123,7 +123,8 @@ def _write(images: Decoding, path: Path, unchanged: Callable[[], None]) -> list[
     for name, part in parts.items():
         tensors[f"{name}_labels"] = Written("I64", (part.labels.numel(),), [part.labels.numpy()])
     for name, part in parts.items():
-        blocks = census.of(glance.at(part.blocks(), test=name == "test"), part.labels, counted=name == "train")
+        counted = (name == "train") is bool(images.train.labels.numel())
+        blocks = census.of(glance.at(part.blocks(), test=name == "test"), part.labels, counted=counted)
         tensors[f"{name}_pixels"] = Written("U8", (part.labels.numel(), *images.shape), blocks)
     _check_room(path.parent, sum(tensor.nbytes for tensor in tensors.values()))
 

@@ -36,7 +36,8 @@ class Census:
         Args:
             blocks: uint8, contiguous, (N, H, W, 1 or 3).
             labels: of all its images, int64, (N,).
-            counted: whether mean and deviation are taken over them: over the training images.
+            counted: whether mean and deviation are taken over them: over the training images, or the test images where
+                there are no others.
         """
         self._digest.update(str((labels.numel(), *self.shape)).encode())
         for block in blocks:
@@ -74,7 +75,8 @@ class Census:
 def in_blocks(pixels: Tensor) -> Iterator[np.ndarray]:
     """uint8 pixels (N, H, W, channels) of the CPU, a few at a time and not copied."""
     for block in pixels.split(max(1, AT_ONCE // max(1, pixels[:1].nbytes))):
-        yield block.contiguous().numpy()
+        if block.numel():
+            yield block.contiguous().numpy()
 
 
 def value_counts(block: np.ndarray) -> Tensor:

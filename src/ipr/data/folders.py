@@ -108,7 +108,7 @@ def part_of_folder(folder: Path, part: str, listing: Listing) -> Path | None:
     return folder / found[0] if found else None
 
 
-def find_images(folder: Path, listing: Listing, without: Collection[str] = ()) -> ImageFolder:
+def find_images(folder: Path, listing: Listing, without: Collection[str] = (), *, judging: bool = False) -> ImageFolder:
     """Looks through `train/<class>/` and `test/<class>/`, or `<class>/`, with whatever folders below.
 
     What is hidden, and what systems leave behind, is passed over.
@@ -117,6 +117,7 @@ def find_images(folder: Path, listing: Listing, without: Collection[str] = ()) -
         folder: an image folder.
         listing: what is known of it already.
         without: folders that are no classes.
+        judging: whether nothing is trained on: images without parts, and `test/` alone, are test images.
 
     Raises:
         InputError: it cannot be read, or cannot be meant: parts that would be taken for classes, one class alone, a
@@ -124,6 +125,10 @@ def find_images(folder: Path, listing: Listing, without: Collection[str] = ()) -
     """
     other: Counter[str] = Counter()
     train, test = (part_of_folder(folder, part, listing) for part in ("train", "test"))
+    if train is None and judging:
+        classes, files = _classes_of(test or folder, "", listing, without, other)
+        _check_classes(folder, classes)
+        return ImageFolder(folder, classes, (), files, _in_words(other))
     if train is None:
         classes, files = _classes_of(folder, "", listing, without, other)
         _check_unparted(folder, classes, files)
@@ -146,14 +151,19 @@ def find_images(folder: Path, listing: Listing, without: Collection[str] = ()) -
 
 def _check_unparted(folder: Path, classes: tuple[str, ...], files: tuple[PictureFile, ...]) -> None:
     """Refuses folders that are no classes, and classes of which no image would be left to train on."""
-    if _holds_parts(classes) or not NEVER_CLASSES.isdisjoint(name.casefold() for name in classes):
-        parts = ", ".join(name for name in classes if _part(name))
-        remedy = "name them train and test, or keep classes alone"
-        raise InputError(FIELD, folder, f"{parts}: parts of a data set, not classes", remedy)
+    _check_classes(folder, classes)
     counts = Counter(file.label for file in files)
     if single := next((name for label, name in enumerate(classes) if counts[label] == 1), None):
         problem = f"the class {single} has one image, and none to train on once it is set aside for testing"
         raise InputError(FIELD, folder, problem, "give each class two or more")
+
+
+def _check_classes(folder: Path, classes: tuple[str, ...]) -> None:
+    """Refuses folders that are parts of a data set, not classes."""
+    if _holds_parts(classes) or not NEVER_CLASSES.isdisjoint(name.casefold() for name in classes):
+        parts = ", ".join(name for name in classes if _part(name))
+        remedy = "name them train and test, or keep classes alone"
+        raise InputError(FIELD, folder, f"{parts}: parts of a data set, not classes", remedy)
 
 
 def _classes_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from rich.progress import track
 from ipr.config.registry import register
 from ipr.data.folders import FIELD, ImageFolder, Listing, PictureFile, find_images, part_of_folder
 from ipr.data.pictures import READER, read_picture
-from ipr.data.sources import BLOCK, DatasetRequest, Decoding, Part, Source, in_blocks_of, resized
+from ipr.data.preprocessing import CHANNELS, PLAIN, Preprocessing
+from ipr.data.sources import BLOCK, DatasetRequest, Decoding, Part, Source, in_blocks_of
 from ipr.errors import InputError
 from ipr.files import expanded
 from ipr.randomness import generator
@@ -34,7 +36,7 @@ def image_folder(request: DatasetRequest) -> Source:
     if folder is None:
         remedy = "point dataset.root at a folder <root>/train/<class>/<image> and <root>/test/<class>/<image>"
         raise no_images(request, remedy)
-    return folder_source(find_images(folder, listing), request.image_size)
+    return folder_source(find_images(folder, listing, judging=request.judging), request)
 
 
 def looked_at(request: DatasetRequest) -> Path:
@@ -54,27 +56,38 @@ def no_images(request: DatasetRequest, remedy: str) -> InputError:
     return InputError(FIELD, request.root, f"no images of {request.name} in {looked_at(request).absolute()}", remedy)
 
 
-def folder_source(found: ImageFolder, image_size: int) -> Source:
+def folder_source(found: ImageFolder, request: DatasetRequest) -> Source:
     """The source that reads a folder of pictures."""
-    identity = f"image folder by reader {READER} {image_size}"
-    return Source(identity, lambda: read_image_folder(found, image_size), found)
+    size, how = request.image_size, request.preprocessing.of_pixels
+    identity = f"image folder by reader {READER} {size}"
+    if how != PLAIN:
+        identity += f" {json.dumps(how.stored(), sort_keys=True)}"
+    if not found.train:
+        identity += " judging"
+    return Source(identity, lambda: read_image_folder(found, size, how), found)
 
 
-def read_image_folder(found: ImageFolder, image_size: int) -> Decoding:
+def read_image_folder(found: ImageFolder, image_size: int, how: Preprocessing = PLAIN) -> Decoding:
     """The images of a folder, in the parts that it has or split 80 / 20 by class.
 
     An image that cannot be read is refused where it would be decoded: `InputError`.
+
+    Args:
+        found: the folder.
+        image_size: height and width of what comes out, in pixels.
+        how: what makes pixels of a picture.
     """
     train, test = (found.train, found.test) if found.test is not None else _split(found.train, len(found.classes))
 
     def part(files: Sequence[PictureFile], what: str) -> Part:
         def pixels(file: PictureFile) -> np.ndarray:
-            return resized(read_picture(Path(file.path), FIELD), image_size)
+            picture = read_picture(Path(file.path), FIELD, as_stored=how.as_stored)
+            return how.pixels(picture, image_size).numpy()
 
-        labels = torch.tensor([file.label for file in files])
+        labels = torch.tensor([file.label for file in files], dtype=torch.int64)
         return Part(labels, lambda: _progress(in_blocks_of(pixels, files), len(files), f"decoding {what}"))
 
-    name, shape = found.root.name, (image_size, image_size, 3)
+    name, shape = found.root.name, (image_size, image_size, CHANNELS[how.channels])
     return Decoding(part(train, f"{name}/train"), part(test, f"{name}/test"), found.classes, shape)
 
 

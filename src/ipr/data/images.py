@@ -29,7 +29,8 @@ class ImageData:
         train_pixels, test_pixels: uint8, shape (N, H, W, channels).
         train_labels, test_labels: int64, shape (N,).
         classes: the names of the classes, in the order of their labels.
-        mean, std: of each channel over the training images, in [0, 1].
+        mean, std: of each channel over the training images, in [0, 1], or over the test images where there are no
+            others; or what a request, or a claim, asks for instead.
         fingerprint: SHA-256 of the content, as hexadecimal digits.
         held_out: positions of the training images that nothing is trained on, (M,), int64, sorted; None for none.
         opened_for: the part of a request that these are the images of (`open_images`); None where nobody says.

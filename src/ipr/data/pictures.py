@@ -57,7 +57,7 @@ def may_be_picture(name: str) -> bool:
     return (end := ending(name)) in ENDINGS or not end
 
 
-def read_picture(path: Path, field: str, mode: str = "RGB") -> Image.Image:
+def read_picture(path: Path, field: str, mode: str = "RGB", *, as_stored: bool = False) -> Image.Image:
     """A picture, upright and of eight bits a channel.
 
     Of several pictures in one file (animations, pages) the first is read. A picture is turned as its EXIF says. What
@@ -67,6 +67,8 @@ def read_picture(path: Path, field: str, mode: str = "RGB") -> Image.Image:
         path: the file.
         field: the setting that is blamed in an error.
         mode: `RGB`, or `L` for grey.
+        as_stored: whether it is read as `torchvision.datasets.ImageFolder` does: Pillow makes `mode` of it, and neither
+            EXIF nor transparency are looked at.
 
     Raises:
         InputError: it is no picture that can be read, or numbers that do not say what is white.
@@ -76,6 +78,8 @@ def read_picture(path: Path, field: str, mode: str = "RGB") -> Image.Image:
             raise OSError("no regular file")
         with Image.open(path, formats=_formats()) as image:
             kind = image.format
+            if as_stored:
+                return image.convert(mode)
             return _opaque(_of_eight_bits(_upright(image), kind)).convert(mode)
     except _NoWhiteError as error:
         remedy = "save it with 8 or 16 bits, or as fractions between 0 and 1"

@@ -108,16 +108,10 @@ class Preprocessing:
         Raises:
             InputError: they would be of another size, or the picture is far longer than wide.
         """
-        from torchvision.transforms import functional
-
         grey = self.channels in ("L", "LLL")
         image = picture.convert("L" if grey and not self.grey_resized else "RGB")
-        if self.resize is not None:
-            self._check_length(image)
-            side = self.resize if isinstance(self.resize, int) else list(self.resize)
-            image = functional.resize(image, side, functional.InterpolationMode(self.interpolation))
-        if self.crop is not None:
-            image = functional.center_crop(image, self.crop)
+        if self.resize is not None or self.crop is not None:
+            image = self._resized(image)
         image = image.convert("L") if grey else image
         if self.resize is None and self.crop is None and image_size and image.size != (image_size, image_size):
             image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
@@ -132,12 +126,26 @@ class Preprocessing:
             found = found.repeat(3, axis=2)
         return torch.from_numpy(found[..., ::-1].copy() if self.channels == "BGR" else found)
 
+    def _resized(self, image: Image.Image) -> Image.Image:
+        from torchvision.transforms import functional  # not where pictures are read plainly: it takes memory
+
+        if self.resize is not None:
+            self._check_length(image)
+            side = self.resize if isinstance(self.resize, int) else list(self.resize)
+            image = functional.resize(image, side, functional.InterpolationMode(self.interpolation))
+        return image if self.crop is None else functional.center_crop(image, self.crop)
+
     def _check_length(self, image: Image.Image) -> None:
         if isinstance(self.resize, int):
             pixels = self.resize**2 * max(image.size) / min(image.size)
             if pixels > PICTURE_LIMIT:
                 problem = f"makes more than {PICTURE_LIMIT} pixels of a picture of {image.height} x {image.width}"
                 raise _wrong("resize", self.resize, problem, "remove the picture, or give a smaller size")
+
+    @property
+    def of_pixels(self) -> Preprocessing:
+        """The same without mean and deviation: what decides the pixels."""
+        return replace(self, mean=None, std=None)
 
     def numbers_of(self, mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocessing:
         """The same, with the given mean and deviation where it has none of its own."""
@@ -194,3 +202,7 @@ def _is_size(value: object) -> bool:
 
 def _wrong(name: str, value: object, problem: str, remedy: str) -> InputError:
     return InputError(f"preprocessing.{name}".rstrip("."), ascii(value)[:80], problem, remedy)
+
+
+PLAIN = Preprocessing()
+"""As image folders are read where nobody says otherwise."""

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from ipr.config.registry import load
 from ipr.data.folders import ImageFolder
+from ipr.data.preprocessing import PLAIN, Preprocessing
+from ipr.errors import InputError
 from ipr.machine.threads import in_order
 
 BLOCK = 64
@@ -90,6 +92,8 @@ class DatasetRequest:
         image_size: height and width to resize to, in pixels.
         download: whether what is missing may be fetched.
         data_folder: where image folders and downloads are looked for when `root` is None.
+        preprocessing: what makes pixels of pictures in a folder.
+        judging: whether nothing is trained on: a folder without parts then holds test images alone.
     """
 
     name: str
@@ -97,15 +101,21 @@ class DatasetRequest:
     image_size: int
     download: bool
     data_folder: Path
+    preprocessing: Preprocessing = PLAIN
+    judging: bool = False
 
 
 def find_source(request: DatasetRequest) -> Source:
     """Decides where to read a data set from, without decoding anything.
 
     Raises:
-        InputError: there is no such data set, or nothing to read: where was looked, and how to get the data.
+        InputError: there is no such data set, or nothing to read: where was looked, and how to get the data; or it is
+            asked for in a way that only pictures in a folder can be read.
     """
     source: Source = load("dataset", request.name)(request)
+    if source.folder is None and request.preprocessing.of_pixels != PLAIN.of_pixels:
+        problem = "is read from no folder of pictures, so that they cannot be read otherwise"
+        raise InputError("dataset", request.name, problem, "leave dataset.resize and the like out, or give a folder")
     return source
 
 

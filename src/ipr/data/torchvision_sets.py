@@ -49,7 +49,7 @@ def _found(request: DatasetRequest, fetched: Callable[[DatasetRequest], Source |
     """A folder of the pictures, else what torchvision has fetched, or fetches now."""
     listing = Listing()
     if (folder := unpacked(request, listing)) is not None:
-        return folder_source(find_images(folder, listing), request.image_size)
+        return folder_source(find_images(folder, listing, judging=request.judging), request)
     if request.root is None and (source := fetched(request)) is not None:
         return source
     remedy = "unpack an image folder there (train/<class>/<image>, test/<class>/<image>), point dataset.root at one, "
@@ -94,7 +94,7 @@ def _caltech(request: DatasetRequest) -> Source | None:
         _opened(datasets.Caltech101, request)
     pictures = request.data_folder / "caltech101" / "101_ObjectCategories"
     found = find_images(pictures, Listing(), {"BACKGROUND_Google"}) if pictures.is_dir() else None
-    return None if found is None else folder_source(found, request.image_size)
+    return None if found is None else folder_source(found, request)
 
 
 def _part(images: Any, image_size: int) -> Part:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ipr.claims.base import Claim, Thresholds
 from ipr.claims.folder import REMEDY, read_parts
+from ipr.claims.recorded_images import RecordedImages
 from ipr.config.registry import entries, load
 from ipr.errors import InputError
 from ipr.models.claimed import check_architecture
@@ -51,6 +52,8 @@ def load_claim(folder: Path) -> Claim:
     try:
         thresholds = Thresholds(**{f.name: facts["thresholds"][f.name] for f in fields(Thresholds)})
         claim = kind_of(facts["kind"]).from_parts(facts, tensors, thresholds)
+        if claim.images is None and "images" in facts:  # another package's class need not know of them
+            claim = replace(claim, images=RecordedImages.read(facts["images"]))
     except InputError:
         raise
     except (KeyError, TypeError, AttributeError, ValueError, IndexError, RuntimeError) as error:
@@ -75,6 +78,8 @@ def check_sound(claim: Claim, folder: Path | None = None) -> None:
     if not 0 < marks <= MARKS_LIMIT:
         raise InputError("claim", place, f"holds {marks} bits and labels, not 1 to {MARKS_LIMIT}", REMEDY)
     check_architecture(claim.architecture)
+    if claim.images is not None:
+        claim.images.check_fits(claim.architecture)
     _check_images(place, claim)
     claim.check_structure()
 

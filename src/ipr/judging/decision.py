@@ -258,13 +258,15 @@ def _fidelity(evidence: Evidence, thresholds: Thresholds, rule: Rule) -> Conditi
     epsilon, target = rule.epsilon(thresholds.fidelity), percent(seen.target, "none")
     if rule.sound:
         holds = as_given_away(seen, epsilon)
-        says = f"accuracy {percent(seen.claimed)}, as it is given away {percent(seen.given)}, is to lose at most "
+        says = f"accuracy {percent(seen.claimed)}, as it is given away {percent(seen.given)}, "
+        says += "" if seen.plainly is None else f"with pictures read plainly {percent(seen.plainly)}, "
+        says += "is to lose at most "
         says += f"{percent(epsilon)} and to be at least {percent(seen.floor)}, well above chance"
         if evidence.passport is not None:
             says += f"; a passport that opens a locked network is to reach {target} within as much"
         if seen.control is not None:
             says += f"; the best random passport reaches {percent(seen.control)}"
-        lost = seen.given - seen.claimed
+        lost = seen.free - seen.claimed
     else:
         holds = as_published(seen, epsilon)
         says = f"accuracy {percent(seen.claimed)} is to be within {percent(epsilon)} of the declared {target}"

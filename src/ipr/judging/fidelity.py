@@ -53,6 +53,8 @@ class Accuracies:
         target: M_t, which the claim declares; None where it declares none.
         chance: of an answer that is always the same: the largest class's share of the images judged on.
         control: the best of the random passports tried beside the claim; None where none was tried.
+        plainly: of the suspect as it is given away on the same pictures, read as if no claim said how; None where they
+            are read so anyway.
     """
 
     claimed: float
@@ -60,6 +62,14 @@ class Accuracies:
     target: float | None
     chance: float
     control: float | None = None
+    plainly: float | None = None
+
+    @property
+    def free(self) -> float:
+        """What the suspect reaches as it is given away, the better of both readings of the pictures: no claimant may
+        make it look worse than it is by how he has them read.
+        """
+        return max(self.given, self.plainly or 0.0)
 
     @property
     def floor(self) -> float:
@@ -104,8 +114,8 @@ def as_given_away(seen: Accuracies, epsilon: float) -> bool:
     if seen.control is not None and seen.claimed <= seen.control:
         return False
     slack = epsilon + ROUNDING
-    opened = seen.claimed > seen.given + slack
-    return seen.claimed >= seen.given - slack and not (opened and seen.claimed < seen.target - slack)
+    opened = seen.claimed > seen.free + slack
+    return seen.claimed >= seen.free - slack and not (opened and seen.claimed < seen.target - slack)
 
 
 def accuracy(network: nn.Module, images: LabelledImages, batch_size: int = BATCH) -> float:

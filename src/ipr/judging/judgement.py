@@ -58,11 +58,21 @@ class CommitmentFacts:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The images: the data set's name, its fingerprint, and how many test images were judged on."""
+    """The images.
+
+    Attributes:
+        name: of the data set.
+        fingerprint: of its content, hexadecimal.
+        images: how many test images were judged on.
+        as_claimed: whether pictures were read as the claim records.
+        owners: whether they are the very test images that the claim names as its owner's. It decides nothing.
+    """
 
     name: str
     fingerprint: str
     images: int
+    as_claimed: bool = False
+    owners: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ipr.claims.base import Claim, Thresholds
 from ipr.claims.origin import SIGNATURE, TRIGGER_SET, Origin
+from ipr.claims.recorded_images import RecordedImages
 from ipr.claims.redraw import ALL_TEXT, Part, compared, source_of
 from ipr.claims.structure import REMEDY, check_labels_differ
 from ipr.data.images import ImageData
@@ -221,6 +222,7 @@ def shared_parts(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], thresh
         "thresholds": thresholds,
         "owner": facts["owner"],
         "origin": Origin.read(facts.get("origin")),
+        "images": RecordedImages.read(facts.get("images")),
         "architecture": dict(facts["architecture"]),
     }
 

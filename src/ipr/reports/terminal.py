@@ -144,6 +144,8 @@ def claim_table(claim: Claim) -> Table:
         rows[name] = f"{' x '.join(map(str, tensor.shape))} {str(tensor.dtype).removeprefix('torch.')}"
     if claim.says_of_signature:
         rows["signature"] = claim.says_of_signature
+    if claim.images is not None:
+        rows["images"] = claim.images.says
     rows["drawn from a seed"] = ", ".join(claim.origin.seeds) or "-" if claim.origin else "not known"
     rows["keyless"] = KEYLESS if is_keyless(claim) else "no"
     limits = claim.thresholds

@@ -110,10 +110,10 @@ class DeepSignsClaim(WatermarkClaim):
         *,
         classes: int,
         bits: int,
-        images: int,
+        per_class: int,
         **parts: Any,
     ) -> Self:
-        """A new claim: `bits` in each of `classes` classes, read from `images` training images of each.
+        """A new claim: `bits` in each of `classes` classes, read from `per_class` training images of each.
 
         Raises:
             InputError: the data has fewer classes, or fewer images of one.
@@ -126,14 +126,14 @@ class DeepSignsClaim(WatermarkClaim):
         kept = []
         for label in chosen:
             members = (data.train_labels == label).nonzero()[:, 0]
-            if not 1 <= images <= members.numel():
+            if not 1 <= per_class <= members.numel():
                 raise InputError(
                     "scheme.images",
-                    images,
+                    per_class,
                     f"there are {members.numel()} training images of {data.classes[int(label)]}",
                     f"give 1 to {members.numel()}",
                 )
-            kept.append(members[torch.randperm(members.numel(), generator=source)[:images]])
+            kept.append(members[torch.randperm(members.numel(), generator=source)[:per_class]])
         keys = torch.cat(kept)
         drawn = torch.randint(0, 2, (classes, bits), generator=source, dtype=torch.int8) * 2 - 1
         return cls(
@@ -170,8 +170,8 @@ class DeepSignsClaim(WatermarkClaim):
     def drawn_from(self, source: Generator, network: nn.Module, data: ImageData) -> Self:
         """See `WatermarkClaim.drawn_from`."""
         classes, bits = self.bits.shape
-        images = self.labels.numel() // classes
-        return self.drawn(network, data, source, classes=classes, bits=bits, images=images, **self.kept)
+        each = self.labels.numel() // classes
+        return self.drawn(network, data, source, classes=classes, bits=bits, per_class=each, **self.kept)
 
     def with_rows(self, rows: Callable[[Tensor, Tensor], Tensor]) -> Self:
         """See `WatermarkClaim.with_rows`: all classes share the projection, and then the bits."""
@@ -234,7 +234,7 @@ class DeepSigns(Watermark):
         """See `Scheme.draw_claim`."""
         scheme, network = config.scheme, start_network(config, data)
         assert isinstance(scheme, DeepSignsConfig)
-        sizes = {"classes": scheme.classes, "bits": scheme.bits, "images": scheme.images}
+        sizes = {"classes": scheme.classes, "bits": scheme.bits, "per_class": scheme.images}
         return DeepSignsClaim.drawn(network, data, cls.source(config), **sizes, **claim_parts(config, data))
 
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:

@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from ipr.claims.base import Thresholds
+from ipr.claims.recorded_images import recorded_of
 from ipr.config.schema import ModelConfig, TrainConfig
 from ipr.data.images import ImageData, normalise
+from ipr.data.opening import preprocessing_for
 from ipr.errors import InputError
 from ipr.models import build_model
 from ipr.models.claimed import PARAMETER_LIMIT
@@ -115,9 +117,13 @@ def architecture_of(model: ModelConfig, data: ImageData) -> dict[str, Any]:
 
 
 def claim_parts(config: TrainConfig, data: ImageData) -> dict[str, Any]:
-    """What a new claim says besides its secrets: owner, thresholds, and what builds the plain network."""
+    """What a new claim says besides its secrets: owner, thresholds, what builds the plain network, and how its images
+    are read.
+    """
+    images = recorded_of(data, preprocessing_for(config.dataset))
     limits = Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
-    return {"owner": config.owner, "thresholds": limits, "architecture": architecture_of(config.model, data)}
+    about = {"architecture": architecture_of(config.model, data), "images": images}
+    return {"owner": config.owner, "thresholds": limits, **about}
 
 
 def load_suspect(model: ModelConfig, data: ImageData, path: Path) -> nn.Module:

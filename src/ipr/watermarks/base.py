@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 
 from ipr.claims.base import Claim, Reading, Thresholds
 from ipr.claims.origin import Origin, watermark_purpose
+from ipr.claims.recorded_images import RecordedImages
 from ipr.claims.redraw import ALL_TEXT, Part, compared, source_of
 from ipr.data.images import ImageData
 from ipr.data.trigger_sets import TriggerSet
@@ -79,6 +80,8 @@ class WatermarkClaim(Claim):
             data.fingerprint,
             data.train_labels.numel(),
         )
+        if self.of_training_images and not data.train_labels.numel():
+            return "the judge has no training images, and they were drawn from these"
         if self.of_training_images and not same:
             return "the judge has other training images, so they cannot be drawn again"
         text = self.chosen_bits
@@ -127,8 +130,9 @@ class WatermarkClaim(Claim):
                 parts[name] = tensors[name] if kind is Tensor else facts[name]
                 if type(parts[name]) is not kind:
                     raise TypeError(f"{name} is no {kind.__name__}")
-        shared = {"owner": facts["owner"], "architecture": dict(facts["architecture"])}
-        return cls(**parts, **shared, origin=Origin.read(facts.get("origin")), thresholds=thresholds)
+        shared = {"owner": facts["owner"], "architecture": dict(facts["architecture"]), "thresholds": thresholds}
+        origin, images = Origin.read(facts.get("origin")), RecordedImages.read(facts.get("images"))
+        return cls(**parts, **shared, origin=origin, images=images)
 
     def _own(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _own_fields(type(self))}

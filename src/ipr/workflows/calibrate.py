@@ -31,6 +31,7 @@ from ipr.randomness import derive_seed
 from ipr.suspects.suspect import Suspect, open_suspect
 from ipr.terminal.console import Console
 from ipr.workflows.claimed_model import architecture_of_run, check_data, model_of
+from ipr.workflows.judges_images import judged_dataset
 from ipr.workflows.missed_claims import missed
 from ipr.workflows.rehearsal import check_no_rehearsal
 from ipr.workflows.side_by_side import train_all
@@ -53,8 +54,7 @@ def calibrate(config: CalibrateConfig, ready: Callable[[], object] = lambda: Non
     check_whole(config.trainer)
     rule = replace(config.rule, null="reported")  # it is being made
     claim = load_claim(Path(config.claim))
-    data = open_images(config.dataset, config.paths, checked=True)
-    check_data(claim, data)
+    config, data = _opened(config, claim)
     model_of(claim)  # refused before anything is trained
     given = [_independent(Path(place), claim, config) for place in config.independent]
     marked = [] if config.suspect is None else [open_suspect(Path(config.suspect), claim.architecture)]
@@ -88,6 +88,19 @@ def calibrate(config: CalibrateConfig, ready: Callable[[], object] = lambda: Non
         fidelity=rule.fidelity,
         seed=config.seed,
     )
+
+
+def _opened(config: CalibrateConfig, claim: Claim) -> tuple[CalibrateConfig, ImageData]:
+    """The request with its data set, and the images: those to train on among them."""
+    config = replace(config, dataset=judged_dataset(config.images, claim, config.dataset))
+    if config.images is not None:
+        seen = open_images(config.dataset, config.paths, told=False, judging=True)
+        if not seen.train_labels.numel():
+            problem = "holds no training images, and a calibration trains networks and changes copies"
+            raise InputError("images", config.images, problem, "give a folder with train/ and test/")
+    data = open_images(config.dataset, config.paths, checked=True)
+    check_data(claim, data)
+    return config, data
 
 
 def _trained(config: CalibrateConfig, claim: Claim, data: ImageData, bar: Progress) -> list[Suspect]:

@@ -163,7 +163,8 @@ def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
     dataset = asdict(config.dataset)
     for location in ("root", "download"):
         del dataset[location]
-    for name, usual in (("part", None), ("validation", 0.0)):
+    unsaid = dict.fromkeys(("part", "resize", "interpolation", "mean", "std", "recorded"))
+    for name, usual in (unsaid | {"validation": 0.0}).items():
         if dataset[name] == usual:
             del dataset[name]  # runs that were made before there were these are found
     identity: dict[str, Any] = {

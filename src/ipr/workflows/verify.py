@@ -23,7 +23,7 @@ from ipr.judging.calibration_file import load_calibration
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.control import Control, control, with_control
 from ipr.judging.decision import Evidence, Provenance, check_tried, decide, from_answers, from_weights
-from ipr.judging.fidelity import largest_class
+from ipr.judging.fidelity import accuracy, largest_class
 from ipr.judging.judgement import CommitmentFacts, DataFacts, Judgement, SuspectFacts
 from ipr.judging.redraw import is_keyless, redraw
 from ipr.judging.registration import Registration, commitment_status, moment_of, read_registration
@@ -35,6 +35,7 @@ from ipr.passport.claim import PassportClaim
 from ipr.suspects.served.endpoint import open_black_box
 from ipr.suspects.suspect import Suspect, open_reference, open_suspect
 from ipr.workflows.claimed_model import check_data
+from ipr.workflows.judges_images import are_owners, judged_dataset, plain_images, tell_of_reading
 from ipr.workflows.train import judge_with_progress, judging
 from ipr.world import own_world
 
@@ -49,6 +50,7 @@ class _Asked:
     commitment: Commitment | None
     calibration: Calibration | None
     registration: Registration
+    plain: LabelledImages | None
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def verify(config: VerifyConfig) -> Judgement:
         suspect=shown.suspect,
         claim=asked.claim,
         commitment=commitment,
-        data=DataFacts(config.dataset.name, asked.data.fingerprint, shown.images),
+        data=_facts_of(asked, shown.images),
         verdict=shown.verdict,
         accuracy=shown.accuracy,
         evidence=shown.evidence,
@@ -103,6 +105,12 @@ def verify(config: VerifyConfig) -> Judgement:
     )
 
 
+def _facts_of(asked: _Asked, images: int) -> DataFacts:
+    as_claimed = asked.config.images is not None
+    name = "image_folder" if as_claimed else asked.config.dataset.name
+    return DataFacts(name, asked.data.fingerprint, images, as_claimed, are_owners(asked.claim, asked.data))
+
+
 def _read(config: VerifyConfig) -> _Asked:
     check_numbers(config)
     check_accelerator("accelerator", config.accelerator, JUDGING)
@@ -111,9 +119,11 @@ def _read(config: VerifyConfig) -> _Asked:
     claim = load_claim(Path(config.claim))
     commitment = load_commitment(Path(config.claim))
     registration = _registration(config, typed, commitment)
-    everything = replace(config.dataset, part=None, limit_train=None)  # secrets may come of other ones than the judge's
-    data = open_images(everything, config.paths, checked=True)
+    dataset = judged_dataset(config.images, claim, config.dataset)
+    everything = replace(dataset, part=None, limit_train=None)  # secrets may come of other ones than the judge's
+    data = open_images(everything, config.paths, checked=True, judging=config.images is not None)
     check_data(claim, data)
+    tell_of_reading(claim, dataset, data)
     calibration = None
     if config.calibration is not None:
         judge = judge_public(Path(config.paths.judge))
@@ -121,7 +131,8 @@ def _read(config: VerifyConfig) -> _Asked:
         if (calibration.p_value, calibration.fidelity) != (rule.p_value, rule.fidelity):
             problem = f"was made with rule.p_value={calibration.p_value} and rule.fidelity={calibration.fidelity}"
             raise InputError("calibration", config.calibration, problem, "judge with these, or calibrate anew")
-    return _Asked(config, claim, data, commitment, calibration, registration)
+    plain = plain_images(everything, config.paths)
+    return _Asked(config, claim, data, commitment, calibration, registration, plain)
 
 
 def _weights(asked: _Asked) -> _Shown:
@@ -140,6 +151,9 @@ def _weights(asked: _Asked) -> _Shown:
         verdict = judge_with_progress(network, claim, images, 0, config.seed)
     facts = SuspectFacts("white box", suspect.format, suspect.digest, suspect.weights_digest, ways, way)
     evidence = from_weights(verdict, claim, largest_class(images))
+    if asked.plain is not None and evidence.accuracies is not None:
+        plainly = accuracy(network, asked.plain)
+        evidence = replace(evidence, accuracies=replace(evidence.accuracies, plainly=plainly))
     return _Shown(facts, images.labels.numel(), verdict, verdict.accuracy_without, evidence, rows, same)
 
 
