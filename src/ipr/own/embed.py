@@ -14,8 +14,10 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from ipr.claims.recorded_images import recorded_of
 from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData
+from ipr.data.preprocessing import Preprocessing
 from ipr.digests import digest_of
 from ipr.errors import InputError
 from ipr.judging.decision import trigger_reading
@@ -115,7 +117,7 @@ def _embedded(
 ) -> Protected:
     if images.held_out:
         Console(stderr=True).say(HELD_OUT.format(images.test.labels.numel()))
-    claim, device = _claim(network, config, data), device_for(config.trainer.accelerator)
+    claim, device = _claim(network, config, data, images.preprocessing), device_for(config.trainer.accelerator)
     before = accuracy(copy.deepcopy(network).to(device), images.test)
     trained = _class(config).around(network, config, data, claim)
     trained.optimizer_of, trained.criterion = optimizer, loss or trained.criterion
@@ -192,9 +194,11 @@ def _last(found: Sequence[ConvNorm], network: nn.Module) -> list[str]:
     return [one.conv for one in (dense or found)[-LAYERS:]]
 
 
-def _claim(network: nn.Module, config: TrainConfig, data: ImageData) -> PassportClaim:
+def _claim(network: nn.Module, config: TrainConfig, data: ImageData, read: Preprocessing | None) -> PassportClaim:
+    """The secrets, and what a judge needs beside them: how images are read, what builds the network."""
     claim = checked(lambda: _class(config).secrets_for(network, config, data, lambda: network), config, data)
     assert isinstance(claim, PassportClaim)
+    claim = replace(claim, images=None if read is None else recorded_of(data, read))
     if config.model.name != OWN:
         return claim
     return replace(claim, architecture={name: value for name, value in claim.architecture.items() if name != "model"})
