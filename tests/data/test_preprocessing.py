@@ -1,4 +1,6 @@
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -157,3 +159,9 @@ def test_pictures_that_give_another_size_are_refused():
         Preprocessing(40, crop=32).pixels(picture(), 28)
     with pytest.raises(InputError, match="more than"):
         Preprocessing(4096, crop=32).pixels(Image.new("RGB", (2000, 1)))
+
+
+def test_the_page_on_data_says_what_is_so():
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(code, "data.md", "exec"), {})
