@@ -14,9 +14,11 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from PIL import Image
 from scipy import stats
 
 import branch_statistics
+import chosen_numbers
 import cost
 import epochs
 import exactness
@@ -31,6 +33,7 @@ import kernels
 import model_coverage
 import options
 import options_accuracy
+import own_networks
 import private_branch
 import profile_step
 import searches
@@ -42,8 +45,10 @@ from ipr.data.images import LabelledImages
 from ipr.data.opening import open_images
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.verdict import claim_of_signs
+from ipr.models import build_model
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import Branch, affines_of
+from ipr.passport.surgery import find_layers
 from ipr.schemes.baseline import Baseline
 from ipr.schemes.passport_v2 import PassportV2
 from ipr.store.weights import as_safetensors
@@ -506,3 +511,53 @@ def test_models_of_libraries_are_tried_out_once_and_told_apart(tmp_path, capsys)
     hasty = model_coverage._Worker(limit=0.0)
     assert hasty.row("timm", "resnet18", 0).reason == "took more than 0 s"
     assert hasty.process is None
+
+
+@pytest.mark.slow
+def test_settings_of_a_claimants_choice_are_tried(tmp_path, monkeypatch, capsys, cache):
+    monkeypatch.setenv("IPR_CACHE", str(cache))
+    monkeypatch.setattr(chosen_numbers, "TRIED", 3)
+    monkeypatch.setattr(chosen_numbers, "PASSPORTS", 2)
+    quick = [word for word in chosen_numbers.REQUEST if "max_epochs" not in word]
+    monkeypatch.setattr(chosen_numbers, "REQUEST", (*quick, "trainer.max_epochs=1"))
+    chosen_numbers.main(tmp_path / "runs")
+    assert "random passports that keep fidelity: 0 of 6" in capsys.readouterr().out
+    drawn = chosen_numbers.settings(200)
+    assert all(0 <= value <= 1 for mean, _ in drawn for value in mean)
+    assert all(0.001 <= value <= 1 for _, std in drawn for value in std)
+
+
+@pytest.mark.slow
+def test_networks_that_were_trained_before_are_protected_in_turn(tmp_path):
+    """A seed of a small network of torchvision; then the table alone, which is the same."""
+    for split, count in (("train", 12), ("test", 3)):
+        for label in range(3):
+            (tmp_path / split / str(label)).mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (32, 32), (80 * label, 20 * i, 0)).save(tmp_path / split / str(label) / f"{i}.png")
+    program = [sys.executable, TOP / "benchmarks" / "own_networks.py", "--networks", "torchvision:resnet18"]
+    more = ["--seeds", "1", "--epochs", "1,1", f"dataset.root={tmp_path}", "dataset.image_size=16"]
+    more += ["optimizer.batch_size=12", "verification.forged=2", "trigger_set.size=8", "trainer.accelerator=cpu"]
+    run = {"capture_output": True, "text": True, "check": False, "cwd": tmp_path, "timeout": 400}
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*program, *more], env=one_thread, **run)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if line[:1] == "|"][
+        2:
+    ]
+    assert [row[:3] for row in rows] == [
+        ["torchvision:resnet18", name, "1"] for name in ("trained on", "passport_v1", "passport_v2", "passport_v3")
+    ]
+    assert all(row[7].endswith("of 2560") for row in rows[1:])
+    again = subprocess.run([*program, "--table"], env=one_thread, **run)
+    assert [line for line in done.stdout.splitlines() if line[:1] == "|"] == again.stdout.splitlines()[: len(rows) + 2]
+    wrong = subprocess.run([*program[:2], "--networks", "vgg"], env=one_thread, **run)
+    assert wrong.returncode == 2
+    assert "choose among" in wrong.stderr
+
+
+def test_networks_of_the_benchmark_have_the_layers_that_are_named():
+    for name, (_, layers) in own_networks.NETWORKS.items():
+        built = build_model(name, norm="bn", width=1.0, channels_in=3, image_size=64, num_classes=7)
+        found = find_layers(built, torch.randn(1, 3, 64, 64), layers.split(","))
+        assert len(found) >= 4

@@ -4,11 +4,15 @@ import dataclasses
 import re
 import runpy
 import shlex
+import warnings
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
 
 from ipr.config.schema import EndpointConfig
+from own import owned
 
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text()
@@ -187,11 +191,36 @@ def test_every_command_of_the_page_on_performance_is_one_that_tests_run():
             assert f"import {script}\n" in tests or f"{script}.py" in tests
 
 
+@pytest.mark.slow
 @pytest.mark.system
-@pytest.mark.parametrize("code", [block for kind, block in BLOCKS if kind == "python"])
-def test_the_python_of_the_readme_runs(code):
-    namespace = {}
-    exec(compile(code, "README.md", "exec"), namespace)
+def test_the_python_of_the_readme_protects_a_network(tmp_path, ipr):
+    """On pictures of 16 pixels, and judged by the command that follows it."""
+    (code,) = [block for kind, block in BLOCKS if kind == "python"]
+    small = code.replace("Resize(72)", "Resize(18)").replace("CenterCrop(64)", "CenterCrop(16)")
+    assert small != code
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+    train, _ = owned.loaders(owned.pictures(tmp_path / "photos"))
+    network = owned.train(torchvision.models.resnet18(num_classes=10), train, 4)
+    torch.save(network.state_dict(), "mine.pt")
+    Path("secret.key").write_text("a secret of your own\n")
+    exec(compile(small.replace("epochs=10", "epochs=5"), "README.md", "exec"), {})
+    assert {path.name for path in Path("mine").iterdir()} == {"public.safetensors", "claim", "card.md"}
+    (command,) = re.findall(r"`(ipr verify suspect=mine[^`]*)`", README)
+    done = ipr(*shlex.split(command)[1:], "rule=paper", "forged=2")
+    assert done.code == 0, done
+    assert "verified" in done.out
+
+
+@pytest.mark.system
+def test_the_python_of_the_page_on_own_networks_runs():
+    page = (TOP / "docs" / "own-network.md").read_text()
+    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Lightning's on few workers and missing loggers
+            exec(compile(code, "own-network.md", "exec"), {})
+    given = torch.load("given_away.pt", weights_only=True)
+    torchvision.models.resnet18(num_classes=10).load_state_dict(given)
     assert Path("public.pt").exists()
 
 

@@ -11,7 +11,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def trained(folder):
+def owners(folder):
     """His network, trained; his loaders."""
     torch.manual_seed(3)
     train, test = owned.loaders(folder)

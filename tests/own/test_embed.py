@@ -6,30 +6,34 @@ import json
 import lightning as L
 import pytest
 import torch
+import torchvision
 from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import ipr
+from ipr.judging.fidelity import percent
+from ipr.models.known import named_model
 from ipr.passport.layer import passport_layers
+from ipr.store.weights import as_safetensors
 from own import owned
 
 QUIET = ("trainer.progress_bar=false", "trainer.accelerator=cpu", "verification.forged=10")
 
 
-def embed(trained, scheme, epochs=4, **more):
-    model, train, test = trained
+def embed(owners, scheme, epochs=4, **more):
+    model, train, test = owners
     settings = (*QUIET, *more.pop("settings", ()))
     given = {"owner": "Ada", "key": "a secret of twenty letters", "test": test} | more
     return ipr.embed(model, train, scheme, epochs=epochs, settings=settings, **given)
 
 
 @pytest.mark.parametrize("scheme", ["passport_v1", "passport_v2", "passport_v3"])
-def test_a_network_that_no_judge_knows_is_protected_on_a_pipeline_of_its_owners(trained, scheme, tmp_path):
+def test_a_network_that_no_judge_knows_is_protected_on_a_pipeline_of_its_owners(owners, scheme, tmp_path):
     """What is reported is what the owner counts by his own loader; the network that was given is as it was."""
-    model, _, test = trained
+    model, _, test = owners
     before = copy.deepcopy(model.state_dict())
-    protected = embed(trained, scheme, epochs=8)
+    protected = embed(owners, scheme, epochs=8)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not model.training
     assert protected.before == pytest.approx(owned.right(model, test), abs=1e-6)
@@ -58,10 +62,10 @@ def test_a_network_that_no_judge_knows_is_protected_on_a_pipeline_of_its_owners(
         protected.save(place)
 
 
-def test_a_failed_embedding_is_told_and_is_no_claim(trained, tmp_path):
+def test_a_failed_embedding_is_told_and_is_no_claim(owners, tmp_path):
     """A rate at which nothing is learned, and a network that was never trained."""
     torch.manual_seed(0)
-    untrained = (owned.network(), *trained[1:])
+    untrained = (owned.network(), *owners[1:])
     protected = embed(untrained, "passport_v2", 1, settings=("optimizer.lr=1e-7", "optimizer.warmup=0"))
     assert not protected.holds
     assert "FAILED" in protected.report
@@ -72,10 +76,6 @@ def test_a_failed_embedding_is_told_and_is_no_claim(trained, tmp_path):
 
 def test_torchvisions_network_is_known_by_its_name(folder, tmp_path):
     """The command line judges the file and the claim, with nothing else."""
-    import torchvision
-
-    from ipr.models.known import named_model
-
     torch.manual_seed(0)
     model = torchvision.models.mobilenet_v3_small(num_classes=10)
     found = named_model(model, channels_in=3, image_size=32, num_classes=10)
@@ -84,7 +84,24 @@ def test_torchvisions_network_is_known_by_its_name(folder, tmp_path):
     assert named_model(model, channels_in=3, image_size=32, num_classes=10) is None
 
 
-def test_ones_own_optimizer_and_loss_are_used(trained):
+@pytest.mark.slow
+def test_the_command_line_judges_what_was_embedded_into_torchvisions_network(folder, owners, tmp_path, ipr):
+    """From weights, claim and a folder alone, through a transform that it has never seen: the owner's own accuracy."""
+    torch.manual_seed(0)
+    _, train, test = owners
+    model = owned.train(torchvision.models.shufflenet_v2_x0_5(num_classes=10), train, 1)
+    protected = embed((model, train, test), "passport_v2", 1)
+    assert protected.claim.architecture["model"]["name"] == "torchvision:shufflenet_v2_x0_5"
+    assert "claim=claim images=FOLDER" in protected.card()
+    protected.claim.save(tmp_path / "claim")
+    (tmp_path / "public.safetensors").write_bytes(as_safetensors(protected.public().state_dict()))
+    words = [f"suspect={tmp_path / 'public.safetensors'}", f"claim={tmp_path / 'claim'}", "rule=paper"]
+    done = ipr("verify", *words, f"images={folder}", "forged=2")
+    assert f"accuracy {percent(protected.record.accuracy_genuine)}" in done.out.replace("\n", " "), done
+    assert f"{protected.record.bits_agreeing} of {protected.record.bits_total} bits" in done.out
+
+
+def test_ones_own_optimizer_and_loss_are_used(owners):
     seen = []
 
     def loss(logits, labels):
@@ -97,16 +114,16 @@ def test_ones_own_optimizer_and_loss_are_used(trained):
         made.append(torch.optim.AdamW(parameters, 1e-3))
         return made[0]
 
-    protected = embed(trained, "passport_v2", 1, optimizer=optimizer, loss=loss)
-    steps = len(trained[1])
+    protected = embed(owners, "passport_v2", 1, optimizer=optimizer, loss=loss)
+    steps = len(owners[1])
     assert len(seen) == 2 * steps  # two branches a step
     assert len(made) == 1
     assert made[0].state[made[0].param_groups[0]["params"][0]]["step"] == steps
     assert protected.record.epochs == 1
 
 
-def test_a_data_module_and_a_data_set_are_taken(trained):
-    model, train, test = trained
+def test_a_data_module_and_a_data_set_are_taken(owners):
+    model, train, test = owners
 
     class Module(L.LightningDataModule):
         def train_dataloader(self):
@@ -121,8 +138,8 @@ def test_a_data_module_and_a_data_set_are_taken(trained):
     assert again.images.labels.numel() == len(train.dataset) // 10  # held out
 
 
-def test_held_out_images_are_not_trained_on_and_that_is_said(trained, capsys):
-    model, train, _ = trained
+def test_held_out_images_are_not_trained_on_and_that_is_said(owners, capsys):
+    model, train, _ = owners
     protected = ipr.embed(model, train, epochs=1, settings=QUIET)
     held = protected.images.labels.numel()
     assert held == len(train.dataset) // 10
@@ -130,8 +147,8 @@ def test_held_out_images_are_not_trained_on_and_that_is_said(trained, capsys):
     assert protected.record.train_images == len(train.dataset) - held
 
 
-def test_the_same_call_gives_the_same_network_with_a_loader_that_does_not_shuffle(trained):
-    model, train, test = trained
+def test_the_same_call_gives_the_same_network_with_a_loader_that_does_not_shuffle(owners):
+    model, train, test = owners
     fixed = DataLoader(Subset(train.dataset, range(256)), 64)
     fixed.dataset.dataset.transform = owned.FOR_TESTS
     try:
@@ -145,11 +162,11 @@ def test_the_same_call_gives_the_same_network_with_a_loader_that_does_not_shuffl
     assert not torch.equal(one.claim.marks(), other.claim.marks())
 
 
-def test_layers_are_the_last_or_those_that_are_named(trained):
-    model, *_ = trained
+def test_layers_are_the_last_or_those_that_are_named(owners):
+    model, *_ = owners
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
-    assert [*passport_layers(embed(trained, "passport_v2", 1).network)] == names
-    assert [*passport_layers(embed(trained, "passport_v2", 1, layers=names[-1:]).network)] == names[-1:]
+    assert [*passport_layers(embed(owners, "passport_v2", 1).network)] == names
+    assert [*passport_layers(embed(owners, "passport_v2", 1, layers=names[-1:]).network)] == names[-1:]
 
 
 NOISE = TensorDataset(torch.randn(70, 3, 16, 16), torch.randint(10, (70,)))
@@ -171,8 +188,8 @@ NOISE = TensorDataset(torch.randn(70, 3, 16, 16), torch.randint(10, (70,)))
         ({"epochs": 0}, "trainer.max_epochs", ""),
     ],
 )
-def test_what_does_not_fit_is_named(trained, more, field, remedy):
-    model, train, test = trained
+def test_what_does_not_fit_is_named(owners, more, field, remedy):
+    model, train, test = owners
     given = {"loader": train, "scheme": "passport_v2", "test": test, "epochs": 1} | more
     settings = (*QUIET, *given.pop("settings", ()))
     with pytest.raises(ipr.InputError) as error:
@@ -182,7 +199,7 @@ def test_what_does_not_fit_is_named(trained, more, field, remedy):
     assert "\n" not in str(error.value)
 
 
-def test_a_network_that_answers_with_no_logits_is_refused(trained):
+def test_a_network_that_answers_with_no_logits_is_refused(owners):
     class Two(nn.Module):
         def __init__(self, inner):
             super().__init__()
@@ -192,12 +209,12 @@ def test_a_network_that_answers_with_no_logits_is_refused(trained):
             return {"out": self.inner(x)}
 
     with pytest.raises(ipr.InputError, match="logits"):
-        embed((Two(trained[0]), *trained[1:]), "passport_v2")
+        embed((Two(owners[0]), *owners[1:]), "passport_v2")
 
 
-def test_a_claim_is_decided_as_the_command_line_decides(trained, tmp_path):
+def test_a_claim_is_decided_as_the_command_line_decides(owners, tmp_path):
     """`consistent` of the record is what the judge's conditions say."""
-    protected = embed(trained, "passport_v2", 6)
+    protected = embed(owners, "passport_v2", 6)
     assert protected.record.consistent is protected.holds
     told = json.dumps(protected.claim.facts())
     assert protected.claim.thresholds.target_accuracy == protected.record.accuracy_genuine

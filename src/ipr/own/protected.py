@@ -92,7 +92,8 @@ class Protected:
     def card(self) -> str:
         """What may be told of the network, in Markdown: no secret."""
         record, named = self.record, "model" in self.claim.architecture
-        verify = f"ipr verify suspect={WEIGHTS} claim={CLAIM}" if named else "ipr.judge(network, claim, images)"
+        images = " images=FOLDER" if self.claim.images is not None else ""
+        verify = f"ipr verify suspect={WEIGHTS} claim={CLAIM}{images}" if named else "ipr.judge(network, claim, images)"
         return "\n".join(
             [
                 f"# {record.model}, protected by {record.scheme}",
