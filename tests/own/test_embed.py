@@ -101,6 +101,32 @@ def test_the_command_line_judges_what_was_embedded_into_torchvisions_network(fol
     assert f"{protected.record.bits_agreeing} of {protected.record.bits_total} bits" in done.out
 
 
+def test_it_trains_and_judges_on_a_gpu_as_on_the_cpu(owners, device, accelerator):
+    """Whatever comes back lies on the CPU, and the network that was given stays where it is."""
+    model, _, test = owners
+    settings = ("trainer.progress_bar=false", f"trainer.accelerator={accelerator}", "verification.forged=2")
+    protected = ipr.embed(model, owners[1], "passport_v2", test=test, epochs=1, settings=settings)
+    for network in (model, protected.network, protected.public(), protected.licensed()):
+        assert {value.device.type for value in network.state_dict().values()} == {"cpu"}
+    assert protected.record.accuracy_without == pytest.approx(owned.right(protected.public(), test), abs=0.01)
+
+
+def test_no_error_tells_the_key(owners):
+    model, train, test = owners
+    for more in (
+        "optimizer.rate=1",
+        "optimizer.lr=abc",
+        "passport.name=odd",
+        "seed=x",
+        "=",
+        "passport.key=",
+        "scheme.bits=9999",
+    ):
+        with pytest.raises(ipr.InputError) as error:
+            ipr.embed(model, train, key="unspeakable", test=test, epochs=1, settings=(*QUIET, more))
+        assert "unspeakable" not in f"{error.value} {error.value.__cause__!r}"
+
+
 def test_ones_own_optimizer_and_loss_are_used(owners):
     seen = []
 
