@@ -199,7 +199,6 @@ def test_the_python_of_the_readme_protects_a_network(tmp_path, ipr):
     small = code.replace("Resize(72)", "Resize(18)").replace("CenterCrop(64)", "CenterCrop(16)")
     assert small != code
     torch.manual_seed(0)
-    torch.set_num_threads(2)
     train, _ = owned.loaders(owned.pictures(tmp_path / "photos"))
     network = owned.train(torchvision.models.resnet18(num_classes=10), train, 4)
     torch.save(network.state_dict(), "mine.pt")
@@ -210,6 +209,16 @@ def test_the_python_of_the_readme_protects_a_network(tmp_path, ipr):
     done = ipr(*shlex.split(command)[1:], "rule=paper", "forged=2")
     assert done.code == 0, done
     assert "verified" in done.out
+
+    # and from the command line, as docs/own-network.md has it
+    train_it, verify_it = commands_of((TOP / "docs" / "own-network.md").read_text())
+    small = train_it.replace("resize=72", "resize=18").replace("image_size=64", "image_size=16")
+    quick = ("trainer.max_epochs=5", "trainer.progress_bar=false", "logger=csv", "verification.forged=2")
+    done = ipr(*shlex.split(small)[1:], *quick)
+    assert done.code == 0, done
+    key = next(Path("runs/train").glob("passport_v2-*")).name
+    done = ipr(*shlex.split(verify_it.replace("KEY", key))[1:], "rule=paper", "forged=2")
+    assert done.code == 0, done
 
 
 @pytest.mark.system
