@@ -25,6 +25,8 @@ from ipr.workflows.train import Run, train
 from served import mlserver_environment
 from trained import trained_once
 
+# MKL's products round by how matrices lie in memory, on an AMD EPYC at least, unless it is told before its first one
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 registered()  # before the first gradients
 
 

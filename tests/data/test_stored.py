@@ -91,11 +91,11 @@ from ipr.data.sources import DatasetRequest
 
 root, cache, read, count = sys.argv[1], Path(sys.argv[2]), sources.read_picture, [0]
 
-def dying(path, field):
+def dying(*about, **more):
     count[0] += 1
     if count[0] > 150:
         os.kill(os.getpid(), signal.SIGKILL)
-    return read(path, field)
+    return read(*about, **more)
 
 sources.read_picture = dying
 load_images(DatasetRequest("image_folder", root, 8, download=False, data_folder=cache), cache)
