@@ -80,6 +80,9 @@ def test_torchvisions_network_is_known_by_its_name(folder, tmp_path):
     model = torchvision.models.mobilenet_v3_small(num_classes=10)
     found = named_model(model, channels_in=3, image_size=32, num_classes=10)
     assert found == {"name": "torchvision:mobilenet_v3_small", "norm": "bn", "width": 1.0}
+    model.features[0][0].stride = (1, 1)  # as many do for small images: no shape tells, and the name builds another
+    assert named_model(model, channels_in=3, image_size=32, num_classes=10) is None
+    model.features[0][0].stride = (2, 2)
     model.classifier[3] = nn.Linear(1024, 11)
     assert named_model(model, channels_in=3, image_size=32, num_classes=10) is None
 
@@ -148,15 +151,34 @@ def test_ones_own_optimizer_and_loss_are_used(owners):
     assert protected.record.epochs == 1
 
 
+def test_a_loss_that_is_a_module_is_used_and_a_text_is_one_setting(owners):
+    class Seen(nn.CrossEntropyLoss):
+        calls = 0
+
+        def forward(self, logits, labels):
+            Seen.calls += 1
+            return super().forward(logits, labels)
+
+    model, train, test = owners
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    settings = "trainer.progress_bar=false"
+    protected = ipr.embed(model, train, test=test, epochs=1, loss=Seen(), layers=names[-1], settings=settings)
+    assert Seen.calls == 2 * len(train)
+    assert protected.claim.layers == names[-1:]
+
+
 def test_a_data_module_and_a_data_set_are_taken(owners):
     model, train, test = owners
 
     class Module(L.LightningDataModule):
+        def setup(self, stage):
+            self.own = {"fit": (train, test)}[stage]
+
         def train_dataloader(self):
-            return train
+            return self.own[0]
 
         def val_dataloader(self):
-            return test
+            return self.own[1]
 
     protected = ipr.embed(model, Module(), epochs=1, settings=QUIET)
     assert protected.before == pytest.approx(owned.right(model, test), abs=1e-6)

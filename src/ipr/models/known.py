@@ -12,6 +12,7 @@ from torch import nn
 from ipr.config.registry import entries
 from ipr.errors import InputError
 from ipr.models import build_model
+from ipr.models.inspection import answer_of, device_of, evaluating
 
 WIDTHS = (1.0, 0.5, 0.25, 0.125)
 """Of our own networks, tried in turn."""
@@ -29,9 +30,20 @@ def named_model(network: nn.Module, *, channels_in: int, image_size: int, num_cl
                 built = build_model(name, norm=norm, width=width, **sizes)
         except InputError:
             continue
-        if type(built) is type(network) and shapes(built) == own:
+        alike = type(built) is type(network) and shapes(built) == own
+        if alike and _answers_alike(network, build_model(name, norm=norm, width=width, **sizes), sizes):
             return {"name": name, "norm": norm, "width": width}
     return None
+
+
+def _answers_alike(network: nn.Module, built: nn.Module, sizes: dict[str, int]) -> bool:
+    """Whether a network is what its name builds: a pooling that was taken out, or a stride, changes no shape."""
+    example = torch.randn(2, sizes["channels_in"], sizes["image_size"], sizes["image_size"])
+    built.load_state_dict(network.state_dict())
+    built.to(device_of(network))
+    with evaluating(network), evaluating(built):
+        one, other = (answer_of(each, example.to(device_of(network))) for each in (network, built))
+    return one.shape == other.shape and bool((one - other).norm() <= 1e-4 * one.norm())
 
 
 def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -26,7 +26,7 @@ from ipr.judging.verdict import judge
 from ipr.machine.device import device_for, now
 from ipr.models.inspection import device_of, evaluating, logits_of
 from ipr.models.known import named_model
-from ipr.own.loaders import Numbers, OwnImages, first_images, own_images
+from ipr.own.loaders import Numbers, OwnImages, first_images, own_images, without_module
 from ipr.own.protected import Protected
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import Branch
@@ -97,7 +97,9 @@ def embed(
     Raises:
         InputError: something does not fit; it is named.
     """
-    config = _asked(scheme, owner, key, epochs, settings)
+    layers = [layers] if isinstance(layers, str) else layers
+    config = _asked(scheme, owner, key, epochs, [settings] if isinstance(settings, str) else settings)
+    loader, test = without_module(loader, test)
     begun = copy.deepcopy(network).cpu().train()  # a trained network often is in evaluation mode
     images = own_images(loader, test, normalised, _outputs(begun, loader))
     config, data = _with_images(config, begun, images, layers)
@@ -149,8 +151,7 @@ def _class(config: TrainConfig) -> type[PassportScheme]:
 
 def _outputs(network: nn.Module, given: Any) -> int:
     """How many classes a network tells apart: the outputs of its answer to the first batch."""
-    loader = given.train_dataloader() if isinstance(given, L.LightningDataModule) else given
-    x = first_images(loader)
+    x = first_images(given)
     with evaluating(network):
         return int(logits_of(network, x[:1].to(device_of(network))).shape[1])
 

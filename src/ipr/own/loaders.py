@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -53,12 +53,11 @@ class OwnImages:
 
 
 def own_images(given: Any, test: Any, normalised: Numbers | None, outputs: int) -> OwnImages:
-    """The images of a loader, a data set or a `LightningDataModule`.
+    """The images of a loader or a data set.
 
     Args:
         given: to train on.
-        test: to judge on, a loader or a data set; None takes the module's test or validation images, else holds out a
-            tenth of `given`, the same at each call.
+        test: to judge on, likewise; None holds out a tenth of `given`, the same at each call.
         normalised: mean and deviation that pixels were normalised with; None to read them from the transform of the
             data set, or take 0 and 1.
         outputs: logits of the network.
@@ -66,8 +65,6 @@ def own_images(given: Any, test: Any, normalised: Numbers | None, outputs: int) 
     Raises:
         InputError: they are no images with labels, or their pixels cannot be told.
     """
-    if isinstance(given, L.LightningDataModule):
-        given, test = _of_module(given, test)
     train, held_out = _loader(given, "loader", shuffle=True), test is None
     if test is None:
         train, test = _parted(train)
@@ -130,7 +127,8 @@ def _no_pixels(numbers: Numbers, asked: bool) -> InputError:
 def _pair(batch: Any) -> tuple[Tensor, Tensor]:
     if isinstance(batch, list | tuple) and len(batch) == 2:
         x, y = batch
-        if isinstance(x, Tensor) and isinstance(y, Tensor) and x.dim() == 4 and x.is_floating_point() and y.dim() == 1:
+        tensors = isinstance(x, Tensor) and isinstance(y, Tensor)
+        if tensors and x.dim() == 4 and x.is_floating_point() and y.dim() == 1 and not y.is_floating_point():
             return x, y
     problem = "is no pair of images (B, channels, H, W), float, and labels (B,)"
     raise InputError("loader", f"<a batch: {type(batch).__name__}>", problem, "give batches of images and labels")
@@ -145,18 +143,20 @@ def _loader(given: Any, field: str, *, shuffle: bool) -> DataLoader[Any]:
     raise InputError(field, f"<{type(given).__name__}>", problem, "give torch.utils.data.DataLoader(...)")
 
 
-def _of_module(module: L.LightningDataModule, test: Any) -> tuple[Any, Any]:
-    """The loaders of a module: to train on, and to judge on where `test` names none."""
+def without_module(module: Any, test: Any) -> tuple[Any, Any]:
+    """The loaders of a `LightningDataModule`: to train on, and to judge on where `test` names none and it has some; all
+    else as it is.
+    """
+    if not isinstance(module, L.LightningDataModule):
+        return module, test
     module.prepare_data()
     module.setup("fit")
     train = module.train_dataloader()
-    for name in ("test", "val") if test is None else ():
-        try:
-            if name == "test":
-                module.setup("test")
-            return train, getattr(module, f"{name}_dataloader")()
-        except (AttributeError, NotImplementedError, MisconfigurationException):
-            continue
+    if test is None and is_overridden("test_dataloader", module):
+        module.setup("test")
+        return train, module.test_dataloader()
+    if test is None and is_overridden("val_dataloader", module):
+        return train, module.val_dataloader()
     return train, test
 
 

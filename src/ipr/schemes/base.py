@@ -88,7 +88,7 @@ class Scheme(L.LightningModule, ABC):
     share: Share = WHOLE
     capture: bool = False
     moves_all: bool = True
-    criterion: Callable[[Tensor, Tensor], Tensor] = staticmethod(functional.cross_entropy)
+    criterion: Callable[[Tensor, Tensor], Tensor]
     optimizer_of: Callable[[list[nn.Parameter]], OptimizerLRScheduler] | None = None
 
     def __init_subclass__(cls) -> None:
@@ -103,6 +103,7 @@ class Scheme(L.LightningModule, ABC):
         recipe.check()
         self.network, self.recipe, self.num_classes = network, recipe, num_classes
         self.triggers = triggers
+        self.criterion = functional.cross_entropy  # of the instance: a module that takes its place goes to the device
         self.means = EpochMeans()
         self._captured: CapturedStep | None = None
 
