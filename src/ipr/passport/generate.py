@@ -14,6 +14,7 @@ where a layer has more filters than a filter has numbers, C > D, as in a shortcu
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -104,12 +105,14 @@ def draw_passport(
     if needed > there:
         problem, remedy = f"needs {needed} training images", f"give at most {there // 2}"
         raise InputError("passport.images", count, problem, remedy)
-    network = trained()
+    network = copy.deepcopy(trained()).double()  # summed in float64 and rounded once: alike on every processor
     pixels = data.train_pixels[torch.randperm(there, generator=generator)[:needed]]
     images = normalise(pixels, data.mean, data.std)
     if kind == "image":
-        return image_passport(network, layers, images), pixels
-    return shuffled_passport(network, layers, images, generator), pixels
+        passport = image_passport(network, layers, images.double())
+    else:
+        passport = shuffled_passport(network, layers, images.double(), generator)
+    return {name: maps.to(images) for name, maps in passport.items()}, pixels
 
 
 def feature_maps(network: nn.Module, layers: Sequence[ConvNorm], images: Tensor) -> dict[str, Tensor]:

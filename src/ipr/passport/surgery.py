@@ -21,7 +21,7 @@ from ipr.errors import InputError
 from ipr.models.inspection import answer_of, evaluating
 from ipr.passport.fork import norms_behind
 from ipr.passport.kinds import behind, passport_kind
-from ipr.passport.layer import Branch, PassportLayer, affines_of, presenting
+from ipr.passport.layer import Branch, PassportLayer, affines_of, presenting, scale_and_shift
 from ipr.passport.statistics import of_one_batch
 from ipr.world import own_world
 
@@ -213,7 +213,8 @@ def _become_passport_layer(norm: nn.Module, conv: nn.Conv2d, passport: Tensor, p
 
 def _become_plain(layer: PassportLayer, branch: Branch) -> None:
     assert isinstance(layer, nn.BatchNorm2d | nn.GroupNorm)
-    affine = dict(zip(AFFINE, layer.affine_of(branch), strict=True))
+    found = layer.public_affine() if branch is Branch.PUBLIC else _rounded_once(layer)
+    affine = dict(zip(AFFINE, found, strict=True))
     if branch is Branch.PRIVATE:
         _set_affine(layer, affine)
     elif layer.plain_affine and not layer.affine:
@@ -221,6 +222,13 @@ def _become_plain(layer: PassportLayer, branch: Branch) -> None:
     plain = layer.plain_kind
     layer._untie()
     layer.__class__ = plain  # type: ignore[assignment]
+
+
+def _rounded_once(layer: PassportLayer) -> tuple[Tensor, Tensor]:
+    """The passport's scale and shift as they are stored, each (1, C): summed in float64, alike on every processor."""
+    weight = layer.conv.weight
+    gamma, beta = scale_and_shift(weight.double(), layer.patch_means.double())
+    return gamma.to(weight), beta.to(weight)
 
 
 def _set_affine(norm: nn.BatchNorm2d | nn.GroupNorm, values: Mapping[str, Tensor]) -> None:

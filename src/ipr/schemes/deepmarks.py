@@ -50,8 +50,11 @@ def code_book(order: int) -> Tensor:
 
 
 def fingerprint(basis: Tensor, word: Tensor) -> Tensor:
-    """F = sum_i b_i u_i, (v,): the word's bits on an orthonormal basis u (the columns of `basis`)."""
-    return basis @ word.to(basis)
+    """F = sum_i b_i u_i, (v,): the word's bits on an orthonormal basis u (the columns of `basis`).
+
+    Summed in float64 and rounded once to the basis's type, so that it is the same on every processor.
+    """
+    return (basis.double() @ word.double()).to(basis)
 
 
 def embedding_loss(w: Tensor, projection: Tensor, fingerprint: Tensor) -> Tensor:
