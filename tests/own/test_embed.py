@@ -226,6 +226,7 @@ NOISE = TensorDataset(torch.randn(70, 3, 16, 16), torch.randint(10, (70,)))
         ({"scheme": "uchida"}, "scheme", "passport_v1"),
         ({"loader": [1, 2]}, "loader", "DataLoader"),
         ({"loader": DataLoader(TensorDataset(torch.zeros(4, 3, 16, 16)), 2)}, "loader", "images and labels"),
+        ({"loader": DataLoader(TensorDataset(NOISE.tensors[0], torch.rand(70)), 10)}, "loader", "images and labels"),
         ({"test": DataLoader(NOISE, 10)}, "test", "normalised=(mean, std)"),
         ({"test": DataLoader(Subset(NOISE, []), 10)}, "test", "give images to judge on"),
         ({"layers": ["conv9"]}, "scheme.layers", "choose among"),
@@ -245,6 +246,28 @@ def test_what_does_not_fit_is_named(owners, more, field, remedy):
     assert error.value.field == field
     assert remedy in error.value.remedy + error.value.problem
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("label", [10, -1])
+def test_labels_to_train_on_that_the_network_has_no_output_for_are_named(owners, label):
+    """One in the last batch alone; what torch leaves out of a loss is no such label."""
+    model, _, test = owners
+    images, labels = torch.randn(30, 3, 16, 16), torch.arange(30) % 10
+    labels[0], labels[-1] = -100, label
+    loader = DataLoader(TensorDataset(images, labels), 10)
+    with pytest.raises(ipr.InputError, match=rf"loader=<labels {label}>.*10 outputs.*from 0 to 9") as error:
+        ipr.embed(model, loader, test=test, epochs=1, settings=QUIET)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("more", "told"), [({}, 1), ({"settings": "passport.key=k"}, 0), ({"key": "k"}, 0)])
+def test_secrets_without_a_key_are_told_of_in_one_line(owners, more, told, capsys):
+    model, train, test = owners
+    small = DataLoader(Subset(train.dataset, range(64)), 32)
+    settings = [*QUIET, more.pop("settings")] if "settings" in more else QUIET
+    ipr.embed(model, small, test=test, epochs=1, settings=settings, **more)
+    line = "ipr: warning: secrets follow from the seed: fit for research only; set key for a release\n"
+    assert capsys.readouterr().err.count(line) == told
 
 
 def test_a_network_that_answers_with_no_logits_is_refused(owners):

@@ -16,8 +16,6 @@ from ipr.terminal.console import Console
 if TYPE_CHECKING:
     from ipr.workflows.embedding_checks import Check
 
-KEYLESS = "secrets follow from the seed: fit for research only; set passport.key for a release"
-
 
 def execute(config: TrainConfig) -> Done:
     """Finds or makes the run and prints what the judge found, and whether the embedding succeeded.
@@ -31,13 +29,13 @@ def execute(config: TrainConfig) -> Done:
         from ipr.reports.terminal import check_lines, run_table
         from ipr.store.record import Record
         from ipr.workflows.objective import check_objective, objective_of
-        from ipr.workflows.request import is_keyless, scheme_of
+        from ipr.workflows.request import KEYLESS, is_keyless, scheme_of
         from ipr.workflows.train import train
 
     check_objective(config.objective, Record)
     run = train(config)
     if is_keyless(config) and scheme_of(config).claim_kind is not None:
-        warn(KEYLESS, HydraConfig.get().sweep.dir)  # only now: where there is an error, it is the one line that is told
+        warn(KEYLESS.format("passport.key"), HydraConfig.get().sweep.dir)  # only now: where there is an error, it is the one line that is told
     console = Console()
     if config.trainer.fast_dev_run:
         console.print(TRIED, soft_wrap=True)

@@ -26,7 +26,7 @@ from ipr.judging.verdict import judge
 from ipr.machine.device import device_for, now
 from ipr.models.inspection import device_of, evaluating, logits_of
 from ipr.models.known import named_model
-from ipr.own.loaders import Numbers, OwnImages, first_images, own_images, without_module
+from ipr.own.loaders import Numbers, OwnImages, check_batch, first_images, own_images, without_module
 from ipr.own.protected import Protected
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import Branch
@@ -40,7 +40,7 @@ from ipr.training.guards import check_weights
 from ipr.training.loop import Training, prepared
 from ipr.workflows.draw_claim import checked
 from ipr.workflows.embedding_checks import embedding_of, failed
-from ipr.workflows.request import check, scheme_of, with_per_step
+from ipr.workflows.request import KEYLESS, check, is_keyless, scheme_of, with_per_step
 from ipr.workflows.train_record import record_of
 from ipr.world import own_world
 
@@ -81,7 +81,7 @@ def embed(
         scheme: `passport_v1`, `passport_v2` or `passport_v3`.
         owner: your name; it stands in the claim.
         key: your secret, `file:PATH`, `env:NAME` or the text itself. None draws the secrets from the seed, which
-            anybody can try: for research only.
+            anybody can try, and says so on stderr: for research only.
         test: images to judge on, likewise, without augmentation. None takes the module's, or holds out a tenth.
         epochs: how long.
         layers: names of convolutions, or of modules that hold them; None for the last `LAYERS`.
@@ -119,6 +119,8 @@ def _embedded(
 ) -> Protected:
     if images.held_out:
         Console(stderr=True).say(HELD_OUT.format(images.test.labels.numel()))
+    if is_keyless(config):
+        Console(stderr=True).say(f"ipr: warning: {KEYLESS.format('key')}")
     claim, device = _claim(network, config, data, images.preprocessing), device_for(config.trainer.accelerator)
     before = accuracy(copy.deepcopy(network).to(device), images.test)
     trained = _class(config).around(network, config, data, claim)
@@ -206,14 +208,18 @@ def _claim(network: nn.Module, config: TrainConfig, data: ImageData, read: Prepr
 
 
 class _Given(L.LightningDataModule):
-    """Batches as somebody's loader gives them."""
+    """Batches as somebody's loader gives them, each checked before it goes to the device."""
 
-    def __init__(self, batches: Iterable[Any]) -> None:
+    def __init__(self, batches: Iterable[Any], outputs: int) -> None:
         super().__init__()
-        self.batches = batches
+        self.batches, self.outputs = batches, outputs
 
     def train_dataloader(self) -> Iterable[Any]:
         return self.batches
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        check_batch(batch, self.outputs)
+        return batch
 
 
 def _fit(scheme: Scheme, images: OwnImages, data: ImageData, config: TrainConfig) -> None:
@@ -222,7 +228,7 @@ def _fit(scheme: Scheme, images: OwnImages, data: ImageData, config: TrainConfig
         kept = Path(folder) / "last.ckpt"
         length, clip = trainer.max_epochs, recipe.clip_norm
         training = Training(scheme, trainer, config.dataset, recipe.batch_size, length, clip, config.seed, kept, None)
-        with prepared(training, data, [], None, batches=_Given(images.train)) as fit:
+        with prepared(training, data, [], None, batches=_Given(images.train, len(images.classes))) as fit:
             fit()
     check_weights(scheme, trainer.max_epochs)
 

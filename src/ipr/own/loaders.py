@@ -26,6 +26,9 @@ HELD_OUT = 10
 OFF_BYTE = 0.02
 """How far a pixel may be from a whole number of 255 ones: numbers are rounded to float32 by their normalisation."""
 
+LEFT_OUT = -100
+"""What torch's losses leave out (`ignore_index`)."""
+
 Numbers = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and deviation of each channel."""
 
@@ -132,6 +135,24 @@ def _pair(batch: Any) -> tuple[Tensor, Tensor]:
             return x, y
     problem = "is no pair of images (B, channels, H, W), float, and labels (B,)"
     raise InputError("loader", f"<a batch: {type(batch).__name__}>", problem, "give batches of images and labels")
+
+
+def check_batch(batch: Any, outputs: int) -> None:
+    """Sees that a batch to train on is images and labels that the network has an output for.
+
+    Args:
+        batch: as a loader gives it.
+        outputs: logits of the network. A label of `LEFT_OUT` needs none.
+
+    Raises:
+        InputError: it is no such batch, or has other labels, which are named.
+    """
+    labels = _pair(batch)[1]
+    beyond = labels[((labels < 0) | (labels >= outputs)) & (labels != LEFT_OUT)].unique().tolist()
+    if beyond:
+        problem = f"are beyond the {outputs} outputs of the network"
+        remedy = f"give labels from 0 to {outputs - 1}: the images of the network's task"
+        raise InputError("loader", f"<labels {', '.join(map(str, beyond[:5]))}>", problem, remedy)
 
 
 def _loader(given: Any, field: str, *, shuffle: bool) -> DataLoader[Any]:

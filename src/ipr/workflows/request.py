@@ -144,6 +144,10 @@ def scheme_of(config: TrainConfig) -> type[Scheme]:
     return scheme
 
 
+KEYLESS = "secrets follow from the seed: fit for research only; set {} for a release"
+"""What is told of a run without a key; takes the name of what to set."""
+
+
 def is_keyless(config: TrainConfig) -> bool:
     """Whether a run has no `passport.key`: its secrets follow from its seed, which anybody can try."""
     return not config.passport.key
