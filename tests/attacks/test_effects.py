@@ -91,7 +91,7 @@ def test_a_second_passport_stands_beside_the_first_and_does_not_remove_it(attack
 
 READ_OF_THE_FIRST = {  # the share that is left of a watermark after another one of its kind
     "uchida": (0.8, 1.0), "deepmarks": (0.9, 1.0), "deepsigns": (0.6, 0.92), "trigger_set": (0.55, 1.0),
-    "zhang_content": (0.0, 0.95),  # 0.9 with seed 1 on an AMD EPYC
+    "zhang_content": (0.0, 0.8),
 }  # fmt: skip
 
 
@@ -100,7 +100,8 @@ def test_a_second_watermark_is_read_and_what_is_left_of_the_first_depends_on_its
     """Projections on weights are hardly touched, those on activations and images with a meaning are."""
     size = {"deepsigns": ["scheme.images=20"], "trigger_set": ["trigger_set.size=20"]}
     size["zhang_content"] = size["trigger_set"]
-    record, rows = attacked(scheme, seed, "attack=overwrite", EPOCHS, of=size.get(scheme, []))
+    epochs = "attack.epochs=10" if scheme == "zhang_content" else EPOCHS  # after 5, 0.0 to 1.0: as the processor rounds
+    record, rows = attacked(scheme, seed, "attack=overwrite", epochs, of=size.get(scheme, []))
     owner, second = rows["claim=owner"], rows["claim=second"]
     before = record.trigger_accuracy if record.bits_total is None else record.bits_agreeing / record.bits_total
     least, most = READ_OF_THE_FIRST[scheme]
