@@ -396,10 +396,15 @@ def permute_ones(place: Place) -> Tried:
     return Tried([claim], network=network)
 
 
-def old_mark(place: Place) -> Tried:
+def old_mark(place: Place, *, epochs: int = 5, lr: float = 0.01) -> Tried:
     """A passport and bits that were drawn, and dated, years before the victim; then trained into a copy of it.
 
     Nothing about them is forged, but for the network that was committed to: one of those days.
+
+    Args:
+        place: the victim.
+        epochs: of its training.
+        lr: learning rate, constant.
     """
     passport = with_energy(random_passport(place.layers, generator(0, "old mark")), place.network, 3.0)
     seed = derive_seed(1, SIGNATURE, "Mallory's key")
@@ -409,10 +414,10 @@ def old_mark(place: Place) -> Tried:
     claim = replace(forged, signature=bits, owner="Mallory", origin=origin)
     example = next(place.images.batches(1, torch.device("cpu")))[0]
     scheme = PassportV2(
-        protect(place.network, passport, example, public_affine=True), constant_rate(0.01, 5e-4),
+        protect(place.network, passport, example, public_affine=True), constant_rate(lr, 5e-4),
         len(place.data.classes), signature=bits, signature_loss=SignatureLoss(), example=example,
     )  # fmt: skip
-    _trains(place, "old mark")("old mark", scheme, epochs=5, clip_norm=1.0)
+    _trains(place, "old mark")("old mark", scheme, epochs=epochs, clip_norm=1.0)
     copied = strip(scheme.network, Branch.PUBLIC)
     return Tried(
         [claim], registered=LONG_AGO, network=copied, reference=True, committed=network_of(place.owner.architecture)
