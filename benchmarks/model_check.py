@@ -50,6 +50,7 @@ class Row:
         has_both: whether it has a Conv2d, and a batch norm or group norm of two dimensions.
         parameters: how many.
         size: pixels of an edge of the images.
+        refused_sizes: of these, those that the network did not take, and what it raised.
         pairs: convolutions whose norm can be protected.
         layers: of them those that were.
         shares_trunk: whether the branches share a trunk at rest, and in training.
@@ -70,6 +71,7 @@ class Row:
     shares_trunk: list[bool] = field(default_factory=list)
     error: float = 0.0
     seconds: float = 0.0
+    refused_sizes: list[str] = field(default_factory=list)
 
 
 def names() -> list[tuple[str, str]]:
@@ -110,9 +112,14 @@ def check(library: str, name: str, most: int) -> Row:
             if _followed(row) and row.parameters <= most:
                 _try_out(row)
     except Exception as error:  # noqa: BLE001 (whatever a library's class raises is what is to be seen)
-        row.kind, row.reason = "failed", f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+        row.kind, row.reason = "failed", _told(error)
     row.seconds = round(time.monotonic() - begun, 2)
     return row
+
+
+def _told(error: Exception) -> str:
+    """The kind of an error and its first line."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
 
 
 @contextmanager
@@ -152,7 +159,8 @@ def _size(network: nn.Module, row: Row) -> int:
         try:
             with evaluating(network):
                 network(torch.zeros(1, 3, size, size, device="meta"))
-        except Exception:  # noqa: BLE001, S112 (whatever it raises, this size is none)
+        except Exception as error:  # noqa: BLE001 (whatever it raises, this size is none)
+            row.refused_sizes.append(f"{size}: {_told(error)}")
             continue
         return size
     return own

@@ -56,6 +56,7 @@ class _Worker:
         self.process: multiprocessing.process.BaseProcess | None = None
 
     def row(self, library: str, name: str, most: int) -> Row:
+        """What became of one model (`model_check.check`); one that crashes or takes too long costs the process."""
         if self.process is None:
             self._start()
         try:
@@ -79,6 +80,7 @@ class _Worker:
         self.pipe.recv()
 
     def close(self) -> None:
+        """Ends the process, if there is one."""
         if self.process is not None:
             self.process.kill()
             self.process.join()
@@ -107,6 +109,7 @@ def _work(file: Path, tasks: Sequence[tuple[str, str, int]], limit: float, worke
         waiting.put(task)
 
     def work(_: int) -> None:
+        """Tries out models in a process of its own until none is left."""
         worker = _Worker(limit)
         try:
             while True:

@@ -488,16 +488,16 @@ ANY_JSON = st.recursive(
 )
 
 
-def loads_or_is_refused(folder: Path) -> None:
+def loads_or_is_refused(folder: Path) -> bool:
+    """Whether a claim is read, and the same once it is saved and read again, or refused in one line."""
     try:
         claim = load_claim(folder)
-    except InputError:
-        return
-    assert len(claim.fingerprint()) == 64
+    except InputError as error:
+        return str(error).isprintable()
     again = folder.with_name("again")
     shutil.rmtree(again, ignore_errors=True)
     claim.save(again)
-    assert load_claim(again).fingerprint() == claim.fingerprint()
+    return len(claim.fingerprint()) == 64 and load_claim(again).fingerprint() == claim.fingerprint()
 
 
 @pytest.fixture
@@ -531,7 +531,7 @@ def test_any_value_anywhere_in_the_facts_is_read_or_refused(copies, kind, where,
     else:
         inner[last] = value
     (folder / "claim.json").write_text(json.dumps(values))
-    loads_or_is_refused(folder)
+    assert loads_or_is_refused(folder)
 
 
 @FUZZED
@@ -549,4 +549,4 @@ def test_any_bytes_changed_or_cut_are_read_or_refused(copies, kind, name, seed, 
     for _ in range(flips):
         content[source.randrange(min(400, len(content)) if near else len(content))] = source.randrange(256)
     path.write_bytes(content[: -cut if cut else None])
-    loads_or_is_refused(path.parent)
+    assert loads_or_is_refused(path.parent)

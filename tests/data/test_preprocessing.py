@@ -164,4 +164,8 @@ def test_pictures_that_give_another_size_are_refused():
 def test_the_page_on_data_says_what_is_so():
     page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    exec(compile(code, "data.md", "exec"), {})
+    names = {}
+    exec(compile(code, "data.md", "exec"), names)
+    preset = names["ResNet18_Weights"].DEFAULT.transforms()
+    assert names["how"].mean == pytest.approx(preset.mean)
+    assert names["how"].std == pytest.approx(preset.std)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
+from ipr.claims.stored_part import StoredPart
 from ipr.data.images import read_part
 from ipr.errors import InputError
 
@@ -27,7 +28,7 @@ def watermark_purpose(kind: str) -> str:
 
 
 @dataclass(frozen=True)
-class Origin:
+class Origin(StoredPart):
     """What a claim's secrets were drawn from, written down before the training: inside fingerprint and commitment.
 
     Attributes:
@@ -37,6 +38,8 @@ class Origin:
         train_images: how many training images it was limited to.
         part: which part of them, see `ImageData.part`; None for all.
     """
+
+    key: ClassVar[str] = "origin"
 
     seeds: Mapping[str, int] = field(repr=False)
     keyless: bool
@@ -61,24 +64,15 @@ class Origin:
             read_part(self.part)
 
     def stored(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """See `StoredPart.stored`."""
         stored = asdict(self) | {"seeds": dict(self.seeds)}
         if self.part is None:
             del stored["part"]  # fingerprints of claims that were made before there were parts stay
         return stored
 
     @classmethod
-    def read(cls, value: Any) -> Self | None:
-        """The reverse of `stored`; None for None.
-
-        Raises:
-            InputError: a part is not what it should be.
-            KeyError, TypeError: one is missing.
-        """
-        if value is None:
-            return None
-        if not isinstance(value, dict):
-            raise TypeError("origin is no mapping")
+    def of_mapping(cls, value: Mapping[str, Any]) -> Self:
+        """See `StoredPart.read`."""
         return cls(value["seeds"], value["keyless"], value["data"], value["train_images"], value.get("part"))
 
 

@@ -6,11 +6,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from ipr.claims.stored_part import StoredPart
 from ipr.data.images import ImageData
 from ipr.data.preprocessing import CHANNELS, PLAIN, Preprocessing
 from ipr.errors import InputError
@@ -26,7 +27,7 @@ AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class RecordedImages:
+class RecordedImages(StoredPart):
     """How pictures become what the network is given, which classes it tells apart, and which test images its owner has.
 
     Preprocessing and classes are the claimant's choice. A judge applies them to whatever he presents to the network
@@ -41,6 +42,8 @@ class RecordedImages:
     Raises:
         InputError: a part is not what it should be.
     """
+
+    key: ClassVar[str] = "images"
 
     preprocessing: Preprocessing
     classes: tuple[str, ...]
@@ -84,22 +87,15 @@ class RecordedImages:
         return f"{how.channels}, {size}, mean {mean}, std {std}; {len(self.classes)} classes"
 
     def stored(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """See `StoredPart.stored`."""
         own = {"preprocessing": self.preprocessing.stored(), "classes": list(self.classes)}
         return own | {"test_images": self.test_images, "fingerprint": self.fingerprint}
 
     @classmethod
-    def read(cls, value: Any) -> Self | None:
-        """The reverse of `stored`; None for None.
-
-        Raises:
-            InputError: a part is not what it should be.
-            KeyError, TypeError: one is missing.
-        """
-        if value is None:
-            return None
-        if not isinstance(value, dict) or not isinstance(value["classes"], list):
-            raise TypeError("images is no mapping with a list of classes")
+    def of_mapping(cls, value: Mapping[str, Any]) -> Self:
+        """See `StoredPart.read`."""
+        if not isinstance(value["classes"], list):
+            raise TypeError("images has no list of classes")
         how = Preprocessing.from_stored(value["preprocessing"])
         return cls(how, tuple(value["classes"]), value["test_images"], value["fingerprint"])
 

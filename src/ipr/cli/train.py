@@ -35,7 +35,9 @@ def execute(config: TrainConfig) -> Done:
     check_objective(config.objective, Record)
     run = train(config)
     if is_keyless(config) and scheme_of(config).claim_kind is not None:
-        warn(KEYLESS.format("passport.key"), HydraConfig.get().sweep.dir)  # only now: where there is an error, it is the one line that is told
+        warn(
+            KEYLESS.format("passport.key"), HydraConfig.get().sweep.dir
+        )  # only now: where there is an error, it is the one line that is told
     console = Console()
     if config.trainer.fast_dev_run:
         console.print(TRIED, soft_wrap=True)
