@@ -2,8 +2,8 @@
 
 Nine decimals leave out what another processor's order of summation may change (1e-12 or so) and nothing else: what is
 computed on the way and stored in float32 (folded scales, drawn feature maps, a fingerprint) is summed in float64 and
-rounded once. The same on an AMD EPYC as oneDNN, MKL and torch compute on it for SSE 4.1, AVX2 and AVX-512; torch without
-AVX2 (`ATEN_CPU_CAPABILITY=default`) draws other random numbers in their last digits.
+rounded once. They are the same as an AMD EPYC computes with oneDNN, MKL and torch for SSE 4.1, AVX2 and AVX-512; torch
+without AVX2 (`ATEN_CPU_CAPABILITY=default`) draws other random numbers in their last digits.
 Stored again with: IPR_GOLDEN=write .venv/bin/pytest tests/training/test_golden.py tests/attacks/test_golden.py. Say why
 in the commit.
 """
