@@ -14,7 +14,6 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from PIL import Image
 from scipy import stats
 
 import branch_statistics
@@ -56,8 +55,9 @@ from ipr.workflows.missed_claims import changes
 from ipr.workflows.train import train
 from measure import Row, quartiles, ratios, take_turns
 from networks import batch, passport_for, plain, scheme, training_step
+from pictures import folder_of_images
 from sweeps import until
-from test_docs import TOP, folder_of_images
+from test_docs import TOP
 
 pytestmark = pytest.mark.system
 
@@ -530,11 +530,7 @@ def test_settings_of_a_claimants_choice_are_tried(tmp_path, monkeypatch, capsys,
 @pytest.mark.slow
 def test_networks_that_were_trained_before_are_protected_in_turn(tmp_path):
     """A seed of a small network of torchvision; then the table alone, which is the same."""
-    for split, count in (("train", 12), ("test", 3)):
-        for label in range(3):
-            (tmp_path / split / str(label)).mkdir(parents=True)
-            for i in range(count):
-                Image.new("RGB", (32, 32), (80 * label, 20 * i, 0)).save(tmp_path / split / str(label) / f"{i}.png")
+    folder_of_images(tmp_path, classes=3, train=12, test=3)
     program = [sys.executable, TOP / "benchmarks" / "own_networks.py", "--networks", "torchvision:resnet18"]
     more = ["--seeds", "1", "--epochs", "1,1", f"dataset.root={tmp_path}", "dataset.image_size=16"]
     more += ["optimizer.batch_size=12", "verification.forged=2", "trigger_set.size=8", "trainer.accelerator=cpu"]

@@ -13,6 +13,7 @@ import torchvision
 
 from ipr.config.schema import EndpointConfig
 from own import owned
+from pictures import folder_of_images
 
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text()
@@ -39,16 +40,6 @@ def test_the_two_commands_come_first_and_are_targets_of_the_makefile():
         assert re.search(rf"^{command.split()[1]}:.*##", makefile, re.MULTILINE)
     assert "make quickstart" in (TOP / ".ci" / "run").read_text()
     assert "make test" in (TOP / ".ci" / "run").read_text()
-
-
-def folder_of_images(place):
-    from PIL import Image
-
-    for split, count in (("train", 8), ("test", 2)):
-        for label in range(10):
-            (place / split / str(label)).mkdir(parents=True)
-            for i in range(count):
-                Image.new("RGB", (32, 32), (25 * label, 30 * i, 0)).save(place / split / str(label) / f"{i}.png")
 
 
 def _run_all(commands, ipr, tmp_path):
