@@ -1,4 +1,5 @@
 import copy
+import math
 from collections import OrderedDict
 
 import pytest
@@ -350,3 +351,14 @@ def test_what_else_the_norm_has_stays():
         one(x)
         assert called == [1]
     assert given[4].weight is not plain[4].weight
+
+
+def test_what_is_stored_of_a_passport_is_summed_exactly_and_rounded_once():
+    """So that every processor stores the same numbers: against sums of products that `math.fsum` rounds once."""
+    network, _, _ = protected("alexnet", "bn")
+    folded = strip(network, Branch.PRIVATE)
+    for layer in passport_layers(network).values():
+        name = next(name for name, module in network.named_modules() if module is layer)
+        rows, (gammas, _) = layer.conv.weight.detach().movedim(1, -1).flatten(1).double(), layer.patch_means[0]
+        sums = [math.fsum(row) for row in (rows * gammas.double()).tolist()]
+        assert torch.equal(folded.get_parameter(f"{name}.weight"), torch.tensor(sums, dtype=torch.float64).float())
