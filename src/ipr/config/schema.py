@@ -157,6 +157,13 @@ class TrainConfig:
 
 
 @dataclass
+class ProtectConfig(TrainConfig):
+    """`ipr protect`."""
+
+    weights: str = MISSING  # of the trained network: a weights file, or a training's folder or name
+
+
+@dataclass
 class EndpointConfig:
     """How a suspect that only answers over the network is asked (docs/blackbox.md)."""
 

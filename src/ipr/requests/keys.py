@@ -21,6 +21,7 @@ from ipr.terminal.spelling import closest
 
 SCHEMAS = {
     "train": "ipr.config.schema:TrainConfig",
+    "protect": "ipr.config.schema:ProtectConfig",
     "attack": "ipr.attacks.config:AttackConfig",
     "exhibit": "ipr.workflows.exhibit:ExhibitConfig",
     "reproduce": "ipr.studies.config:ReproduceConfig",
