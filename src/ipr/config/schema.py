@@ -28,6 +28,7 @@ class ModelConfig:
     passport_layers: list[str] = MISSING  # Table IV
     watermark_layer: str = MISSING  # whose mean filter carries a watermark's bits
     fidelity_threshold: float = MISSING  # epsilon_f of Section IV-D, a fraction
+    weights: str | None = None  # that its library publishes, to start from: DEFAULT or their name; null: random ones
 
 
 @dataclass

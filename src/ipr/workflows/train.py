@@ -23,7 +23,7 @@ from ipr.judging.fidelity import BATCH, accuracy, largest_class
 from ipr.judging.verdict import Verdict, judge
 from ipr.machine.device import device_for, now, training_device
 from ipr.schemes.base import Scheme
-from ipr.schemes.start import TRAINED, check_start, load_suspect, start_digest, start_network
+from ipr.schemes.start import TRAINED, check_start, load_suspect, start_digest, start_name, start_network
 from ipr.store.find_or_make import making
 from ipr.store.folder import RunFolder
 from ipr.store.record import Record, load_record
@@ -268,7 +268,7 @@ def _judged(
     if scheme_of(config).tunes and config.init is None:
         train_seconds += baseline.run.record.train_seconds
     record = record_of(config, data, folder.key, suspect, plain_accuracy, verdict, train_seconds, judge_seconds)
-    record = replace(record, init=None if start is None else start[:12])
+    record = replace(record, init=start_name(config, start))
     checks = checks_of(config, data, record, claim)
     if claim is not None:
         record = replace(record, consistent=not failed(checks))
