@@ -161,6 +161,11 @@ def test_weights_that_do_not_fit_their_images_are_refused(mine, ipr):
     assert not Path("runs").exists()
 
 
+def test_train_is_told_what_it_calls_them(ipr):
+    assert_one_line(ipr("train", "weights=mine.pt"), "did you mean init=mine.pt?")
+    assert_one_line(ipr("train", "pretrained=true"), "did you mean model.weights=true?")
+
+
 def test_without_weights_it_asks_for_them(mine, ipr):
     assert_one_line(ipr("protect", *READ), "weights=???", "must be given")
 

@@ -15,6 +15,7 @@ from ipr.judging.claim_kinds import load_claim
 from ipr.models.claimed import network_of
 from ipr.models.published import load_published, published_name
 from ipr.schemes.start import plain_network, start_network
+from ipr.store.record import load_record
 from ipr.workflows.claimed_model import model_of
 from ipr.workflows.request import identity_of, key_of
 from ipr.workflows.train import train
@@ -124,6 +125,20 @@ def test_a_run_that_is_there_needs_no_network_and_its_claim_asks_for_none(shuffl
     lying = {**claim.architecture, "model": {**claim.architecture["model"], "weights": "DEFAULT"}}
     assert model_of(replace(claim, architecture=lying)).weights is None
     assert network_of(lying).fc.weight.shape == (10, 1024)
+
+
+def test_the_plain_network_of_a_run_starts_from_them_too(shufflenet, request_for):
+    """`init=baseline`: fine-tuned first, then marked."""
+    wanted = [
+        *SHUFFLENET[:-1],
+        "scheme=passport_v1",
+        "scheme.layers=[conv5]",
+        "init=baseline",
+        "dataset.limit_train=64",
+    ]
+    run = train(request_for(*wanted, "model.weights=DEFAULT", "trainer.max_epochs=1"))
+    (begun,) = run.folder.path.parent.glob("baseline-*")
+    assert (load_record(begun / "record.json").init, run.record.init) == (FILE, "baseline")
 
 
 @pytest.mark.parametrize(("words", "called"), [(SHUFFLENET, FILE), (RESNET, "test_resnet.r160_in1k")])

@@ -60,9 +60,7 @@ def protect_weights(config: ProtectConfig) -> ProtectedRun:
         check_ready(asked)
         start_digest(asked)  # what is no weights file is refused before images are decoded
         data = open_images(asked.dataset, asked.paths)
-        network = start_network(asked, data)
-        asked = with_per_step(with_limit(_with_layers(asked, network, data)), data)
-        before = _accuracy_before(network, asked, data)
+        asked, before = _measured(asked, data)
         run = train(asked, data)
     checks = checks_of(asked, data, run.record, load_claim(run.folder.claim), before)
     return ProtectedRun(replace(run, checks=checks), before)
@@ -91,6 +89,13 @@ def _calling_them_weights(config: ProtectConfig) -> Iterator[None]:
             raise
         remedy = NAMED if TRAINED in error.remedy else error.remedy  # which is for `ipr train`
         raise InputError("weights", config.weights, error.problem, remedy) from error
+
+
+def _measured(config: TrainConfig, data: ImageData) -> tuple[TrainConfig, float]:
+    """The request as it is carried out, and the accuracy of the network that it starts from."""
+    network = start_network(config, data)
+    config = with_per_step(with_limit(_with_layers(config, network, data)), data)
+    return config, _accuracy_before(network, config, data)
 
 
 def _with_layers(config: TrainConfig, network: nn.Module, data: ImageData) -> TrainConfig:
