@@ -59,7 +59,7 @@ def _tell_what_to_do(made: ProtectedRun, config: ProtectConfig) -> None:
     pictures = config.dataset.root if config.dataset.name == "image_folder" else None
     images = "FOLDER" if pictures is None else shlex.quote(pictures)
     locked = config.scheme.name == "passport_v1"
-    works = "works with its passport alone: ipr unlock" if locked else "works for everybody"
+    works = "its users need the passport: ipr unlock, or ipr export kind=folded" if locked else "works for everybody"
     console.say(f"give away: {weights} ({works})")
     console.say(f"keep:      {claim} (secret)")
     console.say(f"first:     ipr claim commit claim={claim} # a date from before the release is what a forger lacks")
