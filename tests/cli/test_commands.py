@@ -119,6 +119,7 @@ def test_several_energies_give_their_figure(ipr, tiny):
     "command",
     [
         "train",
+        "protect",
         "attack",
         "verify",
         "verdict",

@@ -93,8 +93,9 @@ def test_a_network_has_batch_norms_unless_others_are_asked_for(scheme):
 
 
 def test_passports_are_random_and_hidden_unless_others_are_asked_for():
-    for command in ("train", "attack", "cell", "exhibit"):
-        asked = typed(composed(command=command)).passport
+    for command in ("train", "protect", "attack", "cell", "exhibit"):
+        needed = ["weights=mine.pt"] if command == "protect" else []
+        asked = typed(composed(*needed, command=command)).passport
         assert (asked.name, asked.energy, asked.step_energy) == ("random", 30.0, None)
 
 
@@ -109,6 +110,7 @@ def test_every_field_is_named_in_a_yaml_file_or_has_a_default():
     """No option hides a field that must be given: only what a command is about must."""
     for command, missing in (
         ("train", set()),
+        ("protect", {"weights"}),
         ("attack", set()),
         ("exhibit", set()),
         ("verify", {"suspect", "claim"}),

@@ -4,11 +4,13 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
+import yaml
 
 from ipr.errors import InputError
 from ipr.store.record import find_records, load_record, without_times
 from ipr.workflows.attack import attack
 from ipr.workflows.attack_rows import load_rows
+from ipr.workflows.named_run import as_run
 from ipr.workflows.train import train
 
 VERSION_3 = {
@@ -115,6 +117,16 @@ def test_an_old_run_is_found_again(scheme, request_for, trained):
     assert tagged.found
     assert tagged.record.tags == "new"
     assert json.loads(made.folder.record.read_text()) == asdict(tagged.record)  # written anew, in this version
+
+
+def test_an_old_run_is_attacked_by_its_name(request_for, trained):
+    """Its configuration says nothing of published weights, of which there was no word."""
+    made = trained(request_for("scheme=uchida"))
+    written = yaml.safe_load(made.folder.config.read_text())
+    assert written["model"].pop("weights") is None
+    made.folder.config.write_text(yaml.safe_dump(written))
+    asked = request_for("attack=prune", "attack.rates=[0.5]", f"run={made.folder.key}", command="attack")
+    assert attack(as_run(asked, ())).victim.folder == made.folder
 
 
 @pytest.mark.parametrize("version", [1, 2])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "train": "embed a scheme into a network, judge it and record it",
+    "protect": "embed a passport into a network that is trained already, from its weights file",
     "attack": "attack a trained run and judge what becomes of it",
     "exhibit": "show what is inside a trained run: distributions, convergence, time",
     "reproduce": "run the paper's tables and figures, as far as they are missing, and report them",

@@ -37,6 +37,7 @@ from ipr.config.shipped import shipped
 from ipr.errors import InputError
 from ipr.requests.compose import as_texts, in_section, named, one_line, register, typed
 from ipr.requests.launchers import one_by_one
+from ipr.requests.libraries import of_library
 from ipr.requests.line import refuse_names, refuse_unknown
 from ipr.requests.texts import hiding, quoted
 from ipr.terminal.spelling import closest
@@ -186,7 +187,7 @@ class Job:
                 choice = settings.runtime.choices[group]
                 if settings.mode == RunMode.RUN and choice not in alone:
                     raise InputError(group, choice, "is for sweeps", "add -m, also for a sweep of one job")
-            asked = named(typed(config), settings.overrides.task)
+            asked = named(of_library(typed(config), settings.runtime.choices), settings.overrides.task)
             trainer = getattr(asked, "trainer", None)
             worker = trainer is not None and is_worker(trainer)
             begins = "" if settings.job.config_name == "cell" else announced(self.place, number)  # that says so itself

@@ -28,6 +28,7 @@ class ModelConfig:
     passport_layers: list[str] = MISSING  # Table IV
     watermark_layer: str = MISSING  # whose mean filter carries a watermark's bits
     fidelity_threshold: float = MISSING  # epsilon_f of Section IV-D, a fraction
+    weights: str | None = None  # that its library publishes, to start from: DEFAULT or their name; null: random ones
 
 
 @dataclass
@@ -154,6 +155,13 @@ class TrainConfig:
     init: str | None = None  # weights to start from: baseline (trained first), a training's folder or name, a file
     tags: list[str] = field(default_factory=list)  # words to find the run by: [one,two]
     objective: str = "accuracy"  # the number that a sweeper optimises: a field of the record (docs/commands.md)
+
+
+@dataclass
+class ProtectConfig(TrainConfig):
+    """`ipr protect`."""
+
+    weights: str = MISSING  # of the trained network: a weights file, or a training's folder or name
 
 
 @dataclass

@@ -29,8 +29,9 @@ from ipr.models.known import named_model
 from ipr.own.loaders import Numbers, OwnImages, check_batch, first_images, own_images, without_module
 from ipr.own.protected import Protected
 from ipr.passport.claim import PassportClaim
+from ipr.passport.last_layers import last_layers
 from ipr.passport.layer import Branch
-from ipr.passport.surgery import ConvNorm, find_layers, strip
+from ipr.passport.surgery import find_layers, strip
 from ipr.requests.compose import configuration
 from ipr.schemes.base import Scheme
 from ipr.schemes.passport import PassportScheme
@@ -45,9 +46,6 @@ from ipr.workflows.train_record import record_of
 from ipr.world import own_world
 
 SCHEMES = ("passport_v1", "passport_v2", "passport_v3")
-
-LAYERS = 5
-"""How many convolutions are protected where none are named: the last ones, as the paper does in ResNet-18."""
 
 OWN = "own"
 """The model's name in a record, where no name that a judge knows builds the network: its claim names no model."""
@@ -84,7 +82,7 @@ def embed(
             anybody can try, and says so on stderr: for research only.
         test: images to judge on, likewise, without augmentation. None takes the module's, or holds out a tenth.
         epochs: how long.
-        layers: names of convolutions, or of modules that hold them; None for the last `LAYERS`.
+        layers: names of convolutions, or of modules that hold them; None for the last five.
         normalised: mean and deviation of each channel that pixels were normalised with, where no transform tells.
         optimizer: makes an optimiser of the parameters, or what Lightning's `configure_optimizers` may return; None
             for the command line's.
@@ -179,7 +177,7 @@ def _with_images(
     )
     sizes = {"channels_in": data.channels, "image_size": data.image_size, "num_classes": len(data.classes)}
     named = named_model(network, **sizes) or {"name": OWN}
-    chosen = list(layers) if layers is not None else _last(find_layers(network, example_image(data)), network)
+    chosen = list(layers) if layers is not None else last_layers(find_layers(network, example_image(data)), network)
     config = replace(
         config,
         model=replace(config.model, passport_layers=chosen, watermark_layer=chosen[-1], **named),
@@ -189,12 +187,6 @@ def _with_images(
     )
     check(config)
     return with_per_step(config, data), data
-
-
-def _last(found: Sequence[ConvNorm], network: nn.Module) -> list[str]:
-    """The last convolutions; those of one filter a channel only where there are no others: they hold few numbers."""
-    dense = [one for one in found if network.get_submodule(one.conv).groups == 1]
-    return [one.conv for one in (dense or found)[-LAYERS:]]
 
 
 def _claim(network: nn.Module, config: TrainConfig, data: ImageData, read: Preprocessing | None) -> PassportClaim:
@@ -254,7 +246,7 @@ def _judged(
         replace(record, init=GIVEN),
         chance=largest_class(images.test),
         triggers=None if verdict.trigger_accuracy is None else trigger_reading(claim, verdict.trigger_accuracy),
-        baseline=before,
+        before=before,
         per_step=config.trigger_set.per_step,
         steps=_class(config).steps(config, data),
     )

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from ipr.data.images import LabelledImages
 from ipr.errors import InputError
 from ipr.files import write_atomically
-from ipr.judging.fidelity import percent
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import Branch
 from ipr.passport.surgery import strip
-from ipr.reports.terminal import check_lines
+from ipr.reports.terminal import before_and_after, check_lines
 from ipr.store.record import Record
 from ipr.store.weights import as_safetensors
 from ipr.workflows.embedding_checks import Check, failed
@@ -52,10 +51,7 @@ class Protected:
     @property
     def report(self) -> str:
         """What was measured: the network before and after, and a line for each check."""
-        given, passport = percent(self.record.accuracy_without), percent(self.record.accuracy_genuine)
-        told = (
-            f"{'accuracy:':<18}{percent(self.before)} before, {given} as it is given away, {passport} with the passport"
-        )
+        told = before_and_after(self.before, self.record)
         return "\n".join([told, *(line.plain for line in check_lines(self.checks))])
 
     def public(self) -> nn.Module:

@@ -60,6 +60,12 @@ def run_table(record: Record, verdict: Verdict | None, checks: Sequence[Check]) 
     return table
 
 
+def before_and_after(before: float, record: Record) -> str:
+    """How accurate a network was before it was protected, and what became of it."""
+    given, passport = percent(record.accuracy_without), percent(record.accuracy_genuine)
+    return f"{'accuracy:':<18}{percent(before)} before, {given} as it is given away, {passport} with the passport"
+
+
 def check_lines(checks: Sequence[Check]) -> list[Text]:
     """Whether an embedding succeeded, a line for each check: red where it failed, and what to change."""
     lines = []

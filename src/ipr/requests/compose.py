@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
@@ -25,6 +25,7 @@ from ipr.config.shipped import shipped
 from ipr.errors import InputError
 from ipr.requests.keys import SCHEMAS
 from ipr.requests.launchers import enter_launchers
+from ipr.requests.libraries import of_library
 from ipr.requests.line import refuse_unknown
 from ipr.requests.own_hydra import own_hydra
 from ipr.requests.texts import TextArguments, check_files, shown
@@ -99,7 +100,11 @@ def configuration(command: str, *arguments: str) -> Any:
     register(command)
     try:
         with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
-            return named(typed(compose(command, as_texts(command, arguments))), arguments)
+            config = compose(command, as_texts(command, arguments), return_hydra_config=True)
+            choices = config.hydra.runtime.choices
+            with open_dict(config):
+                del config["hydra"]
+            return named(of_library(typed(config), choices), arguments)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         refuse_unknown(command, arguments)
         remedy = f"`ipr {command} --help` lists keys and choices"

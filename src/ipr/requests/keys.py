@@ -21,6 +21,7 @@ from ipr.terminal.spelling import closest
 
 SCHEMAS = {
     "train": "ipr.config.schema:TrainConfig",
+    "protect": "ipr.config.schema:ProtectConfig",
     "attack": "ipr.attacks.config:AttackConfig",
     "exhibit": "ipr.workflows.exhibit:ExhibitConfig",
     "reproduce": "ipr.studies.config:ReproduceConfig",
@@ -59,6 +60,9 @@ OTHER_WORDS = {
     "architecture": "model",
     "network": "model",
     "text": "scheme.signature",
+    "weights": "init",
+    "checkpoint": "init",
+    "pretrained": "model.weights",
     "output": "out",
     "random_seed": "seed",
     "tag": "tags",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipr.config.secrets import without_secret
 from ipr.config.shipped import studies
 from ipr.errors import InputError
-from ipr.requests.keys import DECIDES, choice_meant, groups_of, keys_of, meant
+from ipr.requests.keys import DECIDES, choice_meant, choices_of, groups_of, keys_of, meant
 from ipr.terminal.spelling import choose_among, closest
 from ipr.texts import SECRETIVE
 
@@ -214,6 +214,8 @@ def refuse_unknown(command: str, arguments: Sequence[str]) -> None:
     Raises:
         InputError: naming the key, and the one that was meant.
     """
+    if command == "protect":
+        _refuse_watermarks(arguments)
     commands = [command] if command != "reproduce" else [command, "exhibit"]  # which hands other keys on
     paths = {key.path for one in commands for key in keys_of(one)}
     known = {
@@ -233,6 +235,19 @@ def refuse_unknown(command: str, arguments: Sequence[str]) -> None:
         near = next(filter(None, (meant(one, key) for one in commands)), None)
         said = f"did you mean {near}={_shown(near, value, key)}? " if near else ""
         raise InputError(key, "...", "there is no such key", f"{said}`ipr {command} --help` lists them")
+
+
+def _refuse_watermarks(arguments: Sequence[str]) -> None:
+    """Refuses schemes without a passport where one is asked for: `ipr protect` sets what they have no field for."""
+
+    def passported(scheme: str) -> bool:
+        return "scheme.bound" in {key.path for key in keys_of("protect", {"scheme": scheme})}
+
+    schemes = choices_of("scheme")
+    for key, _, value in (argument.partition("=") for argument in arguments):
+        if key == "scheme" and value in schemes and not passported(value):
+            known = ", ".join(filter(passported, schemes))
+            raise InputError(key, value, "is no passport scheme", f"choose among: {known}; others: ipr train init=FILE")
 
 
 def refuse_names(arguments: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ from ipr.passport.normal_form import sign
 from ipr.passport.surgery import find_layers, protect
 from ipr.randomness import derive_bytes, generator
 from ipr.schemes.base import Scheme, Trained
-from ipr.schemes.start import claim_parts, example_image, start_network
+from ipr.schemes.start import claim_parts, example_image, start_network, starts_trained
 from ipr.schemes.triggers import TriggerSamples, identity_of_triggers, make_trigger_set, trigger_count
 from ipr.signature import Signature, draw_signature, sign_loss
 from ipr.store.folder import secret_digest
@@ -205,7 +205,7 @@ class PassportScheme(Scheme):
 
     @classmethod
     def around(cls, network: nn.Module, config: TrainConfig, data: ImageData, claim: PassportClaim) -> PassportScheme:
-        """What trains a plain network that is there already; `config.init` tells whether it was trained before."""
+        """What trains a plain network that is there already; `starts_trained` tells whether it was before."""
         return cls(**cls.parts(network, config, data, claim))
 
     @classmethod
@@ -221,7 +221,7 @@ class PassportScheme(Scheme):
     def parts(cls, network: nn.Module, config: TrainConfig, data: ImageData, claim: PassportClaim) -> dict[str, Any]:
         """The arguments of the class for a plain network, a run and its claim."""
         triggers = None
-        if config.init is not None:
+        if starts_trained(config):
             signs = cls.signs(network, claim, data)
             turned = not cls.public_affine  # V1: no other branch uses the filters
             network = begun(network, claim.passport, signs, example_image(data), turned=turned)

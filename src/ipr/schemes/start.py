@@ -17,6 +17,7 @@ from ipr.data.opening import preprocessing_for
 from ipr.errors import InputError
 from ipr.models import build_model
 from ipr.models.claimed import PARAMETER_LIMIT
+from ipr.models.published import load_published, published_name
 from ipr.randomness import derive_seed, drawing
 from ipr.store.folder import RunFolder
 from ipr.store.survey import find_run
@@ -45,18 +46,41 @@ def plain_network(model: ModelConfig, data: ImageData, seed: int) -> nn.Module:
 
 
 def start_network(config: TrainConfig, data: ImageData) -> nn.Module:
-    """What a run starts from: the weights of `init`, or the `plain_network` of its seed where there are none.
+    """What a run starts from: the weights of `init`, or the `plain_network` of its seed where there are none, with the
+    published weights that `model.weights` asks for.
 
     Raises:
-        InputError: `init` is no weights of the network that is asked for, or those of a locked one (scheme V1).
+        InputError: `init` is no weights of the network that is asked for, or those of a locked one (scheme V1); or
+            published weights cannot be fetched.
     """
     if (path := start_file(config)) is None:
-        return plain_network(config.model, data, config.seed)
+        network, asked = plain_network(config.model, data, config.seed), config.model.weights
+        if asked is not None:
+            sizes = {"channels_in": data.channels, "num_classes": len(data.classes)}
+            load_published(network, config.model.name, asked, **sizes)
+        return network
     begun = open_suspect(path, architecture_of(config.model, data), "init")
     if begun.absent:
         problem = f"does not hold {begun.absent[0]}, as a network that is locked (V1)"
         raise InputError("init", config.init, problem, "unlock it first (`ipr unlock`)")
     return begun.network
+
+
+def starts_trained(config: TrainConfig) -> bool:
+    """Whether a run starts from weights that were trained before."""
+    return config.init is not None or config.model.weights is not None
+
+
+def start_name(config: TrainConfig, digest: str | None) -> str | None:
+    """What a record says of the weights that a run starts from; None for random ones.
+
+    Args:
+        config: the request.
+        digest: see `start_digest`.
+    """
+    if digest is None and config.model.weights is not None:
+        return published_name(config.model.name, config.model.weights)
+    return None if digest is None else digest[:12]
 
 
 def start_file(config: TrainConfig) -> Path | None:
@@ -111,9 +135,10 @@ def example_image(data: ImageData) -> torch.Tensor:
 
 
 def architecture_of(model: ModelConfig, data: ImageData) -> dict[str, Any]:
-    """What builds the plain network, as `Claim.architecture` holds it."""
+    """What builds the plain network, as `Claim.architecture` holds it: no word of weights, which a judge brings."""
     sizes = {"channels_in": data.channels, "image_size": data.image_size, "num_classes": len(data.classes)}
-    return {"model": asdict(model), **sizes}
+    named = {name: value for name, value in asdict(model).items() if name != "weights"}
+    return {"model": named, **sizes}
 
 
 def claim_parts(config: TrainConfig, data: ImageData) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,13 @@ from ipr.files import read_regular
 
 
 def model_of(claim: Claim) -> ModelConfig:
-    """The model that a claim is about.
+    """The model that a claim is about, with fresh weights: a claim has none fetched.
 
     Raises:
         InputError: the claim names none.
     """
     try:
-        return ModelConfig(**claim.architecture["model"])
+        return replace(ModelConfig(**claim.architecture["model"]), weights=None)
     except (KeyError, TypeError) as error:
         raise InputError("claim", claim.kind, f"names no known architecture ({error})", "restore the claim") from error
 

@@ -77,6 +77,7 @@ def embedding_of(
     chance: float,
     triggers: Reading | None = None,
     baseline: float | None = None,
+    before: float | None = None,
     per_step: int | None = None,
     steps: int = 0,
 ) -> tuple[Check, Check, Check]:
@@ -90,6 +91,7 @@ def embedding_of(
         chance: see `Accuracies`, of the images that it was judged on.
         triggers: see `decision.trigger_reading`.
         baseline: the accuracy of the plain network of the same setting and seed; None where it is not known.
+        before: the accuracy of the trained network that the training started from; None where it was not measured.
         per_step: how many trigger images every step of the training had; None where it is not known.
         steps: of the training.
     """
@@ -105,7 +107,7 @@ def embedding_of(
     passported = record.accuracy_genuine is not None
     evidence = Evidence(seen, _bits(record), triggers, True if passported else None)
     found = {one.name: one.holds for one in decide(evidence, limits, rule=rule).conditions}
-    embedded = _embedded(record, evidence, found, limits, baseline)
+    embedded = _embedded(record, evidence, found, limits, _beside(baseline, before))
     if embedded.holds and not decide(evidence, limits, rule=SOUND).consistent:
         note = f"; ipr verify asks for more unless told otherwise (rule.fidelity={SOUND.fidelity:g}, rule.p_value)"
         embedded = replace(embedded, says=embedded.says + note)
@@ -123,7 +125,7 @@ def _bits(record: Record) -> Reading | None:
 
 
 def _embedded(
-    record: Record, evidence: Evidence, found: dict[str, bool | None], limits: Thresholds, baseline: float | None
+    record: Record, evidence: Evidence, found: dict[str, bool | None], limits: Thresholds, beside: str
 ) -> Check:
     seen, bits, images = evidence.accuracies, evidence.signature, evidence.trigger_set
     assert seen is not None
@@ -141,7 +143,7 @@ def _embedded(
         mark = found["trigger set"]
         assert images is not None
         says.append(f"{_count(images)} trigger images read")
-    says.append(_accuracies(seen, passported=record.accuracy_genuine is not None, baseline=baseline))
+    says.append(_accuracies(seen, passported=record.accuracy_genuine is not None) + beside)
     if not found["fidelity"]:
         remedies.insert(0, _more_accuracy(record, seen, limits))
     elif not mark and images is not None and bits is None:
@@ -152,15 +154,19 @@ def _embedded(
 
 def _learned(record: Record, seen: Accuracies) -> Check:
     holds = as_given_away(seen, 0.0)
-    says = f"nothing is embedded; {_accuracies(seen, passported=False, baseline=None)}"
+    says = f"nothing is embedded; {_accuracies(seen, passported=False)}"
     return Check(LEARNED, holds, _status(holds), says, "" if holds else _train_more(record, seen))
 
 
-def _accuracies(seen: Accuracies, *, passported: bool, baseline: float | None) -> str:
+def _accuracies(seen: Accuracies, *, passported: bool) -> str:
     told = f"accuracy {percent(seen.claimed)}"
     told += f" with the passport, {percent(seen.given)} without it" if passported else ""
-    told += f", {percent(seen.chance)} by chance"
-    return told + (f", {percent(baseline)} of the baseline" if baseline is not None else "")
+    return f"{told}, {percent(seen.chance)} by chance"
+
+
+def _beside(baseline: float | None, before: float | None) -> str:
+    told = f", {percent(baseline)} of the baseline" if baseline is not None else ""
+    return told + (f", {percent(before)} of the network before" if before is not None else "")
 
 
 def _forgers(record: Record, seen: Accuracies, limits: Thresholds) -> Check:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ipr.config.registry import load
 from ipr.config.rounding import ROUNDING
-from ipr.config.schema import SchemeConfig
+from ipr.config.schema import ModelConfig, SchemeConfig
 from ipr.errors import InputError
 from ipr.schemes.passport import PassportSchemeConfig
 from ipr.store.survey import Found, find_folders, find_run
@@ -107,7 +107,8 @@ def named_run(config: AttackConfig) -> Run:
 
     folder = _folder(config)
     mine = {"model": asdict(config.model), "scheme": asdict(config.scheme), "seed": config.seed}
-    there = {**folder.asked, "scheme": asdict(_scheme_of(folder.asked["scheme"]))}
+    model, scheme = ModelConfig(**folder.asked["model"]), _scheme_of(folder.asked["scheme"])
+    there = {**folder.asked, "model": asdict(model), "scheme": asdict(scheme)}  # older ones say less
     for name, value in mine.items():
         if value != there.get(name):
             remedy = "make the configuration by ipr.configuration('attack', 'run=...')"

@@ -20,9 +20,10 @@ from ipr.data.images import ImageData
 from ipr.data.share import check_divisible
 from ipr.errors import InputError
 from ipr.machine.device import check_accelerator, device_for, training_device
+from ipr.models.published import published_name
 from ipr.schemes.base import Scheme
 from ipr.schemes.passport import is_bound
-from ipr.schemes.start import start_digest
+from ipr.schemes.start import TRAINED, start_digest
 from ipr.store.folder import RunFolder, folder_named, run_key, secret_digest
 from ipr.store.record import provenance
 from ipr.store.tags import check_tags, joined
@@ -53,12 +54,24 @@ def check(config: TrainConfig) -> None:
     if is_bound(config.scheme) and has_text(config.scheme):
         remedy = "choose scheme.bound=false, or scheme.signature=null"
         raise InputError("scheme.bound", True, "leaves no bit for the text of scheme.signature", remedy)
+    _check_start(config)
     check_accelerator("trainer.accelerator", config.trainer.accelerator)
     if config.trainer.compile:
         _check_compiler(training_device(config.trainer.accelerator))
     Thresholds(None, config.verification.fidelity_threshold, config.verification.p_value)
     check_owner(config.owner)
     check_tags(config.tags)
+
+
+def _check_start(config: TrainConfig) -> None:
+    """A run starts from one network."""
+    weights = config.model.weights
+    if weights is None:
+        return
+    if config.init not in (None, TRAINED):
+        problem = "is not what the run starts from, as other weights are given"
+        raise InputError("model.weights", weights, problem, "leave one of them out")
+    published_name(config.model.name, weights)
 
 
 def check_ready(config: TrainConfig) -> None:
@@ -187,6 +200,8 @@ def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
     }
     if config.trainer.limit_train_batches is not None:
         identity["trainer"]["limit_train_batches"] = config.trainer.limit_train_batches
+    if config.model.weights is not None:
+        identity["model"]["weights"] = published_name(config.model.name, config.model.weights)
     del identity["scheme"]["norm"], identity["optimizer"]["name"]
     if "signature" in identity["scheme"]:
         identity["scheme"]["signature"] = secret_digest(identity["scheme"]["signature"])

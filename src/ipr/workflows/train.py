@@ -23,7 +23,7 @@ from ipr.judging.fidelity import BATCH, accuracy, largest_class
 from ipr.judging.verdict import Verdict, judge
 from ipr.machine.device import device_for, now, training_device
 from ipr.schemes.base import Scheme
-from ipr.schemes.start import TRAINED, check_start, load_suspect, start_digest, start_network
+from ipr.schemes.start import TRAINED, check_start, load_suspect, start_digest, start_name, start_network
 from ipr.store.find_or_make import making
 from ipr.store.folder import RunFolder
 from ipr.store.record import Record, load_record
@@ -159,7 +159,7 @@ def _found(config: TrainConfig, data: ImageData, folder: RunFolder) -> Run | Non
     if record.scheme != "baseline" and not (limits and record.forged in (None, asked.forged)):
         return None
     claim = load_claim(folder.claim) if record.trigger_accuracy is not None and folder.claim.exists() else None
-    return Run(folder, record, found=True, verdict=None, checks=_checks(config, data, record, claim))
+    return Run(folder, record, found=True, verdict=None, checks=checks_of(config, data, record, claim))
 
 
 def _tagged(run: Run, tags: list[str]) -> Run:
@@ -268,15 +268,25 @@ def _judged(
     if scheme_of(config).tunes and config.init is None:
         train_seconds += baseline.run.record.train_seconds
     record = record_of(config, data, folder.key, suspect, plain_accuracy, verdict, train_seconds, judge_seconds)
-    record = replace(record, init=None if start is None else start[:12])
-    checks = _checks(config, data, record, claim)
+    record = replace(record, init=start_name(config, start))
+    checks = checks_of(config, data, record, claim)
     if claim is not None:
         record = replace(record, consistent=not failed(checks))
     return Run(folder, record, found=False, verdict=verdict, checks=checks)
 
 
-def _checks(config: TrainConfig, data: ImageData, record: Record, claim: Claim | None) -> tuple[Check, ...]:
-    """The checks of a run, beside its baseline where that is in the store already."""
+def checks_of(
+    config: TrainConfig, data: ImageData, record: Record, claim: Claim | None, before: float | None = None
+) -> tuple[Check, ...]:
+    """The checks of a run, beside its baseline where that is in the store already.
+
+    Args:
+        config: the request, as it is carried out (`with_per_step`).
+        data: its images.
+        record: of the run.
+        claim: of the run; needed where it has trigger images.
+        before: see `embedding_of`.
+    """
     chance = largest_class(data.test_images)
     answered, baseline = record.trigger_accuracy, None
     triggers = None if claim is None or answered is None else trigger_reading(claim, answered)
@@ -284,7 +294,9 @@ def _checks(config: TrainConfig, data: ImageData, record: Record, claim: Claim |
         with suppress(InputError):  # a record that cannot be read, or a start that is gone, says nothing here
             baseline = load_record(folder_of(_baseline_of(config), data).record).accuracy_without
     per_step, steps = config.trigger_set.per_step, scheme_of(config).steps(config, data)
-    return embedding_of(record, chance=chance, triggers=triggers, baseline=baseline, per_step=per_step, steps=steps)
+    return embedding_of(
+        record, chance=chance, triggers=triggers, baseline=baseline, before=before, per_step=per_step, steps=steps
+    )
 
 
 def _baseline_of(config: TrainConfig) -> TrainConfig:
