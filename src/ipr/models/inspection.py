@@ -14,7 +14,7 @@ from ipr.errors import InputError
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """Inside, the network is in evaluation mode without gradients; afterwards every module is as it was."""
-    with _in_evaluation_mode(network), torch.no_grad():
+    with in_evaluation_mode(network), torch.no_grad():
         yield
 
 
@@ -22,7 +22,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 def frozen(network: nn.Module) -> Iterator[None]:
     """Inside, the network is in evaluation mode and its weights take no gradients, while its inputs may."""
     learning = {parameter: parameter.requires_grad for parameter in network.parameters()}
-    with _in_evaluation_mode(network):
+    with in_evaluation_mode(network):
         network.requires_grad_(False)
         try:
             yield
@@ -32,7 +32,8 @@ def frozen(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _in_evaluation_mode(network: nn.Module) -> Iterator[None]:
+def in_evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Inside, the network is in evaluation mode; afterwards every module is as it was."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
@@ -40,6 +41,12 @@ def _in_evaluation_mode(network: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is a norm that may carry a passport: of batches, groups or layers, or RMS norm."""
+    known = isinstance(module, nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm)
+    return known or type(module).__name__.startswith("RmsNorm")
 
 
 def logits_of(network: nn.Module, x: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from ipr.models.known import named_model
 from ipr.own.loaders import Numbers, OwnImages, first_images, own_images, without_module
 from ipr.own.protected import Protected
 from ipr.passport.claim import PassportClaim
-from ipr.passport.layer import Branch
+from ipr.passport.layer import Branch, groups_of, projection_of
 from ipr.passport.surgery import ConvNorm, find_layers, strip
 from ipr.requests.compose import configuration
 from ipr.schemes.base import Scheme
@@ -191,7 +191,7 @@ def _with_images(
 
 def _last(found: Sequence[ConvNorm], network: nn.Module) -> list[str]:
     """The last convolutions; those of one filter a channel only where there are no others: they hold few numbers."""
-    dense = [one for one in found if network.get_submodule(one.conv).groups == 1]
+    dense = [one for one in found if groups_of(projection_of(network, one.conv)) == 1]
     return [one.conv for one in (dense or found)[-LAYERS:]]
 
 
