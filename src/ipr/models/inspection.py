@@ -10,6 +10,27 @@ from torch import Tensor, nn
 
 from ipr.errors import InputError
 
+Projection = nn.Conv2d | nn.Linear
+"""What a passport is applied to: W_p of Eq. 4."""
+
+
+def projection_of(network: nn.Module, name: str) -> Projection:
+    """The convolution or linear layer of a name.
+
+    Raises:
+        AttributeError: there is nothing of this name.
+        TypeError: it is something else.
+    """
+    module = network.get_submodule(name)
+    if not isinstance(module, Projection):
+        raise TypeError(f"{name} is {type(module).__name__}: neither a convolution nor a linear layer")
+    return module
+
+
+def groups_of(projection: Projection) -> int:
+    """G: the groups of a convolution; 1 of a linear layer."""
+    return 1 if isinstance(projection, nn.Linear) else projection.groups
+
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:

@@ -24,12 +24,12 @@ from ipr.judging.decision import trigger_reading
 from ipr.judging.fidelity import accuracy, largest_class
 from ipr.judging.verdict import judge
 from ipr.machine.device import device_for, now
-from ipr.models.inspection import device_of, evaluating, logits_of
+from ipr.models.inspection import device_of, evaluating, groups_of, logits_of, projection_of
 from ipr.models.known import named_model
 from ipr.own.loaders import Numbers, OwnImages, first_images, own_images, without_module
 from ipr.own.protected import Protected
 from ipr.passport.claim import PassportClaim
-from ipr.passport.layer import Branch, groups_of, projection_of
+from ipr.passport.layer import Branch
 from ipr.passport.surgery import ConvNorm, find_layers, strip
 from ipr.requests.compose import configuration
 from ipr.schemes.base import Scheme

@@ -16,10 +16,10 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from ipr.models.inspection import answer_of, evaluating
-from ipr.passport.feeding import is_sum_norm, readers_of
+from ipr.models.feeding import is_sum_norm, readers_of
+from ipr.models.inspection import Projection, answer_of, evaluating, projection_of
 from ipr.passport.kinds import own_pair, public_pair
-from ipr.passport.layer import Projection, patch_mean, projection_of, scale_and_shift
+from ipr.passport.layer import patch_mean, scale_and_shift
 from ipr.passport.surgery import Passport, find_layers
 from ipr.signature import Signature
 
@@ -71,7 +71,7 @@ def _turn_readers(network: nn.Module, example: Tensor, norm: nn.Module, shift: T
 
     Where something else reads them, too, so that the answers would change, nothing is turned.
     """
-    readers = readers_of(network, example, norm)
+    readers = [weight for weight, _ in readers_of(network, example, norm)]
     signs = torch.where(which, -1.0, 1.0).to(shift)
     own = [one for one in (norm._parameters.get(name) for name in ("weight", "bias")) if one is not None]
     with evaluating(network):

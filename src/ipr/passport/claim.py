@@ -14,8 +14,9 @@ from ipr.claims.base import Thresholds
 from ipr.claims.structure import REMEDY
 from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
+from ipr.models.inspection import Projection, projection_of
 from ipr.passport.bound import Binding, bound_signature
-from ipr.passport.layer import Affine, Projection, patch_mean, projection_of, scale_and_shift
+from ipr.passport.layer import Affine, patch_mean, scale_and_shift
 from ipr.passport.presented import PresentedClaim, ScalesClaim, shared_parts
 from ipr.passport.surgery import ConvNorm, Passport
 from ipr.signature import Signature

@@ -23,9 +23,9 @@ from torch import Generator, Tensor, nn
 
 from ipr.data.images import ImageData, normalise
 from ipr.errors import InputError
-from ipr.models.inspection import evaluating
+from ipr.models.inspection import evaluating, groups_of, projection_of
 from ipr.passport.kinds import public_pair
-from ipr.passport.layer import filters, groups_of, patch_mean, projection_of
+from ipr.passport.layer import filters, patch_mean
 from ipr.passport.surgery import ConvNorm, Passport, hooked
 from ipr.world import own_world
 

@@ -20,9 +20,9 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ipr.data.images import LabelledImages
-from ipr.models.inspection import evaluating
+from ipr.models.inspection import evaluating, groups_of, projection_of
 from ipr.passport.fork import fork
-from ipr.passport.layer import Affine, filters, groups_of, patch_mean, projection_of, scale_and_shift
+from ipr.passport.layer import Affine, filters, patch_mean, scale_and_shift
 from ipr.passport.lift import lift, passport_of
 from ipr.passport.surgery import ConvNorm, Passport, protect
 

@@ -21,31 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ipr.models.inspection import Projection
+
 GROUP_NORM_CRASHES = torch.__version__ < "2.14"
 """torch 2.11 ends the process at the gradient of a group norm's affine alone, where its input lies channels last on a
 CPU (an attack on the scales asks for it); torch 2.14 does not, and what lies between was not tried."""
-
-
-Projection = nn.Conv2d | nn.Linear
-"""What a passport is applied to: W_p of Eq. 4."""
-
-
-def projection_of(network: nn.Module, name: str) -> Projection:
-    """The convolution or linear layer of a name.
-
-    Raises:
-        AttributeError: there is nothing of this name.
-        TypeError: it is something else.
-    """
-    module = network.get_submodule(name)
-    if not isinstance(module, Projection):
-        raise TypeError(f"{name} is {type(module).__name__}: neither a convolution nor a linear layer")
-    return module
-
-
-def groups_of(projection: Projection) -> int:
-    """G: the groups of a convolution; 1 of a linear layer."""
-    return 1 if isinstance(projection, nn.Linear) else projection.groups
 
 
 class Branch(IntEnum):

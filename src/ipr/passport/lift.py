@@ -21,8 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ipr.models.inspection import Projection, groups_of, projection_of
 from ipr.passport.kinds import public_pair
-from ipr.passport.layer import Projection, filters, groups_of, patch_mean, projection_of, scale_and_shift
+from ipr.passport.layer import filters, patch_mean, scale_and_shift
 from ipr.passport.surgery import ConvNorm
 
 ROUNDING = 1e-10

@@ -18,11 +18,11 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ipr.errors import InputError
-from ipr.models.inspection import answer_of, evaluating
-from ipr.passport.feeding import fed_norms
+from ipr.models.feeding import fed_norms
+from ipr.models.inspection import Projection, answer_of, evaluating, projection_of
 from ipr.passport.fork import norms_behind
 from ipr.passport.kinds import behind, known_norms, passport_kind
-from ipr.passport.layer import Branch, PassportLayer, Projection, affines_of, presenting, projection_of
+from ipr.passport.layer import Branch, PassportLayer, affines_of, presenting
 from ipr.passport.statistics import of_one_batch
 from ipr.world import own_world
 

@@ -16,20 +16,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ipr.models.inspection import answer_of, in_evaluation_mode
-from ipr.passport.layer import Projection
+from ipr.models.inspection import Projection, answer_of, in_evaluation_mode
 
 SUM_NORMS = ("LayerNorm", "RMSNorm", "RmsNorm")
 """What the class of a norm that may see a sum is called, wherever it stands in the name."""
 
-_VIEWS = frozenset((
+VIEWS = frozenset((
     "View", "UnsafeView", "ReshapeAlias", "Permute", "Transpose", "T", "Clone", "Expand", "Slice", "Select", "Squeeze",
     "Unsqueeze", "Roll", "Index", "IndexSelect", "Copy", "ToCopy", "Dropout", "NativeDropout", "Alias", "Split",
     "SplitWithSizes", "Unbind", "Mean", "ConstantPadNd",
 ))  # fmt: skip
 """What leaves channels what they are: names of nodes in autograd's graph, without `Backward0`."""
 
-_SUMMED = _VIEWS | {"Add", "Sub", "Mul", "Div", "Cat", "Where"}
+_SUMMED = VIEWS | {"Add", "Sub", "Mul", "Div", "Cat", "Where"}
 """What adds others to them, or scales them."""
 
 
@@ -116,14 +115,14 @@ def _feeding(norm: nn.Module, x: Tensor, made: list[_Made]) -> _Made | None:
     if not is_sum_norm(norm):
         return next((one for one in reversed(made) if one.output is x and isinstance(one.conv, nn.Conv2d)), None)
     nodes = {one.output.grad_fn: rank for rank, one in enumerate(made) if one.output.grad_fn is not None}
-    ranks = [nodes[node] for node in _behind(x.grad_fn, _SUMMED, nodes)]
+    ranks = [nodes[node] for node in behind(x.grad_fn, _SUMMED, nodes)]
     channels = getattr(norm, "normalized_shape", ())
     fitting = [rank for rank in ranks if channels == (made[rank].conv.weight.shape[0],)]
     return made[max(fitting)] if fitting else None
 
 
-def readers_of(network: nn.Module, example: Tensor, norm: nn.Module) -> list[Tensor]:
-    """The weights that read a norm's output, (N, C) each: of linear layers, and of torch's attention.
+def readers_of(network: nn.Module, example: Tensor, norm: nn.Module) -> list[tuple[Tensor, Tensor | None]]:
+    """The weights that read a norm's output, (N, C), and their biases: of linear layers, and of torch's attention.
 
     Whether nothing else reads it, it does not tell.
 
@@ -133,16 +132,15 @@ def readers_of(network: nn.Module, example: Tensor, norm: nn.Module) -> list[Ten
         norm: one of its modules.
     """
     given: list[Any] = []
-    found: list[Tensor] = []
+    found: list[tuple[Tensor, Tensor | None]] = []
 
     def before(module: nn.Module, args: tuple[Any, ...]) -> None:
-        weight = module.weight if isinstance(module, nn.Linear) else module.in_proj_weight
-        if (
-            isinstance(weight, Tensor)
-            and args
-            and any(node in given for node in _behind(args[0].grad_fn, _VIEWS, given))
-        ):
-            found.append(weight)
+        if isinstance(module, nn.MultiheadAttention):
+            weight, bias = module._parameters["in_proj_weight"], module._parameters["in_proj_bias"]
+        else:
+            weight, bias = module._parameters["weight"], module._parameters["bias"]
+        if weight is not None and args and any(True for _ in behind(args[0].grad_fn, VIEWS, given)):
+            found.append((weight.data, None if bias is None else bias.data))
 
     with ExitStack() as stack:
         stack.callback(norm.register_forward_hook(lambda _, __, output: given.append(output.grad_fn)).remove)
@@ -155,7 +153,7 @@ def readers_of(network: nn.Module, example: Tensor, norm: nn.Module) -> list[Ten
     return found
 
 
-def _behind(node: Any, passed: Container[str], ends: Container[Any]) -> Iterator[Any]:
+def behind(node: Any, passed: Container[str], ends: Container[Any]) -> Iterator[Any]:
     """The nodes of `ends` that autograd's graph reaches from a node, through nodes of the names given."""
     seen, waiting = set(), [node]
     while waiting:
