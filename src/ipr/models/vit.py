@@ -4,6 +4,8 @@ train.
 
 from __future__ import annotations
 
+import math
+
 from torch import nn
 from torchvision.models import VisionTransformer
 
@@ -16,8 +18,9 @@ HEAD = 32
 
 
 def patch_size(image_size: int) -> int:
-    """The side of a patch, so that an image has 8 x 8 of them, or as near as it can be divided."""
-    return max((size for size in range(1, max(image_size // 8, 1) + 1) if image_size % size == 0), default=1)
+    """The side of a patch: of the sizes that divide an image's side, the nearest to an eighth of it."""
+    sizes = [size for size in range(1, image_size + 1) if image_size % size == 0]
+    return min(sizes, key=lambda size: abs(math.log(8 * size / image_size)))
 
 
 @register("vit")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ipr.passport.layer import Affine, PassportBatchNorm2d, PassportGroupNorm, PassportLayer
-from ipr.passport.layer_norm import PassportLayerNorm, PassportLayerNorm2d, PassportRMSNorm
+from ipr.passport.layer_norm import PassportLayerNorm, PassportLayerNorm2d, PassportRMSNorm, PassportRMSNorm2d
 
 
 class _ThenActs(PassportLayer):
@@ -52,6 +52,7 @@ _KINDS: dict[str, type[PassportLayer]] = {
     "torchvision.models.convnext.LayerNorm2d": PassportLayerNorm2d,
     "torch.nn.modules.normalization.RMSNorm": PassportRMSNorm,
     "timm.layers.norm.RmsNorm": PassportRMSNorm,
+    "timm.layers.norm.RmsNorm2d": PassportRMSNorm2d,
 }
 
 

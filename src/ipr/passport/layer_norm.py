@@ -76,3 +76,9 @@ class PassportRMSNorm(_BeforeItsOwn, nn.RMSNorm):
     def normalise(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """`nn.RMSNorm.forward` with the scale given."""
         return functional.rms_norm(x, self.normalized_shape, weight, self.eps)
+
+
+class PassportRMSNorm2d(PassportRMSNorm):
+    """A passport layer over timm's RMS norm of maps, (B, C, H, W)."""
+
+    channels_first = True
