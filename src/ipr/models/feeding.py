@@ -13,10 +13,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ipr.models.inspection import Projection, answer_of, in_evaluation_mode
+from ipr.models.inspection import Projection, answer_of, evaluating, recorded
 
 SUM_NORMS = ("LayerNorm", "RMSNorm", "RmsNorm")
 """What the class of a norm that may see a sum is called, wherever it stands in the name."""
@@ -96,9 +95,8 @@ def fed_norms(network: nn.Module, example: Tensor, norms: Iterable[nn.Module]) -
                 stack.callback(module.register_forward_hook(after_projection).remove)
         for norm in wanted:
             stack.callback(norm.register_forward_pre_hook(before_norm).remove)
-        stack.enter_context(in_evaluation_mode(network))
-        summed = any(is_sum_norm(norm) for norm in wanted)
-        stack.enter_context(torch.set_grad_enabled(summed))  # a graph is recorded where one is walked
+        summed = any(is_sum_norm(norm) for norm in wanted)  # a graph is recorded where one is walked
+        stack.enter_context(recorded(network) if summed else evaluating(network))
         answer_of(network, example.detach().requires_grad_() * 1 if summed else example)
     return found
 
@@ -147,8 +145,7 @@ def readers_of(network: nn.Module, example: Tensor, norm: nn.Module) -> list[tup
         for module in network.modules():
             if isinstance(module, nn.Linear | nn.MultiheadAttention):
                 stack.callback(module.register_forward_pre_hook(before).remove)
-        stack.enter_context(in_evaluation_mode(network))
-        stack.enter_context(torch.enable_grad())
+        stack.enter_context(recorded(network))
         answer_of(network, example.detach().requires_grad_() * 1)
     return found
 

@@ -42,14 +42,27 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
     """Inside, the network is in evaluation mode and its weights take no gradients, while its inputs may."""
+    with in_evaluation_mode(network), _taking_gradients(network, False):
+        yield
+
+
+@contextmanager
+def recorded(network: nn.Module) -> Iterator[None]:
+    """Inside, the network is in evaluation mode, and autograd's graph of a pass holds all of its weights."""
+    with in_evaluation_mode(network), _taking_gradients(network, True), torch.enable_grad():
+        yield
+
+
+@contextmanager
+def _taking_gradients(network: nn.Module, take: bool) -> Iterator[None]:
     learning = {parameter: parameter.requires_grad for parameter in network.parameters()}
-    with in_evaluation_mode(network):
-        network.requires_grad_(False)
-        try:
-            yield
-        finally:
-            for parameter, learns in learning.items():
-                parameter.requires_grad_(learns)
+    for parameter in learning:
+        parameter.requires_grad_(take and parameter.is_floating_point())
+    try:
+        yield
+    finally:
+        for parameter, learns in learning.items():
+            parameter.requires_grad_(learns)
 
 
 @contextmanager

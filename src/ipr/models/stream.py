@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 
 from ipr.errors import InputError
 from ipr.models.feeding import VIEWS, behind, is_sum_norm, readers_of
-from ipr.models.inspection import Projection, answer_of, evaluating, in_evaluation_mode
+from ipr.models.inspection import Projection, answer_of, evaluating, recorded
 
 SAME = 1e-4
 """How much answers may move by rounding, relative to their size."""
@@ -72,8 +72,7 @@ def stream_of(network: nn.Module, example: Tensor) -> Stream:
         for norm in norms:
             handle = norm.register_forward_pre_hook(lambda _, args: given.append(args[0].grad_fn))
             stack.callback(handle.remove)
-        stack.enter_context(in_evaluation_mode(network))
-        stack.enter_context(torch.enable_grad())
+        stack.enter_context(recorded(network))
         answer_of(network, example.detach().requires_grad_() * 1)
     leaves = _Leaves(made)
     reached = dict.fromkeys(end for node in given for end in behind(node, VIEWS | {"Add", "Cat"}, leaves))

@@ -1,4 +1,4 @@
-"""A transformer's residual stream in another basis: no answer changes, and no channel is where it was."""
+"""A transformer in other bases: no answer changes, and no channel is where it was."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Generator, Tensor, nn
 
 from ipr.attacks.base import READ_FROM_WEIGHTS, Attack, Attacked, Fit, Victim, example_of
 from ipr.config.registry import register
 from ipr.data.images import ImageData
+from ipr.models.blocks import hidden_of, mix, reorder, values_of
 from ipr.models.stream import random_rotation, rotate, stream_of
 from ipr.randomness import generator
 
@@ -21,8 +23,9 @@ class Rotate(Attack):
     """The residual stream of a transformer is rotated at random, and the answers stay (Ashkboos et al., 2024).
 
     Norms are folded into the layers behind them first. A scale of the passport is a product with a row of the rotated
-    projection: all scales of a layer are mixed. Costs nothing and needs no data. Convolutional networks have no such
-    freedom, and are refused. In V1 the network in use and the file that was given away (`file=locked`) are attacked.
+    projection: all scales of a layer are mixed. The hidden units of MLPs change places, and the values of each head are
+    rotated, too. Costs nothing and needs no data. Convolutional networks have no such freedom, and are refused. In V1
+    the network in use and the file that was given away (`file=locked`) are attacked.
     """
 
     kind = "removal"
@@ -35,8 +38,27 @@ class Rotate(Attack):
         """See `Attack.run`."""
         example = example_of(data, victim.suspect)
         for held, network in victim.held(example).items():
-            rotated: nn.Module = copy.deepcopy(network)
-            stream = stream_of(rotated, example)
-            q = random_rotation(stream.channels, generator(seed, "rotate"), centred=stream.centred)
-            rotate(rotated, stream, q, example)
-            yield Attacked(rotated, {held: victim.claim})
+            yield Attacked(turned_about(network, example, generator(seed, "rotate")), {held: victim.claim})
+
+
+def turned_about(network: nn.Module, example: Tensor, source: Generator) -> nn.Module:
+    """A copy of a transformer with the same answers and all that is free drawn at random.
+
+    Args:
+        network: left as it was.
+        example: an input for it.
+        source: draws.
+
+    Raises:
+        InputError: it has no residual stream that can be rotated.
+    """
+    copied: nn.Module = copy.deepcopy(network)
+    stream = stream_of(copied, example)
+    rotate(copied, stream, random_rotation(stream.channels, source, centred=stream.centred), example)
+    for hidden in hidden_of(copied, example):
+        reorder(hidden, torch.randperm(hidden.maker.out_features, generator=source))
+    for values in values_of(copied):
+        heads, size = values.weight.shape[:2]
+        for head in range(heads):
+            mix(values, head, random_rotation(size, source, centred=False))
+    return copied
