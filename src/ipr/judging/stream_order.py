@@ -37,7 +37,8 @@ def match_stream(network: nn.Module, target: nn.Module, example: Tensor) -> dict
         example: an input for both.
 
     Returns:
-        Layer -> mean |cosine| of its rows with the target's, in [0, 1].
+        Layer -> mean |cosine| of its rows with the target's, in [0, 1], without those that told the rotation: they are
+        alike in unrelated networks, too.
 
     Raises:
         InputError: one of them has no residual stream that can be rotated.
@@ -51,11 +52,11 @@ def match_stream(network: nn.Module, target: nn.Module, example: Tensor) -> dict
         reorder(one, torch.from_numpy(linear_sum_assignment(score.numpy(), maximize=True)[1]).long())
     for mine, theirs in zip(values_of(network), values_of(target), strict=True):
         _match_values(mine, theirs)
-    named = dict(target.named_modules())
+    named, last = dict(target.named_modules()), classifier_of(network)[0]
     return {
         name: float((_unit(module.weight) * _unit(named[name].get_parameter("weight"))).sum(1).abs().mean())
         for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
+        if isinstance(module, nn.Linear) and name != last
     }
 
 
