@@ -67,7 +67,7 @@ def passports_panel(rounds: int, width: float, counts: Sequence[int]) -> dict[st
     network = plain("alexnet", "gn", width)
     protected = protect(network, passport_for(network, "alexnet"), batch(1)[0], public_affine=True).eval()
     forked = fork(protected, batch(1)[0])
-    channels = {name: layer.conv.out_channels for name, layer in passport_layers(protected).items()}
+    channels = {name: layer.conv.weight.shape[0] for name, layer in passport_layers(protected).items()}
     pixels = torch.zeros(64, 32, 32, 3, dtype=torch.uint8)
     images = LabelledImages(pixels, torch.zeros(64, dtype=torch.int64), (0.5,) * 3, (0.25,) * 3)
     works: dict[str, Work] = {}

@@ -59,7 +59,7 @@ def table_rows(rounds: int, width: float) -> list[Row]:
         def drawn(channels: int) -> tuple[Tensor, Tensor]:
             return torch.randn(FORGED, channels, generator=source), torch.randn(FORGED, channels, generator=source)
 
-        affines = {conv: drawn(layer.conv.out_channels) for conv, layer in passport_layers(protected).items()}
+        affines = {conv: drawn(layer.conv.weight.shape[0]) for conv, layer in passport_layers(protected).items()}
         together, apart = fork(protected, example), Forked(protected, shares_trunk=False)
         assert judging(together, images, affines) == judging(apart, images, affines)
         passes, shared = partial(judging, apart, images, affines), partial(judging, together, images, affines)

@@ -21,11 +21,15 @@ from ipr.watermarks.base import WatermarkClaim
 
 def small(name: str = "alexnet", norm: str = "gn", image_size: int = 16) -> nn.Module:
     torch.manual_seed(1)
-    return build_model(name, norm=norm, width=0.25, channels_in=3, image_size=image_size, num_classes=10)
+    network = build_model(name, norm=norm, width=0.25, channels_in=3, image_size=image_size, num_classes=10)
+    if name == "vit":
+        nn.init.normal_(network.get_parameter("heads.head.weight"), std=0.02)  # 0 would let nothing learn in one step
+    return network
 
 
 def default_layers(name: str) -> list[str]:
-    return ["conv3", "conv4", "conv5"] if name == "alexnet" else ["conv5_x"]
+    last = [f"encoder.layers.encoder_layer_{n}" for n in (4, 5)]
+    return {"alexnet": ["conv3", "conv4", "conv5"], "vit": last}.get(name, ["conv5_x"])
 
 
 def protected(name: str = "alexnet", norm: str = "gn", *, public_affine: bool = True, layers: list[str] | None = None):

@@ -34,6 +34,7 @@ REQUESTS = {
     "prune": ["scheme=passport_v1", "attack.rates=[0.5]"],
     "quantise": ["scheme=uchida", "attack.bits=[3]"],
     "rescale": ["scheme=passport_v2", GN],
+    "rotate": ["scheme=passport_v2", "model=vit", "model.width=0.17"],
     "singular_vectors": ["scheme=passport_v2", GN, "attack.energies=[1,3,10]", "attack.images=16"],
     "train_scales": ["scheme=passport_v1", "attack.share=[0.5]"],
 }

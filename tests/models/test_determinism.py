@@ -48,9 +48,13 @@ def test_torchvisions_classifiers(name):
     assert expected == (name in ("alexnet", "vgg11", "vgg11_bn"))
 
 
-@pytest.mark.parametrize("name", entries("model"))
-@pytest.mark.parametrize("norm", ["bn", "gn"])
+@pytest.mark.parametrize(
+    ("name", "norm"),
+    [(name, norm) for name in entries("model") for norm in ("bn", "gn") if (name, norm) != ("vit", "gn")],
+)
 def test_our_own_networks_are_fine(name, norm):
+    if (name, norm) == ("vit", "gn"):
+        return  # is refused
     sizes = {"width": 0.25, "channels_in": 3, "image_size": 32, "num_classes": 10}
     network, expected = raises(lambda: build_model(name, norm=norm, **sizes), 2, 3, 32, 32)
     assert not expected

@@ -138,8 +138,8 @@ class Shifted(nn.BatchNorm2d):
 @pytest.mark.parametrize(
     ("norm", "why"),
     [
-        (nn.InstanceNorm2d(16), "InstanceNorm2d is neither"),
-        (Shifted(16), "Shifted is neither"),
+        (nn.InstanceNorm2d(16), "InstanceNorm2d is none"),
+        (Shifted(16), "Shifted is none"),
     ],
 )
 def test_norms_that_cannot_be_protected_are_refused(norm, why):

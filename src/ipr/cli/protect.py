@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from ipr.cli import loading
 from ipr.cli.launchers.outcomes import Done
-from ipr.cli.train import KEYLESS, warn
+from ipr.cli.train import warn
 from ipr.config.schema import ProtectConfig
 from ipr.terminal.console import Console
 
@@ -27,13 +27,13 @@ def execute(config: ProtectConfig) -> Done:
         from ipr.store.record import Record
         from ipr.workflows.objective import check_objective, objective_of
         from ipr.workflows.protect import protect_weights
-        from ipr.workflows.request import is_keyless
+        from ipr.workflows.request import KEYLESS, is_keyless
 
     check_objective(config.objective, Record)
     made = protect_weights(config)
     run, console = made.run, Console()
     if is_keyless(config):
-        warn(f"{KEYLESS} ({NAMED_KEY})", HydraConfig.get().sweep.dir)
+        warn(KEYLESS.format(NAMED_KEY), HydraConfig.get().sweep.dir)
     console.say(before_and_after(made.before, run.record))
     for line in check_lines(run.checks):
         console.print(line, soft_wrap=True)

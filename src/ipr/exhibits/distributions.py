@@ -11,13 +11,14 @@ from ipr.config.registry import register
 from ipr.errors import InputError
 from ipr.exhibits.base import Contents, Exhibit, Fact, OpenedRun
 from ipr.exhibits.distances import ks_distance
+from ipr.passport.kinds import own_pair
 from ipr.passport.surgery import ConvNorm, find_layers
 
 
 def layer_parts(network: nn.Module, layer: ConvNorm) -> tuple[Tensor, Tensor, Tensor]:
     """What an ordinary layer holds: the weights of its convolution, flat, and its norm's scale and shift, (C,)."""
     conv, norm = network.get_submodule(layer.conv), network.get_submodule(layer.norm)
-    parts = conv.get_parameter("weight").flatten(), norm.get_parameter("weight"), norm.get_parameter("bias")
+    parts = conv.get_parameter("weight").flatten(), *own_pair(norm, layer.channels)
     weight, scale, shift = (part.detach().cpu().float() for part in parts)
     return weight, scale, shift
 

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from ipr.errors import InputError
 from ipr.judging.channel_order import match, similarities, turn
 from ipr.judging.channel_scale import rescale
+from ipr.judging.stream_order import match_stream, stream_or_none
 from ipr.models.channels import symmetry
 from ipr.models.inspection import evaluating
 
@@ -77,18 +78,18 @@ def align(suspect: nn.Module, reference: nn.Module, example: Tensor) -> Alignmen
     """
     _check_same_shapes(suspect, reference)
     network, target = copy.deepcopy(suspect).cpu().eval(), copy.deepcopy(reference).cpu().eval()
-    found = symmetry(target, example.cpu())
     network.requires_grad_(False)
     if not (_finite(network) and _finite(target)):
         return _left(suspect, {}, "its weights, or the reference's, are not finite")
+    if stream_or_none(target, example.cpu()) is not None:
+        return _turned_back(suspect, network, target, example.cpu())
+    found = symmetry(target, example.cpu())
     matched = match(network, target, found)
     similarity = similarities(matched)
     if not similarity:
         return _left(suspect, {}, "no layer of it can be compared")
-    alike = _median(similarity)
-    if alike < SIMILAR:
-        says = f"half of its layers are no more alike than {alike:.2f}, of {SIMILAR:g} that it takes"
-        return _left(suspect, similarity, f"it is another network than the reference ({says})")
+    if _median(similarity) < SIMILAR:
+        return _another(suspect, similarity)
     turned = turn(network, target, found, matched)
     places = rescale(network, target, found)
     if not _same_answers(network, suspect, example.cpu()):
@@ -96,6 +97,25 @@ def align(suspect: nn.Module, reference: nn.Module, example: Tensor) -> Alignmen
     device = next(suspect.parameters()).device
     way = _told(matched.moved, turned, places, sum(one.channels for one in found.free))
     return Alignment(network.to(device), True, way, similarity, 2)
+
+
+def _turned_back(suspect: nn.Module, network: nn.Module, target: nn.Module, example: Tensor) -> Alignment:
+    """A transformer in the bases of the reference (`stream_order.py`)."""
+    try:
+        similarity = match_stream(network, target, example)
+    except InputError as error:
+        return _left(suspect, {}, f"it cannot be turned back ({error.problem})")
+    if _median(similarity) < SIMILAR:
+        return _another(suspect, similarity)
+    if not _same_answers(network, suspect, example):
+        return _left(suspect, similarity, "its answers would change, as its scales are extreme")
+    way = "residual stream, hidden units and values turned to the reference's"
+    return Alignment(network.to(next(suspect.parameters()).device), True, way, similarity, 2)
+
+
+def _another(suspect: nn.Module, similarity: Mapping[str, float]) -> Alignment:
+    says = f"half of its layers are no more alike than {_median(similarity):.2f}, of {SIMILAR:g} that it takes"
+    return _left(suspect, similarity, f"it is another network than the reference ({says})")
 
 
 def _median(similarity: Mapping[str, float]) -> float:

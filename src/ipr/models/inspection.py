@@ -10,29 +10,64 @@ from torch import Tensor, nn
 
 from ipr.errors import InputError
 
+Projection = nn.Conv2d | nn.Linear
+"""What a passport is applied to: W_p of Eq. 4."""
+
+
+def projection_of(network: nn.Module, name: str) -> Projection:
+    """The convolution or linear layer of a name.
+
+    Raises:
+        AttributeError: there is nothing of this name.
+        TypeError: it is something else.
+    """
+    module = network.get_submodule(name)
+    if not isinstance(module, Projection):
+        raise TypeError(f"{name} is {type(module).__name__}: neither a convolution nor a linear layer")
+    return module
+
+
+def groups_of(projection: Projection) -> int:
+    """G: the groups of a convolution; 1 of a linear layer."""
+    return 1 if isinstance(projection, nn.Linear) else projection.groups
+
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """Inside, the network is in evaluation mode without gradients; afterwards every module is as it was."""
-    with _in_evaluation_mode(network), torch.no_grad():
+    with in_evaluation_mode(network), torch.no_grad():
         yield
 
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
     """Inside, the network is in evaluation mode and its weights take no gradients, while its inputs may."""
-    learning = {parameter: parameter.requires_grad for parameter in network.parameters()}
-    with _in_evaluation_mode(network):
-        network.requires_grad_(False)
-        try:
-            yield
-        finally:
-            for parameter, learns in learning.items():
-                parameter.requires_grad_(learns)
+    with in_evaluation_mode(network), _taking_gradients(network, False):
+        yield
 
 
 @contextmanager
-def _in_evaluation_mode(network: nn.Module) -> Iterator[None]:
+def recorded(network: nn.Module) -> Iterator[None]:
+    """Inside, the network is in evaluation mode, and autograd's graph of a pass holds all of its weights."""
+    with in_evaluation_mode(network), _taking_gradients(network, True), torch.enable_grad():
+        yield
+
+
+@contextmanager
+def _taking_gradients(network: nn.Module, take: bool) -> Iterator[None]:
+    learning = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    for parameter in learning:
+        parameter.requires_grad_(take and parameter.is_floating_point())
+    try:
+        yield
+    finally:
+        for parameter, learns in learning.items():
+            parameter.requires_grad_(learns)
+
+
+@contextmanager
+def in_evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Inside, the network is in evaluation mode; afterwards every module is as it was."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
@@ -40,6 +75,12 @@ def _in_evaluation_mode(network: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is a norm that may carry a passport: of batches, groups or layers, or RMS norm."""
+    known = isinstance(module, nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm)
+    return known or type(module).__name__.startswith("RmsNorm")
 
 
 def logits_of(network: nn.Module, x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from ipr.claims.base import Thresholds
 from ipr.claims.structure import REMEDY
 from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
+from ipr.models.inspection import Projection, projection_of
 from ipr.passport.bound import Binding, bound_signature
 from ipr.passport.layer import Affine, patch_mean, scale_and_shift
 from ipr.passport.presented import PresentedClaim, ScalesClaim, shared_parts
@@ -131,10 +132,8 @@ class PassportClaim(PresentedClaim):
 
     def _mean(self, network: nn.Module, name: str, *, magnitudes: bool) -> Tensor:
         """The mean patch of the passport, or of its absolute values, at a layer."""
-        conv = network.get_submodule(name)
-        assert isinstance(conv, nn.Conv2d)
-        shape = (conv.kernel_size, conv.stride, conv.padding, conv.padding_mode, conv.dilation, conv.groups)
-        key = (name, magnitudes, shape)
+        conv = projection_of(network, name)
+        key = (name, magnitudes, _shape_of(conv))
         if key not in self._means:
             maps = self.passport[name].detach().double()
             self._means[key] = patch_mean(maps.abs() if magnitudes else maps, conv)
@@ -157,3 +156,10 @@ class PassportClaim(PresentedClaim):
             return ScalesClaim.from_parts(facts, tensors, thresholds)
         passport = {name: tensors[f"passport/{name}"] for name in facts["layers"]}
         return cls(passport, binding=facts["binding"], **shared_parts(facts, tensors, thresholds))
+
+
+def _shape_of(conv: Projection) -> Hashable:
+    """What a mean patch depends on besides the passport."""
+    if isinstance(conv, nn.Linear):
+        return ()
+    return conv.kernel_size, conv.stride, conv.padding, conv.padding_mode, conv.dilation, conv.groups

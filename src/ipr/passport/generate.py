@@ -24,7 +24,8 @@ from torch import Generator, Tensor, nn
 
 from ipr.data.images import ImageData, normalise
 from ipr.errors import InputError
-from ipr.models.inspection import convolution_of, evaluating
+from ipr.models.inspection import evaluating, groups_of, projection_of
+from ipr.passport.kinds import public_pair
 from ipr.passport.layer import filters, patch_mean
 from ipr.passport.surgery import ConvNorm, Passport, hooked
 from ipr.world import own_world
@@ -116,8 +117,22 @@ def draw_passport(
 
 
 def feature_maps(network: nn.Module, layers: Sequence[ConvNorm], images: Tensor) -> dict[str, Tensor]:
-    """What the given convolutions of a plain network receive for these images; layer name -> (N, C_in, H, W)."""
-    return inputs_of(network, [layer.conv for layer in layers], images, lambda _, x: x.detach().cpu().clone())
+    """What the given convolutions of a plain network receive for these images; layer name -> (N, C_in, H, W).
+
+    Raises:
+        InputError: a layer receives nothing of its own: torch's attention uses the weights of `out_proj` without it.
+    """
+    found = inputs_of(network, [layer.conv for layer in layers], images, _as_maps)
+    if missing := [layer.conv for layer in layers if layer.conv not in found]:
+        problem = "what they receive cannot be looked at (torch's attention uses their weights alone)"
+        raise InputError("passport", missing, problem, "choose passport=random, or other layers")
+    return found
+
+
+def _as_maps(module: nn.Module, x: Tensor) -> Tensor:
+    """What a module receives as a passport is: a linear layer's tokens, (N, ..., C_in), as maps (N, C_in, T, 1)."""
+    kept = x.detach().cpu().clone()
+    return kept.flatten(1, -2).mT.unsqueeze(-1) if isinstance(module, nn.Linear) else kept
 
 
 def inputs_of(
@@ -144,7 +159,7 @@ def inputs_of(
 
 def energies(passport: Passport, network: nn.Module) -> dict[str, Tensor]:
     """|S| of P_gamma and of P_beta at each layer of a network; layer name -> float64, shape (2,), no unit."""
-    means = {name: patch_mean(maps.double(), convolution_of(network, name)[1]) for name, maps in passport.items()}
+    means = {name: patch_mean(maps.double(), projection_of(network, name)) for name, maps in passport.items()}
     return {name: mean.flatten(1).norm(dim=1) for name, mean in means.items()}
 
 
@@ -165,10 +180,10 @@ def hidden_energies(network: nn.Module, layers: Sequence[ConvNorm], energy: floa
     found = {}
     for layer in layers:
         rows = filters(network.get_parameter(f"{layer.conv}.weight")).double()
-        conv = convolution_of(network, layer.conv)[1]
-        scale = getattr(network.get_submodule(layer.norm), "weight", None)
-        g = 1.0 if scale is None else float(scale.double().square().mean().sqrt())
-        has_hole = rows.shape[0] // conv.groups > rows.shape[1]
+        conv = projection_of(network, layer.conv)
+        scale, _ = public_pair(network.get_submodule(layer.norm), layer.channels)
+        g = float(scale.double().square().mean().sqrt())
+        has_hole = rows.shape[0] // groups_of(conv) > rows.shape[1]
         most = g / float(rows.std()) if has_hole and g > 0 else energy
         found[layer.conv] = torch.full((2,), min(energy, most), dtype=torch.float64)
     return found

@@ -20,7 +20,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ipr.data.images import LabelledImages
-from ipr.models.inspection import convolution_of, evaluating
+from ipr.models.inspection import evaluating, groups_of, projection_of
 from ipr.passport.fork import fork
 from ipr.passport.layer import Affine, filters, patch_mean, scale_and_shift
 from ipr.passport.lift import lift, passport_of
@@ -58,11 +58,11 @@ def lifted_passport(
         layers: its layers.
         start: layer -> (2, C_in, H, W).
     """
-    begun = {name: patch_mean(maps, convolution_of(network, name)[1]) for name, maps in start.items()}
+    begun = {name: patch_mean(maps, projection_of(network, name)) for name, maps in start.items()}
     missing = {name: pair - torch.cat(_scales(network, name, begun[name][None])).cpu() for name, pair in scales.items()}
     passport = {name: start[name] + maps for name, maps in lift(missing, network, layers).passport.items()}
     for name, maps in passport.items():
-        left = patch_mean(maps, convolution_of(network, name)[1]).flatten(1).norm(dim=1)
+        left = patch_mean(maps, projection_of(network, name)).flatten(1).norm(dim=1)
         silent = (left < 1e-4 * begun[name].flatten(1).norm(dim=1))[:, None, None, None]
         passport[name] = torch.where(silent, LITTLE * start[name], maps)
     return passport
@@ -76,8 +76,8 @@ def changed_filters(network: nn.Module, name: str, start: nn.Module | None = Non
     """
     if start is not None:
         return changed_filters(network, name) - changed_filters(start, name)
-    _, conv = convolution_of(network, name)
-    grouped: Tensor = filters(conv.weight.detach().double().cpu()).unflatten(0, (conv.groups, -1))
+    conv = projection_of(network, name)
+    grouped: Tensor = filters(conv.weight.detach().double().cpu()).unflatten(0, (groups_of(conv), -1))
     return grouped
 
 
@@ -222,5 +222,5 @@ def _along(network: nn.Module, name: str, vectors: Tensor) -> Tensor:
 
 
 def _scales(network: nn.Module, name: str, patch_means: Tensor) -> Affine:
-    _, conv = convolution_of(network, name)
+    conv = projection_of(network, name)
     return scale_and_shift(conv.weight.detach(), patch_means.to(conv.weight))

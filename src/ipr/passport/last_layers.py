@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from ipr.models.inspection import groups_of, projection_of
 from ipr.passport.surgery import ConvNorm
 
 LAYERS = 5
@@ -20,5 +21,5 @@ def last_layers(found: Sequence[ConvNorm], network: nn.Module) -> list[str]:
         found: all that can be protected, in the order in which the network runs them (`find_layers`).
         network: that they are of.
     """
-    dense = [one for one in found if network.get_submodule(one.conv).groups == 1]
+    dense = [one for one in found if groups_of(projection_of(network, one.conv)) == 1]
     return [one.conv for one in (dense or found)[-LAYERS:]]

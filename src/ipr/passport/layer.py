@@ -4,6 +4,9 @@ gamma is linear in W: Avg(W * P)_c = <W_c, S>, where S is the mean of P's (padde
 output positions. S is computed once per passport (`patch_mean`); no convolution over P runs in the forward pass. It is
 exact, gradients included.
 
+A linear layer is a convolution of 1x1 over a map of T tokens, (C_in, T, 1): so transformers have passports, too. What
+follows there and is no matter of the paper is in `layer_norm.py`.
+
 Shapes: B batch, C channels out, G groups of the convolution, D = k * k * C_in / G numbers of a patch, K passports.
 """
 
@@ -12,10 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from ipr.models.inspection import Projection
 
 GROUP_NORM_CRASHES = torch.__version__ < "2.14"
 """torch 2.11 ends the process at the gradient of a group norm's affine alone, where its input lies channels last on a
@@ -29,16 +35,18 @@ class Branch(IntEnum):
     PRIVATE = 1
 
 
-def patch_mean(passport: Tensor, conv: nn.Conv2d) -> Tensor:
+def patch_mean(passport: Tensor, conv: Projection) -> Tensor:
     """S: the mean patch of a passport, so that Avg(W * P) = <W, S> for every W of `conv`'s shape.
 
     Args:
-        passport: one or many inputs of `conv`, shape (N, C_in, H, W).
+        passport: one or many inputs of `conv`, shape (N, C_in, H, W); of a linear layer (N, C_in, T, 1).
         conv: gives stride, padding, dilation and groups; its weights are not used.
 
     Returns:
         Shape (N, G, D), of the passport's type, in the order of `filters`; summed in float64.
     """
+    if isinstance(conv, nn.Linear):
+        return passport.double().mean((2, 3)).unsqueeze(1).to(passport.dtype)
     weight = conv.weight
     mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
     padded = functional.pad(passport.double(), _padding(conv, passport), mode=mode)
@@ -71,7 +79,10 @@ def _pair(sizes: Sequence[int]) -> tuple[int, int]:
 
 
 def filters(weight: Tensor) -> Tensor:
-    """W as a matrix, shape (C, D), channels last within a patch: free of copies where W is kept channels last."""
+    """W as a matrix, shape (C, D), channels last within a patch: free of copies where W is kept channels last.
+
+    A linear layer's is one already.
+    """
     return weight.movedim(1, -1).flatten(1)
 
 
@@ -79,7 +90,7 @@ def scale_and_shift(weight: Tensor, patch_means: Tensor) -> tuple[Tensor, Tensor
     """Eq. 4: gamma = Avg(W * P_gamma) and beta = Avg(W * P_beta), for K passports at once.
 
     Args:
-        weight: W_p of the convolution, shape (C, C_in / G, k, k).
+        weight: W_p of the convolution, shape (C, C_in / G, k, k), or of a linear layer, (C, C_in).
         patch_means: S of each passport, shape (K, 2, G, D); index 0 is P_gamma's, 1 is P_beta's.
 
     Returns:
@@ -115,6 +126,7 @@ class PassportLayer(nn.Module):
         presented: the scale and shift that `presenting` has put in the place of the passport's own, each (1, C).
         plain_kind: the class of the plain norm.
         plain_affine: which of `weight` and `bias` the plain norm has, also where scheme V1 takes them out.
+        replaces: whether the passport's scale and shift stand in the place of the norm's own, or come before them.
     """
 
     patch_means: Tensor
@@ -122,8 +134,10 @@ class PassportLayer(nn.Module):
     plain_kind: type[nn.Module]
     plain_affine: tuple[str, ...]
 
+    replaces: ClassVar[bool] = True
+
     def _tie(
-        self, conv: nn.Conv2d, passport: Tensor, plain_kind: type[nn.Module], plain_affine: tuple[str, ...]
+        self, conv: Projection, passport: Tensor, plain_kind: type[nn.Module], plain_affine: tuple[str, ...]
     ) -> None:
         """Ties the layer, a plain norm until now, to its convolution and its passport (2, C_in, H, W)."""
         self._conv = (conv,)
@@ -138,8 +152,8 @@ class PassportLayer(nn.Module):
             delattr(self, name)
 
     @property
-    def conv(self) -> nn.Conv2d:
-        """The convolution whose weights the passport is applied to."""
+    def conv(self) -> Projection:
+        """The convolution, or linear layer, whose weights the passport is applied to."""
         return self._conv[0]
 
     def passport_affine(self) -> Affine:
@@ -152,6 +166,10 @@ class PassportLayer(nn.Module):
         gamma = filters.new_ones(filters.shape[0]) if weight is None else weight
         beta = filters.new_zeros(filters.shape[0]) if bias is None else bias
         return gamma.unsqueeze(0), beta.unsqueeze(0)
+
+    def folded(self, gamma: Tensor, beta: Tensor) -> Affine:
+        """The plain norm's scale and shift that answer as these do in this layer, each (1, C)."""
+        return gamma, beta
 
     def affine_of(self, branch: Branch) -> Affine:
         """The scale and shift of a branch, each (1, C)."""

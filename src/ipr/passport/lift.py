@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ipr.models.inspection import convolution_of
+from ipr.models.inspection import Projection, groups_of, projection_of
+from ipr.passport.kinds import public_pair
 from ipr.passport.layer import filters, patch_mean, scale_and_shift
 from ipr.passport.surgery import ConvNorm
 
@@ -44,13 +45,10 @@ class Lifted:
 
 
 def public_scales(network: nn.Module, layers: Sequence[ConvNorm]) -> dict[str, Tensor]:
-    """Scale and shift of the norms as they are given away; layer -> (2, C), 1 and 0 where a norm has none."""
+    """Scale and shift of the norms as they are given away; layer -> (2, C), on the CPU: `kinds.public_pair`."""
     found = {}
     for layer in layers:
-        norm = network.get_submodule(layer.norm)
-        weight, bias = norm._parameters.get("weight"), norm._parameters.get("bias")
-        ones = torch.ones(layer.channels) if weight is None else weight.detach()
-        found[layer.conv] = torch.stack([ones, torch.zeros_like(ones) if bias is None else bias.detach()]).cpu()
+        found[layer.conv] = public_pair(network.get_submodule(layer.norm), layer.channels).cpu()
     return found
 
 
@@ -64,16 +62,16 @@ def lift(scales: Mapping[str, Tensor], network: nn.Module, layers: Sequence[Conv
     """
     lifted = Lifted({}, {})
     for layer in layers:
-        _, conv = convolution_of(network, layer.conv)
+        conv = projection_of(network, layer.conv)
         asked = scales[layer.conv].double().cpu()
         rows, columns = _axes(conv, layer)
         # W as a map from the coordinates of P that count: what the singular values shrink is part of it
         seen = torch.kron(rows.left * rows.values, columns.left * columns.values)  # (k * k, R)
-        weight = filters(conv.weight.detach().double().cpu()).unflatten(0, (conv.groups, -1))
+        weight = filters(conv.weight.detach().double().cpu()).unflatten(0, (groups_of(conv), -1))
         weight = weight.unflatten(2, (seen.shape[0], -1))  # (G, C / G, k * k, C_in / G)
         seen_by = torch.einsum("gokc,kr->gorc", weight, seen).flatten(2)
         solver = torch.linalg.pinv(seen_by, rtol=ROUNDING)  # (G, D, C / G)
-        coordinates = torch.einsum("gdo,sgo->sgd", solver, asked.unflatten(1, (conv.groups, -1)))
+        coordinates = torch.einsum("gdo,sgo->sgd", solver, asked.unflatten(1, (groups_of(conv), -1)))
         maps = _expanded(coordinates.unflatten(2, (seen.shape[1], -1)), rows, columns)
         lifted.passport[layer.conv] = maps.to(scales[layer.conv])
         lifted.residual[layer.conv] = _residual(maps, asked, conv)
@@ -95,7 +93,7 @@ def passport_of(patch_means: Mapping[str, Tensor], network: nn.Module, layers: S
     """
     found = {}
     for layer in layers:
-        _, conv = convolution_of(network, layer.conv)
+        conv = projection_of(network, layer.conv)
         rows, columns = _axes(conv, layer)
         inverse = torch.kron(rows.left / rows.values, columns.left / columns.values)  # (k * k, R)
         means = patch_means[layer.conv].double().cpu().unflatten(2, (inverse.shape[0], -1))
@@ -119,8 +117,11 @@ class _Axis:
     right: Tensor
 
 
-def _axes(conv: nn.Conv2d, layer: ConvNorm) -> tuple[_Axis, _Axis]:
-    """A_h and A_w of a convolution, decomposed."""
+def _axes(conv: Projection, layer: ConvNorm) -> tuple[_Axis, _Axis]:
+    """A_h and A_w of a convolution, decomposed; of a linear layer, which sees every place of a map as it is."""
+    if isinstance(conv, nn.Linear):
+        rows, columns = (_decomposed(torch.full((1, size), 1 / size)) for size in layer.input_shape[1:])
+        return rows, columns
     left, right, top, bottom = conv._reversed_padding_repeated_twice
     _, height, width = layer.input_shape
     return _axis(conv, 0, height, (top, bottom)), _axis(conv, 1, width, (left, right))
@@ -134,8 +135,12 @@ def _axis(conv: nn.Conv2d, axis: int, size: int, padding: tuple[int, int]) -> _A
     outputs = (padded.shape[1] - dilation * (kernel - 1) - 1) // stride + 1
     starts = dilation * torch.arange(kernel)
     reads = starts[:, None] + stride * torch.arange(outputs)  # (k, outputs): what element i sees
-    averages = padded[:, reads].mean(-1).T  # (k, size)
-    left, values, right = torch.linalg.svd(averages, full_matrices=False)
+    return _decomposed(padded[:, reads].mean(-1).T)
+
+
+def _decomposed(averages: Tensor) -> _Axis:
+    """Averages of what each element of a filter sees along an axis, (k, size)."""
+    left, values, right = torch.linalg.svd(averages.double(), full_matrices=False)
     kept = values > ROUNDING * values[0]
     return _Axis(left[:, kept], values[kept], right[kept].T)
 
@@ -147,7 +152,7 @@ def _expanded(coordinates: Tensor, rows: _Axis, columns: _Axis) -> Tensor:
     return maps
 
 
-def _residual(maps: Tensor, asked: Tensor, conv: nn.Conv2d) -> float:
+def _residual(maps: Tensor, asked: Tensor, conv: Projection) -> float:
     got = scale_and_shift(conv.weight.detach().double().cpu(), patch_mean(maps, conv)[None])
     missing = (torch.cat(got) - asked).norm()
     return float(missing / asked.norm()) if bool(asked.any()) else float(missing)

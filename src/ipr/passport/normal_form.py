@@ -23,11 +23,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from ipr.passport.kinds import public_pair
 from ipr.passport.surgery import ConvNorm
 
 
 def public_signs(network: nn.Module, layers: Sequence[ConvNorm]) -> dict[str, Tensor]:
-    """The signs of the public scales, {-1, +1}: +1 where a scale is 0, or a norm has none.
+    """The signs of the public scales, {-1, +1}: +1 where a scale is 0, or a norm has none (`kinds.public_pair`).
 
     Args:
         network: plain, or with passport layers.
@@ -38,9 +39,8 @@ def public_signs(network: nn.Module, layers: Sequence[ConvNorm]) -> dict[str, Te
     """
     signs = {}
     for layer in layers:
-        scale = getattr(network.get_submodule(layer.norm), "weight", None)
-        like = network.get_submodule(layer.conv).get_parameter("weight").detach()[:, 0, 0, 0]
-        signs[layer.conv] = torch.ones_like(like) if scale is None else sign(scale.detach())
+        scale, _ = public_pair(network.get_submodule(layer.norm), layer.channels)
+        signs[layer.conv] = sign(scale.to(network.get_parameter(f"{layer.conv}.weight")))
     return signs
 
 

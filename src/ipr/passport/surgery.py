@@ -18,9 +18,10 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ipr.errors import InputError
-from ipr.models.inspection import answer_of, evaluating
+from ipr.models.feeding import fed_norms
+from ipr.models.inspection import Projection, answer_of, evaluating, projection_of
 from ipr.passport.fork import norms_behind
-from ipr.passport.kinds import behind, passport_kind
+from ipr.passport.kinds import behind, known_norms, passport_kind
 from ipr.passport.layer import Branch, PassportLayer, affines_of, presenting, scale_and_shift
 from ipr.passport.statistics import of_one_batch
 from ipr.world import own_world
@@ -31,17 +32,18 @@ Passport = Mapping[str, Tensor]
 AFFINE = ("weight", "bias")
 """What a norm calls its scale and its shift."""
 
-_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)
+_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm)
 
 
 @dataclass(frozen=True)
 class ConvNorm:
-    """A norm and the convolution that feeds it, by their names in the network.
+    """A norm and the convolution, or linear layer, that feeds it, by their names in the network.
 
     Attributes:
         conv: the convolution; also the name of the passport layer.
         norm: the norm.
-        input_shape: (C_in, H, W) of the convolution's input, which is the shape of a passport.
+        input_shape: (C_in, H, W) of the convolution's input, which is the shape of a passport; of a linear layer
+            (C_in, T, 1).
         channels: C, the capacity of the layer in bits.
     """
 
@@ -63,7 +65,7 @@ def hooked(handles: list[torch.utils.hooks.RemovableHandle]) -> Iterator[None]:
 
 @own_world()
 def find_layers(network: nn.Module, example: Tensor, layers: Sequence[str] | None = None) -> list[ConvNorm]:
-    """The convolutions of a network that a norm follows directly, found by one forward pass.
+    """The convolutions of a network that a norm follows, found by one forward pass (`feeding.py`).
 
     Args:
         network: any network; left as it was.
@@ -78,25 +80,25 @@ def find_layers(network: nn.Module, example: Tensor, layers: Sequence[str] | Non
             something else than one tensor.
     """
     names = {module: name for name, module in network.named_modules()}
-    fed = _fed_norms(network, example)
+    fed = fed_norms(network, example, [module for module in network.modules() if _is_norm(module)])
     wanted = list(layers) if layers is not None else None
     if wanted == []:
         raise InputError("scheme.layers", wanted, "names no layer", "name some, e.g. [conv4,conv5]")
     chosen: list[ConvNorm] = []
     refused: list[str] = []
     matched: set[str] = set()
-    for conv, norm, shape in fed:
+    for one in fed:
+        conv, norm = one.conv, one.norm
         hits = {w for w in wanted or [] if (names[conv] + ".").startswith(w + ".")}
         if wanted is not None and not hits:
             continue
         matched |= hits
-        problem = _why_not(norm, sum(n is norm for _, n, _ in fed), sum(c is conv for c, _, _ in fed))
+        problem = _why_not(norm, sum(other.norm is norm for other in fed), sum(other.conv is conv for other in fed))
         if problem:
             refused.append(f"{names[norm]} ({problem})")
         else:
-            c_in, height, width = shape
-            chosen.append(ConvNorm(names[conv], names[norm], (c_in, height, width), conv.out_channels))
-    available = ", ".join(dict.fromkeys(names[conv] for conv, norm, _ in fed if passport_kind(norm))) or "none"
+            chosen.append(ConvNorm(names[conv], names[norm], one.input_shape, conv.weight.shape[0]))
+    available = ", ".join(dict.fromkeys(names[one.conv] for one in fed if passport_kind(one.norm))) or "none"
     if missing := [w for w in wanted or [] if w not in matched]:
         raise InputError(
             "scheme.layers", missing, "no convolution that a norm follows has this name", f"choose among: {available}"
@@ -108,34 +110,9 @@ def find_layers(network: nn.Module, example: Tensor, layers: Sequence[str] | Non
             "network",
             type(network).__name__,
             "no convolution is followed by a norm",
-            "passports need a Conv2d with a BatchNorm2d or GroupNorm behind it",
+            "passports need a Conv2d with a BatchNorm2d or GroupNorm behind it, or a LayerNorm or RMSNorm of channels",
         )
     return chosen
-
-
-def _fed_norms(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, nn.Module, tuple[int, ...]]]:
-    """Every norm that is fed by a convolution in one forward pass: the convolution, the norm, and the shape of the
-    convolution's input, (C, H, W).
-    """
-    produced: list[tuple[Tensor, nn.Conv2d, tuple[int, ...]]] = []
-    fed: list[tuple[nn.Conv2d, nn.Module, tuple[int, ...]]] = []
-
-    def after_conv(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(module, nn.Conv2d)
-        produced.append((output, module, tuple(args[0].shape[1:])))
-
-    def before_norm(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        fed.extend((conv, module, shape) for output, conv, shape in produced if args and args[0] is output)
-
-    handles = []
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            handles.append(module.register_forward_hook(after_conv))
-        elif _is_norm(module):
-            handles.append(module.register_forward_pre_hook(before_norm))
-    with hooked(handles), evaluating(network):
-        answer_of(network, example)
-    return fed
 
 
 def _is_norm(module: nn.Module) -> bool:
@@ -148,7 +125,7 @@ def _is_norm(module: nn.Module) -> bool:
 
 def _why_not(norm: nn.Module, norm_calls: int, conv_calls: int) -> str | None:
     if passport_kind(norm) is None:
-        return f"{type(norm).__name__} is neither BatchNorm2d nor GroupNorm"
+        return f"{type(norm).__name__} is none of {', '.join(known_norms())}"
     if norm_calls > 1 or conv_calls > 1:
         return "it or its convolution runs more than once in a forward pass"
     return None
@@ -188,8 +165,7 @@ def protect(network: nn.Module, passport: Passport, example: Tensor, *, public_a
                 f"its shape must be {expected}",
                 "generate it for this network and image size",
             )
-        conv, norm = protected.get_submodule(found.conv), protected.get_submodule(found.norm)
-        assert isinstance(conv, nn.Conv2d)
+        conv, norm = projection_of(protected, found.conv), protected.get_submodule(found.norm)
         _become_passport_layer(norm, conv, passport[found.conv], public_affine)
     return protected
 
@@ -198,26 +174,24 @@ def protect(network: nn.Module, passport: Passport, example: Tensor, *, public_a
 # (under a second name, in a list), it is the passport layer there too, and the plain norm again once it is stripped.
 
 
-def _become_passport_layer(norm: nn.Module, conv: nn.Conv2d, passport: Tensor, public_affine: bool) -> None:
-    assert isinstance(norm, nn.BatchNorm2d | nn.GroupNorm)
-    plain_affine = tuple(name for name in AFFINE if getattr(norm, name) is not None)
+def _become_passport_layer(norm: nn.Module, conv: Projection, passport: Tensor, public_affine: bool) -> None:
+    plain_affine = tuple(name for name in AFFINE if getattr(norm, name, None) is not None)
     if not public_affine:
         _set_affine(norm, {})
     plain, kind = type(norm), passport_kind(norm)
     assert kind is not None
-    norm.__class__ = kind  # type: ignore[assignment]
+    norm.__class__ = kind
     assert isinstance(norm, kind)
     norm._tie(conv, passport, plain, plain_affine)
     norm.to(conv.weight)
 
 
 def _become_plain(layer: PassportLayer, branch: Branch) -> None:
-    assert isinstance(layer, nn.BatchNorm2d | nn.GroupNorm)
-    found = layer.public_affine() if branch is Branch.PUBLIC else _rounded_once(layer)
+    found = layer.public_affine() if branch is Branch.PUBLIC else layer.folded(*_rounded_once(layer))
     affine = dict(zip(AFFINE, found, strict=True))
     if branch is Branch.PRIVATE:
         _set_affine(layer, affine)
-    elif layer.plain_affine and not layer.affine:
+    elif any(layer._parameters[name] is None for name in layer.plain_affine):  # scheme V1 has taken them out
         _set_affine(layer, {name: affine[name] for name in layer.plain_affine})
     plain = layer.plain_kind
     layer._untie()
@@ -231,11 +205,12 @@ def _rounded_once(layer: PassportLayer) -> tuple[Tensor, Tensor]:
     return gamma.to(weight), beta.to(weight)
 
 
-def _set_affine(norm: nn.BatchNorm2d | nn.GroupNorm, values: Mapping[str, Tensor]) -> None:
-    """Gives a norm a scale and a shift, each (1, C), one of them, or none."""
-    norm.affine = bool(values)
+def _set_affine(norm: nn.Module, values: Mapping[str, Tensor]) -> None:
+    """Gives a norm a scale and a shift, each (1, C), one of them, or none; RMS norm has no place for a shift."""
+    setattr(norm, "affine" if hasattr(norm, "affine") else "elementwise_affine", bool(values))
     for name in AFFINE:
-        norm.register_parameter(name, nn.Parameter(values[name][0].detach().clone()) if name in values else None)
+        if name in norm._parameters:
+            norm.register_parameter(name, nn.Parameter(values[name][0].detach().clone()) if name in values else None)
 
 
 @own_world()

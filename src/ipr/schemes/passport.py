@@ -21,7 +21,7 @@ from ipr.passport.claim import PassportClaim
 from ipr.passport.damped import damp, step_energy_of
 from ipr.passport.generate import draw_passport, hidden_energies, with_energy
 from ipr.passport.layer import Affine, passport_layers
-from ipr.passport.normal_form import sign
+from ipr.passport.normal_form import public_signs, sign
 from ipr.passport.surgery import find_layers, protect
 from ipr.randomness import derive_bytes, generator
 from ipr.schemes.base import Scheme, Trained
@@ -214,7 +214,7 @@ class PassportScheme(Scheme):
         if not claim.relative:
             return claim.signature
         layers = find_layers(network, example_image(data), claim.layers)
-        own = {layer.conv: sign(network.get_parameter(f"{layer.norm}.weight").detach()) for layer in layers}
+        own = public_signs(network, layers)
         return {name: bits * own[name].to(bits) for name, bits in claim.signature.items()}
 
     @classmethod

@@ -6,23 +6,24 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor, nn
 
+from ipr.models.inspection import is_norm
 from ipr.suspects.checks import FLOATS, INTEGERS, Refusal, shown
 from ipr.suspects.onnx_graph import Layer
 
 AS_TRAINED = "give model, model.norm, model.width and dataset as it was trained"
 UNFOLDED = "export it with its norms and names: torch.onnx.export(..., optimize=False), or give safetensors"
 
-NORMS = (nn.BatchNorm2d, nn.GroupNorm)
+_NORMS = (nn.BatchNorm2d, nn.GroupNorm)
 _KINDS: dict[str, tuple[type[nn.Module], ...]] = {
     "convolution": (nn.Conv2d,),
-    "norm": NORMS,
+    "norm": _NORMS,
     "linear": (nn.Linear,),
 }
 
 
 def may_be_missing(network: nn.Module) -> set[str]:
     """What a file may lack: affines of norms (scheme V1 gives them away as 1 and 0), and counts of batches."""
-    norms = [name for name, module in network.named_modules() if isinstance(module, NORMS)]
+    norms = [name for name, module in network.named_modules() if is_norm(module)]
     return {f"{name}.{part}" for name in norms for part in ("weight", "bias", "num_batches_tracked")}
 
 
@@ -82,8 +83,11 @@ def by_graph(network: nn.Module, tensors: Mapping[str, Tensor], layers: Sequence
     needed = [name for name in wanted if not name.endswith(".num_batches_tracked")]
     if all(name in tensors for name in needed):  # beside them stand the constants of the graph
         return by_names(network, {name: tensors[name] for name in wanted if name in tensors})
+    if any(isinstance(module, nn.LayerNorm | nn.MultiheadAttention) for module in network.modules()):
+        problem = "is the graph of a transformer without the names of its weights, so that its layers cannot be matched"
+        raise Refusal(problem, "give its weights as safetensors")
     places = {name: module for name, module in network.named_modules() if isinstance(module, sum(_KINDS.values(), ()))}
-    if any(isinstance(module, NORMS) for module in places.values()) and not any(x.kind == "norm" for x in layers):
+    if any(isinstance(module, _NORMS) for module in places.values()) and not any(x.kind == "norm" for x in layers):
         raise Refusal("has its norms folded into its convolutions, so that its layers cannot be matched", UNFOLDED)
     matched: dict[str, Tensor] = {}
     for kind, types in _KINDS.items():

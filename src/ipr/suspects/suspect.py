@@ -13,8 +13,9 @@ from torch import nn
 from ipr.digests import weights_digest
 from ipr.errors import InputError
 from ipr.models.claimed import without_memory
+from ipr.models.inspection import is_norm
 from ipr.suspects.checks import Refusal, check_finite, shown
-from ipr.suspects.matching import NORMS, by_graph, by_names, common_prefix, under
+from ipr.suspects.matching import by_graph, by_names, common_prefix, under
 from ipr.suspects.weights import read_file
 from ipr.terminal.console import Console
 
@@ -76,8 +77,8 @@ def open_suspect(path: Path, architecture: Mapping[str, Any], field: str = "susp
         raise InputError(field, path, refusal.problem, refusal.remedy) from refusal
     network.to_empty(device="cpu").to(memory_format=torch.channels_last)  # convolutions run faster
     for module in network.modules():
-        if isinstance(module, NORMS):
-            module.reset_parameters()
+        if is_norm(module):
+            module.reset_parameters()  # type: ignore[operator]
     network.load_state_dict(weights, strict=False)
     absent = tuple(name for name, _ in network.named_parameters() if name not in weights)
     return Suspect(network, file.digest, weights_digest(weights), file.format, absent)

@@ -24,6 +24,7 @@ from ipr.judging.outcome import Outcome, nearest, outcome_of, unmarked
 from ipr.judging.verdict import judge_claims
 from ipr.machine.device import device_for, now
 from ipr.passport.claim import PassportClaim
+from ipr.passport.kinds import own_pair
 from ipr.passport.surgery import find_layers
 from ipr.schemes.base import Scheme
 from ipr.schemes.start import check_start, load_suspect, start_network
@@ -234,5 +235,5 @@ class _Clock:
 
 def _freed_bits(network: nn.Module, owner: PassportClaim, data: ImageData) -> int:
     layers = find_layers(network, example_of(data, network), owner.layers)
-    scales = {layer.conv: network.get_submodule(layer.norm).get_parameter("weight").detach() for layer in layers}
+    scales = {layer.conv: own_pair(network.get_submodule(layer.norm), layer.channels)[0] for layer in layers}
     return sum(agreeing_bits(detect(scales[name]).cpu(), bits) for name, bits in owner.signature.items())
