@@ -18,6 +18,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from scipy import stats
+
 import ipr
 from ipr.cli.jobs import reporting
 from ipr.store.record import Record, load_record, versions
@@ -97,6 +99,23 @@ def table() -> str:
     return "\n".join([*lines, "", f"{'; '.join(told)}; {versions()}"])
 
 
+def differences() -> str:
+    """What each scheme loses beside the network that was trained on, in points: mean and 95 % interval over pairs."""
+    records = [load_record(path) for path in sorted(RUNS.glob("*/train/*/record.json"))]
+    begun = [record for record in records if record.init is not None]
+    beside = {(one.model, one.seed): one.accuracy_without for one in begun if one.scheme == "baseline"}
+    lines = []
+    for name, scheme in dict.fromkeys((one.model, one.scheme) for one in begun if one.scheme != "baseline"):
+        rows = [one for one in begun if (one.model, one.scheme) == (name, scheme) and (name, one.seed) in beside]
+        for what in ("accuracy_without", "accuracy_genuine"):
+            lost = [100 * (beside[name, row.seed] - getattr(row, what)) for row in rows]
+            if len(lost) > 1:
+                half = stats.t.ppf(0.975, len(lost) - 1) * statistics.stdev(lost) / len(lost) ** 0.5
+                mean = statistics.fmean(lost)
+                lines.append(f"{name} {scheme} {what}: {mean:.1f} [{mean - half:.1f}, {mean + half:.1f}]")
+    return "\n".join(lines)
+
+
 def _cells(name: str, scheme: str, rows: Sequence[Record], begun: dict[int, Record]) -> list[str]:
     read, asked = (sum(getattr(row, field) or 0 for row in rows) for field in ("bits_agreeing", "bits_total"))
     forged = [100 * row.accuracy_forged_max for row in rows if row.accuracy_forged_max is not None]
@@ -141,5 +160,5 @@ if __name__ == "__main__":
         sys.exit(max(codes, default=0))
     if not given.table:
         failed = several(given, words)
-    print(table())
+    print(f"{table()}\n\n{differences()}")
     sys.exit(min(failed, 1))

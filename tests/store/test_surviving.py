@@ -17,7 +17,6 @@ import torch
 from safetensors.torch import load_file
 
 from ipr.claims.folder import read_parts
-from ipr.cli.train import KEYLESS
 from ipr.errors import InputError
 from ipr.files import clear_asides, write_atomically
 from ipr.store.failure import DivergedError, find_failures
@@ -26,6 +25,7 @@ from ipr.training.checkpoints import before, latest
 from ipr.training.guards import check_weights
 from ipr.training.metrics import read_metrics
 from ipr.workflows.attack import attack
+from ipr.workflows.request import KEYLESS
 from ipr.workflows.train import train
 
 TINY = (
@@ -237,7 +237,11 @@ def as_root(script, environment, tmp_path):
 
 def errors(done):
     """The lines of standard error, without the note that a run without key is for research."""
-    return [line for line in done.stderr.splitlines() if line.strip() and line != f"ipr: warning: {KEYLESS}"]
+    return [
+        line
+        for line in done.stderr.splitlines()
+        if line.strip() and line != f"ipr: warning: {KEYLESS.format('passport.key')}"
+    ]
 
 
 @pytest.mark.system

@@ -125,7 +125,7 @@ def test_every_format_answers_as_the_judged_network_and_holds_no_secret(store, t
             assert weights.keys() == (load_file(folder.weights) if kind == "locked" else network.state_dict()).keys()
             assert all(type(tensor) is torch.Tensor and not tensor.requires_grad for tensor in weights.values())
             for private in private_affines(folder, config, data):
-                assert any(torch.equal(private, tensor) for tensor in weights.values()) == (kind == "folded")
+                assert any(alike(private, tensor) for tensor in weights.values()) == (kind == "folded")
             network.load_state_dict(weights, strict=kind != "locked")
             assert np.abs(answers(network, x) - reference).max() < 1e-5
             if config.model.name.startswith("torchvision") and config.model.norm == "bn":
@@ -143,6 +143,11 @@ def private_affines(folder, config, data):
         return []
     affines = load_claim(folder.claim).affines(load_suspect(config.model, data, folder.weights))
     return [tensor[0].detach() for pair in affines.values() for tensor in pair]
+
+
+def alike(one, other):
+    """The same but for what sums of thousands of numbers are rounded by."""
+    return one.shape == other.shape and bool((one - other).abs().max() <= 1e-6 * one.abs().max())
 
 
 def check_graph(model, network, given):

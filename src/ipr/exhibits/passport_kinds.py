@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -71,8 +72,11 @@ class PassportKinds(Exhibit):
             if kind == "image":
                 arrays["image_input"] = pixels[:half]
             if kind == "shuffled":
-                maps = feature_maps(network, layers, normalise(pixels, opened.data.mean, opened.data.std))
-                drawn = [(maps[name] == passport[name][0]).flatten(1).all(1).int().argmax() for name in passport]
+                images = normalise(pixels, opened.data.mean, opened.data.std)
+                maps = feature_maps(copy.deepcopy(network).double(), layers, images.double())  # as they were drawn
+                drawn = [
+                    (maps[name].to(images) == passport[name][0]).flatten(1).all(1).int().argmax() for name in passport
+                ]
                 arrays["shuffled_input"] = pixels[torch.stack(drawn)]
             combinations = {"random": None, "image": half, "shuffled": half ** len(layers)}[kind]
             facts.append({"kind": kind, "images": half, "passport_layers": len(layers), "combinations": combinations})

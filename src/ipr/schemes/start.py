@@ -137,8 +137,12 @@ def example_image(data: ImageData) -> torch.Tensor:
 def architecture_of(model: ModelConfig, data: ImageData) -> dict[str, Any]:
     """What builds the plain network, as `Claim.architecture` holds it: no word of weights, which a judge brings."""
     sizes = {"channels_in": data.channels, "image_size": data.image_size, "num_classes": len(data.classes)}
-    named = {name: value for name, value in asdict(model).items() if name != "weights"}
-    return {"model": named, **sizes}
+    return {"model": without_weights(model), **sizes}
+
+
+def without_weights(model: ModelConfig) -> dict[str, Any]:
+    """The fields of a model, but for the published weights that a run began with."""
+    return {name: value for name, value in asdict(model).items() if name != "weights"}
 
 
 def claim_parts(config: TrainConfig, data: ImageData) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ipr.config.schema import ModelConfig
 from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.files import read_regular
+from ipr.schemes.start import without_weights
 
 
 def model_of(claim: Claim) -> ModelConfig:
@@ -36,7 +37,7 @@ def architecture_of_run(folder: Path, claim: Claim) -> dict[str, Any]:
     remedy = "give a folder that ipr train wrote, or a weights file"
     try:
         shown = yaml.safe_load(read_regular(folder / "config.yaml", 2**20)[0].decode())
-        model = asdict(ModelConfig(**shown["model"]))
+        model = without_weights(ModelConfig(**shown["model"]))
     except (OSError, KeyError, TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = f"is no run folder ({type(error).__name__} in config.yaml)"
         raise InputError("independent", folder, reason, remedy) from error
