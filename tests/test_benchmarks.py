@@ -528,6 +528,28 @@ def test_settings_of_a_claimants_choice_are_tried(tmp_path, monkeypatch, capsys,
 
 
 @pytest.mark.slow
+def test_turned_transformers_are_read_before_and_after_alignment(tmp_path):
+    """Two trainings of three epochs from starts of their own: bits are lost, come back, and no stranger is aligned."""
+    run = {"capture_output": True, "text": True, "check": False, "cwd": tmp_path, "timeout": 400}
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    tiny = ["scheme=passport_v2", "scheme.bound=true", "model=vit", "model.width=0.17", "dataset.image_size=8"]
+    tiny += ["trainer.max_epochs=3", "trainer.accelerator=cpu", "logger=csv", "verification.forged=2"]
+    for seed in ("0", "1"):
+        words = [sys.executable, "-m", "ipr", "train", *tiny, f"seed={seed}", "paths.runs=runs"]
+        assert subprocess.run(words, env=one_thread, **run).returncode in (0, 1)
+    folders = sorted((tmp_path / "runs" / "train").iterdir())
+    program = [sys.executable, TOP / "benchmarks" / "turned_transformers.py", *folders, "--draws", "2"]
+    done = subprocess.run(program, env=one_thread, **run)
+    assert done.returncode == 0, done.stderr
+    told = re.findall(r"turned .*?, (\d+) of 128 bits; aligned .*?, (\d+) of 128 bits", done.stdout)
+    given = [int(bits) for bits in re.findall(r"(\d+) of 128 bits as given away", done.stdout)]
+    assert len(told) == 4
+    assert all(30 <= int(turned) <= 98 for turned, _ in told)
+    assert [int(aligned) for _, aligned in told] == [bits for bits in given for _ in range(2)]
+    assert done.stdout.count("unrelated: aligned 0") == 2
+
+
+@pytest.mark.slow
 def test_networks_that_were_trained_before_are_protected_in_turn(tmp_path):
     """A seed of a small network of torchvision; then the table alone, which is the same."""
     folder_of_images(tmp_path, classes=3, train=12, test=3)

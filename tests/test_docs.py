@@ -11,6 +11,7 @@ import pytest
 import torch
 import torchvision
 
+import ipr as ipr_
 from ipr.config.schema import EndpointConfig
 from own import owned
 from pictures import folder_of_images
@@ -248,3 +249,14 @@ def test_links_and_pictures_of_the_documents_exist():
     for document in [TOP / "README.md", *TOP.glob("docs/*.md"), TOP / "CONTRIBUTING.md"]:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_example_of_the_page_on_transformers_runs(capsys):
+    page = (TOP / "docs" / "transformers.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(code, "transformers.md", "exec"), names)
+    block = "encoder.layers.encoder_layer_3"
+    found = [(f"{block}.self_attention.out_proj", f"{block}.ln_2"), (f"{block}.mlp.3", "encoder.ln")]
+    assert capsys.readouterr().out == f"{found}\n"
+    assert len(ipr_.passport_layers(names["protected"])) == 2

@@ -20,7 +20,7 @@ HIDDEN_KEYS = tuple(f"{group}.{name}" for group, name in HIDDEN)
 
 @dataclass
 class ModelConfig:
-    """A network: `model=alexnet|resnet18|resnet50|torchvision|timm`."""
+    """A network: `model=alexnet|resnet18|resnet50|vit|torchvision|timm`."""
 
     name: str = MISSING  # or torchvision:NAME, timm:NAME
     norm: str = MISSING  # bn | gn; by default that of the scheme
