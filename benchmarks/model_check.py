@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision import models
 
 from ipr.errors import InputError
+from ipr.models.feeding import is_sum_norm
 from ipr.models.inspection import evaluating
 from ipr.passport.fork import fork
 from ipr.passport.generate import random_passport, with_energy
@@ -48,6 +49,7 @@ class Row:
         kind: `supported`, `refused` (in words), `followed` (its layers were found, and no more was tried), `failed`.
         reason: why it was refused or what failed.
         has_both: whether it has a Conv2d, and a batch norm or group norm of two dimensions.
+        has_layer_norm: whether it has a layer norm or RMS norm.
         parameters: how many.
         size: pixels of an edge of the images.
         refused_sizes: of these, those that the network did not take, and what it raised.
@@ -64,6 +66,7 @@ class Row:
     kind: str = "failed"
     reason: str = ""
     has_both: bool = False
+    has_layer_norm: bool = False
     parameters: int = 0
     size: int = 0
     pairs: int = 0
@@ -138,6 +141,7 @@ def _followed(row: Row) -> bool:
     row.parameters = sum(parameter.numel() for parameter in network.parameters())
     kinds = [type(module) for module in network.modules()]
     normed = any(issubclass(kind, nn.BatchNorm2d | nn.GroupNorm) for kind in kinds)
+    row.has_layer_norm = any(is_sum_norm(module) for module in network.modules())
     row.has_both = normed and any(issubclass(kind, nn.Conv2d) for kind in kinds)
     row.size = _size(network, row)
     try:

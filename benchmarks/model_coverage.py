@@ -175,6 +175,8 @@ def _said(rows: Sequence[Row], most: int) -> Iterator[str]:
     share = f"{100 * can / len(both):.1f} %" if both else "none"
     yield f"Of {len(both)} with both (a `Conv2d`, and somewhere a batch or group norm of two dimensions)"
     yield f"{can} can be protected: {share}."
+    others = [row for row in rows if row.has_layer_norm and not row.has_both]
+    yield f"Of {len(others)} others with a layer norm or RMS norm {sum(row.kind in CAN for row in others)} can be protected."
     if tried:
         shared = sum(all(row.shares_trunk) for row in tried)
         trained = sum(len(row.shares_trunk) > 1 for row in tried)
@@ -197,7 +199,7 @@ def _refusals(rows: Sequence[Row]) -> Iterator[str]:
 
 def _short(row: Row) -> str:
     """Why not, with several norms in one phrase."""
-    found = re.findall(r"(\w+) is neither BatchNorm2d nor GroupNorm", row.reason)
+    found = re.findall(r"(\w+) is none of BatchNorm2d", row.reason)
     return f"the norm is {' or '.join(dict.fromkeys(found))}" if found else row.reason
 
 
