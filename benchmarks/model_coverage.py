@@ -176,7 +176,8 @@ def _said(rows: Sequence[Row], most: int) -> Iterator[str]:
     yield f"Of {len(both)} with both (a `Conv2d`, and somewhere a batch or group norm of two dimensions)"
     yield f"{can} can be protected: {share}."
     others = [row for row in rows if row.has_layer_norm and not row.has_both]
-    yield f"Of {len(others)} others with a layer norm or RMS norm {sum(row.kind in CAN for row in others)} can be protected."
+    found = sum(row.kind in CAN for row in others)
+    yield f"Of {len(others)} others with a layer norm or RMS norm {found} can be protected."
     if tried:
         shared = sum(all(row.shares_trunk) for row in tried)
         trained = sum(len(row.shares_trunk) > 1 for row in tried)

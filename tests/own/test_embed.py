@@ -290,3 +290,33 @@ def test_a_claim_is_decided_as_the_command_line_decides(owners, tmp_path):
     told = json.dumps(protected.claim.facts())
     assert protected.claim.thresholds.target_accuracy == protected.record.accuracy_genuine
     assert "twenty letters" not in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["passport_v1", "passport_v2"])
+def test_a_transformer_is_protected_with_its_owners_optimiser(folder, scheme, tmp_path):
+    """torchvision's class and AdamW: every bit is read, and what is given away loads into the plain class."""
+
+    def build():
+        torch.manual_seed(0)
+        return torchvision.models.VisionTransformer(16, 2, 3, 2, 64, 128, num_classes=10)
+
+    train, test = owned.loaders(folder)
+    model = build()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    for _ in range(4):
+        for x, y in train:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    protected = embed((model, train, test), scheme, optimizer=lambda weights: torch.optim.AdamW(weights, 1e-3))
+    record = protected.record
+    assert record.bits_agreeing == record.bits_total == 320
+    assert record.accuracy_genuine > protected.before - 0.05
+    if scheme == "passport_v1":
+        assert record.accuracy_without < 0.5 * record.accuracy_genuine
+    place = protected.save(tmp_path / "mine") if protected.holds else None
+    fresh = build()
+    fresh.load_state_dict(protected.public().state_dict())
+    assert owned.right(fresh, test) == pytest.approx(record.accuracy_without, abs=1e-6)
+    assert place is None or (place / "claim").is_dir()
