@@ -181,6 +181,9 @@ def _in_words(error: InputError) -> str:
 def _try_out(row: Row) -> None:
     torch.manual_seed(1)
     plain = build(row.library, row.name)
+    for parameter in plain.parameters():
+        if parameter.numel() and not parameter.any():  # nothing would come through
+            nn.init.normal_(parameter, std=0.02)
     x = torch.randn(2, 3, row.size, row.size)
     layers = [layer for layer in find_layers(plain, x[:1]) if layer.conv in row.layers]
     network = _protected(plain, layers, x)

@@ -1,5 +1,7 @@
 """Passports of transformers, beside the same networks written by hand in float64."""
 
+import copy
+
 import pytest
 import timm
 import torch
@@ -267,3 +269,25 @@ def test_it_trains_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         protected(example(network, 2).float()).sum().backward()
     assert all(bool(p.grad.isfinite().all()) for p in protected.parameters())
+
+
+def test_what_a_module_notes_in_a_recorded_pass_is_forgotten():
+    """timm's EfficientFormer keeps biases of attention by their device: with a graph behind, it could not be copied."""
+
+    class Notes(Rms):
+        def __init__(self):
+            super().__init__()
+            self.cache = {}
+
+        def forward(self, x):
+            self.seen = self.cache["bias"] = self.embed.weight.sum()
+            return super().forward(x)
+
+    network = Notes()
+    hooks = dict(network.embed._forward_hooks)
+    assert len(find_layers(network, example(network))) == 3
+    assert network.cache == {}
+    assert not hasattr(network, "seen")
+    assert network.embed._forward_hooks == hooks
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert copy.deepcopy(network) is not network

@@ -48,9 +48,27 @@ def frozen(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def recorded(network: nn.Module) -> Iterator[None]:
-    """Inside, the network is in evaluation mode, and autograd's graph of a pass holds all of its weights."""
-    with in_evaluation_mode(network), _taking_gradients(network, True), torch.enable_grad():
+    """Inside, the network is in evaluation mode, and autograd's graph of a pass holds all of its weights.
+
+    What modules note meanwhile is forgotten: a tensor with a graph behind it could not be copied with them.
+    """
+    with _forgetting(network), in_evaluation_mode(network), _taking_gradients(network, True), torch.enable_grad():
         yield
+
+
+@contextmanager
+def _forgetting(network: nn.Module) -> Iterator[None]:
+    noted = [module.__dict__ for module in network.modules()]
+    before = [(dict(own), {name: dict(value) for name, value in own.items() if type(value) is dict}) for own in noted]
+    try:
+        yield
+    finally:
+        for own, (attributes, contents) in zip(noted, before, strict=True):
+            own.clear()
+            own.update(attributes)
+            for name, content in contents.items():
+                own[name].clear()
+                own[name].update(content)
 
 
 @contextmanager
