@@ -188,7 +188,8 @@ def attacks() -> list[tuple[str, ...]]:
         little = [f"attack.{field.name}={LITTLE[field.name]}" for field in fields(kind) if field.name in LITTLE]
         first = "passport_v2" if "passport_v2" in kind.schemes() else kind.schemes()[0]
         for scheme in (first, *(["passport_v1"] if name in ("fake2", "fake3", "finetune") else [])):
-            found.append((f"scheme={scheme}", f"attack={name}", *little, *few(scheme)))
+            turned = ("model=vit", "model.width=0.17") if name == "rotate" else ()  # of transformers alone
+            found.append((f"scheme={scheme}", f"attack={name}", *little, *few(scheme), *turned))
     for rival, little in {"fake2": (), "fake2_signature": ("rival.dissimilarity=[0.1,0.5]",)}.items():
         for removal in ("prune", "finetune"):
             little_removal = "attack.rates=[0.5]" if removal == "prune" else "attack.epochs=1"

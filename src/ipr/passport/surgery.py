@@ -22,7 +22,7 @@ from ipr.models.feeding import fed_norms
 from ipr.models.inspection import Projection, answer_of, evaluating, projection_of
 from ipr.passport.fork import norms_behind
 from ipr.passport.kinds import behind, known_norms, passport_kind
-from ipr.passport.layer import Branch, PassportLayer, affines_of, presenting, scale_and_shift
+from ipr.passport.layer import Branch, PassportLayer, affines_of, filters, presenting
 from ipr.passport.statistics import of_one_batch
 from ipr.world import own_world
 
@@ -200,9 +200,10 @@ def _become_plain(layer: PassportLayer, branch: Branch) -> None:
 
 def _rounded_once(layer: PassportLayer) -> tuple[Tensor, Tensor]:
     """The passport's scale and shift as they are stored, each (1, C): summed in float64, alike on every processor."""
-    weight = layer.conv.weight
-    gamma, beta = scale_and_shift(weight.double(), layer.patch_means.double())
-    return gamma.to(weight), beta.to(weight)
+    weight, means = layer.conv.weight, layer.patch_means[0].double()  # (2, G, D)
+    rows = filters(weight.detach()).double().unflatten(0, (means.shape[1], -1))  # no product of matrices: its buffers
+    gamma, beta = ((rows * mean[:, None]).sum(-1).flatten().to(weight) for mean in means)  # are larger than all of this
+    return gamma[None], beta[None]
 
 
 def _set_affine(norm: nn.Module, values: Mapping[str, Tensor]) -> None:
