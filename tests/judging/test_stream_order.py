@@ -109,6 +109,16 @@ def test_a_network_that_cannot_be_turned_is_left_and_says_why():
     suspect.encoder.layers.encoder_layer_2.ln_1.bias.data.fill_(float("nan"))
     assert not align(suspect, reference, X[:1]).similar
     suspect = ours()
+    suspect.encoder.ln.weight.data *= 1e30
+    suspect.heads.head.weight.data *= 1e30
+    aligned = align(suspect, reference, X[:1])
+    assert aligned.way == "left as it was: it cannot be turned back (has scales that overflow together)"
+    for value in (0.0, 1e38):
+        suspect = ours()
+        for parameter in suspect.parameters():
+            parameter.data.fill_(value)
+        assert not align(suspect, reference, X[:1]).similar
+    suspect = ours()
     suspect.encoder.layers.encoder_layer_2.mlp[0].weight.data *= 1e30
     aligned = align(suspect, reference, X[:1])
     assert not aligned.similar

@@ -46,7 +46,9 @@ def match_stream(network: nn.Module, target: nn.Module, example: Tensor) -> dict
     own, wanted = stream_of(network, example), stream_of(target, example)
     fold_norms(own)
     fold_norms(wanted)
+    _check_finite(network)
     rotate(network, own, _rotation(_anchors(network, own), _anchors(target, wanted), centred=own.centred).T, example)
+    _check_finite(network)
     for one, other in zip(hidden_of(network, example), hidden_of(target, example), strict=True):
         score = _unit(other.maker.weight) @ _unit(one.maker.weight).T
         reorder(one, torch.from_numpy(linear_sum_assignment(score.numpy(), maximize=True)[1]).long())
@@ -58,6 +60,17 @@ def match_stream(network: nn.Module, target: nn.Module, example: Tensor) -> dict
         for name, module in network.named_modules()
         if isinstance(module, nn.Linear) and name != last
     }
+
+
+def _check_finite(network: nn.Module) -> None:
+    """Refuses weights that overflowed when scales were folded or rows mixed: no decomposition takes them.
+
+    Raises:
+        InputError: some did.
+    """
+    if not all(bool(weight.isfinite().all()) for weight in network.parameters()):
+        remedy = "give the network that was committed to"
+        raise InputError("suspect", type(network).__name__, "has scales that overflow together", remedy)
 
 
 def _anchors(network: nn.Module, stream: Stream) -> list[Tensor]:
