@@ -40,6 +40,15 @@ def protected(name: str = "alexnet", norm: str = "gn", *, public_affine: bool = 
     return protect(plain, passport, example, public_affine=public_affine), plain, passport
 
 
+def spread_norms(network: nn.Module) -> nn.Module:
+    """The same with scales and shifts of its layer norms drawn at random: 1 and 0 would show little."""
+    for module in network.modules():
+        if isinstance(module, nn.LayerNorm):
+            nn.init.normal_(module.weight, 1, 0.3)
+            nn.init.normal_(module.bias, 0, 0.3)
+    return network
+
+
 def memorise(network: nn.Module, data: ImageData, steps: int = 12) -> None:
     """Some steps of training on all images at once."""
     optimizer = torch.optim.SGD(network.parameters(), 0.05, momentum=0.9)

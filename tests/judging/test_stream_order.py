@@ -16,6 +16,7 @@ from ipr.models.blocks import hidden_of, mix, reorder, values_of
 from ipr.passport.generate import random_passport
 from ipr.passport.surgery import find_layers
 from ipr.signature import detect
+from references import spread_norms
 
 X = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(7))
 
@@ -24,7 +25,7 @@ def ours(seed=0):
     torch.manual_seed(seed)
     network = build_model("vit", norm="bn", width=0.33, channels_in=3, image_size=16, num_classes=10)
     nn.init.normal_(network.heads.head.weight)
-    return spread(network)
+    return spread_norms(network).eval()
 
 
 def timms(seed=0):
@@ -33,15 +34,7 @@ def timms(seed=0):
         "vit_tiny_patch16_224", img_size=16, patch_size=4, num_classes=10, depth=3, embed_dim=48, num_heads=3
     )
     nn.init.normal_(network.head.weight)
-    return spread(network)
-
-
-def spread(network):
-    for module in network.modules():
-        if isinstance(module, nn.LayerNorm):
-            nn.init.normal_(module.weight, 1, 0.3)
-            nn.init.normal_(module.bias, 0, 0.3)
-    return network.eval()
+    return spread_norms(network).eval()
 
 
 def claim_to(network):

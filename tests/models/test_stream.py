@@ -8,17 +8,14 @@ from torch import nn
 from ipr.errors import InputError
 from ipr.models import build_model
 from ipr.models.stream import fold_norms, random_rotation, rotate, stream_of
+from references import spread_norms
 
 
 def vit():
     torch.manual_seed(1)
     network = build_model("vit", norm="bn", width=0.17, channels_in=3, image_size=16, num_classes=5).double().eval()
     nn.init.normal_(network.heads.head.weight)
-    for module in network.modules():
-        if isinstance(module, nn.LayerNorm):
-            nn.init.normal_(module.weight, 1, 0.3)
-            nn.init.normal_(module.bias, 0, 0.3)
-    return network
+    return spread_norms(network)
 
 
 IMAGES = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -20,6 +20,7 @@ from ipr.passport.layer import Branch, affines_of, passport_layers, patch_mean
 from ipr.passport.lift import lift, passport_of, public_scales
 from ipr.passport.normal_form import public_signs
 from ipr.passport.surgery import find_layers, protect, strip
+from references import spread_norms
 
 LAST = [f"encoder.layers.encoder_layer_{n}" for n in (4, 5)]
 
@@ -28,11 +29,7 @@ def vit(channels=3):
     torch.manual_seed(1)
     network = build_model("vit", norm="bn", width=0.17, channels_in=channels, image_size=16, num_classes=5).double()
     nn.init.normal_(network.heads.head.weight)
-    for module in network.modules():
-        if isinstance(module, nn.LayerNorm):
-            nn.init.normal_(module.weight, 1, 0.3)
-            nn.init.normal_(module.bias, 0, 0.3)
-    return network
+    return spread_norms(network)
 
 
 class Rms(nn.Module):
