@@ -29,9 +29,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from forged_copies import nudged, put_in_place
+from ipr.attacks.ambiguity.erb import Erb
 from ipr.attacks.ambiguity.forge_projection import ForgeDeepSigns, ForgeUchida
 from ipr.attacks.ambiguity.guessed_passports import LiftPassport, Ones, SingularVectors
-from ipr.attacks.ambiguity.train_scales import TrainScales
 from ipr.attacks.base import Attack, Fit, Victim, constant_rate
 from ipr.claims.base import Claim, Thresholds
 from ipr.claims.commitment import commit, save_commitment
@@ -617,19 +617,19 @@ WAYS = (
     Way("`singular_vectors`", "weights, 60 images", ("V1", "V2"), by_attack(SingularVectors("singular_vectors"))),
     *(
         Way(
-            f"`train_scales`, {block}",
+            f"`erb`, {block}",
             f"weights, {100 * share:g} % of the images",
             ("V1", "V2"),
-            by_attack(TrainScales("train_scales", share=[share], block=[block])),
+            by_attack(Erb("erb", share=[share], block=[block])),
         )
         for block in ("plain", "cerb")
         for share in (0.02, 0.1, 1.0)
     ),
     Way(
-        "`train_scales`, from the rows' sums",
+        "`erb`, from the rows' sums",
         "weights, 2 % of the images",
         ("V1 shuffled",),
-        by_attack(TrainScales("train_scales", share=[0.02], block=["plain"], start="row_sums")),
+        by_attack(Erb("erb", share=[0.02], block=["plain"], start="row_sums")),
     ),
     Way("thresholds of one's own", "nothing", ("baseline",), own_thresholds),
     Way("a passport of zeros", "nothing", ("baseline",), zero_passport),

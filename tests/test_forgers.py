@@ -145,7 +145,7 @@ TRAINED = {("plain", "2 %", "V2"), ("cerb", "10 %", "V2"), ("cerb", "100 %", "V1
 
 def tried_here(way, name):
     block, share = way.what.rpartition(", ")[2], way.needs.removeprefix("weights, ").partition(" of")[0]
-    trains = way.what.startswith("`train_scales`") and "rows" not in way.what
+    trains = way.what.startswith("`erb`") and "rows" not in way.what
     apart = way.what.startswith(("removal", "nothing", "a mark of 2020")) or "ResNet" in name
     return not apart and (not trains or (block, share, name) in TRAINED)
 

@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from ipr.attacks.ambiguity.accessory_blocks import Cerb, Ierb
+from ipr.attacks.ambiguity.erb import BlockSearch, Erb, ErbTargeted, row_sums
 from ipr.attacks.ambiguity.fake2 import Fake2Signature, ScaleSearch
 from ipr.attacks.ambiguity.fake3 import PassportSearch
 from ipr.attacks.ambiguity.flip_signs import FlipSigns
 from ipr.attacks.ambiguity.guessed_passports import LiftPassport, Ones, SingularVectors
 from ipr.attacks.ambiguity.partial_signature import PartialSignature, with_wrong_bytes
-from ipr.attacks.ambiguity.train_scales import BlockSearch, TrainScales, row_sums
+from ipr.attacks.ambiguity.searches import SideBySide
 from ipr.attacks.base import constant_rate, example_of, flipped
 from ipr.attacks.removal.finetune import Finetune
 from ipr.attacks.removal.overwrite import Overwrite
@@ -25,8 +27,9 @@ from ipr.judging.fidelity import Fidelity, accuracy
 from ipr.judging.outcome import outcome_of
 from ipr.judging.verdict import claim_of_signs, judge_claims
 from ipr.models.inspection import classifier_of, evaluating
-from ipr.passport.generate import with_energy
+from ipr.passport.generate import feature_maps, with_energy
 from ipr.passport.layer import passport_layers
+from ipr.passport.natural import lift_natural
 from ipr.passport.presented import ScalesClaim
 from ipr.passport.surgery import find_layers, protect
 from ipr.signature import detect
@@ -246,7 +249,7 @@ def test_fake3_forges_signs_in_full_precision_under_autocast(victim_of, data, de
         assert torch.equal(lowered[name], plain[name])
 
 
-@pytest.mark.parametrize("attack", [Finetune("", start="retrain"), TrainScales("", share=[0.5], block=["bier"])])
+@pytest.mark.parametrize("attack", [Finetune("", start="retrain"), Erb("", share=[0.5], block=["ierb"])])
 def test_what_an_attack_draws_touches_no_gpu(attack, victim_of, data, forks_of_the_cpu):
     victim = victim_of("passport_v1", "alexnet", "bn")
     before = torch.get_rng_state()
@@ -349,7 +352,7 @@ def test_a_lifted_passport_is_the_network_as_it_was_given_away(victim_of, data):
         if "norm" in name:
             torch.nn.init.normal_(parameter, 0.5, 1.0)
     (attacked,) = LiftPassport("lift_passport").run(victim, data, None, 0)
-    (claim,) = attacked.claims.values()
+    claim, _ = attacked.claims.values()
     presented = protect(victim.suspect, claim.passport, example_of(data, victim.suspect), public_affine=False)
     x = next(images_of(data).batches(40, torch.device("cpu")))[0]
     with evaluating(victim.suspect), evaluating(presented):
@@ -388,56 +391,106 @@ def test_singular_vectors_of_what_changed_need_a_start(victim_of, data):
         next(SingularVectors("singular_vectors", known_start=True).run(victim_of("passport_v2"), data, None, 0))
 
 
-@pytest.mark.parametrize("start", ["ones", "row_sums"])
-def test_what_train_scales_trains_is_lifted_to_a_passport_with_these_scales(start, victim_of, data):
-    victim = victim_of("passport_v1", "alexnet", "bn")
-    seen = []
+def _trained_at_random(seen):
+    """A `Fit` that moves what is trained at random, and notes (name, epochs, share, block -> both scales)."""
 
     def fit(name, scheme, *, epochs, clip_norm, share=None):
-        begun = scheme.scales()
+        searches = scheme.by_name if isinstance(scheme, SideBySide) else {name.split("-")[0]: scheme}
+        begun = {block: search.scales() for block, search in searches.items()}
         with torch.no_grad():
             for parameter in scheme.trained():
                 parameter.add_(0.1 * torch.randn(parameter.shape))
-        seen.append((name, epochs, share, begun, scheme.scales()))
+        found = {block: (begun[block], search.scales()) for block, search in searches.items()}
+        seen.append((name, epochs, share, found))
 
-    attack = TrainScales("train_scales", share=[0.05, 0.5, 1.0], start=start, epochs=4)
-    found = [next(iter(one.claims.items())) for one in attack.run(victim, data, fit, 0)]
-    assert [point for point, _ in found] == [
-        f"block={block} share={share}" for block in ("plain", "cerb") for share in (0.05, 0.5, 1)
-    ]
-    assert [epochs for _, epochs, *_ in seen] == [4] * 6
-    assert [share for _, _, share, *_ in seen] == [3, 32, None] * 2  # of 64 images
-    assert len({name for name, *_ in seen}) == 6
+    return fit
+
+
+@pytest.mark.parametrize("start", ["ones", "row_sums"])
+def test_what_erb_trains_is_lifted_to_a_passport_with_these_scales(start, victim_of, data):
+    victim = victim_of("passport_v1", "alexnet", "bn")
+    seen = []
+    attack = Erb("erb", share=[0.05, 0.5, 1.0], start=start, epochs=4)
+    found = list(attack.run(victim, data, _trained_at_random(seen), 0))
+    assert [trained[:3] for trained in seen] == [  # 3 and 32 of 64 images
+        ("plain-cerb-ierb-0.05", 4, 3), ("plain-cerb-ierb-0.5", 4, 32), ("plain-cerb-ierb-1", 4, None),
+    ]  # fmt: skip
+    assert [one.trainings for one in found] == [3, 3, 3]
     sums = {n: victim.suspect.get_submodule(n).weight.detach().sum((1, 2, 3)) for n in victim.claim.layers}
-    for (_, claim), (*_, begun, scales) in zip(found, seen, strict=True):
-        assert claim.brings_passport
-        for name, pair in begun.items():  # blocks begin as the identity
-            expected = torch.ones_like(pair[0])
-            if start == "row_sums":
-                expected = sums[name] / sums[name].square().mean().sqrt()
-            torch.testing.assert_close(pair[0], expected)
-            assert (pair[1] == 0).all()
-        for name, affine in claim.affines(victim.suspect).items():
-            torch.testing.assert_close(torch.cat(affine).detach(), scales[name], rtol=1e-3, atol=1e-3)
-            assert torch.equal(claim.signature[name], detect(affine[0][0]))
+    for attacked, (*_, searches), share in zip(found, seen, ("0.05", "0.5", "1"), strict=True):
+        assert list(attacked.claims) == [
+            f"block={b} share={share}{how}" for b in ("plain", "cerb", "ierb") for how in ("", " lift=natural")
+        ]
+        assert attacked.suspect is victim.suspect
+        for block, (begun, scales) in searches.items():
+            for name, pair in begun.items():  # blocks begin as the identity
+                expected = torch.ones_like(pair[0])
+                if start == "row_sums":
+                    expected = sums[name] / sums[name].square().mean().sqrt()
+                torch.testing.assert_close(pair[0], expected)
+                assert (pair[1] == 0).all()
+            claim = attacked.claims[f"block={block} share={share}"]
+            assert claim.brings_passport
+            for name, affine in claim.affines(victim.suspect).items():
+                torch.testing.assert_close(torch.cat(affine).detach(), scales[name], rtol=1e-3, atol=1e-3)
+                assert torch.equal(claim.signature[name], detect(affine[0][0]))
+            natural = attacked.claims[f"block={block} share={share} lift=natural"]
+            for name, affine in natural.affines(victim.suspect).items():
+                assert (natural.passport[name] >= 0).all() or name == "conv1"  # behind a ReLU
+                assert torch.equal(natural.signature[name], detect(affine[0][0]))
 
 
-def test_the_accessory_block_is_the_papers(victim_of, data):
-    """gamma'' against the formula, with a hidden layer of C / 8; gradients reach scales, shifts and blocks alone."""
+def test_erb_trains_no_share_again_whose_points_are_judged(victim_of, data):
+    victim, seen = victim_of("passport_v1", "alexnet", "bn"), []
+    judged = frozenset({"block=plain share=0.5", "block=cerb share=0.5", "block=cerb share=1"})
+    attack = Erb("erb", share=[0.5, 1.0], block=["plain", "cerb"], lift=["any"], epochs=1)
+    found = list(attack.run(replace(victim, judged=judged), data, _trained_at_random(seen), 0))
+    assert [name for name, *_ in seen] == ["plain-1"]
+    assert [list(one.claims) for one in found] == [["block=plain share=1"]]
+
+
+def test_a_forger_chooses_a_signature_before_he_sees_the_network(victim_of, data):
+    """erb_targeted: the same bits for every block and share, not the owner's, not what the passport spells."""
+    victim = victim_of("passport_v1", "alexnet", "bn")
+    attack = ErbTargeted("erb_targeted", share=[0.5, 1.0], lift=["any"], epochs=1)
+    found = [c for one in attack.run(victim, data, _trained_at_random([]), 0) for c in one.claims.values()]
+    other = next(iter(next(attack.run(victim, data, _trained_at_random([]), 1)).claims.values()))
+    first = found[0]
+    assert all(torch.equal(claim.marks(), first.marks()) for claim in found)
+    assert not torch.equal(other.marks(), first.marks())
+    agreeing = (first.marks() == victim.claim.marks()).double().mean()
+    assert 0.3 < agreeing < 0.7
+    scales = torch.cat([gamma[0] for gamma, _ in first.affines(victim.suspect).values()])
+    assert not torch.equal(detect(scales), first.marks())
+
+
+@pytest.mark.parametrize("block", [Cerb, Ierb])
+def test_accessory_blocks_are_the_papers(block, victim_of, data):
+    """gamma'' by loops, with hidden layers of C / 8 and of 10; gradients reach scales, shifts and blocks alone."""
     victim = victim_of("passport_v1", "alexnet", "bn")
     network = protect(victim.suspect, victim.claim.passport, example_of(data, victim.suspect), public_affine=True)
     start = {name: torch.ones(bits.numel()) for name, bits in victim.claim.signature.items()}
-    search = BlockSearch(network, constant_rate(0.1, 0.0), 10, start=start, seed=3)
-    again = BlockSearch(network, constant_rate(0.1, 0.0), 10, start=start, seed=3)
+    search = BlockSearch(network, constant_rate(0.1, 0.0), 10, block=block, seed=3, start=start)
+    again = BlockSearch(network, constant_rate(0.1, 0.0), 10, block=block, seed=3, start=start)
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in search.state_dict().items())
     with torch.no_grad():
         for parameter in search.blocks.parameters():
             parameter.add_(torch.randn(parameter.shape))
-    for block, gamma, got in zip(search.blocks, search.gamma, search.effective(), strict=True):
-        assert block.into.weight.shape == (gamma.numel() // 8, gamma.numel())
-        hidden = block.into.weight @ gamma + block.into.bias
-        hidden = torch.where(hidden > 0, hidden, 0.01 * hidden)
-        torch.testing.assert_close(got, block.out.weight @ hidden + block.out.bias + gamma)
+    for made, gamma, got in zip(search.blocks, search.gamma, search.effective(), strict=True):
+        if block is Cerb:
+            assert made.into.weight.shape == (gamma.numel() // 8, gamma.numel())
+            hidden = made.into.weight @ gamma + made.into.bias
+            hidden = torch.where(hidden > 0, hidden, 0.01 * hidden)
+            expected = made.out.weight @ hidden + made.out.bias + gamma
+        else:
+            assert made.into.shape == (gamma.numel(), 10)
+            single = []
+            for i, value in enumerate(gamma):
+                hidden = [made.into[i, j] * value + made.into_bias[i, j] for j in range(10)]
+                hidden = [h if h > 0 else 0.01 * h for h in hidden]
+                single.append(sum(made.out[i, j] * h for j, h in enumerate(hidden)) + made.out_bias[i] + value)
+            expected = torch.stack(single)
+        torch.testing.assert_close(got, expected)
     search.train()
     search.on_train_epoch_start()
     x, y = next(images_of(data).batches(16, torch.device("cpu")))
@@ -446,6 +499,72 @@ def test_the_accessory_block_is_the_papers(victim_of, data):
     terms["cross_entropy"].backward()
     assert all(parameter.grad is not None for parameter in search.trained())
     assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_signs_are_asked_of_what_comes_out_of_a_block(victim_of, data):
+    """The sign loss of erb_targeted: alpha sum max(0.1 - b gamma'', 0), whose gradient reaches the blocks."""
+    victim = victim_of("passport_v1", "alexnet", "bn")
+    network = protect(victim.suspect, victim.claim.passport, example_of(data, victim.suspect), public_affine=True)
+    bits = victim.claim.signature
+    start = {name: torch.ones(own.numel()) for name, own in bits.items()}
+    shared = {"start": start, "signature": bits, "sign_loss_weight": 0.3}
+    search = BlockSearch(network, constant_rate(0.1, 0.0), 10, block=Cerb, seed=3, **shared)
+    with torch.no_grad():
+        for parameter in search.blocks.parameters():
+            parameter.add_(torch.randn(parameter.shape))
+    x, y = next(images_of(data).batches(16, torch.device("cpu")))
+    found = search.terms(x, y)["sign_loss"]
+    gamma = torch.cat(search.effective())
+    assert not torch.equal(gamma, torch.cat(list(search.gamma)))
+    wanted = torch.cat(list(bits.values()))
+    torch.testing.assert_close(found, 0.3 * (0.1 - wanted * gamma).clamp(min=0).sum())
+    found.backward()
+    assert all(parameter.grad is not None for parameter in search.blocks.parameters())
+
+
+def test_a_natural_passport_is_the_best_sum_of_feature_maps(victim_of, data):
+    """Non-negative least squares, by its optimality conditions; what can be met is met."""
+    victim = victim_of("passport_v2")
+    example = example_of(data, victim.suspect)
+    layers = find_layers(victim.suspect, example, victim.claim.layers)
+    x = normalise(data.train_pixels, data.mean, data.std)
+    maps = feature_maps(victim.suspect, layers, x)
+    source = torch.Generator().manual_seed(0)
+    asked = {layer.conv: torch.randn(2, layer.channels, generator=source) for layer in layers}
+    found = lift_natural(asked, victim.suspect, layers, x)
+    for layer in layers:
+        conv, own = victim.suspect.get_submodule(layer.conv), maps[layer.conv].double()
+        weight = conv.weight.detach().double()
+        each = nn.functional.conv2d(own, weight, stride=conv.stride, padding=conv.padding).mean((2, 3))  # (N, C)
+        got = nn.functional.conv2d(
+            found.passport[layer.conv].double(), weight, stride=conv.stride, padding=conv.padding
+        ).mean((2, 3))
+        missing = asked[layer.conv].double() - got
+        slope = missing @ each.T  # how much more of each map would help: nowhere
+        size = each.norm(dim=1) * missing.norm(dim=1, keepdim=True)
+        assert (slope / size).max() < 1e-4
+        residual = missing.norm() / asked[layer.conv].double().norm()
+        assert found.residual[layer.conv] == pytest.approx(float(residual), rel=1e-4)
+        assert 0 < residual < 1.01  # nothing of them may help, and a little is taken all the same
+    reached = {
+        name: torch.stack([scales @ torch.rand(len(x), generator=source) for _ in range(2)])
+        for name, scales in (
+            (n, nn.functional.conv2d(m, victim.suspect.get_submodule(n).weight.detach(), padding=1).mean((2, 3)).T)
+            for n, m in maps.items()
+        )
+    }
+    met = lift_natural(reached, victim.suspect, layers, x)
+    assert all(residual < 1e-5 for residual in met.residual.values())
+
+
+def test_a_natural_passport_of_nothing_says_something(victim_of, data):
+    """Shifts of 0, as fresh norms have, ask for a mean patch of 0, which a judge refuses."""
+    victim = victim_of("passport_v2")
+    layers = find_layers(victim.suspect, example_of(data, victim.suspect), victim.claim.layers)
+    x = normalise(data.train_pixels, data.mean, data.std)
+    asked = {layer.conv: torch.zeros(2, layer.channels) for layer in layers}
+    passport = lift_natural(asked, victim.suspect, layers, x).passport
+    victim.claim.forged(passport=passport).checked_affines(victim.suspect)
 
 
 def test_row_sums_of_a_layer_have_a_mean_square_of_1(victim_of, data):

@@ -12,6 +12,8 @@ GOLDEN = Path(__file__).with_name("golden_numbers.json")
 TWO_A_STEP = "trigger_set.per_step=2"
 GN = "model.norm=gn"
 REQUESTS = {
+    "erb": ["scheme=passport_v1", "attack.share=[0.5]"],
+    "erb_targeted": ["scheme=passport_v2", GN, "attack.share=[0.5]", "attack.block=[ierb]"],
     "fake1": ["scheme=passport_v2", GN, "attack.passports=2"],
     "fake2": ["scheme=passport_v1"],
     "fake2_signature": ["scheme=passport_v2", GN, "attack.dissimilarity=[0.1,0.5]"],
@@ -36,7 +38,6 @@ REQUESTS = {
     "rescale": ["scheme=passport_v2", GN],
     "rotate": ["scheme=passport_v2", "model=vit", "model.width=0.17"],
     "singular_vectors": ["scheme=passport_v2", GN, "attack.energies=[1,3,10]", "attack.images=16"],
-    "train_scales": ["scheme=passport_v1", "attack.share=[0.5]"],
 }
 
 

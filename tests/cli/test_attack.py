@@ -77,11 +77,13 @@ def test_the_same_attack_is_found_and_an_interrupted_one_goes_on(ipr, tiny):
 @pytest.mark.parametrize("scheme", ["passport_v1", "passport_v2", "passport_v3"])
 def test_forgers_of_a_trained_network(scheme, ipr, tiny):
     """A lifted passport has the accuracy of the network as it is given away, exactly, where no norm has statistics."""
-    small = ("attack.share=[0.1,1]", "attack.block=[plain,cerb]", "attack.epochs=1", "attack_seed=1")
-    trained = ipr("attack", *tiny, f"scheme={scheme}", "attack=train_scales", *small)
+    small = ("attack.share=[0.1,1]", "attack.block=[plain,ierb]", "attack.epochs=1", "attack_seed=1")
+    trained = ipr("attack", *tiny, f"scheme={scheme}", "attack=erb", *small)
     assert trained.code == 0, trained.err
-    found = rows(attacked("train_scales", scheme))
-    assert [row["point"] for row in found] == [f"block={b} share={s}" for b in ("plain", "cerb") for s in ("0.1", "1")]
+    found = rows(attacked("erb", scheme))
+    assert [row["point"] for row in found] == [
+        f"block={b} share={s}{how}" for s in ("0.1", "1") for b in ("plain", "ierb") for how in ("", " lift=natural")
+    ]
     assert all(row["bits_agreeing"] == row["bits_total"] and row["forged"] for row in found)
     for name in ("ones", "singular_vectors"):
         outcome = ipr("attack", *tiny, f"scheme={scheme}", f"attack={name}")
@@ -93,7 +95,9 @@ def test_forgers_of_a_trained_network(scheme, ipr, tiny):
         assert_one_line(outcome, "attack=lift_passport", "no scale or shift is given away")
         return
     assert outcome.code == 0, outcome.err
-    (row,) = rows(attacked("lift_passport", scheme))
+    row, natural = rows(attacked("lift_passport", scheme))
+    assert natural["point"] == "lift=natural"
+    assert natural["bits_agreeing"] == natural["bits_total"]
     (record,) = (json.loads(path.read_text()) for path in Path("runs").glob(f"train/{scheme}-*-gn-*/record.json"))
     assert row["accuracy_claimed"] == record["accuracy_without"]
     assert row["bits_agreeing"] == row["bits_total"]
@@ -144,7 +148,7 @@ def test_finetuning_to_another_data_set(ipr, tiny):
             ["scheme=baseline", "attack=prune"],
             "attack=prune: does not apply to scheme=baseline, because nothing is embedded in it",
         ),
-        (["attack=nonsense"], "attack=nonsense: there is no such choice; choose among: fake1"),
+        (["attack=nonsense"], "attack=nonsense: there is no such choice; choose among: erb"),
         (["attack=prune", "attack.rates=[2]"], "attack.rates=2: must be at most 1"),
         (["attack=prune", "attack.rate=[0.2]"], "attack.rate: there is no such key"),
         (

@@ -341,7 +341,7 @@ def _commitment(found: Provenance, required: bool, evidence: Evidence) -> Condit
     if holds:
         says += f"; by {found.by}"
     else:
-        attack = "lift_passport or train_scales" if evidence.passport is not None else "forge_* of its scheme"
+        attack = "lift_passport or erb" if evidence.passport is not None else "forge_* of its scheme"
         says += f". Without that anybody who holds these weights can make such a claim ({attack})"
         says += ", in a second where the network keeps its public scales" if evidence.passport is not None else ""
     if holds is None:

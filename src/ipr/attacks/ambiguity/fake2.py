@@ -67,7 +67,8 @@ class ScaleSearch(Search):
         """The sign loss where signs are to be held."""
         if self.bits is None:
             return {}
-        held = sign_loss(torch.cat(list(self.gamma)), self.get_buffer("bits"))
+        gamma = torch.cat([scale.squeeze(0) for scale, _ in affines.values()])
+        held = sign_loss(gamma, self.get_buffer("bits"))
         return {"sign_loss": self.sign_loss_weight * held}
 
     def claimed(self, owner: PassportClaim) -> ScalesClaim:

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of
 from ipr.config.registry import register
-from ipr.data.images import ImageData, LabelledImages
+from ipr.data.images import ImageData, LabelledImages, normalise
 from ipr.errors import InputError
 from ipr.judging.verdict import claim_of_signs
+from ipr.models.inspection import device_of
 from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.guesses import SIGNS, lifted_passport, ones_passport, positive_passport, singular_passport
 from ipr.passport.lift import public_scales
+from ipr.passport.natural import lift_natural
 from ipr.passport.surgery import ConvNorm, Passport, find_layers
 from ipr.randomness import generator
 from ipr.schemes.base import Scheme
@@ -132,10 +134,14 @@ class LiftPassport(GuessPassports):
 
     Presented, it changes nothing where the solve is exact (`passport/lift.py`), so it has the public accuracy. Of many
     such passports it is the one nearest to a random one: the shortest would be 0 where a public shift is, and refused.
-    It is claimed with the signature that it spells.
+    A second point, `lift=natural`, is the sum of feature maps of the forger's images that comes nearest
+    (`passport/natural.py`). Each is claimed with the signature that it spells.
     """
 
+    attacker_has = "the weights and the places of the passport layers; for lift=natural some images, too"
     needs = "no scale or shift is given away with its protected layers"
+
+    images: int = 500  # at most so many training images are summed, without labels
 
     @classmethod
     def applies_to(cls, scheme: type[Scheme]) -> bool:
@@ -145,5 +151,10 @@ class LiftPassport(GuessPassports):
     def guesses(self, victim: Victim, layers: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
         """See `GuessPassports.guesses`."""
         suspect = victim.suspect
+        scales = public_scales(suspect, layers)
         start = with_energy(random_passport(layers, generator(seed, "lift")), suspect, 1.0)
-        return {"": lifted_passport(public_scales(suspect, layers), suspect, layers, start)}
+        few = data.limited(min(self.images, data.train_labels.numel()), None)
+        images = normalise(few.train_pixels.to(device_of(suspect)), data.mean, data.std)
+        natural = lift_natural(scales, suspect, layers, images)
+        guessed: dict[str, Passport] = {"": lifted_passport(scales, suspect, layers, start)}
+        return guessed if natural is None else guessed | {"lift=natural": natural.passport}
