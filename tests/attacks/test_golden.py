@@ -25,6 +25,7 @@ REQUESTS = {
     "forge_deepsigns": ["scheme=deepsigns", "scheme.images=8"],
     "forge_trigger_set": ["scheme=trigger_set", "trigger_set.size=8", TWO_A_STEP, "attack.iterations=20"],
     "forge_uchida": ["scheme=uchida"],
+    "grind": ["scheme=passport_v2", GN, "attack.hash=[fast]", "attack.tries=500"],
     "lift_passport": ["scheme=passport_v2", GN],
     "ones": ["scheme=passport_v2", GN, "attack.energies=[1,3,10]"],
     "overwrite": ["scheme=passport_v1"],

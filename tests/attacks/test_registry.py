@@ -65,7 +65,7 @@ def instance(name):
     attack = ATTACKS[name](name=name)
     for field, small in (
         ("epochs", 1), ("passports", 3), ("rates", [0.0, 0.5]), ("dissimilarity", [0.1, 0.5]), ("wrong", [0.0, 0.5]),
-        ("share", [0.5]), ("energies", [3.0]), ("noise", 1),
+        ("share", [0.5]), ("energies", [3.0]), ("noise", 1), ("tries", 50), ("slow_tries", 1),
     ):  # fmt: skip
         if hasattr(attack, field):
             setattr(attack, field, small)
@@ -124,7 +124,7 @@ def test_the_contract(name, victim, victim_of, data):
         assert {k: c.fingerprint() for k, c in one.claims.items()} == {
             k: c.fingerprint() for k, c in same.claims.items()
         }
-        if ATTACKS[name].kind == "ambiguity":
+        if ATTACKS[name].kind == "ambiguity" and not any("turned" in point for point in one.claims):
             assert one.suspect is attacked_one.suspect
         verdicts = judge_claims(one.suspect, list(one.claims.values()), images)
         assert len(verdicts) == len(one.claims)
@@ -137,7 +137,12 @@ def test_attacks_on_what_a_network_has_not_are_refused(name, model, victim_of, d
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in ATTACKS if not ATTACKS[n].inapplicable("passport_v2") and not refused(n, "alexnet")]
+    "name",
+    [
+        n
+        for n in ATTACKS
+        if n != "grind" and not ATTACKS[n].inapplicable("passport_v2") and not refused(n, "alexnet")  # binds its own
+    ],
 )
 def test_what_is_forged_from_a_bound_claim_is_not_bound(name, victim_of, data):
     """Only the owner's own claim, unchanged, keeps the owner's name and the binding."""
@@ -181,6 +186,7 @@ def test_an_attack_refuses_what_it_does_not_apply_to(name):
         ("ones", "noise", -1), ("singular_vectors", "energies", [-1.0]), ("singular_vectors", "images", 0),
         ("singular_vectors", "vectors", 0),
         ("erb", "share", [0.0]), ("erb", "share", [1.5]), ("erb", "share", []), ("erb", "block", ["serb"]),
+        ("grind", "hash", ["md5"]), ("grind", "hash", []), ("grind", "tries", 0), ("grind", "slow_tries", 0),
         ("erb", "lift", ["all"]), ("erb", "images", 0),
         ("erb_targeted", "lift", []), ("erb_targeted", "sign_loss_weight", -1.0), ("lift_passport", "images", 0),
         ("erb", "block", []), ("erb", "start", "public"), ("erb", "epochs", 0),

@@ -120,6 +120,8 @@ RANGES = {
     "steps": _count("1"),
     "test_images": _count("200, or null for all", 0, 10**9),
     "timeout_seconds": _positive("30"),
+    "slow_tries": _count("4"),
+    "tries": _count("1000000", most=2**32),
     "tried": _count("1, and count this one too", most=10**12),
     "validation": Range(0, 1, "give e.g. 0.1, or 0 for none", below=True),
     "vectors": _count("2, or null for all"),

@@ -117,14 +117,21 @@ def bound_signature(
         InputError: there are not so many channels.
     """
     total = signed_channels(count, sum(capacities.values()))
-    parts = _parts(passport, capacities, owner, total)
     if not binding.slow:
-        framed = _framed((FAST_DOMAIN, binding.nonce, *parts))
-        return expanded(b"".join(framed), capacities, total)
+        return expanded(fast_text(passport, capacities, owner, binding.nonce, total), capacities, total)
+    parts = _parts(passport, capacities, owner, total)
     digest = hashlib.sha256()
     for part in _framed((DOMAIN, binding.method.encode(), *parts)):
         digest.update(part)
     return expanded(stretched(digest.digest(), binding.nonce), capacities, total)
+
+
+def fast_text(
+    passport: Passport, capacities: Mapping[str, int], owner: str, nonce: bytes, total: int | None = None
+) -> bytes:
+    """What version 1 hashes (`bound_signature`); where every channel has a bit, it ends with the last P_beta."""
+    total = sum(capacities.values()) if total is None else total
+    return b"".join(_framed((FAST_DOMAIN, nonce, *_parts(passport, capacities, owner, total))))
 
 
 @lru_cache(maxsize=1024)

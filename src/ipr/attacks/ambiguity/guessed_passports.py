@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of
+from ipr.attacks.base import Applicable, Attack, Attacked, Fit, Victim, example_of
 from ipr.config.registry import register
 from ipr.data.images import ImageData, LabelledImages, normalise
 from ipr.errors import InputError
@@ -127,9 +127,20 @@ class SingularVectors(GuessAtEnergies):
         return {"": found}
 
 
+class GivesScales(Applicable):
+    """What starts from the scales that norms are given away with, so that it applies to V2 and V3 alone."""
+
+    needs = "no scale or shift is given away with its protected layers"
+
+    @classmethod
+    def applies_to(cls, scheme: type[Scheme]) -> bool:
+        """See `Applicable.applies_to`: to those that give scales away."""
+        return super().applies_to(scheme) and not scheme.locked
+
+
 @register("lift_passport")
 @dataclass
-class LiftPassport(GuessPassports):
+class LiftPassport(GivesScales, GuessPassports):
     """The passport whose scale and shift are those that the norms were given away with: one linear solve a layer.
 
     Presented, it changes nothing where the solve is exact (`passport/lift.py`), so it has the public accuracy. Of many
@@ -139,14 +150,8 @@ class LiftPassport(GuessPassports):
     """
 
     attacker_has = "the weights and the places of the passport layers; for lift=natural some images, too"
-    needs = "no scale or shift is given away with its protected layers"
 
     images: int = 500  # at most so many training images are summed, without labels
-
-    @classmethod
-    def applies_to(cls, scheme: type[Scheme]) -> bool:
-        """See `Applicable.applies_to`: to those that give scales away."""
-        return super().applies_to(scheme) and not scheme.locked
 
     def guesses(self, victim: Victim, layers: list[ConvNorm], data: ImageData, seed: int) -> dict[str, Passport]:
         """See `GuessPassports.guesses`."""
