@@ -29,9 +29,9 @@ from ipr.judging.verdict import claim_of_signs, judge_claims
 from ipr.models.inspection import classifier_of, evaluating
 from ipr.passport.generate import feature_maps, with_energy
 from ipr.passport.layer import passport_layers
-from ipr.passport.natural import lift_natural
+from ipr.passport.nonnegative import lift_natural, lift_positive
 from ipr.passport.presented import ScalesClaim
-from ipr.passport.surgery import find_layers, protect
+from ipr.passport.surgery import ConvNorm, find_layers, protect
 from ipr.signature import detect
 from references import small
 
@@ -352,7 +352,7 @@ def test_a_lifted_passport_is_the_network_as_it_was_given_away(victim_of, data):
         if "norm" in name:
             torch.nn.init.normal_(parameter, 0.5, 1.0)
     (attacked,) = LiftPassport("lift_passport").run(victim, data, None, 0)
-    claim, _ = attacked.claims.values()
+    claim, *_ = attacked.claims.values()
     presented = protect(victim.suspect, claim.passport, example_of(data, victim.suspect), public_affine=False)
     x = next(images_of(data).batches(40, torch.device("cpu")))[0]
     with evaluating(victim.suspect), evaluating(presented):
@@ -419,7 +419,9 @@ def test_what_erb_trains_is_lifted_to_a_passport_with_these_scales(start, victim
     sums = {n: victim.suspect.get_submodule(n).weight.detach().sum((1, 2, 3)) for n in victim.claim.layers}
     for attacked, (*_, searches), share in zip(found, seen, ("0.05", "0.5", "1"), strict=True):
         assert list(attacked.claims) == [
-            f"block={b} share={share}{how}" for b in ("plain", "cerb", "ierb") for how in ("", " lift=natural")
+            f"block={b} share={share}{how}"
+            for b in ("plain", "cerb", "ierb")
+            for how in ("", " lift=positive", " lift=natural")
         ]
         assert attacked.suspect is victim.suspect
         for block, (begun, scales) in searches.items():
@@ -434,10 +436,11 @@ def test_what_erb_trains_is_lifted_to_a_passport_with_these_scales(start, victim
             for name, affine in claim.affines(victim.suspect).items():
                 torch.testing.assert_close(torch.cat(affine).detach(), scales[name], rtol=1e-3, atol=1e-3)
                 assert torch.equal(claim.signature[name], detect(affine[0][0]))
-            natural = attacked.claims[f"block={block} share={share} lift=natural"]
-            for name, affine in natural.affines(victim.suspect).items():
-                assert (natural.passport[name] >= 0).all() or name == "conv1"  # behind a ReLU
-                assert torch.equal(natural.signature[name], detect(affine[0][0]))
+            for how in ("positive", "natural"):
+                other = attacked.claims[f"block={block} share={share} lift={how}"]
+                for name, affine in other.affines(victim.suspect).items():
+                    assert (other.passport[name] >= 0).all()  # behind a ReLU, in AlexNet
+                    assert torch.equal(other.signature[name], detect(affine[0][0]))
 
 
 def test_erb_trains_no_share_again_whose_points_are_judged(victim_of, data):
@@ -555,6 +558,34 @@ def test_a_natural_passport_is_the_best_sum_of_feature_maps(victim_of, data):
     }
     met = lift_natural(reached, victim.suspect, layers, x)
     assert all(residual < 1e-5 for residual in met.residual.values())
+
+
+@pytest.mark.parametrize(
+    ("conv", "size"),
+    [
+        (nn.Conv2d(12, 6, 3, padding=1, bias=False), (5, 7)), (nn.Conv2d(12, 6, 3, stride=2, bias=False), (8, 6)),
+        (nn.Conv2d(12, 6, 3, padding=1, groups=3, bias=False), (6, 6)), (nn.Conv2d(40, 8, 1, bias=False), (3, 3)),
+        (nn.Conv2d(12, 6, 3, padding=2, dilation=2, padding_mode="reflect", bias=False), (6, 6)),
+        (nn.Linear(40, 8, bias=False), (5, 1)),
+    ],
+)  # fmt: skip
+def test_a_passport_that_is_not_negative_has_any_scales(conv, size):
+    """Exact where a filter has many more numbers than there are filters; Avg(W * P) by the layer itself."""
+    torch.manual_seed(0)
+    conv = copy.deepcopy(conv).double()
+    nn.init.normal_(conv.weight)
+    network = nn.Sequential(conv)
+    channels_in = conv.weight.shape[1] * getattr(conv, "groups", 1)
+    channels = conv.weight.shape[0]
+    layer = ConvNorm("0", "1", (channels_in, *size), channels)
+    asked = {"0": torch.randn(2, channels, dtype=torch.float64)}
+    found = lift_positive(asked, network, [layer])
+    maps = found.passport["0"]
+    assert maps.shape == (2, channels_in, *size)
+    assert (maps >= 0).all()
+    got = conv(maps.flatten(2).mT).mean(1) if isinstance(conv, nn.Linear) else conv(maps).mean((2, 3))
+    torch.testing.assert_close(got.detach(), asked["0"], rtol=1e-6, atol=1e-6)
+    assert found.residual["0"] < 1e-9
 
 
 def test_a_natural_passport_of_nothing_says_something(victim_of, data):

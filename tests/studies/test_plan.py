@@ -40,7 +40,8 @@ def test_the_issue_names_these_tables_and_figures():
 
 
 OWN = ("quickstart", "cifar10_part", "cifar10_part_attacks", "cifar10_part_energy", "cifar100_part_insider",
-       "forged_passports", "published", "photographs", "photographs_attacks", "photographs_bits")  # fmt: skip
+       "findings", "forged_passports", "published", "photographs", "photographs_attacks",
+       "photographs_bits")  # fmt: skip
 """Studies that are made for one scale."""
 
 

@@ -74,7 +74,7 @@ def lift(scales: Mapping[str, Tensor], network: nn.Module, layers: Sequence[Conv
         coordinates = torch.einsum("gdo,sgo->sgd", solver, asked.unflatten(1, (groups_of(conv), -1)))
         maps = _expanded(coordinates.unflatten(2, (seen.shape[1], -1)), rows, columns)
         lifted.passport[layer.conv] = maps.to(scales[layer.conv])
-        lifted.residual[layer.conv] = _residual(maps, asked, conv)
+        lifted.residual[layer.conv] = missing_share(maps, asked, conv)
     return lifted
 
 
@@ -117,17 +117,19 @@ class _Axis:
     right: Tensor
 
 
-def _axes(conv: Projection, layer: ConvNorm) -> tuple[_Axis, _Axis]:
-    """A_h and A_w of a convolution, decomposed; of a linear layer, which sees every place of a map as it is."""
+def averages(conv: Projection, layer: ConvNorm) -> tuple[Tensor, Tensor]:
+    """A_h and A_w: what each element of a filter sees, on average over its places, of the rows and of the columns of a
+    passport, (k, H) and (k, W), in float64. A linear layer sees every place of a map as it is: k is 1.
+    """
     if isinstance(conv, nn.Linear):
-        rows, columns = (_decomposed(torch.full((1, size), 1 / size)) for size in layer.input_shape[1:])
+        rows, columns = (torch.full((1, size), 1 / size, dtype=torch.float64) for size in layer.input_shape[1:])
         return rows, columns
     left, right, top, bottom = conv._reversed_padding_repeated_twice
     _, height, width = layer.input_shape
-    return _axis(conv, 0, height, (top, bottom)), _axis(conv, 1, width, (left, right))
+    return _averages(conv, 0, height, (top, bottom)), _averages(conv, 1, width, (left, right))
 
 
-def _axis(conv: nn.Conv2d, axis: int, size: int, padding: tuple[int, int]) -> _Axis:
+def _averages(conv: nn.Conv2d, axis: int, size: int, padding: tuple[int, int]) -> Tensor:
     kernel, stride, dilation = conv.kernel_size[axis], conv.stride[axis], int(conv.dilation[axis])
     mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
     basis = torch.eye(size, dtype=torch.float64)[:, None]  # every position by itself, as one channel
@@ -135,7 +137,13 @@ def _axis(conv: nn.Conv2d, axis: int, size: int, padding: tuple[int, int]) -> _A
     outputs = (padded.shape[1] - dilation * (kernel - 1) - 1) // stride + 1
     starts = dilation * torch.arange(kernel)
     reads = starts[:, None] + stride * torch.arange(outputs)  # (k, outputs): what element i sees
-    return _decomposed(padded[:, reads].mean(-1).T)
+    return padded[:, reads].mean(-1).T
+
+
+def _axes(conv: Projection, layer: ConvNorm) -> tuple[_Axis, _Axis]:
+    """A_h and A_w of a convolution, decomposed."""
+    rows, columns = (_decomposed(seen) for seen in averages(conv, layer))
+    return rows, columns
 
 
 def _decomposed(averages: Tensor) -> _Axis:
@@ -152,7 +160,8 @@ def _expanded(coordinates: Tensor, rows: _Axis, columns: _Axis) -> Tensor:
     return maps
 
 
-def _residual(maps: Tensor, asked: Tensor, conv: Projection) -> float:
+def missing_share(maps: Tensor, asked: Tensor, conv: Projection) -> float:
+    """`Lifted.residual` of one layer: its passport (2, C_in, H, W) and what was asked for (2, C), in float64."""
     got = scale_and_shift(conv.weight.detach().double().cpu(), patch_mean(maps, conv)[None])
     missing = (torch.cat(got) - asked).norm()
     return float(missing / asked.norm()) if bool(asked.any()) else float(missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,7 @@ def of_attack(row: AttackRow) -> dict[str, Any]:
         "norm": row.norm,
         "whose": "forged" if row.forged else "genuine" if row.bits_total or images else None,
         "way": point.get("way"),
+        "point": row.point or None,
         "layers": layers,
         "layers_count": None if layers is None or layers == "all" else layers.count("+") + 1,
         **{name: float(point[name]) for name in ("rate", "dissimilarity", "wrong") if name in point},
@@ -130,6 +132,8 @@ def of_attack(row: AttackRow) -> dict[str, Any]:
         "accuracy_with_claim": None if other else row.accuracy_claimed,
         "lost": None if reached is None or other else row.accuracy_before - reached,
         "mark": marked,
+        "bits": None if marked is None else row.bits_agreeing,
+        "chance": None if marked is None else row.p_value_log10 / math.log10(2),
         "mark_freed": share(row.bits_freed, row.bits_total),
         "mark_over_accuracy": None if marked is None or reached is None else marked - reached,
         "triggers": None if other and not restored else row.trigger_accuracy,

@@ -10,6 +10,8 @@ import pandas as pd
 PLAIN = {
     "seconds": 1,
     "iterations": 0,
+    "bits": 0,
+    "chance": 0,
     "ratio": 3,
     "seconds_per_1000": 2,
     "distance": 3,

@@ -1,8 +1,8 @@
 """Scales and shifts trained on a share of the images and lifted to a passport: with an accessory block, or without.
 
 The attack is Chen et al.'s (CVPR 2023, 2303.11595), whose family later papers call ERB. It ends with scales; a judge
-asks for a passport, and gets one (`passport/lift.py`), or one that looks like natural activations
-(`passport/natural.py`).
+asks for a passport, and gets one (`passport/lift.py`), or one that is not negative, as feature maps are
+(`passport/nonnegative.py`).
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from ipr.judging.verdict import claim_of_signs
 from ipr.models.inspection import device_of
 from ipr.passport.claim import PassportClaim
 from ipr.passport.lift import Lifted, lift
-from ipr.passport.natural import lift_natural
+from ipr.passport.nonnegative import lift_natural, lift_positive
 from ipr.passport.surgery import ConvNorm, Passport, find_layers, protect
 from ipr.randomness import derive_seed, drawing, generator
 from ipr.signature import Signature, draw_signature
 
 STARTS = ("ones", "row_sums")
-LIFTS = ("any", "natural")
+LIFTS = ("any", "positive", "natural")
 
 
 class BlockSearch(ScaleSearch):
@@ -95,8 +95,10 @@ class TrainedScales(Attack):
     # shares of the training images that the forger has
     share: list[float] = field(default_factory=lambda: [0.02, 0.05, 0.1, 1.0])
     block: list[str] = field(default_factory=lambda: list(BLOCKS))  # plain | cerb | ierb: what scales come out of
-    lift: list[str] = field(default_factory=lambda: list(LIFTS))  # any | natural: a sum of images' feature maps
-    images: int = 500  # at most so many of them
+    lift: list[str] = field(
+        default_factory=lambda: list(LIFTS)
+    )  # any | positive: not negative | natural: a sum of feature maps
+    images: int = 500  # whose feature maps are summed, at most
     start: str = "ones"  # ones | row_sums
     epochs: int = 20  # of the attacker's training
     lr: float = 0.01  # learning rate, constant
@@ -182,6 +184,8 @@ def _lifted(
 ) -> Lifted | None:
     if how == "any":
         return lift(scales, suspect, layers)
+    if how == "positive":
+        return lift_positive(scales, suspect, layers)
     return lift_natural(scales, suspect, layers, images)
 
 

@@ -15,7 +15,7 @@ from ipr.models.inspection import device_of
 from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.guesses import SIGNS, lifted_passport, ones_passport, positive_passport, singular_passport
 from ipr.passport.lift import public_scales
-from ipr.passport.natural import lift_natural
+from ipr.passport.nonnegative import lift_natural, lift_positive
 from ipr.passport.surgery import ConvNorm, Passport, find_layers
 from ipr.randomness import generator
 from ipr.schemes.base import Scheme
@@ -145,8 +145,9 @@ class LiftPassport(GivesScales, GuessPassports):
 
     Presented, it changes nothing where the solve is exact (`passport/lift.py`), so it has the public accuracy. Of many
     such passports it is the one nearest to a random one: the shortest would be 0 where a public shift is, and refused.
-    A second point, `lift=natural`, is the sum of feature maps of the forger's images that comes nearest
-    (`passport/natural.py`). Each is claimed with the signature that it spells.
+    Two points more are not negative, as feature maps are: `lift=positive` any maps like that, `lift=natural` the sum of
+    feature maps of the forger's images that comes nearest (`passport/nonnegative.py`). Each is claimed with the
+    signature that it spells.
     """
 
     attacker_has = "the weights and the places of the passport layers; for lift=natural some images, too"
@@ -161,5 +162,8 @@ class LiftPassport(GivesScales, GuessPassports):
         few = data.limited(min(self.images, data.train_labels.numel()), None)
         images = normalise(few.train_pixels.to(device_of(suspect)), data.mean, data.std)
         natural = lift_natural(scales, suspect, layers, images)
-        guessed: dict[str, Passport] = {"": lifted_passport(scales, suspect, layers, start)}
+        guessed: dict[str, Passport] = {
+            "": lifted_passport(scales, suspect, layers, start),
+            "lift=positive": lift_positive(scales, suspect, layers).passport,
+        }
         return guessed if natural is None else guessed | {"lift=natural": natural.passport}
