@@ -12,10 +12,13 @@ GOLDEN = Path(__file__).with_name("golden_numbers.json")
 TWO_A_STEP = "trigger_set.per_step=2"
 GN = "model.norm=gn"
 REQUESTS = {
+    "adversarial_finetune": ["scheme=passport_v2", GN],
+    "combined": ["scheme=passport_v1", "attack.steps=[weight_shift,prune]"],
     "fake1": ["scheme=passport_v2", GN, "attack.passports=2"],
     "fake2": ["scheme=passport_v1"],
     "fake2_signature": ["scheme=passport_v2", GN, "attack.dissimilarity=[0.1,0.5]"],
     "fake3": ["scheme=passport_v3", GN, TWO_A_STEP, "attack.dissimilarity=[0.0,0.5]"],
+    "fine_prune": ["scheme=passport_v2", GN],
     "finetune": ["scheme=passport_v1"],
     "flip_groups": ["scheme=passport_v1", "attack.rates=[0.5]"],
     "flip_signs": ["scheme=passport_v1", "attack.rates=[0.5]"],
@@ -23,6 +26,7 @@ REQUESTS = {
     "forge_deepsigns": ["scheme=deepsigns", "scheme.images=8"],
     "forge_trigger_set": ["scheme=trigger_set", "trigger_set.size=8", TWO_A_STEP, "attack.iterations=20"],
     "forge_uchida": ["scheme=uchida"],
+    "label_smoothing": ["scheme=uchida"],
     "lift_passport": ["scheme=passport_v2", GN],
     "ones": ["scheme=passport_v2", GN, "attack.energies=[1,3,10]"],
     "overwrite": ["scheme=passport_v1"],
@@ -33,10 +37,15 @@ REQUESTS = {
     "permute": ["scheme=passport_v2", GN],
     "prune": ["scheme=passport_v1", "attack.rates=[0.5]"],
     "quantise": ["scheme=uchida", "attack.bits=[3]"],
+    "quantise-tuned": ["scheme=uchida", "attack.bits=[3]", "attack.epochs=1"],
+    "regularize": ["scheme=uchida", "attack.first_epochs=1"],
     "rescale": ["scheme=passport_v2", GN],
     "rotate": ["scheme=passport_v2", "model=vit", "model.width=0.17"],
     "singular_vectors": ["scheme=passport_v2", GN, "attack.energies=[1,3,10]", "attack.images=16"],
     "train_scales": ["scheme=passport_v1", "attack.share=[0.5]"],
+    "unlearn_triggers": ["scheme=trigger_set", "trigger_set.size=8", TWO_A_STEP, "attack.iterations=5"],
+    "weight_shift": ["scheme=passport_v1"],
+    "wrk": ["scheme=trigger_set", "trigger_set.size=8", TWO_A_STEP],
 }
 
 

@@ -6,6 +6,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
@@ -47,7 +48,7 @@ class TrainsOn(Attack):
     kind = "removal"
     section = "not in the paper"
     attacker_has = "the weights, for V1 the distributed passport, and training data"
-    families = EMBEDDING
+    families: ClassVar[tuple[str, ...]] = EMBEDDING
 
     @abstractmethod
     def tune(self, network: nn.Module, data: ImageData, fit: Fit, seed: int) -> None:

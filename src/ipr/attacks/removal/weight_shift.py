@@ -1,4 +1,4 @@
-"""Weight shifting (Lukas et al., S&P 2022): the mean filter is taken from all filters, noise is added, then it is tuned."""
+"""Weight shifting (Lukas et al., S&P 2022): the mean filter is taken from all filters, and noise is added."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class WeightShift(TrainsOn):
 
     Uchida and DeepMarks are read from that mean. Constants are those of Lukas et al. (SoK: How robust is neural network
     watermarking, IEEE S&P 2022) for CIFAR-10. Convolutions and linear layers are shifted, but not the classifier, whose
-    mean row no answer depends on. Deviation: it is tuned for a fixed number of epochs, without early stopping.
+    mean row no answer depends on.
     """
 
     section = "not in the paper (Lukas et al., S&P 2022)"
