@@ -36,8 +36,8 @@ class Patch:
     """What turns images to a class: (1 - mask) x + mask * pattern.
 
     Attributes:
-        mask: (H, W), from 0 to 1.
-        pattern: (C, H, W), normalised as the images are.
+        mask: (H, W), from 0 to 1, in steps of 1 / 255.
+        pattern: (C, H, W), pixels in such steps, normalised as the images are.
         works: the share of images that it turned in the last step.
         losses: before every step, (steps,).
     """
@@ -87,7 +87,7 @@ def inverted_patch(
             optimizer.step()
             losses.append(loss.detach())
             works = (logits.detach().argmax(1) == wanted).float().mean()
-    found = start.detach().sigmoid()
+    found = (255 * start.detach().sigmoid()).round() / 255
     return Patch(found[0], black + (white - black) * found[1:], float(works), torch.stack(losses).cpu())
 
 

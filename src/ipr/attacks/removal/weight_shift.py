@@ -35,9 +35,9 @@ def shift_weights(network: nn.Module, strength: float, noise: float, source: Gen
         source: draws the noise, layer by layer, on the CPU.
     """
     for module in before_classifier(network):
-        weight = module.weight
+        weight = module.weight.double()  # summed in float64 and rounded once: alike on every processor
         drawn = torch.randn(weight.shape, generator=source).to(weight)
-        weight.add_(noise * weight.std() * drawn - strength * weight.mean(0, keepdim=True))
+        module.weight.copy_(weight - strength * weight.mean(0, keepdim=True) + noise * weight.std() * drawn)
 
 
 @register("weight_shift")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -37,9 +38,10 @@ def pushed_images(network: nn.Module, data: ImageData, count: int, step: float, 
     classes, total = len(data.classes), labels.numel()
     pushed_to = torch.randint(classes, (total,), generator=source)
     wrong = (labels + torch.randint(1, max(2, classes), (total,), generator=source)) % classes
-    x = normalise(pixels.to(device_of(network)), data.mean, data.std).requires_grad_()
-    with frozen(network), torch.enable_grad():
-        logits = logits_of(network, x)
+    asked = copy.deepcopy(network).double()  # whose signs are alike on every processor
+    x = normalise(pixels.to(device_of(network)), data.mean, data.std).double().requires_grad_()
+    with frozen(asked), torch.enable_grad():
+        logits = logits_of(asked, x)
         (gradient,) = torch.autograd.grad(logits.gather(1, pushed_to.to(x.device)[:, None]).sum(), x)
     moved = pixels.float() + 255 * step * gradient.sign().permute(0, 2, 3, 1).cpu()
     return TriggerSet(moved.clamp(0, 255).round().to(torch.uint8), wrong)
