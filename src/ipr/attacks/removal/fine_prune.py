@@ -38,7 +38,7 @@ def mean_activations(network: nn.Module, layers: Sequence[ConvNorm], images: Lab
         def after(_: nn.Module, args: object, output: Tensor) -> None:
             first = output.dim() == 4 and output.shape[1] == layer.channels  # maps; else tokens, channels last
             rows = (output.movedim(1, -1) if first else output).flatten(0, -2).relu()
-            sums[layer.conv] += rows.double().sum(0).cpu()
+            sums[layer.conv] += rows.float().sum(0).cpu()
             places[layer.conv] += rows.shape[0]
 
         return network.get_submodule(layer.norm).register_forward_hook(after)

@@ -35,7 +35,7 @@ def shift_weights(network: nn.Module, strength: float, noise: float, source: Gen
         source: draws the noise, layer by layer, on the CPU.
     """
     for module in before_classifier(network):
-        weight = module.weight.double()  # summed in float64 and rounded once: alike on every processor
+        weight = module.weight.cpu().double()  # summed in float64 and rounded once: alike on every processor
         drawn = torch.randn(weight.shape, generator=source).to(weight)
         module.weight.copy_(weight - strength * weight.mean(0, keepdim=True) + noise * weight.std() * drawn)
 

@@ -15,7 +15,7 @@ from ipr.config.recipe import Recipe
 from ipr.config.registry import register
 from ipr.data.images import ImageData, normalise
 from ipr.data.trigger_sets import TriggerSet
-from ipr.models.inspection import classifier_of, device_of, frozen, logits_of
+from ipr.models.inspection import classifier_of, frozen, logits_of
 from ipr.randomness import generator
 from ipr.schemes.triggers import TriggerSamples
 
@@ -38,12 +38,12 @@ def pushed_images(network: nn.Module, data: ImageData, count: int, step: float, 
     classes, total = len(data.classes), labels.numel()
     pushed_to = torch.randint(classes, (total,), generator=source)
     wrong = (labels + torch.randint(1, max(2, classes), (total,), generator=source)) % classes
-    asked = copy.deepcopy(network).double()  # whose signs are alike on every processor
-    x = normalise(pixels.to(device_of(network)), data.mean, data.std).double().requires_grad_()
+    asked = copy.deepcopy(network).cpu().double()  # whose signs are alike on every processor
+    x = normalise(pixels, data.mean, data.std).double().requires_grad_()
     with frozen(asked), torch.enable_grad():
         logits = logits_of(asked, x)
-        (gradient,) = torch.autograd.grad(logits.gather(1, pushed_to.to(x.device)[:, None]).sum(), x)
-    moved = pixels.float() + 255 * step * gradient.sign().permute(0, 2, 3, 1).cpu()
+        (gradient,) = torch.autograd.grad(logits.gather(1, pushed_to[:, None]).sum(), x)
+    moved = pixels.float() + 255 * step * gradient.sign().permute(0, 2, 3, 1).float()
     return TriggerSet(moved.clamp(0, 255).round().to(torch.uint8), wrong)
 
 
