@@ -14,10 +14,13 @@ GN = "model.norm=gn"
 REQUESTS = {
     "erb": ["scheme=passport_v1", "attack.share=[0.5]"],
     "erb_targeted": ["scheme=passport_v2", GN, "attack.share=[0.5]", "attack.block=[ierb]"],
+    "adversarial_finetune": ["scheme=passport_v2", GN],
+    "combined": ["scheme=passport_v1", "attack.steps=[weight_shift,prune]"],
     "fake1": ["scheme=passport_v2", GN, "attack.passports=2"],
     "fake2": ["scheme=passport_v1"],
     "fake2_signature": ["scheme=passport_v2", GN, "attack.dissimilarity=[0.1,0.5]"],
     "fake3": ["scheme=passport_v3", GN, TWO_A_STEP, "attack.dissimilarity=[0.0,0.5]"],
+    "fine_prune": ["scheme=passport_v2", GN],
     "finetune": ["scheme=passport_v1"],
     "flip_groups": ["scheme=passport_v1", "attack.rates=[0.5]"],
     "flip_signs": ["scheme=passport_v1", "attack.rates=[0.5]"],
@@ -26,6 +29,7 @@ REQUESTS = {
     "forge_trigger_set": ["scheme=trigger_set", "trigger_set.size=8", TWO_A_STEP, "attack.iterations=20"],
     "forge_uchida": ["scheme=uchida"],
     "grind": ["scheme=passport_v2", GN, "attack.hash=[fast]", "attack.tries=500"],
+    "label_smoothing": ["scheme=uchida"],
     "lift_passport": ["scheme=passport_v2", GN],
     "ones": ["scheme=passport_v2", GN, "attack.energies=[1,3,10]"],
     "overwrite": ["scheme=passport_v1"],
@@ -36,9 +40,14 @@ REQUESTS = {
     "permute": ["scheme=passport_v2", GN],
     "prune": ["scheme=passport_v1", "attack.rates=[0.5]"],
     "quantise": ["scheme=uchida", "attack.bits=[3]"],
+    "quantise-tuned": ["scheme=uchida", "attack.bits=[3]", "attack.epochs=1"],
+    "regularize": ["scheme=uchida", "attack.first_epochs=1"],
     "rescale": ["scheme=passport_v2", GN],
     "rotate": ["scheme=passport_v2", "model=vit", "model.width=0.17"],
     "singular_vectors": ["scheme=passport_v2", GN, "attack.energies=[1,3,10]", "attack.images=16"],
+    "unlearn_triggers": ["scheme=trigger_set", "trigger_set.size=8", TWO_A_STEP, "attack.iterations=5"],
+    "weight_shift": ["scheme=passport_v1"],
+    "wrk": ["scheme=trigger_set", "trigger_set.size=8", TWO_A_STEP],
 }
 
 

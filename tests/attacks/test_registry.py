@@ -65,7 +65,7 @@ def instance(name):
     attack = ATTACKS[name](name=name)
     for field, small in (
         ("epochs", 1), ("passports", 3), ("rates", [0.0, 0.5]), ("dissimilarity", [0.1, 0.5]), ("wrong", [0.0, 0.5]),
-        ("share", [0.5]), ("energies", [3.0]), ("noise", 1), ("tries", 50), ("slow_tries", 1),
+        ("share", [0.5]), ("energies", [3.0]), ("noise", 1), ("tries", 50), ("slow_tries", 1), ("iterations", 3),
     ):  # fmt: skip
         if hasattr(attack, field):
             setattr(attack, field, small)
@@ -192,7 +192,17 @@ def test_an_attack_refuses_what_it_does_not_apply_to(name):
         ("erb", "block", []), ("erb", "start", "public"), ("erb", "epochs", 0),
         ("erb", "lr", 0.0),
         ("flip_groups", "rates", [-1.0]), ("rescale", "factor", 0.5),
-        ("rescale", "shift", -1.0), ("quantise", "bits", [1]), ("quantise", "bits", []),
+        ("rescale", "shift", -1.0), ("quantise", "bits", [1]), ("quantise", "bits", []), ("quantise", "epochs", -1),
+        ("weight_shift", "strength", -1.0), ("weight_shift", "noise", -1.0), ("weight_shift", "epochs", 0),
+        ("fine_prune", "ratio", 1.5), ("fine_prune", "convolutions", 0), ("regularize", "decay", -0.1),
+        ("regularize", "first_epochs", 0), ("label_smoothing", "smoothing", 1.1),
+        ("adversarial_finetune", "epsilon", 1.5), ("adversarial_finetune", "step", 0.0),
+        ("adversarial_finetune", "iterations", 0), ("wrk", "clean", 0.0), ("wrk", "clean", 1.5), ("wrk", "images", 0),
+        ("wrk", "step", 0.0), ("wrk", "weight", -1.0), ("wrk", "per_step", 0), ("unlearn_triggers", "penalty", -1.0),
+        ("unlearn_triggers", "anomaly", -1.0), ("unlearn_triggers", "iterations", 0),
+        ("unlearn_triggers", "stamped", 2.0), ("unlearn_triggers", "images", -1), ("unlearn_triggers", "per_step", 0),
+        ("combined", "steps", []), ("combined", "steps", ["fake1"]), ("combined", "steps", ["combined"]),
+        ("combined", "steps", ["prune", "nonsense"]), ("combined", "epochs", 0),
     ],
 )  # fmt: skip
 def test_a_setting_out_of_range_is_refused_by_name(name, field, value):

@@ -178,6 +178,7 @@ def test_an_interrupted_training_goes_on_to_the_bits_of_one_that_was_left_alone(
 LITTLE = {
     "epochs": "1", "iterations": "3", "passports": "2", "rates": "[0.5]", "dissimilarity": "[0.1,0.5]",
     "wrong": "[0.5]", "share": "[0.5]", "energies": "[3.0]", "noise": "1", "bits": "[8]", "images": "4",
+    "first_epochs": "1",
 }  # fmt: skip
 
 
@@ -207,6 +208,16 @@ def test_every_attack_comes_to_what_it_does_on_the_cpu(asked, both):
     assert len(here.rows) == len(there.rows) > 0
     for one, two in zip(here.rows, there.rows, strict=True):
         same(one, two)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["adversarial_finetune", "fine_prune", "label_smoothing", "unlearn_triggers", "wrk"])
+def test_no_step_of_a_removal_copies_or_waits(name, both, mid_epoch):
+    little = [f"attack.{field}={LITTLE[field]}" for field in ("epochs", "iterations", "images")
+              if hasattr(load_all("attack")[name], field)]  # fmt: skip
+    both(attack, "scheme=trigger_set", f"attack={name}", *little, *few("trigger_set"), command="attack")
+    assert mid_epoch.counts.kernels > 100
+    assert mid_epoch.counts.copies == mid_epoch.counts.waits == 0, mid_epoch.counts
 
 
 @pytest.mark.slow

@@ -198,6 +198,13 @@ def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
     return torch.addcmul(shift, pixels.float(), scale).permute(0, 3, 1, 2)
 
 
+def extremes(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """Black and white as `normalise` makes them, each (channels, 1, 1), on the CPU."""
+    pixels = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 1, 1, len(mean))
+    black, white = normalise(pixels, mean, std)
+    return black, white
+
+
 @lru_cache(maxsize=64)
 def _scale_and_shift(
     mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, width: int = 1

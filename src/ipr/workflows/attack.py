@@ -89,10 +89,12 @@ def _check_combination(config: AttackConfig, data: ImageData, own: ImageData) ->
 
 
 def with_lengths(config: AttackConfig) -> AttackConfig:
-    """The same request as it is carried out: its attacks train `attack_epochs`, and a limit of batches is a tag."""
+    """The same request as it is carried out: those of its attacks that train do so for `attack_epochs`, and a limit of
+    batches is a tag.
+    """
     config, epochs = with_limit(config), config.attack_epochs
     for name in ("attack", "rival"):
-        if epochs is not None and hasattr(chosen := getattr(config, name), "epochs"):
+        if epochs is not None and getattr(chosen := getattr(config, name), "epochs", 0) != 0:
             config = replace(config, **{name: replace(chosen, epochs=epochs)})
     return config
 

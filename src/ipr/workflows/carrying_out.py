@@ -200,7 +200,7 @@ class CarryingOut:
             test_images=self.data.test_labels.numel(),
             victim_epochs=config.trainer.max_epochs,
             **victim_facts(record),
-            attack_epochs=getattr(config.attack, "epochs", None),
+            attack_epochs=getattr(config.attack, "epochs", None) or None,
             iterations=iterations,
             attack_seed=config.attack_seed,
             seconds=round(seconds, 3),

@@ -8,25 +8,16 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, constant_rate, example_of
+from ipr.attacks.base import EMBEDDING, Attacked, Fit, Victim, constant_rate
+from ipr.attacks.removal.trains_on import Finetuning, TrainsOn, fresh_classifier
 from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.models.inspection import classifier_of
-from ipr.randomness import derive_seed, drawing
-from ipr.schemes.baseline import Baseline
-
-
-class Finetuning(Baseline):
-    """Cross-entropy on the parameters that are left trainable; norms keep learning statistics only with all of them."""
-
-    def on_train_epoch_start(self) -> None:
-        """Freezes running statistics where only the classifier is trained."""
-        self.network.train(all(p.requires_grad for p in self.network.parameters()))
 
 
 @register("finetune")
 @dataclass
-class Finetune(Attack):
+class Finetune(TrainsOn):
     """Training goes on without passport, signature or trigger set, from the network as its user holds it.
 
     `start=fine_tune` keeps the classifier, `retrain` begins it anew (always so where the classes differ); `layers=all`
@@ -39,7 +30,6 @@ class Finetune(Attack):
     the other task, says nothing. A baseline is tuned as well, to compare accuracies with (Table VI).
     """
 
-    kind = "removal"
     section = "IV-C1, Table VI"
     attacker_has = "the weights, for V1 the distributed passport, and training data of the task it is tuned to"
     families = ("none", *EMBEDDING)
@@ -56,25 +46,25 @@ class Finetune(Attack):
         self.require(self.start in ("fine_tune", "retrain"), "start", "choose fine_tune or retrain")
         self.require(self.layers in ("all", "last"), "layers", "choose all or last")
 
-    def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
-        """See `Attack.run`."""
-        network = copy.deepcopy(victim.in_use(example_of(data, victim.suspect)))
+    def tune(self, network: nn.Module, data: ImageData, fit: Fit, seed: int) -> None:
+        """See `TrainsOn.tune`."""
         name, classifier = classifier_of(network)
-        owners = classifier
         if self.start == "retrain" or classifier.out_features != len(data.classes):
-            with drawing(derive_seed(seed, "classifier")):
-                fresh = nn.Linear(classifier.in_features, len(data.classes)).to(classifier.weight)
-            network.set_submodule(name, fresh)
-            classifier = fresh
+            classifier = fresh_classifier(classifier, len(data.classes), seed)
+            network.set_submodule(name, classifier)
         if self.layers == "last":
             network.requires_grad_(False)
             classifier.requires_grad_(True)
         tuning = Finetuning(network, constant_rate(self.lr, self.weight_decay), len(data.classes))
         fit("finetune", tuning, epochs=self.epochs, clip_norm=None)
-        network.requires_grad_(True)
-        yield Attacked(network, {"": victim.claim}, freed=victim.locked)
+
+    def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
+        """See `Attack.run`."""
+        (tuned,) = super().run(victim, data, fit, seed)
+        yield tuned
+        name, owners = classifier_of(victim.suspect)
         images = victim.claim is not None and victim.claim.triggers is not None
         if images and owners.out_features != len(data.classes):
-            restored = copy.deepcopy(network)
-            restored.set_submodule(name, owners)
+            restored = copy.deepcopy(tuned.suspect)
+            restored.set_submodule(name, copy.deepcopy(owners))
             yield Attacked(restored, {"classifier=owner": victim.claim})

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, example_of
+from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, constant_rate, example_of
+from ipr.attacks.removal.trains_on import Finetuning
 from ipr.config.registry import register
 from ipr.data.images import ImageData
 
@@ -36,18 +37,22 @@ def quantised(network: nn.Module, bits: int) -> nn.Module:
 @register("quantise")
 @dataclass
 class Quantise(Attack):
-    """The weights of convolutions and linear layers are rounded to fewer bits; nothing is trained afterwards.
+    """The weights of convolutions and linear layers are rounded to fewer bits.
 
     The paper does not try it; the settings are those of common post-training quantisation (one scale a layer, no
-    calibration of activations).
+    calibration of activations). Nothing is trained afterwards, unless `epochs` asks for it, and `attack_epochs` leaves
+    0 epochs as they are. Lukas et al. (S&P 2022) take 5 bits and 1 epoch. What is tuned is no longer rounded.
     """
 
     kind = "removal"
     section = "not in the paper"
-    attacker_has = "the weights, and for V1 the distributed passport"
+    attacker_has = "the weights, for V1 the distributed passport, and training data where it tunes"
     families = EMBEDDING
 
     bits: list[int] = field(default_factory=lambda: [8, 6, 5, 4, 3])  # of a weight
+    epochs: int = 0  # of training afterwards; 0 for none
+    lr: float = 0.01  # learning rate of it, constant
+    weight_decay: float = 5e-4  # of SGD
 
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""
@@ -59,4 +64,8 @@ class Quantise(Attack):
         """See `Attack.run`."""
         network = victim.in_use(example_of(data, victim.suspect))
         for bits in self.bits:
-            yield Attacked(quantised(network, bits), {f"bits={bits}": victim.claim})
+            suspect = quantised(network, bits)
+            if self.epochs:
+                tuning = Finetuning(suspect, constant_rate(self.lr, self.weight_decay), len(data.classes))
+                fit(f"quantise-{bits}", tuning, epochs=self.epochs, clip_norm=None)
+            yield Attacked(suspect, {f"bits={bits}": victim.claim}, freed=victim.locked and self.epochs > 0)
