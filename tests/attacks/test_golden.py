@@ -12,6 +12,8 @@ GOLDEN = Path(__file__).with_name("golden_numbers.json")
 TWO_A_STEP = "trigger_set.per_step=2"
 GN = "model.norm=gn"
 REQUESTS = {
+    "distill": ["scheme=passport_v1", "dataset.part=1/2", "dataset@transfer=digits", "transfer.part=2/2",
+                "transfer.image_size=8", "transfer.limit_train=96", "attack.alpha=0.7"],
     "fake1": ["scheme=passport_v2", GN, "attack.passports=2"],
     "fake2": ["scheme=passport_v1"],
     "fake2_signature": ["scheme=passport_v2", GN, "attack.dissimilarity=[0.1,0.5]"],
@@ -23,6 +25,9 @@ REQUESTS = {
     "forge_deepsigns": ["scheme=deepsigns", "scheme.images=8"],
     "forge_trigger_set": ["scheme=trigger_set", "trigger_set.size=8", TWO_A_STEP, "attack.iterations=20"],
     "forge_uchida": ["scheme=uchida"],
+    "from_scratch": ["scheme=passport_v2", GN],
+    "knockoff": ["scheme=trigger_set", "trigger_set.size=8", TWO_A_STEP, "dataset@transfer=digits_parity",
+                 "transfer.image_size=8", "attack.answers=hard"],
     "lift_passport": ["scheme=passport_v2", GN],
     "ones": ["scheme=passport_v2", GN, "attack.energies=[1,3,10]"],
     "overwrite": ["scheme=passport_v1"],
@@ -37,7 +42,7 @@ REQUESTS = {
     "rotate": ["scheme=passport_v2", "model=vit", "model.width=0.17"],
     "singular_vectors": ["scheme=passport_v2", GN, "attack.energies=[1,3,10]", "attack.images=16"],
     "train_scales": ["scheme=passport_v1", "attack.share=[0.5]"],
-}
+}  # fmt: skip
 
 
 def test_no_attack_is_missing():

@@ -59,6 +59,7 @@ def _weight(example: str) -> Range:
 
 
 RANGES = {
+    "alpha": FRACTION,
     "attack_epochs": _count("20, or null for what the attack has by default"),
     "attack_seed": SEED,
     "batch_size": _count("64"),
@@ -118,6 +119,7 @@ RANGES = {
     "size": _count("100"),
     "std": Range(0.001, 1, "give a number from 0.001 to 1 for each channel, e.g. [0.229,0.224,0.225]"),
     "steps": _count("1"),
+    "temperature": _positive("3"),
     "test_images": _count("200, or null for all", 0, 10**9),
     "timeout_seconds": _positive("30"),
     "tried": _count("1, and count this one too", most=10**12),
