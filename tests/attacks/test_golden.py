@@ -16,6 +16,8 @@ REQUESTS = {
     "erb_targeted": ["scheme=passport_v2", GN, "attack.share=[0.5]", "attack.block=[ierb]"],
     "adversarial_finetune": ["scheme=passport_v2", GN],
     "combined": ["scheme=passport_v1", "attack.steps=[weight_shift,prune]"],
+    "distill": ["scheme=passport_v1", "dataset.part=1/2", "dataset@transfer=digits", "transfer.part=2/2",
+                "transfer.image_size=8", "transfer.limit_train=96", "attack.alpha=0.7"],
     "fake1": ["scheme=passport_v2", GN, "attack.passports=2"],
     "fake2": ["scheme=passport_v1"],
     "fake2_signature": ["scheme=passport_v2", GN, "attack.dissimilarity=[0.1,0.5]"],
@@ -30,6 +32,9 @@ REQUESTS = {
     "forge_uchida": ["scheme=uchida"],
     "grind": ["scheme=passport_v2", GN, "attack.hash=[fast]", "attack.tries=500"],
     "label_smoothing": ["scheme=uchida"],
+    "from_scratch": ["scheme=passport_v2", GN],
+    "knockoff": ["scheme=trigger_set", "trigger_set.size=8", TWO_A_STEP, "dataset@transfer=digits_parity",
+                 "transfer.image_size=8", "attack.answers=hard"],
     "lift_passport": ["scheme=passport_v2", GN],
     "ones": ["scheme=passport_v2", GN, "attack.energies=[1,3,10]"],
     "overwrite": ["scheme=passport_v1"],
@@ -48,7 +53,7 @@ REQUESTS = {
     "unlearn_triggers": ["scheme=trigger_set", "trigger_set.size=8", TWO_A_STEP, "attack.iterations=5"],
     "weight_shift": ["scheme=passport_v1"],
     "wrk": ["scheme=trigger_set", "trigger_set.size=8", TWO_A_STEP],
-}
+}  # fmt: skip
 
 
 def test_no_attack_is_missing():

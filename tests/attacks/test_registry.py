@@ -203,6 +203,9 @@ def test_an_attack_refuses_what_it_does_not_apply_to(name):
         ("unlearn_triggers", "stamped", 2.0), ("unlearn_triggers", "images", -1), ("unlearn_triggers", "per_step", 0),
         ("combined", "steps", []), ("combined", "steps", ["fake1"]), ("combined", "steps", ["combined"]),
         ("combined", "steps", ["prune", "nonsense"]), ("combined", "epochs", 0),
+        ("distill", "temperature", 0.0), ("distill", "alpha", 1.5),
+        ("distill", "norm", "ln"), ("distill", "width", 0.0), ("distill", "epochs", 0), ("from_scratch", "lr", 0.0),
+        ("knockoff", "answers", "x"),
     ],
 )  # fmt: skip
 def test_a_setting_out_of_range_is_refused_by_name(name, field, value):

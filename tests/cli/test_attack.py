@@ -151,12 +151,12 @@ def test_finetuning_to_another_data_set(ipr, tiny):
             ["scheme=baseline", "attack=prune"],
             "attack=prune: does not apply to scheme=baseline, because nothing is embedded in it",
         ),
-        (["attack=nonsense"], "attack=nonsense: there is no such choice; choose among: erb"),
+        (["attack=nonsense"], "attack=nonsense: there is no such choice; choose among: "),
         (["attack=prune", "attack.rates=[2]"], "attack.rates=2: must be at most 1"),
         (["attack=prune", "attack.rate=[0.2]"], "attack.rate: there is no such key"),
         (
-            ["attack=prune", "dataset@transfer=digits", "transfer.image_size=8"],
-            "transfer=digits: attack=prune needs the victim's own data",
+            ["attack=prune", "dataset@transfer=digits_parity", "transfer.image_size=8"],
+            "transfer=digits_parity: attack=prune needs images of the victim's task",
         ),
     ],
 )

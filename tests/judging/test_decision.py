@@ -275,7 +275,9 @@ def test_images_alone_need_a_commitment_and_a_null():
     assert decision.verified
     fidelity = condition(decision, "fidelity")
     assert (fidelity.required, fidelity.holds) == (False, None)
-    assert failing(decide(black_box(20), LIMITS, provenance=CALIBRATED)) == ["trigger set"]
+    few = decide(black_box(20), LIMITS, provenance=CALIBRATED)
+    assert (few.outcome, failing(few), missing(few)) == ("inconclusive", [], ["trigger set"])
+    assert "open the suspect's weights file" in condition(few, "trigger set").remedy
 
 
 def test_a_watermark_needs_a_commitment_and_a_null_for_it_presents_nothing():
@@ -309,7 +311,9 @@ def test_images_that_any_network_answers_so_are_refused():
     found = black_box(60)
     assert decide(found, LIMITS, provenance=known(calibration=loose)).verified
     decision = decide(found, LIMITS, provenance=known(calibration=strict))
-    assert failing(decision) == ["trigger set"]
+    assert missing(decision) == ["trigger set"]  # 100 of 100 would do
+    hopeless = decide(found, LIMITS, provenance=known(calibration=calibrated((50, 95))))
+    assert failing(hopeless) == ["trigger set"]
     assert "independent networks" in condition(decision, "trigger set").says
     below = calibrated((0,) * 20)
     assert condition(decide(found, LIMITS, provenance=known(calibration=below)), "trigger set").value == pytest.approx(
@@ -408,3 +412,42 @@ def test_definition_1_as_published():
     for claimed, holds in ((0.87, True), (0.93, True), (0.8699, False), (0.9301, False)):
         assert as_published(Accuracies(claimed, 0.0, 0.9, 0.1), 0.03) is holds
     assert not as_published(Accuracies(0.9, 0.9, None, 0.1), 1.0)
+
+
+@pytest.mark.parametrize("rule", [Rule(), PAPER], ids=["sound", "paper"])
+@pytest.mark.parametrize("agreeing", [0, 9, 20])
+def test_a_filter_before_a_black_box_is_never_not_verified_by_its_answers(agreeing, rule):
+    """Whoever hands key images to another network answers as one without the mark: nothing follows from it."""
+    for provenance in (CALIBRATED, known(), known(commitment="none")):
+        decision = decide(black_box(agreeing), LIMITS, provenance=provenance, rule=rule)
+        assert decision.outcome == "inconclusive"
+        assert not decision.consistent
+
+
+@pytest.mark.parametrize(
+    ("provenance", "reason"),
+    [
+        (known(commitment="late", calibration=calibrated()), "commitment"),
+        (known(keyless=True, calibration=calibrated()), "key"),
+        (known(calibration=calibrated(satisfied=1)), "independent networks"),
+    ],
+)
+def test_what_is_wrong_with_a_claim_fails_it_before_a_filter_too(provenance, reason):
+    decision = decide(black_box(9), LIMITS, provenance=provenance)
+    assert (decision.outcome, failing(decision)) == ("not verified", [reason])
+
+
+def test_a_claim_that_no_answers_would_prove_fails_by_itself():
+    """Ten images among ten classes have a chance of 10^-10, above 2^-40; twelve would do, and eleven tried undo it."""
+    few = Evidence(None, None, images(1, 10), None)
+    assert failing(decide(few, LIMITS, provenance=CALIBRATED, rule=Rule(null="reported"))) == ["trigger set"]
+    enough = Evidence(None, None, images(1, 13), None)
+    assert missing(decide(enough, LIMITS, provenance=known(), rule=Rule(null="reported"))) == ["trigger set"]
+    often = decide(enough, LIMITS, provenance=known(), rule=Rule(null="reported"), tried=1000)
+    assert failing(often) == ["trigger set"]
+
+
+def test_an_opened_file_has_no_filter():
+    """Key images that an opened network does not answer are not its own."""
+    opened = Evidence(Accuracies(0.9, 0.9, 0.9, 0.1), None, images(9), None)
+    assert failing(decide(opened, LIMITS, provenance=CALIBRATED)) == ["trigger set"]

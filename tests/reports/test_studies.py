@@ -60,9 +60,12 @@ def test_on_another_task_only_what_means_something_is_told():
     tuned, restored = of_attack(row(**images)), of_attack(row(**images, point="classifier=owner"))
     assert (tuned["accuracy"], tuned["mark"], tuned["triggers"], tuned["lost"]) == (0.5, None, None, None)
     assert (restored["accuracy"], restored["mark"], restored["triggers"]) == (None, 0.25, 0.25)
-    bits = of_attack(row(transfer="cifar100", trigger_accuracy=0.3))
+    other = dict(transfer="cifar100", fidelity_kept=None, trigger_accuracy=0.3)
+    bits = of_attack(row(**other))
     assert (bits["mark"], bits["triggers"]) == (0.98, None)
-    assert of_attack(row(transfer="cifar100", trigger_accuracy=0.3, point="classifier=owner"))["mark"] is None
+    assert of_attack(row(**other, point="classifier=owner"))["mark"] is None
+    own_images = of_attack(row(transfer="cifar10", fidelity_kept=True, trigger_accuracy=0.3))  # of the victim's task
+    assert (own_images["triggers"], own_images["lost"]) == (0.3, row().accuracy_before - 0.5)
     nothing = of_attack(row(bits_total=None, bits_agreeing=None, p_value_log10=0.0, mark_read=False))
     assert (nothing["mark"], nothing["whose"]) == (None, None)
 

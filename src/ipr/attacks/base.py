@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from ipr.claims.base import Claim
 from ipr.config.ranges import check_numbers
 from ipr.config.recipe import Recipe
 from ipr.config.registry import load_all
+from ipr.config.schema import ModelConfig
 from ipr.data.images import ImageData, normalise
 from ipr.errors import InputError
 from ipr.models.channels import Symmetry, symmetry
@@ -103,6 +104,7 @@ class Victim:
         locked: whether the weights that were given away lack the passport's scales (V1, `Scheme.locked`).
         judged: the points that were judged before an interruption; an attack may leave them out.
         start: makes the plain network that training began with, which few attackers know; None where it is not kept.
+        model: what the network is, for whoever builds another one like it; None where it is not told.
     """
 
     suspect: nn.Module
@@ -110,6 +112,7 @@ class Victim:
     locked: bool = False
     judged: frozenset[str] = frozenset()
     start: Callable[[], nn.Module] | None = None
+    model: ModelConfig | None = None
 
     @property
     def passport_claim(self) -> PassportClaim:
@@ -140,6 +143,8 @@ class Attacked:
             signature is read from them too (V1, whose passport was folded in before it was trained on).
         iterations: steps of a forgery that has no epochs.
         trainings: how many were trained side by side, one for each claim, which cost it its share.
+        other_network: whether the suspect may be of another architecture than the victim, so that a claim that does not
+            fit it is not read.
     """
 
     suspect: nn.Module
@@ -147,6 +152,7 @@ class Attacked:
     freed: bool = False
     iterations: int | None = None
     trainings: int = 1
+    other_network: bool = False
 
 
 class Fit(Protocol):
@@ -169,6 +175,8 @@ class Attack(Applicable, ABC):
         kind: `removal` or `ambiguity`.
         section: where the paper describes it.
         attacker_has: the threat model.
+        other_task: what it does with images of another task than the victim's (`transfer`): they are refused; learned
+            from, so that the outcome is judged on that task; or asked about, their labels unused.
     """
 
     group, refuses = "attack", "does not apply to"
@@ -178,6 +186,7 @@ class Attack(Applicable, ABC):
     kind: ClassVar[str]
     section: ClassVar[str]
     attacker_has: ClassVar[str]
+    other_task: ClassVar[Literal["refused", "learned", "asked"]] = "refused"
 
     @abstractmethod
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:

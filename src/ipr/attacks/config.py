@@ -13,7 +13,7 @@ class AttackConfig(TrainConfig):
     """`ipr attack`: the victim by the groups that made it, and the attack."""
 
     attack: Attack = MISSING  # what is done to the victim
-    transfer: DatasetConfig | None = None  # another data set for the attacker (finetune)
+    transfer: DatasetConfig | None = None  # the attacker's data set, if not the victim's
     rival: Attack | None = (
         None  # forges a claim on the victim first; judged beside the owner's on what is left (Table I)
     )

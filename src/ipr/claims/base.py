@@ -67,6 +67,7 @@ class Reading:
         text: the text read back; no secret, but shown by an exhibit alone. "" where the claim holds none.
         images: whether the marks are images rather than bits.
         correlation: cosine between the vector that is claimed and the one that is read (DeepMarks); None elsewhere.
+        choices: a mark is guessed among so many answers.
     """
 
     agreeing: Mapping[str, int]
@@ -76,6 +77,7 @@ class Reading:
     text: str = ""
     images: bool = False
     correlation: float | None = None
+    choices: int = 2
 
     @property
     def agreement(self) -> float:
@@ -94,7 +96,7 @@ def reading(
 ) -> Reading:
     """A reading with its p-value: each mark is guessed among `choices` answers."""
     p_value, log10 = binomial_tail(sum(agreeing.values()), sum(total.values()), choices)
-    return Reading(agreeing, total, p_value, log10, text, images, correlation)
+    return Reading(agreeing, total, p_value, log10, text, images, correlation, choices)
 
 
 @dataclass(frozen=True, kw_only=True)

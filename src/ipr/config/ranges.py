@@ -60,6 +60,7 @@ def _weight(example: str) -> Range:
 
 RANGES = {
     "anomaly": _weight("2"),
+    "alpha": FRACTION,
     "attack_epochs": _count("20, or null for what the attack has by default"),
     "attack_seed": SEED,
     "batch_size": _count("64"),
@@ -129,6 +130,7 @@ RANGES = {
     "step": _positive("0.01"),
     "steps": _count("1"),
     "strength": _weight("1.5"),
+    "temperature": _positive("3"),
     "test_images": _count("200, or null for all", 0, 10**9),
     "timeout_seconds": _positive("30"),
     "slow_tries": _count("4"),

@@ -233,7 +233,7 @@ def decide(
         conditions.append(_signature(evidence.signature, counted, tried, alignments, threshold, provenance.same))
     if evidence.trigger_set is not None:
         deciding, threshold = evidence.kind == "images", rule.threshold_log10(thresholds.p_value, 0)
-        conditions.append(_trigger_set(evidence.trigger_set, tried, provenance.null, threshold, required=deciding))
+        conditions.append(_trigger_set(evidence, tried, provenance.null, threshold, required=deciding))
     conditions.append(_drawn(provenance.drawn, rule.requires("drawn", auto=True)))
     if presented or rule.bound == "required":
         conditions.append(_bound(provenance.bound, rule.bound == "required"))
@@ -302,18 +302,36 @@ def _chance(by: str, p_value: float, threshold: float) -> str:
 
 
 def _trigger_set(
-    found: Reading, tried: int, null: EmpiricalNull | None, threshold: float, *, required: bool
+    evidence: Evidence, tried: int, null: EmpiricalNull | None, threshold: float, *, required: bool
 ) -> Condition:
+    """Of a black box too few answers prove nothing: a filter before a marked network may have kept them back. What
+    fails with every image answered fails by the claim itself.
+    """
+    found = evidence.trigger_set
+    assert found is not None
     observed, total = sum(found.agreeing.values()), sum(found.total.values())
-    p_value, by = found.p_value_log10, "a guess"
-    if null is not None:
-        empirical = null.p_value_log10(observed, total)
-        p_value, by = max((p_value, by), (empirical, "independent networks"))
-    p_value = corrected_log10(p_value, tried)
+    p_value, by = _chance_of_images(found, observed, null, tried)
     says = f"{observed} of {total} images; {_chance(by, p_value, threshold)}"
     if tried > 1:
         says += f", corrected for {tried} tried"
-    return Condition("trigger set", required, reached(p_value, threshold), p_value, threshold, says)
+    holds: bool | None = reached(p_value, threshold)
+    all_answered = _chance_of_images(found, total, null, tried)[0]
+    remedy = ""
+    if not holds and evidence.accuracies is None and reached(all_answered, threshold):
+        holds, remedy = None, "open the suspect's weights file: suspect=FILE"
+        says += ". Other answers than the claimed ones prove nothing: a filter may give them before the network does"
+    return Condition("trigger set", required, holds, p_value, threshold, says, remedy)
+
+
+def _chance_of_images(found: Reading, observed: int, null: EmpiricalNull | None, tried: int) -> tuple[float, str]:
+    """log10 of the chance that so many of a reading's images are answered as claimed, corrected, and by whom."""
+    total = sum(found.total.values())
+    guessed = reading({"images": observed}, {"images": total}, choices=found.choices, images=True)
+    chances = [(guessed.p_value_log10, "a guess")]
+    if null is not None:
+        chances.append((null.p_value_log10(observed, total), "independent networks"))
+    p_value, by = max(chances)
+    return corrected_log10(p_value, tried), by
 
 
 def _drawn(found: Redrawn, required: bool) -> Condition:

@@ -159,7 +159,7 @@ def point_lines(rows: Sequence[AttackRow]) -> Iterator[tuple[AttackRow, list[str
     attacks, victims = attacks_in(row.attack for row in rows), victims_in(rows)
     groups: dict[tuple[int, int, str], list[AttackRow]] = {}
     for row in rows:
-        point = "all" if row.attack == "fake1" else row.point
+        point = ("all" if row.attack == "fake1" else row.point) + _data_of(row)
         groups.setdefault((attacks.index(row.attack), [*victims].index(victim_of(row)), point), []).append(row)
     for (_, _, point), same in sorted(groups.items(), key=lambda group: group[0]):
         lost = [row.accuracy_before - row.accuracy_after for row in same]
@@ -167,7 +167,7 @@ def point_lines(rows: Sequence[AttackRow]) -> Iterator[tuple[AttackRow, list[str
         cells = [
             same[0].attack,
             same[0].scheme + victims[victim_of(same[0])],
-            point + (f" ({same[0].transfer})" if same[0].transfer else ""),
+            point,
             str(len(same)),
             mean_and_spread([row.accuracy_after for row in same]),
             mean_and_spread(lost),
@@ -176,6 +176,15 @@ def point_lines(rows: Sequence[AttackRow]) -> Iterator[tuple[AttackRow, list[str
             f"{sum(row.attack_succeeded for row in same)}",
         ]
         yield same[0], cells
+
+
+def _data_of(row: AttackRow) -> str:
+    """What images the attacker had, where they were asked for by themselves."""
+    if not row.transfer:
+        return ""
+    if row.shared_images is None or row.fidelity_kept is None:  # not told, or another task
+        return f" ({row.transfer})"
+    return f" ({row.transfer}: {row.shared_images} of {row.attacker_images} images are the victim's)"
 
 
 def _counted(rows: Sequence[AttackRow], least: float, most: float) -> str:

@@ -114,7 +114,7 @@ def of_attack(row: AttackRow) -> dict[str, Any]:
     have no labels among the new classes: neither is told. Bits are told once.
     """
     point = dict(token.split("=", 1) for token in row.point.split())
-    restored, other = point.get("classifier") == "owner", row.transfer is not None
+    restored, other = point.get("classifier") == "owner", row.transfer is not None and row.fidelity_kept is None
     images = row.bits_total is None and row.trigger_accuracy is not None
     reached = None if restored else row.accuracy_after
     told = restored or not other if images else not restored  # bits are the same with either classifier

@@ -174,7 +174,11 @@ def attack_table(rows: Sequence[AttackRow]) -> Table:
     first = rows[0]
     title = f"{first.attack} on {first.scheme}, {first.model} ({first.norm}, width {first.width:g}), {first.dataset}"
     succeeded = sum(row.attack_succeeded for row in rows)
-    title += f" to {first.transfer}" if first.transfer else ""
+    if first.transfer and first.fidelity_kept is None:  # another task
+        title += f" to {first.transfer}"
+    elif first.transfer:
+        shared = f"{first.shared_images} of {first.attacker_images}"
+        title += f" with images of {first.transfer}, of which {shared} are the victim's"
     table = Table(title=f"{title}: succeeded at {succeeded} of {len(rows)} points", title_justify="left")
     mark = f"bits ({first.bits_total})" if first.bits_total is not None else "trigger set"
     names = ["point", "accuracy", "before", mark, "fidelity", "mark read", "succeeded"]

@@ -15,6 +15,7 @@ from ipr.store.find_or_make import making
 from ipr.store.folder import RunFolder, folder_named, run_key, short_key
 from ipr.terminal.console import Console
 from ipr.workflows.attack_rows import AttackRow, load_rows
+from ipr.workflows.attackers_images import attackers_images, judged_alike
 from ipr.workflows.carrying_out import CarryingOut
 from ipr.workflows.named_run import named_run
 from ipr.workflows.rehearsal import rehearsal
@@ -52,10 +53,10 @@ def attack(config: AttackConfig, data: ImageData | None = None) -> AttackRun:
     config.attack.check(config.scheme.name)
     data = open_images(config.dataset, config.paths) if data is None else data
     config = with_per_step(config, data)
-    own = data if config.transfer is None else open_images(config.transfer, config.paths)
-    _check_combination(config, data, own)
+    own = attackers_images(config, data)
+    _check_rival(config)
     victim = train(config, data) if config.run is None else named_run(config)
-    folder = attack_folder(config, victim.folder, own)
+    folder = attack_folder(config, victim.folder, data, own)
     if (there := _found(folder)) is not None:
         return replace(there, victim=victim)
     with making(folder, config.tags, training_device(config.trainer.accelerator)) as lease:
@@ -69,23 +70,15 @@ def attack(config: AttackConfig, data: ImageData | None = None) -> AttackRun:
         return AttackRun(folder, carrying_out.rows_of_all_points(), found=False, victim=victim)
 
 
-def _check_combination(config: AttackConfig, data: ImageData, own: ImageData) -> None:
-    """Refuses a rival or a transfer that does not go with the attack, and images that the victim does not take."""
-    transfer, rival = config.transfer, config.rival
-    if (own.image_size, own.channels) != (data.image_size, data.channels):
-        problem = f"has images of {own.image_size} pixels and {own.channels} channels, the victim was trained on "
-        problem += f"{data.image_size} and {data.channels}"
-        name, remedy = transfer.name if transfer else None, f"give transfer.image_size={data.image_size}"
-        raise InputError("transfer", name, problem, remedy)
+def _check_rival(config: AttackConfig) -> None:
+    """Refuses a rival that does not go with the attack."""
+    rival = config.rival
     if rival is not None:
         if (config.attack.kind, rival.kind) != ("removal", "ambiguity"):
             problem = f"is a {rival.kind} attack before attack={config.attack.name}, a {config.attack.kind} attack"
             remedy = "name an ambiguity attack as rival of a removal attack, or attack@rival=null"
             raise InputError("rival", rival.name, problem, remedy)
         rival.check(config.scheme.name)
-    if transfer is not None and config.attack.name != "finetune":
-        problem = f"attack={config.attack.name} needs the victim's own data"
-        raise InputError("transfer", transfer.name, problem, "use attack=finetune")
 
 
 def with_lengths(config: AttackConfig) -> AttackConfig:
@@ -99,18 +92,21 @@ def with_lengths(config: AttackConfig) -> AttackConfig:
     return config
 
 
-def attack_folder(config: AttackConfig, victim: RunFolder, own: ImageData) -> RunFolder:
+def attack_folder(config: AttackConfig, victim: RunFolder, data: ImageData, own: ImageData) -> RunFolder:
     """The folder of the attack that a request asks for, named by what determines its result.
 
     Args:
         config: the request, `with_lengths`.
         victim: the run that is attacked.
-        own: the attacker's images: those of `transfer`, or the victim's.
+        data: the victim's images.
+        own: the attacker's (`attackers_images`).
     """
     images: Any = own.fingerprint
     if config.transfer is not None:
         named = (config.transfer.part, config.transfer.validation)
         images = [own.fingerprint, own.train_labels.numel(), *(part for part in named if part)]
+        if judged_alike(own, data):  # before version 4 of the rows this was judged as another task
+            images.append("the victim's task")
     identity = {
         "victim": short_key(victim.key),
         "attack": asdict(config.attack),

@@ -15,7 +15,7 @@ from ipr.store.reading import Fitting
 from ipr.store.record import Record, load_record
 from ipr.texts import check_name
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,9 @@ class AttackRow(Outcome):
     Attributes:
         point: where on the attack's curve, e.g. `rate=0.6`; "" where it has one point.
         init, passport, energy, step_energy, victim_bits: of the victim, as its record has them.
+        train_images, test_images: of the victim.
+        attacker_images: training images that the attacker had; shared_images: so many of them are the victim's, pixel
+            by pixel. None in rows that did not tell.
         seconds: what it took to bring this point about, training included, judging not. Points that come of one
             suspect share it: each has all of it, or, of searches trained side by side, its part.
         iterations: steps of a forgery that has no epochs; None elsewhere.
@@ -44,6 +47,8 @@ class AttackRow(Outcome):
     transfer: str | None = None
     train_images: int = 0
     test_images: int = 0
+    attacker_images: int | None = None
+    shared_images: int | None = None
     victim_epochs: int = 0
     init: str | None = None
     passport: str | None = None
@@ -74,7 +79,8 @@ def load_rows(path: Path) -> dict[str, AttackRow]:
     """The rows that are there, by point; a half-written last line, of a run that was killed, is passed over.
 
     Rows of version 1, which called a mark that is read verified, and of version 2, which did not tell what the victim
-    started from nor of its passport, are read too: the victim's record tells that, where it lies beside them.
+    started from nor of its passport, are read too: the victim's record tells that, where it lies beside them. So are
+    those of version 3, which did not tell what images the attacker had: the victim's, where it was no other data set.
 
     Raises:
         InputError: they were written by another version.
@@ -91,7 +97,10 @@ def load_rows(path: Path) -> dict[str, AttackRow]:
             if values["schema_version"] == 1:
                 values["mark_read"], values["schema_version"] = values.pop("verified"), 2
             if values["schema_version"] == 2:
-                values |= _of_victim(path, values["victim"]) | {"schema_version": SCHEMA_VERSION}
+                values |= _of_victim(path, values["victim"]) | {"schema_version": 3}
+            if values["schema_version"] == 3:
+                had = values["train_images"] if values["transfer"] is None else None
+                values |= {"attacker_images": had, "shared_images": had, "schema_version": SCHEMA_VERSION}
             if values.keys() != names or values["schema_version"] != SCHEMA_VERSION:
                 raise KeyError("other fields than this version's")
             rows[values["point"]] = Fitting().value(AttackRow, values, "")

@@ -20,7 +20,8 @@ from ipr.errors import InputError
 from ipr.files import naming, write_atomically
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.fidelity import accuracy
-from ipr.judging.outcome import Outcome, nearest, outcome_of, unmarked
+from ipr.judging.misfit import answered, fits
+from ipr.judging.outcome import Outcome, nearest, not_read, outcome_of, unmarked
 from ipr.judging.verdict import judge_claims
 from ipr.machine.device import device_for, now
 from ipr.passport.claim import PassportClaim
@@ -37,6 +38,7 @@ from ipr.training.fit import fit
 from ipr.training.guards import KeepLease
 from ipr.training.metrics import read_metrics
 from ipr.workflows.attack_rows import AttackRow, victim_facts
+from ipr.workflows.attackers_images import judged_alike, shared_images
 from ipr.workflows.request import facts_of, scheme_of, without_secrets
 from ipr.workflows.train import Run, judging, started
 
@@ -67,9 +69,13 @@ class CarryingOut:
         config, run = self.config, self.run
         self.where = device_for(config.trainer.accelerator)
         self.clock = _Clock(self.where)
+        self.shared, self.images = shared_images(self.own, self.data), config.transfer
+        if self.images is not None:  # other processes open them, and are to normalise them as this one
+            self.images = replace(self.images, mean=[*self.own.mean], std=[*self.own.std])
         suspect = load_suspect(config.model, self.data, run.folder.weights).to(self.where)
         claim = load_claim(run.folder.claim) if run.folder.claim.exists() else None  # the baseline has none
-        self.victim = Victim(suspect, claim, scheme_of(config).locked, start=self._start)
+        locked = scheme_of(config).locked
+        self.victim = Victim(suspect, claim, locked, start=self._start, model=config.model)
         self.before = accuracy(self.victim.in_use(example_of(self.data, suspect)), self.data.test_images)
 
     def rows_of_all_points(self) -> list[AttackRow]:
@@ -139,7 +145,7 @@ class CarryingOut:
                 metrics=metrics,
                 tell=partial(tracker.epoch, training="" if name == config.attack.name else name),
                 callbacks=[KeepLease(self.lease)],
-                images=config.transfer,
+                images=self.images,
             )
         self.clock.seconds += sum(float(row["seconds"]) for row in read_metrics(metrics))
 
@@ -160,7 +166,9 @@ class CarryingOut:
         wanted = {point: claim for point, claim in claims.items() if point not in self.rows}
         if not wanted:
             return []
-        outcomes = self._outcomes(network, wanted, freed=one.freed)
+        outcomes = self._unread(network, wanted) if one.other_network else {}
+        fitting = {point: claim for point, claim in wanted.items() if point not in outcomes}
+        outcomes |= self._outcomes(network, fitting, freed=one.freed) if fitting else {}
         self.lease.check()
         seconds = self.clock.seconds / one.trainings
         made = {point: self._row(point, outcome, one.iterations, seconds) for point, outcome in outcomes.items()}
@@ -170,7 +178,7 @@ class CarryingOut:
         return list(made.values())
 
     def _outcomes(self, network: nn.Module, wanted: Mapping[str, Claim | None], *, freed: bool) -> dict[str, Outcome]:
-        own, owner, same_task = self.own, self.victim.claim, self.own is self.data
+        own, owner, same_task = self.own, self.victim.claim, judged_alike(self.own, self.data)
         images = own.test_images
         if owner is None:
             limit, after = self.config.verification.fidelity_threshold, accuracy(network, images)
@@ -183,6 +191,21 @@ class CarryingOut:
             point: outcome_of(owner, claim, verdict, accuracy_before=self.before, same_task=same_task, bits_freed=bits)
             for (point, claim), verdict in zip(claims.items(), verdicts, strict=True)
         }
+
+    def _unread(self, network: nn.Module, wanted: Mapping[str, Claim | None]) -> dict[str, Outcome]:
+        """The outcomes of those claims that do not fit a network of another architecture."""
+        images, owner, unread = self.own.test_images, self.victim.claim, {}
+        for point, claim in wanted.items():
+            if claim is not None and owner is not None and not fits(claim, network, example_of(self.own, network)):
+                unread[point] = not_read(
+                    owner,
+                    claim,
+                    accuracy_before=self.before,
+                    accuracy_after=accuracy(network, images),
+                    same_task=judged_alike(self.own, self.data),
+                    trigger_accuracy=answered(claim, network, images),
+                )
+        return unread
 
     def _row(self, point: str, outcome: Outcome, iterations: int | None, seconds: float) -> AttackRow:
         config, record = self.config, self.run.record
@@ -198,6 +221,8 @@ class CarryingOut:
             transfer=config.transfer.name if config.transfer else None,
             train_images=self.data.train_labels.numel(),
             test_images=self.data.test_labels.numel(),
+            attacker_images=self.own.train_labels.numel(),
+            shared_images=self.shared,
             victim_epochs=config.trainer.max_epochs,
             **victim_facts(record),
             attack_epochs=getattr(config.attack, "epochs", None) or None,

@@ -11,6 +11,7 @@ from ipr.data.opening import open_images
 from ipr.store.cell_run import leave_run
 from ipr.store.folder import RunFolder
 from ipr.workflows.attack import AttackRun, attack, attack_folder, with_lengths
+from ipr.workflows.attackers_images import attackers_images
 from ipr.workflows.exhibit import ExhibitConfig, ExhibitRun, exhibit, exhibit_folder, part_of
 from ipr.workflows.request import check, folder_of, with_limit
 from ipr.workflows.train import Run, train
@@ -48,8 +49,8 @@ def folder_of_cell(config: CellConfig) -> RunFolder:
     data = open_images(config.dataset, config.paths, told=False)
     folder = folder_of(with_limit(part_of(TrainConfig, config)), data)
     if config.attack is not None:
-        own = data if config.transfer is None else open_images(config.transfer, config.paths, told=False)
-        folder = attack_folder(with_lengths(part_of(AttackConfig, config)), folder, own)
+        asked = with_lengths(part_of(AttackConfig, config))
+        folder = attack_folder(asked, folder, data, attackers_images(asked, data, told=False))
     if config.exhibit is not None:
         folder = exhibit_folder(with_limit(config), config.exhibit, folder.key, data)
     return folder

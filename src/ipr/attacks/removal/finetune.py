@@ -33,6 +33,7 @@ class Finetune(TrainsOn):
     section = "IV-C1, Table VI"
     attacker_has = "the weights, for V1 the distributed passport, and training data of the task it is tuned to"
     families = ("none", *EMBEDDING)
+    other_task = "learned"
 
     start: str = "retrain"  # fine_tune | retrain: keep the classifier, or begin it anew
     layers: str = "all"  # all | last: what is trained
