@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ipr.models.channels import ChannelSet, Symmetry
 from ipr.models.gauge import before_norms, permute, scale
+from ipr.models.widths import by_channel
 
 SWEEPS = 20
 """Rounds over all sets of channels at most; two or three are usual."""
@@ -48,12 +49,6 @@ def balanced(weight: Tensor) -> Tensor:
 
 def _inverse(sums: Tensor) -> Tensor:
     return torch.where(sums > 0, 1 / sums.clamp(min=1e-300), 0)
-
-
-def by_channel(weight: Tensor, repeat: int) -> Tensor:
-    """(C, C_in * repeat, ...) as (C, C_in, repeat * ...): columns of one channel behind one another."""
-    split: Tensor = weight.flatten(2) if weight.dim() > 2 else weight.unflatten(1, (-1, repeat))
-    return split
 
 
 class _Layers:

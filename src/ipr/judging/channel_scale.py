@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ipr.judging.channel_order import by_channel
 from ipr.models.channels import BATCH_NORMS, Segment, Symmetry
 from ipr.models.gauge import before_norms, restate, scale
+from ipr.models.widths import by_channel
 
 STEPS = 20
 """Steps of fitting rows and columns in turn."""
