@@ -23,7 +23,7 @@ ALIKE = 0.6
 """The least mean |cosine| of a layer's channels with those they were matched to, to be the same layer."""
 
 
-def balanced(weight: Tensor) -> Tensor:
+def balanced(weight: Tensor, among: Tensor | None = None) -> Tensor:
     """A layer's weights with rows and columns of equal length: the same whatever scales its channels were given.
 
     The squares, summed over the places of a kernel, are brought to equal sums of rows and of columns in turn (Sinkhorn
@@ -31,6 +31,7 @@ def balanced(weight: Tensor) -> Tensor:
 
     Args:
         weight: (C, C_in, ...).
+        among: the rows by which columns are weighed, int64; None for all.
 
     Returns:
         (C, C_in, N), float64, with rows of length 1.
@@ -38,12 +39,14 @@ def balanced(weight: Tensor) -> Tensor:
     flat = weight.double().flatten(2) if weight.dim() > 2 else weight.double().unsqueeze(2)
     largest = flat.abs().amax((1, 2), keepdim=True)
     flat = torch.where(largest > 0, flat / largest, 0)
-    squares = flat.square().sum(2)
+    everything = flat.square().sum(2)
+    squares = everything if among is None else everything[among]
     rows, columns = torch.ones_like(squares[:, 0]), torch.ones_like(squares[0])
     for _ in range(BALANCING):
         if columns.numel() > 1:
             columns = _inverse(rows @ squares) * rows.numel() / columns.numel()
         rows = _inverse(squares @ columns)
+    rows = _inverse(everything @ columns)
     return flat * rows.sqrt()[:, None, None] * columns.sqrt()[None, :, None]
 
 

@@ -71,7 +71,7 @@ def obfuscated(network: nn.Module, found: Symmetry, share: float, ways: Sequence
         network: left as it was.
         found: its symmetry.
         share: how many are added to each set, of its own, at least one; with group norm whole groups.
-        ways: some of `WAYS`; each adds an equal part of them; where that does not come out, sets take turns in who adds one more.
+        ways: some of `WAYS`; each adds an equal part of them, and sets take turns in which way adds one more.
         source: draws what is free.
     """
     copied = copy.deepcopy(network)
