@@ -27,7 +27,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from ipr.errors import InputError
-from ipr.judging.channel_order import match, similarities, turn
+from ipr.judging.channel_order import Layers, match, similarities, turn
 from ipr.judging.channel_scale import rescale
 from ipr.judging.dummy_channels import narrowed
 from ipr.judging.stream_order import match_stream, stream_or_none
@@ -87,13 +87,13 @@ def align(suspect: nn.Module, reference: nn.Module, example: Tensor) -> Alignmen
     if (same_shapes := _misfit(network, target) is None) and stream_or_none(target, example) is not None:
         return _turned_back(suspect, network, target, example)
     found = symmetry(target, example)
-    narrow = None
+    narrow, theirs = None, Layers(target, found)
     if not same_shapes:
-        narrow = narrowed(network, target, found, example)
+        narrow = narrowed(network, target, found, example, theirs)
         network = copy.deepcopy(narrow.network)
         if not _finite(network):
             return _left(suspect, {}, "its scales are extreme")
-    matched = match(network, target, found)
+    matched = match(network, target, found, theirs)
     similarity = similarities(matched)
     if not similarity:
         return _left(suspect, {}, "no layer of it can be compared")
@@ -144,7 +144,8 @@ def _misfit(suspect: nn.Module, reference: nn.Module) -> str | None:
 
 
 def _finite(network: nn.Module) -> bool:
-    return all(bool(t.isfinite().all()) for t in network.state_dict().values() if t.is_floating_point())
+    floats = (t for t in network.state_dict().values() if t.is_floating_point() and t.numel())
+    return all(bool(end.isfinite()) for t in floats for end in t.aminmax())  # NaN is either end of what holds it
 
 
 def _same_answers(network: nn.Module, suspect: nn.Module, example: Tensor) -> bool:

@@ -18,7 +18,7 @@ the answers is measured and told (`Narrowed.change`); bits are read from filters
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from ipr.errors import InputError
-from ipr.judging.channel_order import balanced
+from ipr.judging.channel_order import STAY, Layers, balanced
 from ipr.judging.folded_norms import put_back
 from ipr.models.channels import BATCH_NORMS, ChannelSet, Symmetry
 from ipr.models.gauge import before_norms, tensors_of
@@ -42,6 +42,9 @@ COPY = 0.95
 
 IDLE = 0.01
 """The share of what a usual channel does at which one is taken to do nothing."""
+
+CHUNK = 512
+"""How many units are compared at once, which bounds the memory that it takes."""
 
 KINDS = 32
 """Among the channels with one partner no more kinds than these are told apart, so that a hostile file ends, too."""
@@ -73,7 +76,9 @@ class Narrowed:
         return f"{' and '.join(parts)} (answers changed by {self.change:.0e})" if parts else ""
 
 
-def narrowed(suspect: nn.Module, target: nn.Module, found: Symmetry, example: Tensor) -> Narrowed:
+def narrowed(
+    suspect: nn.Module, target: nn.Module, found: Symmetry, example: Tensor, theirs: Layers | None = None
+) -> Narrowed:
     """Brings a suspect to the widths and norms of a target.
 
     Args:
@@ -82,6 +87,7 @@ def narrowed(suspect: nn.Module, target: nn.Module, found: Symmetry, example: Te
         target: the network that was committed to.
         found: its symmetry.
         example: an input for both, (1, C, H, W).
+        theirs: the target's balanced layers, where they are known.
 
     Raises:
         InputError: the suspect has other layers, or fewer channels, or too many.
@@ -90,7 +96,9 @@ def narrowed(suspect: nn.Module, target: nn.Module, found: Symmetry, example: Te
     norms = put_back(network, target, found)
     merged = dropped = 0
     if _check_widths(network, target, found):
-        merged, dropped = _narrow(network, target, found)
+        work = _Work(target, found, theirs or Layers(target, found))
+        work.narrow(copy.deepcopy(network))  # so that layers which close a loop are known, too
+        merged, dropped = work.narrow(network)
     change = 0.0
     if norms + merged + dropped:
         with evaluating(network), evaluating(suspect):
@@ -128,24 +136,66 @@ def _other(target: nn.Module, problem: str) -> InputError:
     return InputError("reference", type(target).__name__, problem, "give the network that was committed to")
 
 
-def _narrow(network: nn.Module, target: nn.Module, found: Symmetry) -> tuple[int, int]:
-    """Takes dummy channels out of all sets, and puts the others in the target's order; how many merged and dropped."""
-    sources = {name: i for i, one in enumerate(found.sets) for name, _ in one.takers}
-    repeats = {name: repeat for one in found.sets for name, repeat in one.takers}
-    norms = {segment.makers[0]: segment.takers[0][0] for segment in before_norms(target, found)}
-    settled = {i for i, one in enumerate(found.sets) if one.pinned}
-    merged = dropped = 0
-    for i, one in enumerate(found.sets):
-        makers = {n: repeats.get(n, 1) for n in one.makers if n not in sources or sources[n] in settled}
-        if one.pinned or not makers:
-            continue
-        work = _Set(network, target, one, makers, norms)
-        there = work.partners.numel() * work.size
-        merged += (count := work.merge())
-        dropped += there - one.channels - count
-        gather(network, one, work.kept())
-        settled.add(i)
-    return merged, dropped
+class _Work:
+    """Takes dummy channels out of all sets; a second time it knows which those of later sets are.
+
+    Attributes:
+        kept: set -> the channels that stayed in it, (C,), in the order of the target.
+    """
+
+    def __init__(self, target: nn.Module, found: Symmetry, theirs: Layers) -> None:
+        self.target, self.found, self.theirs = target, found, theirs
+        self.sources = {name: i for i, one in enumerate(found.sets) for name, _ in one.takers}
+        self.repeats = {name: repeat for one in found.sets for name, repeat in one.takers}
+        self.norms = {segment.makers[0]: segment.takers[0][0] for segment in before_norms(target, found)}
+        self.kept: dict[int, Tensor] = {}
+
+    def narrow(self, network: nn.Module) -> tuple[int, int]:
+        """Leaves the target's channels in the target's order, in place; how many were merged and dropped."""
+        settled: set[int] = set()
+        merged = dropped = 0
+        for i, one in enumerate(self.found.sets):
+            makers = [maker for name in one.makers if (maker := self._maker(name, settled)) is not None]
+            if one.pinned or not makers:
+                continue
+            channels = _Set(network, self.theirs, one, unit(self.target, one), makers, self.norms.values())
+            merged += (count := channels.merge())
+            self.kept[i] = channels.kept()
+            dropped += channels.places.numel() - one.channels - count
+            gather(network, one, self.kept[i])
+            settled.add(i)
+        return merged, dropped
+
+    def _maker(self, name: str, settled: set[int]) -> _Maker | None:
+        """A layer as it can be read now; None where nothing tells which its columns are."""
+        source = self.sources.get(name)
+        known = source is None or source in settled or bool(self.found.sets[source].pinned)
+        if not known and source not in self.kept:
+            return None
+        columns_ = None if known or source is None else self.kept[source]
+        return _Maker(name, self.repeats.get(name, 1), self.norms.get(name), columns_)
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """A layer that makes channels.
+
+    Attributes:
+        name: of the layer.
+        repeat: how many of its columns belong to one channel.
+        norm: what is right behind it; None if no norm is.
+        columns: those that count, (C,), where others will be taken out later; None for all.
+    """
+
+    name: str
+    repeat: int
+    norm: str | None
+    columns: Tensor | None
+
+    def rows(self, network: nn.Module) -> Tensor:
+        """Its weight, (C', C_in, N)."""
+        weight = by_channel(network.get_submodule(self.name).get_parameter("weight").detach(), self.repeat)
+        return weight if self.columns is None else weight[:, self.columns]
 
 
 class _Set:
@@ -159,17 +209,18 @@ class _Set:
     def __init__(
         self,
         network: nn.Module,
-        target: nn.Module,
+        theirs: Layers,
         one: ChannelSet,
-        makers: Mapping[str, int],
-        norms: Mapping[str, str],
+        size: int,
+        makers: Sequence[_Maker],
+        norms: Collection[str],
     ) -> None:
-        self.network, self.one, self.size = network, one, unit(target, one)
-        score = _score(network, target, makers)
+        self.network, self.one, self.size = network, one, size
+        score = _score(network, theirs, makers)
         self.sums, self.inner = _tiles(score, self.size)
         if score.shape[1] > score.shape[0]:  # once more, without the rows of dummies among those that weigh columns
             rows = self._channels(torch.arange(len(self.sums)), _best(self.sums))
-            self.sums, self.inner = _tiles(_score(network, target, makers, rows.flatten()), self.size)
+            self.sums, self.inner = _tiles(_score(network, theirs, makers, rows.flatten()), self.size)
         self.partners = self.sums.argmax(0)
         self.places = self._channels(self.partners, torch.arange(self.partners.numel()))
         self.leaders = torch.arange(self.partners.numel())
@@ -185,25 +236,35 @@ class _Set:
         return self.inner[theirs, ours] + ours[:, None] * self.size
 
     def _find_copies(self, rows: Tensor, shifts: Tensor) -> None:
-        """Sets of each unit the one that it is a copy of, itself at least, and the factor of each of its channels."""
-        for partner in self.partners.unique():
-            left = (self.partners == partner).nonzero()[:, 0]
-            left = left[self.sums[partner, left].argsort(descending=True, stable=True)]
-            for _ in range(KINDS):
-                if left.numel() < 2:
-                    break
-                (first, others), (shift, shifted) = (
-                    (x[self.places[left[0]]], x[self.places[left]]) for x in (rows, shifts)
-                )
-                factor = (others * first).sum(2) / first.square().sum(1).clamp(min=1e-300)
-                length = others.square().sum((1, 2))
-                apart = (others - factor[:, :, None] * first).square().sum((1, 2)) / length.clamp(min=1e-300)
-                offset = (shifted - factor[:, :, None] * shift).square().sum((1, 2))
-                offset /= (length + shifted.square().sum((1, 2))).clamp(min=1e-300)
-                same = (apart <= 1 - COPY**2) & (offset <= 1 - COPY**2) & (factor > 0).all(1)
-                same[0] = True
-                self.leaders[left[same]], self.factors[left[same]] = left[0], factor[same].where(factor[same] > 0, 1)
-                left = left[~same]
+        """Sets of each unit the one that it is a copy of, itself at least, and the factor of each of its channels.
+
+        In each round the best one that is left of every partner's is compared with the others of the partner.
+        """
+        order = self.sums.gather(0, self.partners[None])[0].argsort(descending=True, stable=True)
+        left = order[self.partners[order].argsort(stable=True)]
+        for _ in range(KINDS):
+            first = torch.cat([torch.ones(1, dtype=torch.bool), self.partners[left].diff() != 0])[: left.numel()]
+            heads, others = left[first][first.long().cumsum(0) - 1][~first], left[~first]
+            found = [
+                self._compared(*pair, rows, shifts)
+                for pair in zip(heads.split(CHUNK), others.split(CHUNK), strict=True)
+            ]
+            same = torch.cat([same for same, _ in found])
+            factors = torch.cat([factor for _, factor in found])
+            self.leaders[others[same]], self.factors[others[same]] = heads[same], factors[same]
+            left = others[~same]
+            if left.numel() == 0:
+                break
+
+    def _compared(self, heads: Tensor, others: Tensor, rows: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether others are copies of heads, (N,), and by what factor their channels are larger, (N, size)."""
+        (one, other), (shift, shifted) = ((x[self.places[heads]], x[self.places[others]]) for x in (rows, shifts))
+        factor = (other * one).sum(2) / one.square().sum(2).clamp(min=1e-300)
+        length = other.square().sum((1, 2))
+        apart = (other - factor[:, :, None] * one).square().sum((1, 2)) / length.clamp(min=1e-300)
+        offset = (shifted - factor[:, :, None] * shift).square().sum((1, 2))
+        offset /= (length + shifted.square().sum((1, 2))).clamp(min=1e-300)
+        return (apart <= 1 - COPY**2) & (offset <= 1 - COPY**2) & (factor > 0).all(1), factor
 
     def _busy(self, rows: Tensor) -> Tensor:
         """Whether each unit, together with its copies, does anything: its size times that of what takes it."""
@@ -236,12 +297,12 @@ class _Set:
         return self._channels(torch.arange(len(self.sums)), self.chosen).flatten()
 
 
-def _score(network: nn.Module, target: nn.Module, makers: Mapping[str, int], among: Tensor | None = None) -> Tensor:
+def _score(network: nn.Module, theirs: Layers, makers: Sequence[_Maker], among: Tensor | None = None) -> Tensor:
     """|cosine| of the reference's balanced filters with the suspect's, (C, C'), summed over layers."""
     score = torch.zeros(())
-    for name, repeat in makers.items():
-        ours, theirs = (by_channel(n.get_submodule(name).get_parameter("weight"), repeat) for n in (network, target))
-        score = score + (balanced(theirs).flatten(1) @ balanced(ours, among).flatten(1).T).abs()
+    for maker in makers:
+        ours = balanced(maker.rows(network), among).float()
+        score = score + (theirs.weights[maker.name].flatten(1) @ ours.flatten(1).T).abs_()
     return score
 
 
@@ -257,11 +318,11 @@ def _tiles(score: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 def _best(sums: Tensor) -> Tensor:
     """The assignment of one of H to each of G with the largest sum, (G,); among equals what is in place."""
-    return torch.from_numpy(linear_sum_assignment((sums + 1e-9 * torch.eye(*sums.shape)).numpy(), maximize=True)[1])
+    return torch.from_numpy(linear_sum_assignment((sums + STAY * torch.eye(*sums.shape)).numpy(), maximize=True)[1])
 
 
 def _after_norms(
-    network: nn.Module, one: ChannelSet, makers: Mapping[str, int], norms: Mapping[str, str]
+    network: nn.Module, one: ChannelSet, makers: Sequence[_Maker], norms: Collection[str]
 ) -> tuple[Tensor, Tensor] | None:
     """What makes each channel, its norm included: filters (C', D) and shifts (C', N), equal up to a factor for copies.
 
@@ -269,14 +330,14 @@ def _after_norms(
     single channels.
     """
     state = tensors_of(network)
-    known = {*one.makers, *(norms[name] for name in one.makers if name in norms)}
+    known = {*one.makers, *norms}
     if any(axis.axis == 0 and axis.tensor.rpartition(".")[0] not in known for axis in one.axes):
         return None
     made = []
-    for name in makers:
-        rows = state[f"{name}.weight"].double().flatten(1)
-        bias = state.get(f"{name}.bias", torch.zeros(len(rows))).double()
-        made.append(_through(network.get_submodule(norms[name]) if name in norms else None, rows, bias))
+    for maker in makers:
+        rows = maker.rows(network).double().flatten(1)
+        bias = state.get(f"{maker.name}.bias", torch.zeros(len(rows))).double()
+        made.append(_through(network.get_submodule(maker.norm) if maker.norm else None, rows, bias))
     rows_of_all, shifts = zip(*made, strict=True)
     return torch.cat(rows_of_all, 1), torch.stack(shifts, 1)
 
