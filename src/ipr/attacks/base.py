@@ -169,6 +169,8 @@ class Attack(Applicable, ABC):
         kind: `removal` or `ambiguity`.
         section: where the paper describes it.
         attacker_has: the threat model.
+        undone: whether a judge who has the network that was committed to can undo it (`judging/alignment.py`): every
+            point is judged again, aligned to the victim.
     """
 
     group, refuses = "attack", "does not apply to"
@@ -178,6 +180,7 @@ class Attack(Applicable, ABC):
     kind: ClassVar[str]
     section: ClassVar[str]
     attacker_has: ClassVar[str]
+    undone: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:

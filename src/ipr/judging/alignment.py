@@ -84,7 +84,7 @@ def align(suspect: nn.Module, reference: nn.Module, example: Tensor) -> Alignmen
     if not (_finite(network) and _finite(target)):
         return _left(suspect, {}, "its weights, or the reference's, are not finite")
     example = example.cpu()
-    if (same_shapes := _misfit(network, target) is None) and stream_or_none(target, example) is not None:
+    if (same_shapes := misfit(network, target) is None) and stream_or_none(target, example) is not None:
         return _turned_back(suspect, network, target, example)
     found = symmetry(target, example)
     narrow, theirs = None, Layers(target, found)
@@ -107,6 +107,13 @@ def align(suspect: nn.Module, reference: nn.Module, example: Tensor) -> Alignmen
     way = _told(matched.moved, turned, places, sum(one.channels for one in found.free))
     way = way if narrow is None else f"{narrow.says}; then {way}"
     return Alignment(network.to(device), True, way, similarity, 2)
+
+
+def misfit(suspect: nn.Module, reference: nn.Module) -> str | None:
+    """The first tensor that two networks do not have in one shape, by its name; None where they have all."""
+    one, other = suspect.state_dict(), reference.state_dict()
+    names = (n for n in [*one, *other] if n not in one or n not in other or one[n].shape != other[n].shape)
+    return next(names, None)
 
 
 def _turned_back(suspect: nn.Module, network: nn.Module, target: nn.Module, example: Tensor) -> Alignment:
@@ -134,13 +141,6 @@ def _median(similarity: Mapping[str, float]) -> float:
 
 def _left(suspect: nn.Module, similarity: Mapping[str, float], why: str) -> Alignment:
     return Alignment(copy.deepcopy(suspect), False, f"left as it was: {why}", similarity, 1)
-
-
-def _misfit(suspect: nn.Module, reference: nn.Module) -> str | None:
-    """The first tensor that two networks do not have in one shape."""
-    one, other = suspect.state_dict(), reference.state_dict()
-    names = (n for n in [*one, *other] if n not in one or n not in other or one[n].shape != other[n].shape)
-    return next(names, None)
 
 
 def _finite(network: nn.Module) -> bool:
