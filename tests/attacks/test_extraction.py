@@ -11,7 +11,7 @@ from ipr.attacks.removal.distill import Distill, Distillation, soft_loss
 from ipr.attacks.removal.knockoff import Knockoffs
 from ipr.attacks.removal.students import falling
 from ipr.errors import InputError
-from ipr.judging.misfit import answered, fits
+from ipr.judging.unread import fits, unread
 from ipr.workflows.attack import attack
 from references import small
 
@@ -105,11 +105,12 @@ def test_a_claim_fits_its_network_and_another_one_only_if_images_decide(scheme, 
     images = data.test_images
     assert fits(victim.claim, victim.suspect, example_of(data, victim.suspect))
     assert fits(victim.claim, other, example_of(data, other)) == (scheme not in schemes_of(*READ_FROM_WEIGHTS))
+    (verdict,) = unread(other, [victim.claim], images)
     if victim.claim.triggers is None:
-        assert answered(victim.claim, other, images) is None
+        assert verdict.trigger_accuracy is None
     elif scheme in schemes_of("key images"):
         found = victim.claim.read(other, images.mean, images.std)
-        assert answered(victim.claim, other, images) == found.agreement
+        assert verdict.trigger_accuracy == found.agreement
 
 
 def test_a_student_that_cannot_be_is_refused_by_name(victim_of, data):

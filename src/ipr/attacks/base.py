@@ -143,8 +143,6 @@ class Attacked:
             signature is read from them too (V1, whose passport was folded in before it was trained on).
         iterations: steps of a forgery that has no epochs.
         trainings: how many were trained side by side, one for each claim, which cost it its share.
-        other_network: whether the suspect may be of another architecture than the victim, so that a claim that does not
-            fit it is not read.
     """
 
     suspect: nn.Module
@@ -152,7 +150,6 @@ class Attacked:
     freed: bool = False
     iterations: int | None = None
     trainings: int = 1
-    other_network: bool = False
 
 
 class Fit(Protocol):
@@ -177,6 +174,8 @@ class Attack(Applicable, ABC):
         attacker_has: the threat model.
         other_task: what it does with images of another task than the victim's (`transfer`): they are refused; learned
             from, so that the outcome is judged on that task; or asked about, their labels unused.
+        undone: whether a judge who has the network that was committed to can undo it (`judging/alignment.py`): every
+            point is judged again, aligned to the victim.
     """
 
     group, refuses = "attack", "does not apply to"
@@ -187,6 +186,7 @@ class Attack(Applicable, ABC):
     section: ClassVar[str]
     attacker_has: ClassVar[str]
     other_task: ClassVar[Literal["refused", "learned", "asked"]] = "refused"
+    undone: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:

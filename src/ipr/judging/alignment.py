@@ -27,8 +27,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from ipr.errors import InputError
-from ipr.judging.channel_order import match, similarities, turn
+from ipr.judging.channel_order import Layers, match, similarities, turn
 from ipr.judging.channel_scale import rescale
+from ipr.judging.dummy_channels import narrowed
 from ipr.judging.stream_order import match_stream, stream_or_none
 from ipr.models.channels import symmetry
 from ipr.models.inspection import evaluating
@@ -66,25 +67,33 @@ class Alignment:
 
 
 def align(suspect: nn.Module, reference: nn.Module, example: Tensor) -> Alignment:
-    """Matches a suspect to a reference of the same architecture.
+    """Matches a suspect to a reference of the same layers.
 
     Args:
-        suspect: a plain network, on whatever device; left as it was.
+        suspect: a plain network, on whatever device; left as it was. It may have more channels (`dummy_channels.py`)
+            and lack batch norms (`folded_norms.py`).
         reference: the plain network that was committed to, on the same device or another; left as it was.
         example: an input for both, shape (1, C, H, W).
 
     Raises:
-        InputError: they are of different shapes, or cannot be traced.
+        InputError: their layers differ in anything else, or cannot be traced.
     """
-    _check_same_shapes(suspect, reference)
     network, target = copy.deepcopy(suspect).cpu().eval(), copy.deepcopy(reference).cpu().eval()
-    network.requires_grad_(False)
+    for one in (network, target):
+        one.requires_grad_(False)
     if not (_finite(network) and _finite(target)):
         return _left(suspect, {}, "its weights, or the reference's, are not finite")
-    if stream_or_none(target, example.cpu()) is not None:
-        return _turned_back(suspect, network, target, example.cpu())
-    found = symmetry(target, example.cpu())
-    matched = match(network, target, found)
+    example = example.cpu()
+    if (same_shapes := misfit(network, target) is None) and stream_or_none(target, example) is not None:
+        return _turned_back(suspect, network, target, example)
+    found = symmetry(target, example)
+    narrow, theirs = None, Layers(target, found)
+    if not same_shapes:
+        narrow = narrowed(network, target, found, example, theirs)
+        network = copy.deepcopy(narrow.network)
+        if not _finite(network):
+            return _left(suspect, {}, "its scales are extreme")
+    matched = match(network, target, found, theirs)
     similarity = similarities(matched)
     if not similarity:
         return _left(suspect, {}, "no layer of it can be compared")
@@ -92,11 +101,19 @@ def align(suspect: nn.Module, reference: nn.Module, example: Tensor) -> Alignmen
         return _another(suspect, similarity)
     turned = turn(network, target, found, matched)
     places = rescale(network, target, found)
-    if not _same_answers(network, suspect, example.cpu()):
+    if not _same_answers(network, suspect if narrow is None else narrow.network, example):
         return _left(suspect, similarity, "its answers would change, as its scales are extreme")
     device = next(suspect.parameters()).device
     way = _told(matched.moved, turned, places, sum(one.channels for one in found.free))
+    way = way if narrow is None else f"{narrow.says}; then {way}"
     return Alignment(network.to(device), True, way, similarity, 2)
+
+
+def misfit(suspect: nn.Module, reference: nn.Module) -> str | None:
+    """The first tensor that two networks do not have in one shape, by its name; None where they have all."""
+    one, other = suspect.state_dict(), reference.state_dict()
+    names = (n for n in [*one, *other] if n not in one or n not in other or one[n].shape != other[n].shape)
+    return next(names, None)
 
 
 def _turned_back(suspect: nn.Module, network: nn.Module, target: nn.Module, example: Tensor) -> Alignment:
@@ -126,16 +143,9 @@ def _left(suspect: nn.Module, similarity: Mapping[str, float], why: str) -> Alig
     return Alignment(copy.deepcopy(suspect), False, f"left as it was: {why}", similarity, 1)
 
 
-def _check_same_shapes(suspect: nn.Module, reference: nn.Module) -> None:
-    one, other = suspect.state_dict(), reference.state_dict()
-    for name in [*one.keys(), *other.keys()]:
-        if name not in one or name not in other or one[name].shape != other[name].shape:
-            problem = f"{name!a} is not of the same shape in the suspect"
-            raise InputError("reference", type(reference).__name__, problem, "give the network that was committed to")
-
-
 def _finite(network: nn.Module) -> bool:
-    return all(bool(t.isfinite().all()) for t in network.state_dict().values() if t.is_floating_point())
+    floats = (t for t in network.state_dict().values() if t.is_floating_point() and t.numel())
+    return all(bool(end.isfinite()) for t in floats for end in t.aminmax())  # NaN is either end of what holds it
 
 
 def _same_answers(network: nn.Module, suspect: nn.Module, example: Tensor) -> bool:

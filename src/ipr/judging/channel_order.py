@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from ipr.models.channels import ChannelSet, Symmetry
 from ipr.models.gauge import before_norms, permute, scale
+from ipr.models.widths import by_channel
 
 SWEEPS = 20
 """Rounds over all sets of channels at most; two or three are usual."""
@@ -18,11 +20,17 @@ SWEEPS = 20
 BALANCING = 20
 """Steps of bringing rows and columns to the same lengths."""
 
+CERTAIN = (0.98, 0.9)
+"""The mean |cosine| that a channel has at least with its own, and at most with any other, to be matched for good."""
+
+STAY = 1e-6
+"""What it counts to stay in place, more than the rounding of a sum of cosines."""
+
 ALIKE = 0.6
 """The least mean |cosine| of a layer's channels with those they were matched to, to be the same layer."""
 
 
-def balanced(weight: Tensor) -> Tensor:
+def balanced(weight: Tensor, among: Tensor | None = None) -> Tensor:
     """A layer's weights with rows and columns of equal length: the same whatever scales its channels were given.
 
     The squares, summed over the places of a kernel, are brought to equal sums of rows and of columns in turn (Sinkhorn
@@ -30,34 +38,32 @@ def balanced(weight: Tensor) -> Tensor:
 
     Args:
         weight: (C, C_in, ...).
+        among: the rows by which columns are weighed, int64; None for all.
 
     Returns:
         (C, C_in, N), float64, with rows of length 1.
     """
-    flat = weight.double().flatten(2) if weight.dim() > 2 else weight.double().unsqueeze(2)
-    largest = flat.abs().amax((1, 2), keepdim=True)
-    flat = torch.where(largest > 0, flat / largest, 0)
-    squares = flat.square().sum(2)
+    flat = weight.detach().to(torch.float64, copy=True)
+    flat = flat.flatten(2) if flat.dim() > 2 else flat.unsqueeze(2)
+    largest = torch.maximum(flat.amax((1, 2), keepdim=True), -flat.amin((1, 2), keepdim=True))
+    flat.div_(torch.where(largest > 0, largest, 1))
+    everything = flat.square().sum(2)
+    squares = everything if among is None else everything[among]
     rows, columns = torch.ones_like(squares[:, 0]), torch.ones_like(squares[0])
     for _ in range(BALANCING):
         if columns.numel() > 1:
             columns = _inverse(rows @ squares) * rows.numel() / columns.numel()
         rows = _inverse(squares @ columns)
-    return flat * rows.sqrt()[:, None, None] * columns.sqrt()[None, :, None]
+    rows = _inverse(everything @ columns)
+    return flat.mul_(rows.sqrt()[:, None, None]).mul_(columns.sqrt()[None, :, None])
 
 
 def _inverse(sums: Tensor) -> Tensor:
     return torch.where(sums > 0, 1 / sums.clamp(min=1e-300), 0)
 
 
-def by_channel(weight: Tensor, repeat: int) -> Tensor:
-    """(C, C_in * repeat, ...) as (C, C_in, repeat * ...): columns of one channel behind one another."""
-    split: Tensor = weight.flatten(2) if weight.dim() > 2 else weight.unflatten(1, (-1, repeat))
-    return split
-
-
-class _Layers:
-    """The balanced layers of a network, by name; the suspect's follow what is done to it."""
+class Layers:
+    """The balanced layers of a network, by name, in float32; the suspect's follow what is done to it."""
 
     def __init__(self, network: nn.Module, found: Symmetry) -> None:
         repeats = {name: repeat for one in found.sets for name, repeat in one.takers}
@@ -65,9 +71,10 @@ class _Layers:
         for one in found.sets:
             for name in one.makers:
                 weight = network.get_submodule(name).get_parameter("weight").detach()
-                self.weights[name] = balanced(by_channel(weight, repeats.get(name, 1)))
+                self.weights[name] = balanced(by_channel(weight, repeats.get(name, 1))).float()
 
     def permute(self, channels: ChannelSet, order: Tensor) -> None:
+        """Puts the channels of a set in another order, (C,), where they are made and taken."""
         for name in channels.makers:
             self.weights[name] = self.weights[name][order]
         for name, _ in channels.takers:
@@ -79,38 +86,43 @@ class Match:
     """What matching left: how many channels are elsewhere than before, and the balanced layers, in the same order."""
 
     moved: int
-    ours: _Layers
-    theirs: _Layers
+    ours: Layers
+    theirs: Layers
 
 
-def match(network: nn.Module, target: nn.Module, found: Symmetry) -> Match:
+def match(network: nn.Module, target: nn.Module, found: Symmetry, theirs: Layers | None = None) -> Match:
     """Permutes the network's channels towards the target's.
+
+    A set that all of its layers agree on, without a doubt (`CERTAIN`), is not asked again in later rounds.
 
     Args:
         network: changed in place.
         target: of the same shapes.
         found: the symmetry of both.
+        theirs: the target's layers, where they are known.
     """
-    ours, theirs = _Layers(network, found), _Layers(target, found)
+    ours, theirs = Layers(network, found), theirs or Layers(target, found)
     places = [torch.arange(one.channels) for one in found.sets]
     sources: dict[str, int] = {name: i for i, one in enumerate(found.sets) for name, _ in one.takers}
     settled = {i for i, one in enumerate(found.sets) if one.pinned}
+    certain = set(settled)
     for sweep in range(SWEEPS):
         changed = False
         for i, one in enumerate(found.sets):
-            if one.pinned:
-                continue
             makers = [n for n in one.makers if sweep > 0 or sources.get(n, -1) in settled or n not in sources]
-            score = torch.zeros(one.channels, one.channels, dtype=torch.float64)
-            for name in makers:
-                score += (theirs.weights[name].flatten(1) @ ours.weights[name].flatten(1).T).abs()
-            if sweep > 0:
-                for name, _ in one.takers:
-                    score += _columns(theirs.weights[name], ours.weights[name])
+            if i in certain:
+                continue
             settled.add(i)
             if not makers and sweep == 0:
                 continue
+            score = by_rows(theirs, ours, makers)
+            doubted = not _certain(score, len(makers))
+            if sweep > 0:
+                for name, _ in one.takers:
+                    score += _columns(theirs.weights[name], ours.weights[name])
             order = assigned(score, one.block)
+            if len(makers) == len(one.makers) and not doubted:
+                certain.add(i)
             if not torch.equal(order, torch.arange(one.channels)):
                 changed = True
                 ours.permute(one, order)
@@ -122,13 +134,31 @@ def match(network: nn.Module, target: nn.Module, found: Symmetry) -> Match:
     return Match(moved, ours, theirs)
 
 
+def by_rows(theirs: Layers, ours: Layers, makers: Sequence[str]) -> Tensor:
+    """|cosine| of the filters of each pair of channels, (C, C), summed over the layers that make them."""
+    score = torch.zeros(())
+    for name in makers:
+        score = score + (theirs.weights[name].flatten(1) @ ours.weights[name].flatten(1).T).abs_()
+    return score
+
+
+def _certain(score: Tensor, makers: int) -> bool:
+    """Whether every channel is like exactly one, beyond doubt, and no other channel is like that one."""
+    if score.shape[0] == 1:
+        return True
+    first, second = score.topk(2, 1).values.unbind(1)
+    best = score.argmax(1)
+    alone = best.unique().numel() == best.numel()
+    return alone and bool((first >= CERTAIN[0] * makers).all()) and bool((second <= CERTAIN[1] * makers).all())
+
+
 def _columns(theirs: Tensor, ours: Tensor) -> Tensor:
     """|cosine| of what each row gives each pair of columns, (C_in, C_in): rows may have been turned."""
-    signs = (theirs * ours).sum((1, 2)).sign()
+    signs = _cosines(theirs, ours).sign()
     signs[signs == 0] = 1
     one, other = theirs.transpose(0, 1).flatten(1), (ours * signs[:, None, None]).transpose(0, 1).flatten(1)
     lengths = one.norm(dim=1)[:, None] * other.norm(dim=1)[None]
-    return torch.where(lengths > 0, (one @ other.T) / lengths.clamp(min=1e-300), 0).clamp(min=0)
+    return torch.where(lengths > 0, (one @ other.T) / lengths.clamp(min=1e-30), 0).clamp(min=0)
 
 
 def assigned(score: Tensor, block: int) -> Tensor:
@@ -141,7 +171,7 @@ def assigned(score: Tensor, block: int) -> Tensor:
     Returns:
         (C,), int64: which channel goes to each place. Among equals, what stays in place is preferred.
     """
-    score = score + 1e-9 * torch.eye(score.shape[0], dtype=score.dtype)
+    score = score + STAY * torch.eye(score.shape[0], dtype=score.dtype)
     count = score.shape[0] // block
     tiles = score.view(count, block, count, block).transpose(1, 2)
     if count == 1:
@@ -157,11 +187,17 @@ def similarities(matched: Match) -> dict[str, float]:
     ours, theirs = matched.ours, matched.theirs
     similarity = {}
     for name, weight in theirs.weights.items():
-        cosine = (weight * ours.weights[name]).sum((1, 2))
-        alive = (weight.abs().amax((1, 2)) > 0) & (ours.weights[name].abs().amax((1, 2)) > 0)
+        cosine = _cosines(weight, ours.weights[name])
+        alive = weight.any(2).any(1) & ours.weights[name].any(2).any(1)
         if bool(alive.any()) and weight[0].numel() > 1:
             similarity[name] = float(cosine[alive].abs().mean())
     return similarity
+
+
+def _cosines(one: Tensor, other: Tensor) -> Tensor:
+    """Of the rows of two layers, (C,): products of matrices, which need no memory for all products."""
+    flat: Tensor = torch.bmm(one.flatten(1)[:, None], other.flatten(1)[:, :, None]).flatten()
+    return flat
 
 
 def turn(network: nn.Module, target: nn.Module, found: Symmetry, matched: Match, least: float = ALIKE) -> int:
@@ -185,8 +221,8 @@ def turn(network: nn.Module, target: nn.Module, found: Symmetry, matched: Match,
             one, other = ours.weights[name], theirs.weights[name]
         else:  # depthwise
             one, other = _rows(network, name), _rows(target, name)
-        cosine = (one * other).flatten(1).sum(1)
-        alive = (one.flatten(1).abs().amax(1) > 0) & (other.flatten(1).abs().amax(1) > 0)
+        cosine = _cosines(one, other)
+        alive = one.flatten(1).any(1) & other.flatten(1).any(1)
         if not bool(alive.any()) or float(cosine[alive].abs().mean()) < least:
             continue
         signs = cosine.view(-1, segment.block).sum(1).sign().repeat_interleave(segment.block)

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ipr.judging.channel_order import by_channel
 from ipr.models.channels import BATCH_NORMS, Segment, Symmetry
 from ipr.models.gauge import before_norms, restate, scale
+from ipr.models.widths import by_channel
 
 STEPS = 20
-"""Steps of fitting rows and columns in turn."""
+"""Steps of fitting rows and columns in turn, at most."""
+
+SETTLED = 1e-9
+"""The relative change of factors at which they are not fitted further."""
 
 UNALIKE = 0.2
 """The cosine at and below which two filters tell nothing of a factor between them."""
@@ -102,12 +105,14 @@ def _column_factors(
         )
         length = theirs.square().sum().clamp(min=1e-300)  # so that each layer counts the same
         product, square, other = (part.sum(2) / length for part in (ours * theirs, ours.square(), theirs.square()))
-        fits.append(_Fit(product, square, other, rows.get(name)))
+        fits.append(_Fit(product, square, other.sum(1), other.sum(0), rows.get(name)))
     inner = torch.ones(segment.channels, dtype=torch.float64)
     if fixed := [fit for fit in fits if fit.own is None]:  # nothing is left open: begin with these
-        inner = _inner(fixed, [torch.ones_like(fit.product[:, 0]) for fit in fixed], segment.block)
+        inner = _inner(fixed, [torch.ones_like(fit.rows) for fit in fixed], segment.block)
     for _ in range(STEPS):
-        inner = _inner(fits, [fit.outer(inner) for fit in fits], segment.block)
+        before, inner = inner, _inner(fits, [fit.outer(inner) for fit in fits], segment.block)
+        if bool(((inner - before).abs() <= SETTLED * before).all()):
+            break
     if not fixed:
         inner = inner * _common_factor(network, target, segment, inner, settled)
     return 1 / inner
@@ -115,18 +120,23 @@ def _column_factors(
 
 @dataclass
 class _Fit:
-    """Of a layer that takes a segment: sums over the places of a kernel, (C, C_in), and the segment of its rows."""
+    """Of a layer that takes a segment, and the segment of its rows.
+
+    Sums over the places of a kernel, (C, C_in): of ours times theirs, and of ours squared; and of theirs squared over
+    all of a row, (C,), and of a column, (C_in,).
+    """
 
     product: Tensor
     square: Tensor
-    other: Tensor
+    rows: Tensor
+    columns: Tensor
     own: Segment | None
 
     def outer(self, inner: Tensor) -> Tensor:
         """The factors of the rows when the columns have these."""
         if self.own is None:
-            return torch.ones_like(self.product[:, 0])
-        return _quotient(self.product @ inner, self.square @ inner.square(), self.other.sum(1), self.own.block)
+            return torch.ones_like(self.rows)
+        return _quotient(self.product @ inner, self.square @ inner.square(), self.rows, self.own.block)
 
 
 def _inner(fits: list[_Fit], outers: list[Tensor], block: int) -> Tensor:
@@ -134,7 +144,7 @@ def _inner(fits: list[_Fit], outers: list[Tensor], block: int) -> Tensor:
     pairs = list(zip(fits, outers, strict=True))
     top = torch.stack([outer @ fit.product for fit, outer in pairs]).sum(0)
     bottom = torch.stack([outer.square() @ fit.square for fit, outer in pairs]).sum(0)
-    return _quotient(top, bottom, torch.stack([fit.other.sum(0) for fit in fits]).sum(0), block)
+    return _quotient(top, bottom, torch.stack([fit.columns for fit in fits]).sum(0), block)
 
 
 def _quotient(product: Tensor, square: Tensor, other: Tensor, block: int) -> Tensor:

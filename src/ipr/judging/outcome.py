@@ -121,47 +121,6 @@ def outcome_of(
     )
 
 
-def not_read(
-    owner: Claim,
-    claim: Claim,
-    *,
-    accuracy_before: float,
-    accuracy_after: float,
-    same_task: bool,
-    trigger_accuracy: float | None,
-) -> Outcome:
-    """The outcome of a claim to the weights of a network that it does not fit: nothing of its mark is read.
-
-    Args:
-        owner: the owner's claim.
-        claim: the claim that was brought.
-        accuracy_before: what the victim reaches as it is used.
-        accuracy_after: what the suspect reaches, to which nothing can be presented.
-        same_task: whether it was judged on the victim's task.
-        trigger_accuracy: the share of the claim's trigger images that get their label; None where there are none.
-    """
-    dissimilarity = claim.dissimilarity(owner)
-    threshold = owner.thresholds.fidelity
-    kept = accuracy_before - accuracy_after <= threshold + ROUNDING if same_task else None
-    return Outcome(
-        accuracy_before=accuracy_before,
-        accuracy_after=accuracy_after,
-        accuracy_claimed=accuracy_after,
-        bits_total=claim.marks().numel(),  # key images fit every network
-        bits_agreeing=0,
-        bits_freed=None,
-        correlation=None,
-        p_value_log10=0.0,
-        dissimilarity=dissimilarity,
-        trigger_accuracy=trigger_accuracy,
-        trigger_accuracy_passport=None,
-        forged=dissimilarity > 0,
-        mark_read=False,
-        fidelity_kept=kept,
-        attack_succeeded=dissimilarity == 0 and kept is not False,
-    )
-
-
 def unmarked(accuracy_before: float, accuracy_after: float, threshold: float, *, same_task: bool) -> Outcome:
     """What an attack leaves of a network in which nothing is embedded, to compare others with; it cannot succeed.
 

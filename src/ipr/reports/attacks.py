@@ -21,7 +21,7 @@ from ipr.reports.trainings import cut_short, energy_of, started_from
 from ipr.reports.units import mean_and_spread
 from ipr.store.record import cut_of
 from ipr.studies.study import FigureDrawing
-from ipr.workflows.attack_rows import AttackRow
+from ipr.workflows.attack_rows import ALIGNED, AttackRow
 
 LINES: dict[str, dict[str, Callable[[str], bool]]] = {
     "prune": {"prune, 60 %": lambda point: point == "rate=0.6", "prune, any rate": lambda point: True},
@@ -31,6 +31,17 @@ LINES: dict[str, dict[str, Callable[[str], bool]]] = {
     },
 }
 """Attacks that take more than one line of the table, and which points each line shows."""
+
+
+def aligned(point: str) -> bool:
+    """Whether a point is that of a suspect which a judge aligned to the victim."""
+    return ALIGNED in point.split()
+
+
+def as_given(point: str) -> bool:
+    """Whether it is that of a suspect as it was given."""
+    return not aligned(point)
+
 
 SETTING = ("dataset", "train_images", "test_images", "model", "width", "victim_epochs", "init")
 
@@ -235,8 +246,10 @@ def _table(rows: Sequence[AttackRow]) -> str:
     ]
     tried = {row.attack for row in rows}
     for name in attacks_in(tried):
-        for label, shown in LINES.get(name, {name: lambda point: True}).items():
+        for label, shown in LINES.get(name, {name: as_given, f"{name}, aligned": aligned}).items():
             own = [row for row in rows if row.attack == name and shown(row.point)]
+            if not own and shown is aligned:
+                continue
             cells = [_cell([r for r in own if victim_of(r) == v], name, v[0], reasons) for v in victims]
             lines.append(f"| {label} | {' | '.join(cells)} |")
     notes = [f"({letter}) does not apply, because {reason}" for reason, letter in reasons.items()]

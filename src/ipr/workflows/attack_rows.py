@@ -17,6 +17,9 @@ from ipr.texts import check_name
 
 SCHEMA_VERSION = 4
 
+ALIGNED = "aligned"
+"""The last word of the points of a suspect that was aligned to the victim before it was judged."""
+
 
 @dataclass(frozen=True)
 class AttackRow(Outcome):

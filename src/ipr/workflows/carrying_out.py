@@ -15,14 +15,15 @@ from torch import nn
 from ipr.attacks.base import Attacked, Fit, Victim, example_of
 from ipr.attacks.config import AttackConfig
 from ipr.claims.base import Claim
-from ipr.data.images import ImageData
+from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
 from ipr.files import naming, write_atomically
+from ipr.judging.alignment import align, misfit
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.fidelity import accuracy
-from ipr.judging.misfit import answered, fits
-from ipr.judging.outcome import Outcome, nearest, not_read, outcome_of, unmarked
-from ipr.judging.verdict import judge_claims
+from ipr.judging.outcome import Outcome, nearest, outcome_of, unmarked
+from ipr.judging.unread import charged, fits, unread
+from ipr.judging.verdict import Verdict, judge_claims
 from ipr.machine.device import device_for, now
 from ipr.passport.claim import PassportClaim
 from ipr.passport.kinds import own_pair
@@ -37,7 +38,7 @@ from ipr.tracking.wandb_run import Tracker
 from ipr.training.fit import fit
 from ipr.training.guards import KeepLease
 from ipr.training.metrics import read_metrics
-from ipr.workflows.attack_rows import AttackRow, victim_facts
+from ipr.workflows.attack_rows import ALIGNED, AttackRow, victim_facts
 from ipr.workflows.attackers_images import judged_alike, shared_images
 from ipr.workflows.request import facts_of, scheme_of, without_secrets
 from ipr.workflows.train import Run, judging, started
@@ -158,26 +159,38 @@ class CarryingOut:
         return rivals
 
     def _judged(self, one: Attacked, rivals: Mapping[str, Claim | None]) -> list[AttackRow]:
-        """The rows of an attacked suspect whose points were not judged before, written down."""
+        """The rows of an attacked suspect whose points were not judged before, written down: as it is, and aligned."""
         network = one.suspect.to(self.where, torch.float32)  # whatever it was trained in, as its file is
         claims = dict(one.claims)
         for point in one.claims:
             claims |= {_joined(point, name): rival for name, rival in rivals.items()}
-        wanted = {point: claim for point, claim in claims.items() if point not in self.rows}
-        if not wanted:
+        made: dict[str, AttackRow] = {}
+        for form in ("", ALIGNED) if self.config.attack.undone else ("",):
+            wanted = {_joined(point, form): claim for point, claim in claims.items()}
+            wanted = {point: claim for point, claim in wanted.items() if point not in self.rows}
+            if wanted:
+                shown, ways = self._aligned(network) if form else (network, 1)
+                outcomes = self._outcomes(shown, wanted, freed=one.freed, ways=ways)
+                seconds = self.clock.seconds / one.trainings
+                made |= {
+                    point: self._row(point, outcome, one.iterations, seconds) for point, outcome in outcomes.items()
+                }
+        if not made:
             return []
-        outcomes = self._unread(network, wanted) if one.other_network else {}
-        fitting = {point: claim for point, claim in wanted.items() if point not in outcomes}
-        outcomes |= self._outcomes(network, fitting, freed=one.freed) if fitting else {}
         self.lease.check()
-        seconds = self.clock.seconds / one.trainings
-        made = {point: self._row(point, outcome, one.iterations, seconds) for point, outcome in outcomes.items()}
         with naming(self.folder.path / "rows.jsonl"), (self.folder.path / "rows.jsonl").open("a") as file:
             file.write("".join(json.dumps(asdict(row)) + "\n" for row in made.values()))
         self.rows |= made
         return list(made.values())
 
-    def _outcomes(self, network: nn.Module, wanted: Mapping[str, Claim | None], *, freed: bool) -> dict[str, Outcome]:
+    def _aligned(self, network: nn.Module) -> tuple[nn.Module, int]:
+        """The suspect in the form of the victim, and among how many readings that is one."""
+        found = align(network, self.victim.suspect, example_of(self.own, network))
+        return found.network, found.ways
+
+    def _outcomes(
+        self, network: nn.Module, wanted: Mapping[str, Claim | None], *, freed: bool, ways: int
+    ) -> dict[str, Outcome]:
         own, owner, same_task = self.own, self.victim.claim, judged_alike(self.own, self.data)
         images = own.test_images
         if owner is None:
@@ -185,27 +198,22 @@ class CarryingOut:
             return {point: unmarked(self.before, after, limit, same_task=same_task) for point in wanted}
         bits = _freed_bits(network, self.victim.passport_claim, own) if freed else None
         claims = {point: claim for point, claim in wanted.items() if claim is not None}
-        with judging(images, f"judging {len(claims)} claims") as progress:
-            verdicts = judge_claims(network, list(claims.values()), images, progress=progress)
+        verdicts = [charged(verdict, ways) for verdict in self._verdicts(network, list(claims.values()), images)]
         return {
             point: outcome_of(owner, claim, verdict, accuracy_before=self.before, same_task=same_task, bits_freed=bits)
             for (point, claim), verdict in zip(claims.items(), verdicts, strict=True)
         }
 
-    def _unread(self, network: nn.Module, wanted: Mapping[str, Claim | None]) -> dict[str, Outcome]:
-        """The outcomes of those claims that do not fit a network of another architecture."""
-        images, owner, unread = self.own.test_images, self.victim.claim, {}
-        for point, claim in wanted.items():
-            if claim is not None and owner is not None and not fits(claim, network, example_of(self.own, network)):
-                unread[point] = not_read(
-                    owner,
-                    claim,
-                    accuracy_before=self.before,
-                    accuracy_after=accuracy(network, images),
-                    same_task=judged_alike(self.own, self.data),
-                    trigger_accuracy=answered(claim, network, images),
-                )
-        return unread
+    def _verdicts(self, network: nn.Module, claims: list[Claim], images: LabelledImages) -> list[Verdict]:
+        """Of the judge; of claims that do not fit what became of the network, that they are not read."""
+        if misfit(network, self.victim.suspect) is None:
+            fitting = claims
+        else:
+            fitting = [claim for claim in claims if fits(claim, network, example_of(self.own, network))]
+        with judging(images, f"judging {len(claims)} claims") as progress:
+            read = iter(judge_claims(network, fitting, images, progress=progress) if fitting else [])
+        rest = iter(unread(network, [claim for claim in claims if not _among(claim, fitting)], images))
+        return [next(read) if _among(claim, fitting) else next(rest) for claim in claims]
 
     def _row(self, point: str, outcome: Outcome, iterations: int | None, seconds: float) -> AttackRow:
         config, record = self.config, self.run.record
@@ -231,6 +239,10 @@ class CarryingOut:
             seconds=round(seconds, 3),
             share_of_training=seconds / whole if whole else 0.0,
         )
+
+
+def _among(claim: Claim, claims: list[Claim]) -> bool:
+    return any(claim is other for other in claims)  # tensors are not compared
 
 
 def _joined(*names: str) -> str:

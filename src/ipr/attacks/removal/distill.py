@@ -87,4 +87,4 @@ class Distill(StudentAttack):
         teacher = teacher_of(victim, data)
         training = Distillation(network, recipe, len(data.classes), teacher, self.temperature, self.alpha)
         fit("distill", training, epochs=self.epochs, clip_norm=CLIP_NORM)
-        yield Attacked(network, {"": victim.claim}, other_network=True)
+        yield Attacked(network, {"": victim.claim})

@@ -37,4 +37,4 @@ class FromScratch(StudentAttack):
         network = self.begun(victim, data, seed)
         training = Baseline(network, falling(self.lr, self.weight_decay), len(data.classes))
         fit("from_scratch", training, epochs=self.epochs, clip_norm=CLIP_NORM)
-        yield Attacked(network, {"": victim.claim}, other_network=True)
+        yield Attacked(network, {"": victim.claim})

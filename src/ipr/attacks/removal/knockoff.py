@@ -71,4 +71,4 @@ class Knockoff(StudentAttack):
         network, recipe = self.begun(victim, data, seed), falling(self.lr, self.weight_decay)
         training = Knockoffs(network, recipe, len(data.classes), teacher_of(victim, data), self.answers == "hard")
         fit("knockoff", training, epochs=self.epochs, clip_norm=CLIP_NORM)
-        yield Attacked(network, {"": victim.claim}, other_network=True)
+        yield Attacked(network, {"": victim.claim})

@@ -43,6 +43,7 @@ class SameAnswers(Attack):
     attacker_has = "the weights, and for V1 the distributed passport"
     families = READ_FROM_WEIGHTS
     needs = "its mark is in the answers, which stay as they are"
+    undone = True
 
     @abstractmethod
     def moved(self, network: nn.Module, found: Symmetry, data: ImageData, seed: int) -> Iterator[tuple[str, nn.Module]]:
