@@ -2,7 +2,7 @@
 
 import copy
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import lightning as L
 import pytest
@@ -14,7 +14,7 @@ from ipr.attacks.removal.adversarial_finetune import Adversarial
 from ipr.attacks.removal.combined import Combined
 from ipr.attacks.removal.fine_prune import FinePrune, Pruned, mean_activations, silent_channels
 from ipr.attacks.removal.inversion import Patch, anomalous, inverted_images, inverted_patch
-from ipr.attacks.removal.label_smoothing import Smoothed
+from ipr.attacks.removal.label_smoothing import LabelSmoothing, Smoothed
 from ipr.attacks.removal.prune import pruned
 from ipr.attacks.removal.quantise import Quantise, quantised
 from ipr.attacks.removal.regularize import Regularize
@@ -22,6 +22,7 @@ from ipr.attacks.removal.unlearn_triggers import Unlearning, UnlearnTriggers
 from ipr.attacks.removal.weight_shift import shift_weights
 from ipr.attacks.removal.wrk import Unlike, Wrk, pushed_images
 from ipr.data.images import LabelledImages, normalise
+from ipr.data.share import Share
 from ipr.errors import InputError
 from ipr.models.inspection import classifier_of, evaluating
 from ipr.passport.surgery import find_layers
@@ -415,6 +416,11 @@ def test_a_share_of_the_batch_bears_the_patches_and_keeps_its_labels(data):
         expected = found[row % 2].on(x[row : row + 1])[0] if row < 3 else x[row]
         torch.testing.assert_close(got[row], expected)
     torch.testing.assert_close(scheme.terms(x, y)["cross_entropy"], nn.functional.cross_entropy(network(got), y))
+    whole, parts = scheme.with_patches(x[:12]), []
+    for rank in range(3):  # of several processes each has its share of it
+        scheme.share = Share(rank, 3)
+        parts.append(scheme.with_patches(scheme.share.of(x[:12])))
+    assert all(torch.equal(part, Share(rank, 3).of(whole)) for rank, part in enumerate(parts))
 
 
 @pytest.mark.parametrize("images", [0, 2])
@@ -448,6 +454,18 @@ def test_quantised_weights_are_tuned_where_it_is_asked_for(victim_of, data):
     for one, begun, after in zip(plain, seen, tuned, strict=True):
         assert begun[2] is after.suspect
         assert all(torch.equal(v, one.suspect.state_dict()[k]) for k, v in after.suspect.state_dict().items())
+
+
+def test_an_attack_is_found_by_what_determines_it():
+    """Without a training by what it was found by before it could tune; a combination by the settings of its steps."""
+    assert Quantise("quantise", bits=[5]).identity() == {"name": "quantise", "bits": [5]}
+    tuned = Quantise("quantise", bits=[5], epochs=1).identity()
+    assert tuned == {"name": "quantise", "bits": [5], "epochs": 1, "lr": 0.01, "weight_decay": 5e-4}
+    combined = Combined("combined", steps=["quantise", "label_smoothing"], epochs=2).identity()
+    assert combined == {
+        "name": "combined",
+        "steps": [Quantise("quantise").identity(), asdict(LabelSmoothing("label_smoothing", epochs=2))],
+    }
 
 
 # combined

@@ -153,6 +153,8 @@ def test_finetuning_to_another_data_set(ipr, tiny):
         ),
         (["attack=nonsense"], "attack=nonsense: there is no such choice; choose among: "),
         (["attack=prune", "attack.rates=[2]"], "attack.rates=2: must be at most 1"),
+        (["attack=combined", "attack.steps=[prune,fake1]"], "attack.steps=[prune,fake1]: fake1 forges claims"),
+        (["attack=combined", "attack.steps=[]"], "attack.steps=[]: is out of range"),
         (["attack=prune", "attack.rate=[0.2]"], "attack.rate: there is no such key"),
         (
             ["attack=prune", "dataset@transfer=digits_parity", "transfer.image_size=8"],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -187,6 +187,10 @@ class Attack(Applicable, ABC):
     attacker_has: ClassVar[str]
     other_task: ClassVar[Literal["refused", "learned", "asked"]] = "refused"
     undone: ClassVar[bool] = False
+
+    def identity(self) -> dict[str, Any]:
+        """What determines its result besides victim, images and seed: all settings, for JSON."""
+        return asdict(self)
 
     @abstractmethod
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,13 +109,13 @@ def attack_folder(config: AttackConfig, victim: RunFolder, data: ImageData, own:
             images.append("the victim's task")
     identity = {
         "victim": short_key(victim.key),
-        "attack": asdict(config.attack),
+        "attack": config.attack.identity(),
         "seed": config.attack_seed,
         "images": images,
         "verification": [config.verification.fidelity_threshold, config.verification.p_value],
     }
     if config.rival is not None:
-        identity["rival"] = asdict(config.rival)
+        identity["rival"] = config.rival.identity()
     prefix = f"{config.attack.name}-{config.scheme.name}-{config.model.name}-{config.model.norm}"
     key = run_key(prefix, identity, width=config.model.width, seed=config.seed)
     return folder_named(Path(config.paths.runs) / "attack", key)

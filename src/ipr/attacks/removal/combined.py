@@ -65,6 +65,10 @@ class Combined(Attack):
                 raise InputError("attack.steps", f"[{','.join(self.steps)}]", problem, remedy)
             step.check(scheme)
 
+    def identity(self) -> dict[str, Any]:
+        """See `Attack.identity`: with all settings of the steps, whose defaults may change."""
+        return {"name": self.name, "steps": [step.identity() for step in self.attacks()]}
+
     def attacks(self) -> list[Attack]:
         """The steps, each with its settings.
 

@@ -15,6 +15,10 @@ from ipr.config.registry import register
 from ipr.data.images import ImageData, LabelledImages
 from ipr.models.inspection import device_of, evaluating
 from ipr.passport.surgery import ConvNorm, find_layers, hooked
+from ipr.randomness import generator
+
+SEEN = 10_000
+"""Images that activations are averaged over, at most."""
 
 BATCH = 500
 """Images of a pass in which activations are averaged."""
@@ -130,7 +134,8 @@ class FinePrune(TrainsOn):
     def tune(self, network: nn.Module, data: ImageData, fit: Fit, seed: int) -> None:
         """See `TrainsOn.tune`."""
         layers = find_layers(network, example_of(data, network))[-self.convolutions :]
-        images = LabelledImages(data.train_pixels, data.train_labels, data.mean, data.std)
+        seen = torch.randperm(data.train_labels.numel(), generator=generator(seed, "seen by pruning"))[:SEEN]
+        images = LabelledImages(data.train_pixels[seen], data.train_labels[seen], data.mean, data.std)
         kept = silent_channels(mean_activations(network, layers, images), self.ratio)
         recipe, classes = constant_rate(self.lr, self.weight_decay), len(data.classes)
         tuning = Pruned(network, recipe, classes, layers=layers, kept=kept)

@@ -12,7 +12,7 @@ from torch.nn import functional
 from ipr.data.images import ImageData, extremes
 from ipr.models.inspection import device_of, frozen, logits_of
 
-BATCH = 64
+BATCH = 32
 """Images of a step."""
 
 AT_ONCE = 500

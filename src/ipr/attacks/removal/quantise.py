@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -59,6 +60,10 @@ class Quantise(Attack):
         super().check(scheme)
         good = bool(self.bits) and all(2 <= bits <= 16 for bits in self.bits)
         self.require(good, "bits", "give whole numbers from 2 to 16, e.g. [8,5]")
+
+    def identity(self) -> dict[str, Any]:
+        """See `Attack.identity`: without a training what it was before there could be one, so that it is found."""
+        return super().identity() if self.epochs else {"name": self.name, "bits": self.bits}
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""

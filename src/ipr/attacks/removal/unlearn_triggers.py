@@ -54,11 +54,12 @@ class Unlearning(Finetuning):
         self.register_buffer("patterns", torch.stack([patch.pattern for patch in patches]), persistent=False)
 
     def with_patches(self, x: Tensor) -> Tensor:
-        """A batch, (B, C, H, W), whose first images bear the patches."""
-        count = round(self.stamped * x.shape[0])
-        turns = torch.arange(count, device=x.device) % self.masks.shape[0]
-        masks, patterns = self.masks[turns].to(x), self.patterns[turns].to(x)
-        return torch.cat([(1 - masks) * x[:count] + masks * patterns, x[count:]])
+        """A process's share of a batch, (B, C, H, W), of which the first images bear the patches."""
+        whole = x.shape[0] * self.share.processes
+        place = self.share.of(torch.arange(whole, device=x.device))
+        turn, bears = place % self.masks.shape[0], place < round(self.stamped * whole)
+        masks = self.masks[turn].to(x) * bears.view(-1, 1, 1, 1)
+        return (1 - masks) * x + masks * self.patterns[turn].to(x)
 
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """L_c over images, images with patches and inverted images."""
