@@ -32,10 +32,7 @@ from ipr.judging.folded_norms import put_back
 from ipr.models.channels import BATCH_NORMS, ChannelSet, Symmetry
 from ipr.models.gauge import before_norms, tensors_of
 from ipr.models.inspection import evaluating
-from ipr.models.widths import by_channel, columns, gather, unit
-
-MOST_WIDER = 4
-"""How many times the reference's channels a set may have: what is compared grows with it."""
+from ipr.models.widths import MOST_WIDER, by_channel, columns, gather, unit
 
 COPY = 0.95
 """The least cosine of two channels, after their norms, to be copies of one another."""
