@@ -19,6 +19,7 @@ REQUESTS = {
     "finetune": ["scheme=passport_v1"],
     "flip_groups": ["scheme=passport_v1", "attack.rates=[0.5]"],
     "flip_signs": ["scheme=passport_v1", "attack.rates=[0.5]"],
+    "fold_norms": ["scheme=passport_v2"],
     "forge_deepmarks": ["scheme=deepmarks"],
     "forge_deepsigns": ["scheme=deepsigns", "scheme.images=8"],
     "forge_trigger_set": ["scheme=trigger_set", "trigger_set.size=8", TWO_A_STEP, "attack.iterations=20"],
@@ -36,6 +37,8 @@ REQUESTS = {
     "rescale": ["scheme=passport_v2", GN],
     "rotate": ["scheme=passport_v2", "model=vit", "model.width=0.17"],
     "singular_vectors": ["scheme=passport_v2", GN, "attack.energies=[1,3,10]", "attack.images=16"],
+    "structural_obfuscation": ["scheme=passport_v1"],
+    "structural_obfuscation-gn": ["scheme=passport_v2", GN, "attack.ways=[split]"],
     "train_scales": ["scheme=passport_v1", "attack.share=[0.5]"],
 }
 
