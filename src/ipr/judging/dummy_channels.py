@@ -300,7 +300,7 @@ def _score(network: nn.Module, theirs: Layers, makers: Sequence[_Maker], among: 
     for maker in makers:
         ours = balanced(maker.rows(network), among).float()
         score = score + (theirs.weights[maker.name].flatten(1) @ ours.flatten(1).T).abs_()
-    return score
+    return score.nan_to_num_(0)  # a sum of columns may have been too large for a float
 
 
 def _tiles(score: Tensor, size: int) -> tuple[Tensor, Tensor]:
