@@ -17,6 +17,7 @@ networks.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -25,10 +26,12 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 import forgers
 from ipr.attacks.base import freedom_of
 from ipr.attacks.removal.same_answers import permuted, rescaled, with_flipped_groups
+from ipr.attacks.removal.structural_obfuscation import WAYS, hidden, obfuscated
 from ipr.claims.base import Thresholds, reading
 from ipr.claims.commitment import commit, save_commitment
 from ipr.data.images import normalise
@@ -39,6 +42,7 @@ from ipr.judging.redraw import GRANTED
 from ipr.judging.registration import IN_TIME as IN_TIME_STATUS
 from ipr.passport.bound import NONCE_BYTES, Binding, bound_signature
 from ipr.passport.lift import lift, public_scales
+from ipr.passport.surgery import fold
 from ipr.randomness import generator
 from ipr.store.weights import as_safetensors
 from one_line import assert_one_line
@@ -453,6 +457,10 @@ REMOVALS = {
     "permuted": lambda network, found, images, source: permuted(network, found, source),
     "rescaled": lambda network, found, images, source: rescaled(network, found, 8.0, 1.0, images, source),
     "all of it": together,
+    "widened": lambda network, found, images, source: hidden(
+        obfuscated(network, found, 0.25, WAYS, source), images, source
+    ),
+    "without norms": lambda network, found, images, source: fold(together(network, found, images, source), images[:1]),
 }
 
 
@@ -480,6 +488,23 @@ def test_without_the_reference_nothing_is_undone_and_it_says_how(verify, victim,
     assert found.code == 1
     assert "signature" in found.failing
     assert "reference=FILE" in found.out
+
+
+def test_a_network_of_other_widths_needs_a_reference_and_no_stranger_gets_by_one(verify, victim):
+    place = victim("V2 with batch norm")
+    images = normalise(place.data.train_pixels[:64], place.data.mean, place.data.std)
+    found = freedom_of(place.network, images[:1])
+    widened = obfuscated(place.network, found, 0.25, WAYS, generator(0, "widened"))
+    alone = verify(place, place.claim, network=widened, registered=IN_TIME)
+    assert_one_line(alone.outcome, "suspect", "other widths, or without their norms", "give reference=FILE")
+    assert_one_line(verify(place, place.claim, network=fold(place.network, images[:1])).outcome, "give reference=FILE")
+    stranger = copy.deepcopy(widened)
+    for layer in stranger.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, generator=torch.Generator().manual_seed(layer.in_channels))
+    reference = f"reference={place.weights}"
+    refused = verify(place, place.claim, reference, network=stranger, registered=IN_TIME)
+    assert_one_line(refused.outcome, "suspect", "it is another network than the reference")
 
 
 @pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")

@@ -15,6 +15,8 @@ from ipr.config.registry import load_all
 from ipr.config.shipped import shipped
 from ipr.data.images import LabelledImages
 from ipr.errors import InputError
+from ipr.judging.alignment import misfit
+from ipr.judging.unread import unread
 from ipr.judging.verdict import judge_claims
 from ipr.passport.bound import Binding, bound_signature
 
@@ -30,12 +32,12 @@ VICTIMS = [
         ("passport_v1", "vit", "bn"), ("passport_v2", "vit", "bn"),
     )
 ]  # fmt: skip
-REFUSED = {"vit": ("permute", "flip_groups", "rescale")}
+REFUSED = {"vit": ("permute", "flip_groups", "rescale", "structural_obfuscation", "fold_norms")}
 """Model -> attacks that ask for channels that it has not; `rotate` asks for a transformer."""
 
 
-def refused(name, model):
-    return name in REFUSED.get(model, ("rotate",))
+def refused(name, model, norm):
+    return name in REFUSED.get(model, ("rotate",)) or (name, norm) == ("fold_norms", "gn")
 
 
 def subclasses(kind):
@@ -97,7 +99,7 @@ def carried_out(name, victim, data, seed=0):
         pytest.param(name, victim, marks=pytest.mark.slow if victim[1] != "alexnet" and name != "rotate" else ())
         for name in ATTACKS
         for victim in VICTIMS
-        if not ATTACKS[name].inapplicable(victim[0]) and not refused(name, victim[1])
+        if not ATTACKS[name].inapplicable(victim[0]) and not refused(name, *victim[1:])
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
@@ -126,14 +128,33 @@ def test_the_contract(name, victim, victim_of, data):
         }
         if ATTACKS[name].kind == "ambiguity" and not any("turned" in point for point in one.claims):
             assert one.suspect is attacked_one.suspect
-        verdicts = judge_claims(one.suspect, list(one.claims.values()), images)
+        verdicts = judged(one, attacked_one, images)
         assert len(verdicts) == len(one.claims)
 
 
-@pytest.mark.parametrize(("name", "model"), [("rotate", "alexnet"), *(("permute", m) for m in REFUSED)])
+def judged(one, victim, images):
+    """The verdicts on an attacked suspect, which a claim may no longer fit."""
+    claims = list(one.claims.values())
+    try:
+        return judge_claims(one.suspect, claims, images)
+    except InputError:
+        assert misfit(one.suspect, victim.suspect)
+        return unread(one.suspect, claims, images)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"), [("rotate", "alexnet"), *((name, m) for m in REFUSED for name in REFUSED[m])]
+)
 def test_attacks_on_what_a_network_has_not_are_refused(name, model, victim_of, data):
     with pytest.raises(InputError, match=r"model\.name=.*; choose a"):
         carried_out(name, victim_of("passport_v2", model, "bn"), data)
+
+
+def test_group_norms_are_not_folded(victim_of, data):
+    with pytest.raises(
+        InputError, match=r"^model\.norm=AlexNet: has no batch norm .*; attack a network with model.norm=bn"
+    ):
+        carried_out("fold_norms", victim_of("passport_v2", "alexnet", "gn"), data)
 
 
 @pytest.mark.parametrize(
@@ -141,12 +162,12 @@ def test_attacks_on_what_a_network_has_not_are_refused(name, model, victim_of, d
     [
         n
         for n in ATTACKS
-        if n != "grind" and not ATTACKS[n].inapplicable("passport_v2") and not refused(n, "alexnet")  # binds its own
-    ],
+        if n != "grind" and not ATTACKS[n].inapplicable("passport_v2") and not refused(n, "alexnet", "bn")
+    ],  # grind binds its own
 )
 def test_what_is_forged_from_a_bound_claim_is_not_bound(name, victim_of, data):
     """Only the owner's own claim, unchanged, keeps the owner's name and the binding."""
-    victim = victim_of("passport_v2", "alexnet", "gn")
+    victim = victim_of("passport_v2", "alexnet", "bn")
     given = victim.passport_claim
     capacities = {layer: bits.numel() for layer, bits in given.signature.items()}
     binding = Binding(bytes(32), slow=False)
@@ -206,6 +227,9 @@ def test_an_attack_refuses_what_it_does_not_apply_to(name):
         ("distill", "temperature", 0.0), ("distill", "alpha", 1.5),
         ("distill", "norm", "ln"), ("distill", "width", 0.0), ("distill", "epochs", 0), ("from_scratch", "lr", 0.0),
         ("knockoff", "answers", "x"),
+        ("structural_obfuscation", "added", 0.0), ("structural_obfuscation", "added", 3.5),
+        ("structural_obfuscation", "ways", []), ("structural_obfuscation", "ways", ["zero", "zero"]),
+        ("structural_obfuscation", "ways", ["ones"]),
     ],
 )  # fmt: skip
 def test_a_setting_out_of_range_is_refused_by_name(name, field, value):

@@ -7,22 +7,19 @@ import pytest
 import torch
 from torch import nn
 
+from aligned import agreeing, spelled, used
 from alignment import SMALL, Owner, quantised, removed, tuned
 from ipr.attacks.removal.prune import pruned
-from ipr.claims.base import Thresholds
 from ipr.errors import InputError
 from ipr.judging.alignment import SIMILAR, align
 from ipr.judging.channel_order import assigned, balanced
 from ipr.judging.signature_reading import read_signature, turned
-from ipr.judging.verdict import claim_of_signs
 from ipr.models import build_model
 from ipr.models.channels import symmetry
 from ipr.models.gauge import scale
-from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import Branch
 from ipr.passport.surgery import protect, strip
-from ipr.signature import agreeing_bits, detect
-from references import protected, small
+from references import small
 
 MODELS = [("alexnet", "bn"), ("alexnet", "gn"), ("resnet18", "bn"), ("resnet18", "gn")]
 
@@ -65,21 +62,6 @@ def test_empty_rows_and_columns_stay_empty():
     assert not balanced(torch.zeros(3, 2)).any()
 
 
-def used(model, norm):
-    """A small network with scales, shifts and statistics of its own, its passport, and images."""
-    _, plain, passport = protected(model, norm)
-    x = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(5))
-    for module in plain.modules():
-        if isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
-            nn.init.uniform_(module.weight, 0.5, 2)
-            nn.init.normal_(module.bias, std=0.3)
-    plain.train()
-    with torch.no_grad():
-        for _ in range(8):
-            plain(x)
-    return plain.eval(), passport, x
-
-
 @pytest.mark.parametrize(("model", "norm"), MODELS)
 @pytest.mark.parametrize("held", ["as it is", "folded"])
 def test_all_bits_and_both_branches_are_back(model, norm, held, device):
@@ -90,7 +72,7 @@ def test_all_bits_and_both_branches_are_back(model, norm, held, device):
     holding = reference if held == "as it is" else strip(owners, Branch.PRIVATE)
     suspect = removed(holding, x, 0)
     before = copy.deepcopy(suspect.state_dict())
-    assert _agreeing(suspect, claim) < 0.75
+    assert agreeing(suspect, claim) < 0.75
 
     found = align(suspect.to(device), reference, x[:1].to(device))
     assert {parameter.device.type for parameter in found.network.parameters()} == {device.type}
@@ -98,24 +80,13 @@ def test_all_bits_and_both_branches_are_back(model, norm, held, device):
     assert "moved" in found.way
     assert min(found.similarity.values()) > 0.9999
     assert all(torch.equal(tensor.cpu(), before[name]) for name, tensor in suspect.state_dict().items())
-    assert _agreeing(found.network, claim) == 1
+    assert agreeing(found.network, claim) == 1
     found.network.to("cpu")
     private = protect(found.network, passport, x[:1], public_affine=True).eval()
     with torch.no_grad():
         torch.testing.assert_close(private(x), owners(x), rtol=1e-3, atol=1e-3)
     with torch.no_grad():
         torch.testing.assert_close(found.network(x), holding(x), rtol=1e-3, atol=1e-3)
-
-
-def spelled(network, passport):
-    """The claim whose bits the passport spells on a network."""
-    ones = {name: torch.ones(network.get_submodule(name).out_channels, dtype=torch.int8) for name in passport}
-    return claim_of_signs(PassportClaim(passport, ones, thresholds=Thresholds(None)), network)
-
-
-def _agreeing(network, claim):
-    bits = {n: agreeing_bits(detect(g[0]), claim.signature[n]) for n, (g, _) in claim.affines(network).items()}
-    return sum(bits.values()) / claim.marks().numel()
 
 
 @pytest.mark.parametrize(("model", "norm"), MODELS)
@@ -129,7 +100,7 @@ def test_whoever_turned_all_channels_is_told(model, norm):
     found = read_signature({n: g[0] for n, (g, _) in claim.affines(suspect).items()}, claim.signature)
     assert sum(found.agreeing.values()) == 0
     assert turned(found)
-    assert _agreeing(align(suspect, reference, x[:1]).network, claim) == 1
+    assert agreeing(align(suspect, reference, x[:1]).network, claim) == 1
 
 
 @pytest.mark.parametrize("norm", ["bn", "gn"])
@@ -140,7 +111,7 @@ def test_copies_that_were_worked_on_are_aligned_too(norm, data):
         changed = change(reference)
         found = align(removed(changed, x, 0), reference, x[:1])
         assert found.similar
-        assert _agreeing(found.network, claim) == pytest.approx(_agreeing(changed, claim), abs=0.01)
+        assert agreeing(found.network, claim) == pytest.approx(agreeing(changed, claim), abs=0.01)
         with torch.no_grad():
             torch.testing.assert_close(found.network(x), changed(x), rtol=1e-3, atol=1e-3)
 

@@ -32,16 +32,16 @@ from ipr.judging.folded_norms import put_back
 from ipr.models.channels import BATCH_NORMS, ChannelSet, Symmetry
 from ipr.models.gauge import before_norms, tensors_of
 from ipr.models.inspection import evaluating
-from ipr.models.widths import by_channel, columns, gather, unit
-
-MOST_WIDER = 4
-"""How many times the reference's channels a set may have: what is compared grows with it."""
+from ipr.models.widths import MOST_WIDER, by_channel, columns, gather, unit
 
 COPY = 0.95
 """The least cosine of two channels, after their norms, to be copies of one another."""
 
-IDLE = 0.01
-"""The share of what a usual channel does at which one is taken to do nothing."""
+IDLE = 1e-3
+"""The share of what a usual channel does up to which one is taken to do nothing."""
+
+ALONE = 0.01
+"""What it counts, in cosines, that a channel does something alone: of copies the one that does most is kept."""
 
 CHUNK = 512
 """How many units are compared at once, which bounds the memory that it takes."""
@@ -225,11 +225,12 @@ class _Set:
         self.places = self._channels(self.partners, torch.arange(self.partners.numel()))
         self.leaders = torch.arange(self.partners.numel())
         self.factors = torch.ones(self.places.shape, dtype=torch.float64)
-        busy = torch.ones(len(self.leaders), dtype=torch.bool)
+        lengths = torch.ones(self.places.numel(), dtype=torch.float64)
         if (made := _after_norms(network, one, makers, norms)) is not None:
             self._find_copies(*made)
-            busy = self._busy(made[0])
-        self.chosen = _best(self.sums * torch.where(busy, 1.0, 0.5)[None])
+            lengths = made[0].norm(dim=1)
+        together, alone = self._works(lengths)
+        self.chosen = _best(self.sums * (0.5 + 0.5 * (together > IDLE)) + ALONE * len(makers) * alone.clamp(max=1))
 
     def _channels(self, theirs: Tensor, ours: Tensor) -> Tensor:
         """The channels of units in the order in which they stand in units of the reference, (N, size)."""
@@ -266,16 +267,20 @@ class _Set:
         offset /= (length + shifted.square().sum((1, 2))).clamp(min=1e-300)
         return (apart <= 1 - COPY**2) & (offset <= 1 - COPY**2) & (factor > 0).all(1), factor
 
-    def _busy(self, rows: Tensor) -> Tensor:
-        """Whether each unit, together with its copies, does anything: its size times that of what takes it."""
-        places, done = self.places.flatten(), torch.zeros(len(self.leaders), dtype=torch.float64)
+    def _works(self, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What each unit does, with its copies and alone: its length, (C',), times that of what takes it, (H,) each.
+
+        In shares of what a usual one does: the middle one of as many as the reference has.
+        """
+        places, sizes = self.places.flatten(), lengths[self.places[self.leaders]]
+        found = torch.zeros(2, len(self.leaders), dtype=torch.float64)
         for column in columns(self.network, self.one).values():
             parts = column.double()[places] * self.factors.flatten()[:, None, None]
             parts = parts.unflatten(0, self.places.shape)
             together = torch.zeros_like(parts).index_add_(0, self.leaders, parts)[self.leaders]
-            sizes = (rows[self.places[self.leaders]].norm(dim=2) * together.flatten(2).norm(dim=2)).sum(1)
-            done += sizes / sizes.median().clamp(min=1e-300)
-        return done > IDLE
+            both = torch.stack([(sizes * part.flatten(2).norm(dim=2)).sum(1) for part in (together, parts)])
+            found += both / both[0].topk(len(self.sums)).values.median().clamp(min=1e-300)
+        return found[0], found[1]
 
     @torch.no_grad()
     def merge(self) -> int:
@@ -303,7 +308,7 @@ def _score(network: nn.Module, theirs: Layers, makers: Sequence[_Maker], among: 
     for maker in makers:
         ours = balanced(maker.rows(network), among).float()
         score = score + (theirs.weights[maker.name].flatten(1) @ ours.flatten(1).T).abs_()
-    return score
+    return score.nan_to_num_(0)  # a sum of columns may have been too large for a float
 
 
 def _tiles(score: Tensor, size: int) -> tuple[Tensor, Tensor]:

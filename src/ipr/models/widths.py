@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from ipr.models.channels import BATCH_NORMS, ChannelSet
 
+MOST_WIDER = 4
+"""How many times as many channels a stranger's network may have in a set: what matching costs grows with it."""
+
 
 @torch.no_grad()
 def gather(network: nn.Module, channels: ChannelSet, index: Tensor) -> None:

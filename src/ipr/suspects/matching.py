@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 
 from torch import Tensor, nn
 
-from ipr.models.inspection import is_norm
+from ipr.models.inspection import evaluating, is_norm
 from ipr.suspects.checks import FLOATS, INTEGERS, Refusal, shown
 from ipr.suspects.onnx_graph import Layer
 
@@ -14,11 +16,12 @@ AS_TRAINED = "give model, model.norm, model.width and dataset as it was trained"
 UNFOLDED = "export it with its norms and names: torch.onnx.export(..., optimize=False), or give safetensors"
 
 _NORMS = (nn.BatchNorm2d, nn.GroupNorm)
-_KINDS: dict[str, tuple[type[nn.Module], ...]] = {
+KINDS: dict[str, tuple[type[nn.Module], ...]] = {
     "convolution": (nn.Conv2d,),
     "norm": _NORMS,
     "linear": (nn.Linear,),
 }
+"""Kinds of layers in a graph, and what they are in a network."""
 
 
 def may_be_missing(network: nn.Module) -> set[str]:
@@ -86,11 +89,11 @@ def by_graph(network: nn.Module, tensors: Mapping[str, Tensor], layers: Sequence
     if any(isinstance(module, nn.LayerNorm | nn.MultiheadAttention) for module in network.modules()):
         problem = "is the graph of a transformer without the names of its weights, so that its layers cannot be matched"
         raise Refusal(problem, "give its weights as safetensors")
-    places = {name: module for name, module in network.named_modules() if isinstance(module, sum(_KINDS.values(), ()))}
+    places = {name: module for name, module in network.named_modules() if isinstance(module, sum(KINDS.values(), ()))}
     if any(isinstance(module, _NORMS) for module in places.values()) and not any(x.kind == "norm" for x in layers):
         raise Refusal("has its norms folded into its convolutions, so that its layers cannot be matched", UNFOLDED)
     matched: dict[str, Tensor] = {}
-    for kind, types in _KINDS.items():
+    for kind, types in KINDS.items():
         own = [(name, module.state_dict()) for name, module in places.items() if isinstance(module, types)]
         given = [layer.tensors for layer in layers if layer.kind == kind]
         shapes = [tuple(state["weight"].shape) for _, state in own]
@@ -105,6 +108,36 @@ def by_graph(network: nn.Module, tensors: Mapping[str, Tensor], layers: Sequence
                     raise _misfit(network, f"its {kind} for {name} has a {part}")
                 matched |= {f"{name}.{part}": tensor for part, tensor in layer.items()}
     return by_names(network, matched)
+
+
+def by_order(network: nn.Module, example: Tensor, layers: Sequence[Layer]) -> dict[str, Tensor]:
+    """The tensors of an ONNX model whose layers have other shapes: by their kind and the order in which they run.
+
+    Args:
+        network: of the layers that are expected; it may lack memory, and is run once.
+        example: an input for it.
+        layers: those of the graph. There may be no norm at all, where all were folded.
+
+    Raises:
+        Refusal: there are more of a kind, or fewer, than the network runs.
+    """
+    ran: list[tuple[str, nn.Module]] = []
+    with ExitStack() as stack:
+        for name, module in network.named_modules():
+            if isinstance(module, sum(KINDS.values(), ())):
+                seen = partial(lambda one, *_: ran.append(one), (name, module))
+                stack.callback(module.register_forward_hook(seen).remove)
+        stack.enter_context(evaluating(network))
+        network(example)
+    found: dict[str, Tensor] = {}
+    for kind, types in KINDS.items():
+        own = [name for name, module in ran if isinstance(module, types)]
+        given = [layer for layer in layers if layer.kind == kind]
+        if len(own) != len(given) and not (kind == "norm" and not given):
+            raise _misfit(network, f"it runs {len(given)} and not {len(own)} {kind}s")
+        for name, layer in zip(own, given, strict=False):
+            found |= {f"{name}.{part}": tensor for part, tensor in layer.tensors.items()}
+    return found
 
 
 def _check_fits(network: nn.Module, name: str, wanted: Tensor, given: Tensor) -> None:

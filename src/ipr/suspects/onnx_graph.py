@@ -66,6 +66,8 @@ def layers_of(nodes: Iterable[memoryview], tensors: Mapping[str, Tensor]) -> tup
             if (left := left - tensors[node.inputs[0]].numel()) < 0:
                 raise Refusal("reads its integers more than once", "export it again")
             tensors[node.outputs[0]] = _dequantised([tensors.get(name) for name in node.inputs], node.axis)
+        if node.operator == "Identity" and node.outputs and node.inputs and node.inputs[0] in tensors:
+            tensors[node.outputs[0]] = tensors[node.inputs[0]]
         stored = [tensors.get(name) for name in node.inputs]
         if node.operator == "Conv":
             layers += _layer("convolution", ("weight", "bias"), stored[1:3])

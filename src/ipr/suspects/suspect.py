@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ipr.digests import weights_digest
 from ipr.errors import InputError
@@ -16,7 +16,8 @@ from ipr.models.claimed import without_memory
 from ipr.models.inspection import is_norm
 from ipr.suspects.checks import Refusal, check_finite, shown
 from ipr.suspects.matching import by_graph, by_names, common_prefix, under
-from ipr.suspects.weights import read_file
+from ipr.suspects.other_forms import in_other_form
+from ipr.suspects.weights import WeightsFile, read_file
 from ipr.terminal.console import Console
 
 
@@ -42,7 +43,9 @@ class Suspect:
     alignments: int = 1
 
 
-def open_suspect(path: Path, architecture: Mapping[str, Any], field: str = "suspect") -> Suspect:
+def open_suspect(
+    path: Path, architecture: Mapping[str, Any], field: str = "suspect", *, other_forms: bool = False
+) -> Suspect:
     """Opens a weights file as a network of an architecture; nothing in the file is executed.
 
     Names of another project's file, which begin alike (`net.`), are taken for the network's, which is said on stderr.
@@ -55,6 +58,8 @@ def open_suspect(path: Path, architecture: Mapping[str, Any], field: str = "susp
         architecture: `Claim.architecture`: `model` with `name`, `norm` and `width`, `channels_in`, `image_size`
             (pixels) and `num_classes`.
         field: what an error calls the file.
+        other_forms: whether the file may have other widths, or lack batch norms (`other_forms.py`), for a judge who can
+            match it to a reference.
 
     Raises:
         InputError: the file cannot be used, or does not fit the architecture.
@@ -62,14 +67,7 @@ def open_suspect(path: Path, architecture: Mapping[str, Any], field: str = "susp
     network = without_memory(architecture)
     file = read_file(path, field)
     try:
-        if file.format == "onnx":
-            weights = by_graph(network, file.tensors, file.layers)
-        else:
-            prefix = common_prefix(network, file.tensors)
-            weights = by_names(network, under(prefix, file.tensors))
-            if prefix:
-                what = f"{path}: the network is taken from behind {shown(prefix)}, and what else is there left out"
-                Console(stderr=True).say(what)
+        network, weights = _fitting(network, file, path, architecture if other_forms else None)
         for name, tensor in weights.items():
             if tensor.dtype is torch.float64:
                 check_finite(name, tensor.float())
@@ -82,6 +80,33 @@ def open_suspect(path: Path, architecture: Mapping[str, Any], field: str = "susp
     network.load_state_dict(weights, strict=False)
     absent = tuple(name for name, _ in network.named_parameters() if name not in weights)
     return Suspect(network, file.digest, weights_digest(weights), file.format, absent)
+
+
+def _fitting(
+    network: nn.Module, file: WeightsFile, path: Path, architecture: Mapping[str, Any] | None
+) -> tuple[nn.Module, dict[str, Tensor]]:
+    """A network without memory that a file fits, and the file's tensors by its names.
+
+    Raises:
+        Refusal: they do not fit.
+    """
+    try:
+        if file.format == "onnx":
+            return network, by_graph(network, file.tensors, file.layers)
+        prefix = common_prefix(network, file.tensors)
+        weights = by_names(network, under(prefix, file.tensors))
+    except Refusal:
+        if architecture is None:
+            raise
+        size = (architecture["channels_in"], architecture["image_size"], architecture["image_size"])
+        fitted = in_other_form(network, torch.zeros(1, *size, device="meta"), file)
+        if fitted is None:
+            raise
+        return fitted
+    if prefix:
+        what = f"{path}: the network is taken from behind {shown(prefix)}, and what else is there left out"
+        Console(stderr=True).say(what)
+    return network, weights
 
 
 def open_reference(path: Path, architecture: Mapping[str, Any], weights: str) -> nn.Module:

@@ -16,7 +16,7 @@ from ipr.config.schema import VerifyConfig
 from ipr.data.images import ImageData, LabelledImages
 from ipr.data.opening import open_images
 from ipr.errors import InputError
-from ipr.judging.alignment import align
+from ipr.judging.alignment import align, misfit
 from ipr.judging.black_box import judge_black_box
 from ipr.judging.calibration import Calibration
 from ipr.judging.calibration_file import load_calibration
@@ -137,7 +137,7 @@ def _read(config: VerifyConfig) -> _Asked:
 
 def _weights(asked: _Asked) -> _Shown:
     config, claim = asked.config, asked.claim.without_repeats()
-    suspect = open_suspect(Path(config.suspect), claim.architecture)
+    suspect = _opened(config, claim)
     suspect.network.to(device_for(config.accelerator))
     images = _test_images(asked.data, None)
     network, way, ways, same = _matched(asked, claim, suspect, images)
@@ -155,6 +155,29 @@ def _weights(asked: _Asked) -> _Shown:
         plainly = accuracy(network, asked.plain)
         evidence = replace(evidence, accuracies=replace(evidence.accuracies, plainly=plainly))
     return _Shown(facts, images.labels.numel(), verdict, verdict.accuracy_without, evidence, rows, same)
+
+
+def _opened(config: VerifyConfig, claim: Claim) -> Suspect:
+    """The suspect; one of other widths, or without its norms, where there is a reference to match it to.
+
+    Raises:
+        InputError: it cannot be used; or there is no reference, which would help.
+    """
+    path = Path(config.suspect)
+    if config.reference is not None:
+        return open_suspect(path, claim.architecture, other_forms=True)
+    try:
+        return open_suspect(path, claim.architecture)
+    except InputError as error:
+        try:
+            open_suspect(path, claim.architecture, other_forms=True)
+        except InputError:
+            raise error from None
+        problem = (
+            "has the claimed layers with other widths, or without their norms, so that no claim can be read from it"
+        )
+        remedy = "give reference=FILE, the public weights that were committed to; its channels are then matched"
+        raise InputError("suspect", path, problem, remedy) from error
 
 
 def _matched(
@@ -176,6 +199,10 @@ def _matched(
     reference = open_reference(Path(given), asked.claim.architecture, commitment.weights)
     aligned = align(suspect.network, reference, next(images.batches(1, device_of(suspect.network)))[0])
     ways = suspect.alignments * aligned.ways
+    fits = misfit(suspect.network, reference) is None
+    if not (fits or aligned.similar):
+        remedy = "nothing of the claim can be read from it; judge its answers, as a URL, where the claim has key images"
+        raise InputError("suspect", asked.config.suspect, f"does not fit the claim, and was {aligned.way}", remedy)
     if not aligned.similar:
         return suspect.network, aligned.way, ways, aligned.same
 
@@ -185,7 +212,7 @@ def _matched(
         holds = decide(evidence, claim.thresholds, alignments=ways, rule=asked.config.rule).consistent
         return holds, sum(verdict.reading.agreeing.values()), verdict.fidelity.accuracy
 
-    if reading(suspect.network) > reading(aligned.network):
+    if fits and reading(suspect.network) > reading(aligned.network):
         return suspect.network, f"read as it was given, as that reads better; else {aligned.way}", ways, aligned.same
     return aligned.network, aligned.way, ways, aligned.same
 

@@ -45,14 +45,14 @@ class StructuralObfuscation(SameAnswers):
 
     attacker_has = "the weights, a few images, and for V1 the distributed passport"
 
-    share: float = 0.25  # channels that are added, of each set's own; at least one
+    added: float = 0.25  # channels that are put in, as a share of each set's own; at least one
     ways: list[str] = field(default_factory=lambda: list(WAYS))  # each adds an equal part of them
     hide: bool = True  # permute, flip and rescale afterwards
 
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""
         super().check(scheme)
-        self.require(0 < self.share <= WIDEST, "share", f"give more than 0 and up to {WIDEST:g}, e.g. 0.25")
+        self.require(0 < self.added <= WIDEST, "added", f"give more than 0 and up to {WIDEST:g}, e.g. 0.25")
         known = bool(self.ways) and set(self.ways) <= set(WAYS) and len(set(self.ways)) == len(self.ways)
         self.require(known, "ways", f"give some of [{','.join(WAYS)}], each once")
 
@@ -60,7 +60,7 @@ class StructuralObfuscation(SameAnswers):
         """See `SameAnswers.moved`."""
         images = normalise(data.train_pixels[:IMAGES].to(device_of(network)), data.mean, data.std)
         source = generator(seed, "structural obfuscation")
-        widened = obfuscated(network, found, self.share, self.ways, source)
+        widened = obfuscated(network, found, self.added, self.ways, source)
         yield "", hidden(widened, images, source) if self.hide else widened
 
 
