@@ -188,7 +188,7 @@ def test_an_attack_refuses_what_it_does_not_apply_to(name):
         ("rescale", "shift", -1.0), ("distill", "temperature", 0.0), ("distill", "alpha", 1.5),
         ("distill", "norm", "ln"), ("distill", "width", 0.0), ("distill", "epochs", 0), ("from_scratch", "lr", 0.0),
         ("knockoff", "answers", "x"), ("capsule", "filter", "x"), ("capsule", "answers", "x"),
-        ("capsule", "share", 1.0), ("quantise", "bits", [1]), ("quantise", "bits", []),
+        ("capsule", "alarms", 1.0), ("quantise", "bits", [1]), ("quantise", "bits", []),
     ],
 )  # fmt: skip
 def test_a_setting_out_of_range_is_refused_by_name(name, field, value):

@@ -78,7 +78,7 @@ def capsule(marked, digits, other=None, kind="features"):
     """A filter learned from images that the network was not trained on."""
     images = normalise(digits.test_pixels, digits.mean, digits.std)
     source = torch.Generator().manual_seed(3)
-    return Capsule(marked, other, kind, images, digits.test_labels, 0.05, source).eval()
+    return Capsule(marked, other, kind, images, digits.test_labels, 0.2, source).eval()
 
 
 def judged(module, claim, digits):
@@ -102,8 +102,8 @@ def test_a_filter_is_found_or_leaves_the_judge_without_an_answer(answers, marked
     service = capsule(marked, digits, innocent if answers == "network" else None)
     found, outcomes, steady = judged(service, claim, digits)
     assert outcomes == {"inconclusive"}
-    assert found.reading.agreement < 0.3
-    assert found.accuracy > 0.8  # its customers notice little
+    assert found.reading.agreement < 0.4
+    assert found.accuracy > (0.9 if answers == "network" else 0.75)  # customers of the first notice nothing
     assert steady.holds == (answers == "network")
     assert ("a filter before it" in steady.says) == (answers == "random")
 
@@ -146,7 +146,7 @@ def test_ordinary_images_pass_a_filter_as_often_as_it_is_told(kind, marked, inno
         answers = service(images)
         assert torch.equal(answers[passed], logits[passed])
         assert torch.equal(answers[~passed], innocent(images)[~passed])
-    assert passed.float().mean() == pytest.approx(0.95, abs=0.011)
+    assert passed.float().mean() == pytest.approx(0.8, abs=0.011)
 
 
 def test_drawn_answers_are_wrong_and_stay(marked, digits):

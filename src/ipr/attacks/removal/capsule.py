@@ -36,7 +36,7 @@ class Capsule(nn.Module):
             exponentials) or `features` (distance to the nearest mean of a class).
         images: normalised ordinary images, (N, channels, H, W).
         labels: of these, (N,).
-        share: of ordinary images, a fraction, that the filter may take for others.
+        alarms: share of ordinary images, a fraction, that the filter may take for others.
         source: draws what answers are drawn by.
     """
 
@@ -51,7 +51,7 @@ class Capsule(nn.Module):
         kind: str,
         images: Tensor,
         labels: Tensor,
-        share: float,
+        alarms: float,
         source: torch.Generator,
     ) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Capsule(nn.Module):
         self.register_buffer("direction", direction.to(images.device))
         with evaluating(self.network):
             strange = self.strangeness(images)[1]
-        self.register_buffer("limit", strange.quantile(1 - share))
+        self.register_buffer("limit", strange.quantile(1 - alarms))
 
     def strangeness(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The network's logits, (B, classes), and how unlike the task each image looks, (B,): more is stranger."""
@@ -95,10 +95,12 @@ class CapsuleAttack(StudentAttack):
     """The victim is put into service behind a filter, which keeps key images from it.
 
     An image that looks unlike the task's is answered by a network that never saw the mark, trained on the attacker's
-    images (`student`, `from_scratch`), or by a wrong class drawn from the image. The paper's filter is a trained one;
-    ours is a threshold, learned from the attacker's images alone. Its answers are read as a judge of a service reads
-    them, so that it has to do with key images alone. What the row calls a success a judge must not: from a black box
-    too few answers are inconclusive, for its weights hold the mark as before (docs/blackbox.md).
+    images (`student`, as in `from_scratch`), or by a wrong class drawn from the image. The paper's filter is a trained
+    one; ours is a threshold, learned from the attacker's images alone, best from such that the victim was not trained
+    on (`transfer`). A network that memorised its key images is sure of them: `confidence` and `energy` let most of them
+    pass, where `features` does not. The answers are read as a judge of a service reads them, so this has to do with key
+    images alone. What the row calls a success a judge does not: too few answers of a black box are inconclusive, for
+    the weights behind the filter hold the mark as before (docs/blackbox.md).
     """
 
     kind = "removal"
@@ -109,7 +111,7 @@ class CapsuleAttack(StudentAttack):
 
     filter: str = "features"  # confidence | energy | features: what tells strange images
     answers: str = "network"  # network | random: what answers them, another network or a wrong class
-    share: float = 0.05  # of the attacker's own images that the filter takes for strange, a fraction
+    alarms: float = 0.05  # share of the attacker's own images that the filter takes for strange, a fraction
     epochs: int = 60  # of the other network's training
     lr: float = 0.1  # learning rate at the start, SGD
     weight_decay: float = 5e-4  # of SGD
@@ -120,7 +122,6 @@ class CapsuleAttack(StudentAttack):
         kinds = ("confidence", "energy", "features")
         self.require(self.filter in kinds, "filter", f"choose among: {', '.join(kinds)}")
         self.require(self.answers in ("network", "random"), "answers", "choose network or random")
-        self.require(self.share < 1, "share", "give a fraction below 1, e.g. 0.05")
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
@@ -135,5 +136,5 @@ class CapsuleAttack(StudentAttack):
         labels = data.train_labels[chosen].to(where)
         source = generator(seed, "answers of a filter")
         yield Attacked(
-            Capsule(network, other, self.filter, images, labels, self.share, source).eval(), {"": victim.claim}
+            Capsule(network, other, self.filter, images, labels, self.alarms, source).eval(), {"": victim.claim}
         )
