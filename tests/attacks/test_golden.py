@@ -13,6 +13,7 @@ TWO_A_STEP = "trigger_set.per_step=2"
 GN = "model.norm=gn"
 REQUESTS = {
     "capsule": ["scheme=trigger_set", "trigger_set.size=8", TWO_A_STEP],
+    "data_free": ["scheme=passport_v2", GN, "attack.rounds=2", "attack.batch_size=16"],
     "distill": ["scheme=passport_v1", "dataset.part=1/2", "dataset@transfer=digits", "transfer.part=2/2",
                 "transfer.image_size=8", "transfer.limit_train=96", "attack.alpha=0.7"],
     "fake1": ["scheme=passport_v2", GN, "attack.passports=2"],

@@ -65,7 +65,7 @@ def instance(name):
     attack = ATTACKS[name](name=name)
     for field, small in (
         ("epochs", 1), ("passports", 3), ("rates", [0.0, 0.5]), ("dissimilarity", [0.1, 0.5]), ("wrong", [0.0, 0.5]),
-        ("share", [0.5]), ("energies", [3.0]), ("noise", 1),
+        ("share", [0.5]), ("energies", [3.0]), ("noise", 1), ("rounds", 1), ("batch_size", 8),
     ):  # fmt: skip
         if hasattr(attack, field):
             setattr(attack, field, small)
@@ -188,7 +188,8 @@ def test_an_attack_refuses_what_it_does_not_apply_to(name):
         ("rescale", "shift", -1.0), ("distill", "temperature", 0.0), ("distill", "alpha", 1.5),
         ("distill", "norm", "ln"), ("distill", "width", 0.0), ("distill", "epochs", 0), ("from_scratch", "lr", 0.0),
         ("knockoff", "answers", "x"), ("capsule", "filter", "x"), ("capsule", "answers", "x"),
-        ("capsule", "alarms", 1.0), ("quantise", "bits", [1]), ("quantise", "bits", []),
+        ("capsule", "alarms", 1.0), ("data_free", "rounds", 0), ("data_free", "batch_size", 1),
+        ("quantise", "bits", [1]), ("quantise", "bits", []),
     ],
 )  # fmt: skip
 def test_a_setting_out_of_range_is_refused_by_name(name, field, value):
