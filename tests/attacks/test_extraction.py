@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from ipr.attacks.base import EMBEDDING, READ_FROM_WEIGHTS, example_of, schemes_of
+from ipr.attacks.removal.data_free import NOISE, DataFree, ImageGenerator, disagreement
 from ipr.attacks.removal.distill import Distill, Distillation, soft_loss
 from ipr.attacks.removal.knockoff import Knockoffs
 from ipr.attacks.removal.students import falling
 from ipr.errors import InputError
 from ipr.judging.unread import fits, unread
 from ipr.workflows.attack import attack
-from references import small
+from references import memorise, small
 
 
 def softmax(logits):
@@ -97,6 +100,40 @@ def test_a_student_holds_nothing_of_the_victim_and_its_teacher_learns_nothing(vi
     for weights in one.suspect.state_dict().values():
         assert not any(weights.shape == p.shape and torch.equal(weights, p) for p in victims)
     assert not torch.equal(one.suspect.conv1.weight, other.suspect.conv1.weight)
+
+
+@pytest.mark.parametrize(("size", "channels"), [(8, 1), (16, 3), (15, 3), (33, 1)])
+def test_made_up_images_are_normalised_and_of_the_tasks_size(size, channels):
+    images = ImageGenerator(size, channels)(torch.randn(64, NOISE))
+    assert images.shape == (64, channels, size, size)
+    assert images.isfinite().all()
+    if size % 4 == 0:  # else the norm has seen what is cut away
+        assert images.mean((0, 2, 3)).abs().max() < 1e-4
+        assert (images.std((0, 2, 3)) - 1).abs().max() < 1e-2
+
+
+def test_disagreement_is_the_mean_absolute_difference_of_logits(logits):
+    student, teacher = logits
+    found = disagreement(torch.from_numpy(student), torch.from_numpy(teacher))
+    assert float(found) == pytest.approx(np.abs(student - teacher).mean(), rel=1e-12)
+
+
+def test_data_free_extraction_looks_at_no_image_and_comes_to_agree_with_the_victim(victim_of, data):
+    victim = victim_of("passport_v2", "alexnet", "bn")
+    memorise(victim.suspect, data)
+    black = replace(data, train_pixels=torch.zeros_like(data.train_pixels), train_labels=data.train_labels.flip(0))
+    attack_of = DataFree(name="data_free", rounds=6, batch_size=16)
+    (one,), (again,) = (attack_of.run(victim, images, None, 0) for images in (data, black))
+    weights = again.suspect.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in one.suspect.state_dict().items())
+    images = ImageGenerator(16, 3)(torch.randn(64, NOISE)).detach()
+    with torch.no_grad():
+        answers = victim.suspect.eval()(images)
+        before, after = (
+            disagreement(n.train()(images), answers) for n in (attack_of.begun(victim, data, 0), one.suspect)
+        )
+    assert after < 0.7 * before
+    assert one.iterations == 6
 
 
 @pytest.mark.parametrize("scheme", schemes_of(*EMBEDDING))

@@ -16,6 +16,8 @@ REQUESTS = {
     "erb_targeted": ["scheme=passport_v2", GN, "attack.share=[0.5]", "attack.block=[ierb]"],
     "adversarial_finetune": ["scheme=passport_v2", GN],
     "combined": ["scheme=passport_v1", "attack.steps=[weight_shift,prune]"],
+    "capsule": ["scheme=trigger_set", "trigger_set.size=8", TWO_A_STEP],
+    "data_free": ["scheme=passport_v2", GN, "attack.rounds=2", "attack.batch_size=16"],
     "distill": ["scheme=passport_v1", "dataset.part=1/2", "dataset@transfer=digits", "transfer.part=2/2",
                 "transfer.image_size=8", "transfer.limit_train=96", "attack.alpha=0.7"],
     "fake1": ["scheme=passport_v2", GN, "attack.passports=2"],

@@ -68,6 +68,7 @@ def instance(name):
     for field, small in (
         ("epochs", 1), ("passports", 3), ("rates", [0.0, 0.5]), ("dissimilarity", [0.1, 0.5]), ("wrong", [0.0, 0.5]),
         ("share", [0.5]), ("energies", [3.0]), ("noise", 1), ("tries", 50), ("slow_tries", 1), ("iterations", 3),
+        ("rounds", 1), ("batch_size", 8),
     ):  # fmt: skip
         if hasattr(attack, field):
             setattr(attack, field, small)
@@ -226,7 +227,8 @@ def test_an_attack_refuses_what_it_does_not_apply_to(name):
         ("combined", "steps", ["prune", "nonsense"]), ("combined", "epochs", 0),
         ("distill", "temperature", 0.0), ("distill", "alpha", 1.5),
         ("distill", "norm", "ln"), ("distill", "width", 0.0), ("distill", "epochs", 0), ("from_scratch", "lr", 0.0),
-        ("knockoff", "answers", "x"),
+        ("knockoff", "answers", "x"), ("capsule", "filter", "x"), ("capsule", "answers", "x"),
+        ("capsule", "alarms", 1.0), ("data_free", "rounds", 0), ("data_free", "batch_size", 1),
         ("structural_obfuscation", "added", 0.0), ("structural_obfuscation", "added", 3.5),
         ("structural_obfuscation", "ways", []), ("structural_obfuscation", "ways", ["zero", "zero"]),
         ("structural_obfuscation", "ways", ["ones"]),

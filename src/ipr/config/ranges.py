@@ -60,6 +60,7 @@ def _weight(example: str) -> Range:
 
 RANGES = {
     "anomaly": _weight("2"),
+    "alarms": Range(0, 1, "give e.g. 0.05", below=True),
     "alpha": FRACTION,
     "attack_epochs": _count("20, or null for what the attack has by default"),
     "attack_seed": SEED,

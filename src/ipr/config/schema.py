@@ -176,6 +176,7 @@ class EndpointConfig:
     input: str | None = None  # the model's input, where it has several or does not say
     output: str | None = None  # the model's output, where it has several
     test_images: int | None = 200  # ordinary test images sent among the trigger images; null for all, 0 for none
+    slight_changes: bool = False  # send every image once more, slightly changed: a filter may give itself away
     answers: str | None = None  # a folder that keeps the answers, so that asking goes on where it stopped
 
 

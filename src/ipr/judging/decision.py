@@ -17,6 +17,7 @@ from ipr.judging.redraw import UNKNOWN as NOT_LOOKED_AT
 from ipr.judging.redraw import Redrawn
 from ipr.judging.registration import IN_TIME, MISSING
 from ipr.judging.signature_reading import turned
+from ipr.judging.steadiness import LIMIT, Steadiness
 from ipr.judging.verdict import Verdict
 
 VERIFIED, NOT_VERIFIED, INCONCLUSIVE = "verified", "not verified", "inconclusive"
@@ -35,12 +36,14 @@ class Evidence:
         signature: the bits as they were read; None where there are none, or nothing but answers was seen.
         trigger_set: the images that got their label, with the chance of a guess; None where there are none.
         passport: whether the claim presents a passport; False for bare scales; None where nothing is presented.
+        steadiness: how a black box answers slightly changed images; None where it was not asked for them.
     """
 
     accuracies: Accuracies | None
     signature: Reading | None
     trigger_set: Reading | None
     passport: bool | None
+    steadiness: Steadiness | None = None
 
     @property
     def kind(self) -> str:
@@ -161,9 +164,9 @@ def from_weights(verdict: Verdict, claim: Claim, chance: float) -> Evidence:
     )
 
 
-def from_answers(trigger_set: Reading) -> Evidence:
+def from_answers(trigger_set: Reading, steadiness: Steadiness | None = None) -> Evidence:
     """The evidence in a suspect's answers alone (black box)."""
-    return Evidence(accuracies=None, signature=None, trigger_set=trigger_set, passport=None)
+    return Evidence(None, signature=None, trigger_set=trigger_set, passport=None, steadiness=steadiness)
 
 
 def trigger_reading(claim: Claim, accuracy: float) -> Reading | None:
@@ -234,6 +237,8 @@ def decide(
     if evidence.trigger_set is not None:
         deciding, threshold = evidence.kind == "images", rule.threshold_log10(thresholds.p_value, 0)
         conditions.append(_trigger_set(evidence, tried, provenance.null, threshold, required=deciding))
+    if evidence.steadiness is not None:
+        conditions.append(_steady(evidence.steadiness))
     conditions.append(_drawn(provenance.drawn, rule.requires("drawn", auto=True)))
     if presented or rule.bound == "required":
         conditions.append(_bound(provenance.bound, rule.bound == "required"))
@@ -332,6 +337,17 @@ def _chance_of_images(found: Reading, observed: int, null: EmpiricalNull | None,
         chances.append((null.p_value_log10(observed, total), "independent networks"))
     p_value, by = max(chances)
     return corrected_log10(p_value, tried), by
+
+
+def _steady(found: Steadiness) -> Condition:
+    """Told, and no part of a decision: whoever filters need not have stolen, and steady answers clear nobody."""
+    says = f"with slightly changed images {found.keys_changed} of {found.keys} answers to trigger images change, and "
+    says += f"{found.ordinary_changed} of {found.ordinary} to others"
+    remedy = ""
+    if found.filtered:
+        says += ": no network answers so; a filter before it answers unusual images by chance"
+        remedy = "open the suspect's weights file: suspect=FILE"
+    return Condition("steady answers", False, not found.filtered, found.keys_changed / found.keys, LIMIT, says, remedy)
 
 
 def _drawn(found: Redrawn, required: bool) -> Condition:

@@ -221,9 +221,10 @@ def _answers(asked: _Asked) -> _Shown:
     config, how = asked.config, asked.config.endpoint
     suspect = open_black_box(config.suspect, how, len(asked.data.classes))
     images = _test_images(asked.data, how.test_images)
-    found = judge_black_box(suspect, asked.claim, images, seed=config.seed)
+    found = judge_black_box(suspect, asked.claim, images, seed=config.seed, slight_changes=how.slight_changes)
     facts = SuspectFacts("black box", url=suspect.name, queries=found.queries)
-    return _Shown(facts, images.labels.numel(), None, found.accuracy, from_answers(found.reading))
+    evidence = from_answers(found.reading, found.steadiness)
+    return _Shown(facts, images.labels.numel(), None, found.accuracy, evidence)
 
 
 def _test_images(data: ImageData, limit: int | None) -> LabelledImages:
