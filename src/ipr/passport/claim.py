@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -83,9 +83,13 @@ class PassportClaim(PresentedClaim):
         """See `PresentedClaim.says_of_signature`."""
         return super().says_of_signature if self.binding is None else Binding.parse(self.binding).says
 
-    def forged(self, **changes: Any) -> Self:
+    def forged(self, **changes: Any) -> PassportClaim:
         """See `PresentedClaim.forged`; without the binding, which is the owner's."""
-        other = super().forged(binding=None, **changes)
+        return self.insiders(**changes)
+
+    def insiders(self, **changes: Any) -> Self:
+        """The same of somebody who knows all of the owner's secrets, and keeps those that `changes` does not name."""
+        other = replace(self, owner="", origin=None, binding=None, **changes)
         if other.passport is self.passport:
             other._means.update(self._means)
         return other

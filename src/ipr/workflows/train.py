@@ -122,9 +122,10 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Run:
                     checkpoint=folder.checkpoint,
                     metrics=folder.metrics,
                     tell=tracker.epoch,
-                    validate=validation_of(config, data, claim),
+                    validate=validation_of(config, data, claim, scheme.completed),
                     callbacks=[KeepLease(lease)],
                 )
+                claim = _completed(scheme, claim, folder)
                 write_atomically(folder.weights, as_safetensors(scheme.network.state_dict()))
             run = _judged(config, data, folder, claim, baseline, start)
             lease.check()
@@ -223,6 +224,16 @@ def _built(config: TrainConfig, data: ImageData, claim: Claim | None, baseline: 
     scheme = scheme_of(config).build(baseline.config, data, claim, baseline.network)
     check_start(config, start)
     return scheme
+
+
+def _completed(scheme: Scheme, claim: Claim | None, folder: RunFolder) -> Claim | None:
+    """The claim with what the training has made of it, in its place before the weights are: without these the run goes
+    on from its checkpoint, and comes to the same claim.
+    """
+    if claim is None or (completed := scheme.completed(claim)) is claim:
+        return claim
+    completed.complete(folder.claim)
+    return completed
 
 
 def _write_config(config: TrainConfig, data: ImageData, folder: RunFolder, *, begins: bool) -> None:
