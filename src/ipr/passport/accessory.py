@@ -112,15 +112,18 @@ class AccessoryClaim(PassportClaim):
         """The scales that carry the bits, (1, C), of those of Eq. 4; these themselves by default."""
         return gamma
 
-    def affines(self, network: nn.Module) -> dict[str, Affine]:
-        """See `PresentedClaim.affines`: Eq. 4, and `through`."""
-        own = super().affines(network)
-        return {name: self.through(name, affine, self.accessories[name]) for name, affine in own.items()}
+    def presents(self, layer: str, affine: Affine) -> Affine:
+        """See `PassportClaim.presents`: `through` the claim's own accessory."""
+        return self.through(layer, affine, self.accessories[layer])
+
+    def reads(self, layer: str, gamma: Tensor) -> Tensor:
+        """The scales whose signs are read, of those of Eq. 4, each (1, C): `signed` by the claim's own accessory."""
+        return self.signed(gamma, self.accessories[layer])
 
     def read_scales(self, network: nn.Module, affines: Mapping[str, Affine] | None = None) -> dict[str, Tensor]:
         """See `PresentedClaim.read_scales`: those of Eq. 4, `signed`."""
-        own = super().affines(network)
-        return {name: self.signed(gamma, self.accessories[name])[0] for name, (gamma, _) in own.items()}
+        own = self.plain().affines(network)
+        return {name: self.reads(name, gamma)[0] for name, (gamma, _) in own.items()}
 
     def forged(self, **changes: Any) -> PassportClaim:
         """See `PresentedClaim.forged`. Whoever brings a passport of his own lacks the accessory: his is an ordinary

@@ -50,9 +50,10 @@ class PassportClaim(PresentedClaim):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.binding is not None:
-            self._check_binding(Binding.parse(self.binding))
+            self._check_binding(self.binding)
 
-    def _check_binding(self, binding: Binding) -> None:
+    def _check_binding(self, text: str) -> None:
+        binding = Binding.parse(text)
         capacities = {name: bits.numel() for name, bits in self.signature.items()}
         derived = bound_signature(self.passport, capacities, self.owner, binding, self.marks().numel())
         if any(not torch.equal(derived[name], bits.cpu()) for name, bits in self.signature.items()):
@@ -108,7 +109,12 @@ class PassportClaim(PresentedClaim):
         """See `PresentedClaim.affines`: Eq. 4."""
         weights = {name: network.get_parameter(f"{name}.weight").detach() for name in self.layers}
         means = self.patch_means(network)
-        return {name: scale_and_shift(weight, means[name].to(weight)[None]) for name, weight in weights.items()}
+        own = {name: scale_and_shift(weight, means[name].to(weight)[None]) for name, weight in weights.items()}
+        return {name: self.presents(name, affine) for name, affine in own.items()}
+
+    def presents(self, layer: str, affine: Affine) -> Affine:
+        """The scale and shift that a layer is presented, of those of Eq. 4, each (1, C); by default themselves."""
+        return affine
 
     def checked_affines(self, network: nn.Module) -> dict[str, Affine]:
         """See `PresentedClaim.checked_affines`.
