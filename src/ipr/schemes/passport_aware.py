@@ -23,7 +23,7 @@ class PassportAwareConfig(PassportV2Config):
     """Passport-aware normalisation."""
 
 
-@register("passport_aware", order=4)
+@register("passport_aware", order=20)
 class PassportAware(AccessoryScheme):
     """The private branch has gamma = F(Avg(W * P_gamma)) and beta = F(Avg(W * P_beta)), and statistics of its own; the
     sign loss is on Avg(W * P_gamma).

@@ -118,7 +118,7 @@ class SteganographicConfig(PassportV2Config):
     balance_weight: float = 0.0  # of the L1 distance of both branches' scales and shifts, which its authors left out
 
 
-@register("steganographic", order=6)
+@register("steganographic", order=22)
 class Steganographic(AccessoryScheme):
     """The private branch answers with s (gamma_1 BN(x) + beta_1) + t, where s = F(Avg(W * P_gamma)) and
     t = F(Avg(W * P_beta)) pass through F (`passport/accessory.py`) and gamma_1 and beta_1 are trained; the sign loss is

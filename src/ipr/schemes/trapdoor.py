@@ -22,7 +22,7 @@ class TrapdoorConfig(PassportV2Config):
     bound: bool = True  # write the bits that passport, owner and key hash to; there is no other way (docs/claims.md)
 
 
-@register("trapdoor", order=5)
+@register("trapdoor", order=21)
 class Trapdoor(PassportV2):
     """V2 with `scheme.bound=true`, and nothing else: whoever chooses scales first finds no passport for them whose hash
     they spell.
