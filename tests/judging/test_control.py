@@ -47,7 +47,7 @@ def test_a_control_is_what_every_forgery_gets_alone(owned, data):
     verdict, rows = control(suspect, claim, images, random=3, seed=1)
     assert replace(verdict, accuracy_forged=()) == judge_claims(suspect, [claim], images)[0]
     forged = forgeries(suspect, claim, images, random=3, seed=1)
-    assert [row.kind for row in rows] == list(forged) == list(SAYS)
+    assert [row.kind for row in rows] == list(forged) == [kind for kind in SAYS if kind != "accessory"]
     for row in rows:
         alone = [judge_claims(suspect, [one], images)[0] for one in forged[row.kind]]
         reached = [one.fidelity.accuracy for one in alone]

@@ -144,11 +144,6 @@ class Steganographic(AccessoryScheme):
     balance_weight = 0.0
 
     @classmethod
-    def purposes(cls, config: TrainConfig) -> dict[str, str]:
-        """See `Scheme.purposes`: none, as the signature follows from the passport."""
-        return {}
-
-    @classmethod
     def secrets_for(cls, network: nn.Module, config: TrainConfig, data: ImageData, trained: Trained) -> PassportClaim:
         """See `PassportScheme.secrets_for`.
 
