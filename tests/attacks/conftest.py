@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-import torch
 
 from ipr.attacks.base import Victim, schemes_of
 from ipr.claims.base import Thresholds
-from ipr.config.registry import load
 from ipr.judging.verdict import claim_of_signs
-from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import passport_layers
 from ipr.signature import detect
-from references import memorise, protected, small, watermark
+from references import memorise, passport_claim, protected, small, watermark
 
 
 @pytest.fixture
@@ -34,11 +31,7 @@ def victim_of(data) -> Callable[[str, str, str], Victim]:
         if v1:
             suspect.load_state_dict(network.state_dict(), strict=False)
         bits = {n: detect(layer.passport_affine()[0][0]) for n, layer in passport_layers(network).items()}
-        kind, limits = load("scheme", scheme).claim_kind, Thresholds(0.1, 0.03)
-        if not kind.of_accessory:
-            return Victim(suspect, PassportClaim(passport, bits, thresholds=limits), v1)
-        source = torch.Generator().manual_seed(3)
-        drawn = {name: kind.drawn(own.numel(), source) for name, own in bits.items()}
-        return Victim(suspect, claim_of_signs(kind(passport, bits, accessories=drawn, thresholds=limits), suspect))
+        claim = passport_claim(scheme, passport, bits, Thresholds(0.1, 0.03))
+        return Victim(suspect, claim_of_signs(claim, suspect) if claim.of_accessory else claim, v1)
 
     return make
