@@ -78,7 +78,7 @@ def watermark(scheme: str, network: nn.Module, data: ImageData, seed: int = 0) -
     return kind(pixels=keys.pixels, labels=keys.labels, choices=kind.choices_among(len(data.classes)), **owner)
 
 
-def passport_claim(scheme: str, passport, bits, limits: Thresholds = Thresholds(None)) -> PassportClaim:
+def passport_claim(scheme: str, passport, bits, limits: Thresholds) -> PassportClaim:
     """A claim of a passport scheme, with whatever its scales pass through as training begins."""
     kind, source = load("scheme", scheme).claim_kind, torch.Generator().manual_seed(3)
     if not kind.of_accessory:

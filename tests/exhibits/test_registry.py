@@ -9,6 +9,7 @@ import torch
 
 import ipr.exhibits
 from ipr.attacks.base import schemes_of
+from ipr.claims.base import Thresholds
 from ipr.config.registry import load_all
 from ipr.config.shipped import shipped
 from ipr.errors import InputError
@@ -76,7 +77,7 @@ def opened(scheme, data):
         return network, watermark(scheme, network, data)
     _, network, passport = protected("alexnet", "bn", public_affine=scheme != "passport_v1")
     bits = {name: torch.ones(network.get_submodule(name).out_channels, dtype=torch.int8) for name in passport}
-    return network, passport_claim(scheme, passport, bits)
+    return network, passport_claim(scheme, passport, bits, Thresholds(None))
 
 
 @pytest.mark.parametrize(

@@ -103,10 +103,14 @@ class AccessoryClaim(PassportClaim):
         Args:
             layer: its name.
             affine: those of Eq. 4, each (1, C).
-            accessory: what is trained of the layer: the claim's own, or as far as training has come.
+            accessory: what is trained of the layer, the claim's own or as far as training has come, and `constants`.
         """
         gamma, beta = affine
         return through_f(gamma, accessory), through_f(beta, accessory)
+
+    def constants(self, layer: str) -> Accessory:
+        """What else of the claim scales of a layer pass through, which no training moves; nothing by default."""
+        return {}
 
     def signed(self, gamma: Tensor, accessory: Accessory) -> Tensor:
         """The scales that carry the bits, (1, C), of those of Eq. 4; these themselves by default."""
@@ -114,7 +118,7 @@ class AccessoryClaim(PassportClaim):
 
     def presents(self, layer: str, affine: Affine) -> Affine:
         """See `PassportClaim.presents`: `through` the claim's own accessory."""
-        return self.through(layer, affine, self.accessories[layer])
+        return self.through(layer, affine, {**self.accessories[layer], **self.constants(layer)})
 
     def reads(self, layer: str, gamma: Tensor) -> Tensor:
         """The scales whose signs are read, of those of Eq. 4, each (1, C): `signed` by the claim's own accessory."""

@@ -117,12 +117,12 @@ def bound_signature(
         InputError: there are not so many channels.
     """
     total = signed_channels(count, sum(capacities.values()))
-    parts = _parts(passport, capacities, owner, total)
+    parts = parts_of(passport, capacities, owner, total)
     if not binding.slow:
-        framed = _framed((FAST_DOMAIN, binding.nonce, *parts))
-        return expanded(b"".join(framed), capacities, total)
+        content = b"".join(framed((FAST_DOMAIN, binding.nonce, *parts)))
+        return expanded(content, capacities, total)
     digest = hashlib.sha256()
-    for part in _framed((DOMAIN, binding.method.encode(), *parts)):
+    for part in framed((DOMAIN, binding.method.encode(), *parts)):
         digest.update(part)
     return expanded(stretched(digest.digest(), binding.nonce), capacities, total)
 
@@ -157,12 +157,14 @@ def expanded(seed: bytes, capacities: Mapping[str, int], count: int | None = Non
     return dict(zip(capacities, bits.split(list(capacities.values())), strict=True))
 
 
-def _framed(parts: Iterable[bytes]) -> Iterator[bytes]:
+def framed(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Each part after its length in bytes (8 bytes, highest first)."""
     for part in parts:
         yield len(part).to_bytes(8) + part
 
 
-def _parts(passport: Passport, capacities: Mapping[str, int], owner: str, total: int) -> Iterator[bytes]:
+def parts_of(passport: Passport, capacities: Mapping[str, int], owner: str, total: int) -> Iterator[bytes]:
+    """What is hashed of owner and passport, part by part; see `bound_signature`."""
     yield owner.encode()
     for name, channels in capacities.items():
         maps = passport[name]

@@ -11,7 +11,7 @@ from ipr.claims.base import Claim
 from ipr.config.recipe import Recipe
 from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData
-from ipr.passport.accessory import AccessoryClaim
+from ipr.passport.accessory import Accessory, AccessoryClaim
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import Affine
 from ipr.randomness import generator
@@ -22,6 +22,15 @@ from ipr.signature import Signature
 
 PURPOSE = "accessory"
 """What the seed is derived for that an accessory is drawn from, as training begins."""
+
+
+class Constants(nn.Module):
+    """Tensors that are where the network is, and in no `state_dict`."""
+
+    def __init__(self, tensors: Accessory) -> None:
+        super().__init__()
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor, persistent=False)
 
 
 class AccessoryScheme(PassportV2):
@@ -50,6 +59,7 @@ class AccessoryScheme(PassportV2):
     ) -> None:
         super().__init__(network, recipe, num_classes, **shared)
         self.claim = claim
+        self.constants = nn.ModuleList(Constants(claim.constants(name)) for name in self.layers)
         each = (
             {part: nn.Parameter(tensor.clone()) for part, tensor in accessories[name].items()} for name in self.layers
         )
@@ -87,8 +97,11 @@ class AccessoryScheme(PassportV2):
 
     def presented(self, affines: dict[str, Affine]) -> dict[str, Affine]:
         """See `PassportScheme.presented`."""
-        named = zip(affines.items(), self.accessories, strict=True)
-        return {name: self.claim.through(name, affine, _tensors(own)) for (name, affine), own in named}
+        named = zip(affines.items(), self.accessories, self.constants, strict=True)
+        return {
+            name: self.claim.through(name, affine, _tensors(own) | dict(fixed.named_buffers()))
+            for (name, affine), own, fixed in named
+        }
 
     def read_scales(self, affines: dict[str, Affine]) -> dict[str, Tensor]:
         """See `PassportScheme.read_scales`."""

@@ -12,14 +12,14 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from ipr.claims.redraw import Part
 from ipr.config.registry import register
 from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData
 from ipr.digests import elements
 from ipr.errors import InputError
-from ipr.passport.accessory import Accessory, AccessoryClaim, draw_f, shapes_of_f, through_f
+from ipr.passport.accessory import Accessory, draw_f, shapes_of_f, through_f
 from ipr.passport.claim import PassportClaim
+from ipr.passport.hashed import HashedClaim, refuse_choice
 from ipr.passport.layer import Affine
 from ipr.passport.surgery import Passport
 from ipr.schemes.accessory import AccessoryScheme
@@ -54,42 +54,18 @@ def hashed_signature(passport: Passport, capacities: Mapping[str, int]) -> dict[
 
 
 @dataclass(frozen=True)
-class SteganographicClaim(AccessoryClaim):
+class SteganographicClaim(HashedClaim):
     """Passport, the signature that it hashes to, and of each layer F and the inner `scale` and `shift`, (C,)."""
 
     kind = "steganographic"
 
-    def _check_binding(self, text: str) -> None:
-        if text != HASHED or self.text_bytes:
-            raise InputError("claim", "binding", f"is not {HASHED}, of a signature without a text", "restore the claim")
-        derived = hashed_signature(self.passport, {name: bits.numel() for name, bits in self.signature.items()})
-        if any(not torch.equal(derived[name], bits.cpu()) for name, bits in self.signature.items()):
-            problem = "the signature is not what the passport hashes to"
-            raise InputError("claim", "binding", problem, "restore the claim; such a signature cannot be chosen")
+    hashed_by = "SHA-512 of P_gamma, layer by layer"
 
-    @property
-    def bound(self) -> bool:
-        """See `PresentedClaim.bound`: no owner and no nonce is in the hash, which costs a forger nothing."""
-        return False
-
-    @property
-    def relative(self) -> bool:
-        """See `PresentedClaim.relative`."""
-        return False
-
-    @property
-    def nonce(self) -> None:
-        """See `Claim.nonce`."""
-
-    @property
-    def says_of_signature(self) -> str:
-        """See `Claim.says_of_signature`."""
-        return "SHA-512 of P_gamma, layer by layer" if self.binding else "of the claimant's choice"
-
-    def _signature_redrawn(self) -> Part:
-        if self.binding is None:
-            return super()._signature_redrawn()
-        return Part("signature", "signature", True, "is what the passport hashes to")
+    def hashed(self, binding: str, capacities: Mapping[str, int]) -> dict[str, Tensor]:
+        """See `HashedClaim.hashed`."""
+        if binding != HASHED:
+            raise InputError("claim", "binding", f"is not {HASHED}", "restore the claim")
+        return hashed_signature(self.passport, capacities)
 
     @classmethod
     def shapes(cls, channels: int) -> dict[str, tuple[int, ...]]:
@@ -150,10 +126,7 @@ class Steganographic(AccessoryScheme):
         Raises:
             InputError: also where a signature, fewer bits or another hash is asked for.
         """
-        for field, none in (("signature", None), ("bits", None), ("bound", False)):
-            if (asked := getattr(config.scheme, field)) != none:
-                remedy = f"leave scheme.{field} out, or choose scheme=passport_aware"
-                raise InputError(f"scheme.{field}", asked, "leaves no choice: every bit hashes the passport", remedy)
+        refuse_choice(config.scheme)
         drawn = super().secrets_for(network, config, data, trained)
         capacities = {name: bits.numel() for name, bits in drawn.signature.items()}
         return replace(drawn, signature=hashed_signature(drawn.passport, capacities), binding=HASHED)
