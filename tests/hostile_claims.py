@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save
 
+from ipr.passport.chameleon import P
+
 SMALL = (
     "model.width=0.25", "dataset.image_size=8", "dataset.limit_train=96", "dataset.limit_test=40", "passport=random",
     "trigger_set.size=6", "optimizer.batch_size=32", "trainer.max_epochs=1", "owner=Ada",
@@ -26,6 +28,7 @@ KINDS = {
     "trigger_set": ("scheme=trigger_set",),
     "accessory": ("scheme=passport_aware", "scheme.bits=64"),
     "hashed": ("scheme=steganographic",),
+    "chameleon": ("scheme=chip",),
 }
 
 
@@ -310,6 +313,14 @@ CASES = {
     "other bits than hashed ones": ("hashed", put(BITS, torch.neg), "is not what the passport hashes to"),
     "another hash": ("hashed", at("binding", value="md5"), "is not sha-512"),
     "a text in a hash": ("hashed", at("text_bytes", value=1), "without a text"),
+    "other bits than the hash gives": ("chameleon", put(BITS, torch.neg), "is not what the passport hashes to"),
+    "another owner of a hash": ("chameleon", at("owner", value="Eve"), "is not what the passport hashes to"),
+    "a hash that is a number": ("chameleon", at("binding", value=5), "is not chameleon-2048"),
+    "a hash without digits": ("chameleon", at("binding", value="chameleon-2048:00:00"), "is not chameleon-2048"),
+    "a key that is 1": ("chameleon", at("binding", value=f"chameleon-2048:{1:0512x}:{1:0512x}"), "holds no key"),
+    "a key outside the group": ("chameleon", at("binding", value=f"chameleon-2048:{P - 2:0512x}:{1:0512x}"), "no key"),
+    "a key beyond the group": ("chameleon", at("binding", value=f"chameleon-2048:{'f' * 512}:{1:0512x}"), "no key"),
+    "a blinding beyond the group": ("chameleon", at("binding", value=f"chameleon-2048:{4:0512x}:{P - 1:x}"), "no key"),
     # where it was drawn from
     "an origin that is a text": ("bound", at("origin", value="drawn"), "origin is no mapping"),
     "no images": ("bound", facts(lambda v: v.pop("images") and None), "schema_version is not what it should be"),

@@ -21,6 +21,7 @@ REQUESTS = {
     "flip_signs": ["scheme=passport_v1", "attack.rates=[0.5]"],
     "forge_accessory": ["scheme=passport_aware"],
     "forge_accessory-steganographic": ["scheme=steganographic"],
+    "forge_accessory-chip": ["scheme=chip"],
     "forge_deepmarks": ["scheme=deepmarks"],
     "forge_deepsigns": ["scheme=deepsigns", "scheme.images=8"],
     "forge_trigger_set": ["scheme=trigger_set", "trigger_set.size=8", TWO_A_STEP, "attack.iterations=20"],

@@ -25,6 +25,7 @@ REQUESTS = {
     "passport_aware": ["scheme=passport_aware", "passport=random"],
     "trapdoor": ["scheme=trapdoor", "passport=random"],
     "steganographic": ["scheme=steganographic", "passport=random", "scheme.balance_weight=0.1"],
+    "chip": ["scheme=chip", "passport=random"],
     "uchida": ["scheme=uchida"],
     "deepmarks": ["scheme=deepmarks"],
     "deepsigns": ["scheme=deepsigns", "scheme.images=8"],

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from ipr.attacks.base import Attack, Attacked, Fit, Victim, example_of
 from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.passport.accessory import AccessoryClaim, draw_f, through_f
+from ipr.passport.chameleon import chameleon_hash, collision, exponent, key_of
 from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.guesses import lifted_passport
 from ipr.passport.layer import Affine
 from ipr.passport.lift import public_scales
-from ipr.passport.surgery import find_layers
+from ipr.passport.surgery import ConvNorm, Passport, find_layers
 from ipr.randomness import generator
 from ipr.schemes.base import Scheme
+from ipr.schemes.chip import Chameleon, ChipClaim, bits_of_value, message_of
 from ipr.schemes.steganographic import HASHED, SteganographicClaim, hashed_signature
-from ipr.signature import draw_signature
+from ipr.signature import Signature, draw_signature
 
 
 def solve_f(given: Tensor, wanted: Tensor, source: Generator) -> dict[str, Tensor]:
@@ -51,12 +53,49 @@ def solve(claim: AccessoryClaim, layer: str, own: Affine, wanted: Tensor, source
     """
     given = torch.cat(own).cpu()
     if not isinstance(claim, SteganographicClaim):
-        return solve_f(given, wanted, source)
+        added = claim.constants(layer).get("pooled", torch.zeros(()))
+        return solve_f(given, wanted - added, source)
     # s is +1 or -1, whichever makes the inner scale, gamma / s, turn the sign that is read to that of the bit
     gamma = torch.where(wanted[0].abs() > 1e-3, wanted[0], 1e-3)
     s = torch.sign(given[0]) * torch.sign(gamma) * claim.signature[layer].to(gamma)
     f = solve_f(given, torch.stack([s, wanted[1]]), source)
     return f | {"scale": gamma * s, "shift": torch.zeros_like(gamma)}
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """A forger's passport, the signature that it spells, and how the one is a hash of the other; None where not."""
+
+    passport: Passport
+    signature: Signature
+    binding: str | None = None
+
+
+def _marked(
+    owner: AccessoryClaim, start: Passport, suspect: nn.Module, layers: Sequence[ConvNorm], source: Generator
+) -> _Mark:
+    """The nearest passport to `start` that spells a signature which the forger drew, or with which its hash agrees."""
+    capacities = {layer.conv: layer.channels for layer in layers}
+    if isinstance(owner, SteganographicClaim):
+        return _Mark(start, hashed_signature(start, capacities), HASHED)
+    if not isinstance(owner, ChipClaim):
+        signature = draw_signature(capacities, None, source, owner.marks().numel())
+        return _Mark(_spelling(signature, start, suspect, layers), signature)
+    # a key of his own opens any value of the hash to whatever passport he finds afterwards
+    trapdoor, opened = (
+        exponent(bytes(torch.randint(256, (32,), generator=source, dtype=torch.uint8).tolist())) for _ in range(2)
+    )
+    key = key_of(trapdoor)
+    signature = bits_of_value(chameleon_hash(key, 0, opened), capacities)
+    passport = _spelling(signature, start, suspect, layers)
+    blinding = collision(trapdoor, 0, opened, message_of(passport, capacities, ""))
+    return _Mark(passport, signature, str(Chameleon(key, blinding)))
+
+
+def _spelling(signature: Signature, start: Passport, suspect: nn.Module, layers: Sequence[ConvNorm]) -> Passport:
+    """The nearest passport to `start` whose scales are the bits, 1 where a channel carries none."""
+    scales = {name: torch.stack([bits + (bits == 0), bits.abs()]).float() for name, bits in signature.items()}
+    return lifted_passport(scales, suspect, layers, start)
 
 
 @register("forge_accessory")
@@ -67,8 +106,9 @@ class ForgeAccessory(Attack):
 
     Presented, it changes nothing, so it has the public accuracy. Where scales pass through nothing (`lift_passport`) a
     forger has to claim the signature that the public scales spell; here it is his choice, and drawn at random. Where
-    the bits hash the passport (`steganographic`) they are those of a random passport, and the inner scale, which is his
-    as well, turns every sign that is read to its bit.
+    the bits hash the passport they are those of a random passport, and the inner scale, which is his as well, turns
+    every sign that is read to its bit (`steganographic`); or those of a hash with a trapdoor of his own, for which he
+    makes the passport afterwards (`chip`).
     """
 
     kind = "ambiguity"
@@ -89,16 +129,8 @@ class ForgeAccessory(Attack):
         layers, source = find_layers(suspect, example, owner.layers), generator(seed, "forged accessory")
         wanted = public_scales(suspect, layers)
         passport = with_energy(random_passport(layers, source), suspect, owner.energies(suspect))
-        capacities = {layer.conv: layer.channels for layer in layers}
-        hashed = isinstance(owner, SteganographicClaim)
-        signature = draw_signature(capacities, None, source, owner.marks().numel())
-        if hashed:
-            signature = hashed_signature(passport, capacities)
-        else:
-            spelled = {name: torch.stack([bits + (bits == 0), bits.abs()]).float() for name, bits in signature.items()}
-            passport = lifted_passport(spelled, suspect, layers, passport)
-        claim = owner.insiders(passport=passport, signature=signature, text_bytes=0, triggers=None)
+        mark = _marked(owner, passport, suspect, layers, source)
+        claim = owner.insiders(passport=mark.passport, signature=mark.signature, text_bytes=0, triggers=None)
         own = claim.plain().affines(suspect)
         accessories = {name: solve(claim, name, own[name], wanted[name], source) for name in own}
-        forged = replace(claim, accessories=accessories, binding=HASHED if hashed else None)
-        yield Attacked(suspect, {"": forged})
+        yield Attacked(suspect, {"": replace(claim, accessories=accessories, binding=mark.binding)})
