@@ -10,17 +10,22 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
+from ipr.attacks.removal.same_answers import with_flipped_groups
 from ipr.claims.base import Thresholds
 from ipr.config.recipe import Recipe
 from ipr.config.registry import load
 from ipr.data.opening import open_images
 from ipr.errors import InputError
+from ipr.judging.alignment import align
 from ipr.judging.claim_kinds import load_claim
+from ipr.judging.control import BEHIND, control, forgeries
 from ipr.judging.verdict import judge
+from ipr.models.channels import symmetry
 from ipr.passport.accessory import draw_f, through_f
+from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import passport_layers, patch_mean
 from ipr.schemes.passport import SignatureLoss
-from ipr.schemes.start import load_suspect
+from ipr.schemes.start import example_image, load_suspect
 from ipr.schemes.steganographic import hashed_signature
 from ipr.signature import draw_signature
 from ipr.workflows.train import train
@@ -279,3 +284,57 @@ def test_a_completed_claim_replaces_no_other(request_for, trained, tmp_path):
     with pytest.raises(InputError, match="is not the claim that this training began with"):
         replace(claim, owner="Eve").complete(tmp_path / "claim")
     assert load_claim(tmp_path / "claim").fingerprint() == claim.fingerprint()
+
+
+@pytest.mark.parametrize("scheme", LATER)
+def test_the_control_presents_random_passports_through_the_claims_own_accessory(request_for, trained, scheme):
+    asked = request_for(f"scheme={scheme}", "trainer.max_epochs=3")
+    run = trained(asked)
+    data, claim = open_images(asked.dataset, asked.paths), load_claim(run.folder.claim)
+    suspect = load_suspect(asked.model, data, run.folder.weights)
+    _, rows = control(suspect, claim, data.test_images, random=2)
+    (row,) = (row for row in rows if row.kind == "accessory")
+    assert (row.tried, row.consistent) == (BEHIND, 0)
+    forged = forgeries(suspect, claim, data.test_images, random=2)
+    for kind, claims in forged.items():
+        for one in claims:
+            assert type(one) is (type(claim) if kind == "accessory" else PassportClaim)
+            assert all(not torch.equal(one.passport[name], claim.passport[name]) for name in claim.passport)
+    behind = forged["accessory"][0]
+    assert behind.accessories == claim.accessories
+    assert read_all(suspect, behind, data) == 224  # it claims what its scales spell
+
+
+def read_all(suspect, claim, data):
+    return sum(judge(suspect, claim, data.test_images, forged=0).reading.agreeing.values())
+
+
+@pytest.mark.parametrize("scheme", LATER)
+def test_a_copy_whose_channels_were_turned_is_read_once_it_is_matched(request_for, trained, scheme):
+    """F is not linear: turned channels change all scales, so fidelity and bits are lost until they are turned back."""
+    asked = request_for(f"scheme={scheme}", "trainer.max_epochs=12", "dataset.limit_train=400")
+    run = trained(asked)
+    data, claim = open_images(asked.dataset, asked.paths), load_claim(run.folder.claim)
+    suspect = load_suspect(asked.model, data, run.folder.weights)
+    example = example_image(data)
+    moved = with_flipped_groups(suspect, symmetry(suspect, example), 0.5, torch.Generator().manual_seed(0))
+    before = judge(suspect, claim, data.test_images, forged=0)
+    lost = judge(moved, claim, data.test_images, forged=0)
+    assert not lost.mark_read
+    assert lost.fidelity.accuracy < before.fidelity.accuracy - 0.2
+    again = judge(align(moved, suspect, example).network, claim, data.test_images, forged=0)
+    assert again.reading.agreeing == before.reading.agreeing
+    assert again.fidelity.accuracy == pytest.approx(before.fidelity.accuracy, abs=0.026)  # an image of 40
+
+
+@pytest.mark.parametrize("scheme", LATER)
+def test_whoever_brings_a_passport_of_his_own_lacks_the_accessory(request_for, trained, scheme):
+    claim = load_claim(trained(request_for(f"scheme={scheme}", "trainer.max_epochs=3")).folder.claim)
+    other = {name: maps + 1 for name, maps in claim.passport.items()}
+    stranger, insider = claim.forged(passport=other), claim.insiders(passport=other)
+    assert (type(stranger), type(insider)) == (PassportClaim, type(claim))
+    assert insider.accessories == claim.accessories
+    assert (stranger.owner, stranger.origin, stranger.binding) == (insider.owner, insider.origin, insider.binding)
+    assert stranger.binding is None
+    assert type(claim.forged(text_bytes=0)) is type(claim)  # of somebody who knows the genuine passport
+    assert stranger.dissimilarity(claim) == 0  # of kinds that differ, and the same bits
