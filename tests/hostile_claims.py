@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save
 
+from ipr.passport.chameleon import P
+
 SMALL = (
     "model.width=0.25", "dataset.image_size=8", "dataset.limit_train=96", "dataset.limit_test=40", "passport=random",
     "trigger_set.size=6", "optimizer.batch_size=32", "trainer.max_epochs=1", "owner=Ada",
@@ -24,6 +26,9 @@ KINDS = {
     "deepmarks": ("scheme=deepmarks", "scheme.order=3"),
     "deepsigns": ("scheme=deepsigns", "scheme.images=4", "scheme.bits=8"),
     "trigger_set": ("scheme=trigger_set",),
+    "accessory": ("scheme=passport_aware", "scheme.bits=64"),
+    "hashed": ("scheme=steganographic",),
+    "chameleon": ("scheme=chip",),
 }
 
 
@@ -281,6 +286,41 @@ CASES = {
     "bits without end": ("uchida", tensors(lambda t: t.update(bits=t["bits"].repeat(2**12),
                            projection=torch.ones(2**18, 1))), "holds 262144 bits and labels"),
     "a basis of another size": ("deepmarks", put("basis", lambda b: b[1:]), "basis of shape"),
+    # what scales pass through
+    "no accessory of a layer": ("accessory", tensors(lambda t: t.pop("accessory/conv4/into")), "missing or wrong"),
+    "no accessory at all": ("accessory", tensors(lambda t: [t.pop(n) for n in [*t] if n.startswith("accessory/")]),
+                            "missing or wrong"),
+    "an accessory of another width": ("accessory", put("accessory/conv4/into", lambda f: f[:3]), "shapes"),
+    "an accessory for more channels": ("accessory", put("accessory/conv4/out", lambda f: f.repeat(2, 1)), "shapes"),
+    "an accessory of whole numbers": ("accessory", put("accessory/conv4/out", own_dtype(torch.int64)), "set of floats"),
+    "NaN in an accessory": ("accessory", put("accessory/conv4/into", lambda f: f * float("nan")), "are not finite"),
+    "infinity in an accessory": ("accessory", put("accessory/conv4/into", infinite), "are not finite"),
+    "an accessory beyond floats": ("accessory", put("accessory/conv4/out", lambda f: f * 1e38 * 1e3), "not finite"),
+    "an accessory that overflows": ("accessory", tensors(lambda t: t.update({n: f.sign() * 1e30 for n, f in t.items()
+                                    if n.startswith("accessory/")})), "scales of conv3: are not finite"),
+    "an accessory with more": ("accessory", put("accessory/conv4/more", lambda _: torch.ones(3)), "conv4/more'"),
+    "an accessory of a layer that is not protected": (
+        "accessory", put("accessory/conv1/into", lambda _: torch.ones(3)), "'accessory/conv1/into', which belongs"
+    ),
+    "an accessory for an ordinary passport": (
+        "text", put("accessory/conv4/into", lambda _: torch.ones(3)), "'accessory/conv4/into', which belongs"
+    ),
+    "scales behind an accessory": (
+        "accessory", tensors(lambda t: t.update({"scales/conv4": torch.ones(2, 64)})), "'scales/conv4', which belongs"
+    ),
+    "an inner scale too few": ("hashed", tensors(lambda t: t.pop("accessory/conv4/scale")), "missing or wrong"),
+    "an inner scale of another layer": ("hashed", put("accessory/conv4/scale", lambda s: s[1:]), "shapes"),
+    "other bits than hashed ones": ("hashed", put(BITS, torch.neg), "is not what the passport hashes to"),
+    "another hash": ("hashed", at("binding", value="md5"), "is not sha-512"),
+    "a text in a hash": ("hashed", at("text_bytes", value=1), "without a text"),
+    "other bits than the hash gives": ("chameleon", put(BITS, torch.neg), "is not what the passport hashes to"),
+    "another owner of a hash": ("chameleon", at("owner", value="Eve"), "is not what the passport hashes to"),
+    "a hash that is a number": ("chameleon", at("binding", value=5), "is not chameleon-2048"),
+    "a hash without digits": ("chameleon", at("binding", value="chameleon-2048:00:00"), "is not chameleon-2048"),
+    "a key that is 1": ("chameleon", at("binding", value=f"chameleon-2048:{1:0512x}:{1:0512x}"), "holds no key"),
+    "a key outside the group": ("chameleon", at("binding", value=f"chameleon-2048:{P - 2:0512x}:{1:0512x}"), "no key"),
+    "a key beyond the group": ("chameleon", at("binding", value=f"chameleon-2048:{'f' * 512}:{1:0512x}"), "no key"),
+    "a blinding beyond the group": ("chameleon", at("binding", value=f"chameleon-2048:{4:0512x}:{P - 1:x}"), "no key"),
     # where it was drawn from
     "an origin that is a text": ("bound", at("origin", value="drawn"), "origin is no mapping"),
     "no images": ("bound", facts(lambda v: v.pop("images") and None), "schema_version is not what it should be"),

@@ -11,6 +11,7 @@ from ipr.config.registry import load
 from ipr.data.images import ImageData, normalise
 from ipr.judging.claim_kinds import kind_of
 from ipr.models import build_model
+from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import random_passport
 from ipr.passport.surgery import find_layers, protect
 from ipr.schemes.deepmarks import DeepMarksClaim, code_book
@@ -75,6 +76,15 @@ def watermark(scheme: str, network: nn.Module, data: ImageData, seed: int = 0) -
         return DeepSignsClaim.drawn(network, data, source, classes=3, bits=16, per_class=4, **owner)
     keys = kind.keys(network, data, 2 if scheme == "frontier_stitching" else 6, source)
     return kind(pixels=keys.pixels, labels=keys.labels, choices=kind.choices_among(len(data.classes)), **owner)
+
+
+def passport_claim(scheme: str, passport, bits, limits: Thresholds) -> PassportClaim:
+    """A claim of a passport scheme, with whatever its scales pass through as training begins."""
+    kind, source = load("scheme", scheme).claim_kind, torch.Generator().manual_seed(3)
+    if not kind.of_accessory:
+        return kind(passport, bits, thresholds=limits)
+    drawn = {name: kind.drawn(own.numel(), source) for name, own in bits.items()}
+    return kind(passport, bits, accessories=drawn, thresholds=limits)
 
 
 def embedding(claim, network, recipe, data, *, per_step=2, seed=0, **constants):

@@ -9,10 +9,10 @@ import pytest
 from ipr.attacks.base import Victim, schemes_of
 from ipr.claims.base import Thresholds
 from ipr.config.schema import ModelConfig
-from ipr.passport.claim import PassportClaim
+from ipr.judging.verdict import claim_of_signs
 from ipr.passport.layer import passport_layers
 from ipr.signature import detect
-from references import memorise, protected, small, watermark
+from references import memorise, passport_claim, protected, small, watermark
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def victim_of(data) -> Callable[[str, str, str], Victim]:
         if v1:
             suspect.load_state_dict(network.state_dict(), strict=False)
         bits = {n: detect(layer.passport_affine()[0][0]) for n, layer in passport_layers(network).items()}
-        claim = PassportClaim(passport, bits, thresholds=Thresholds(0.1, 0.03))
-        return Victim(suspect, claim, v1, model=about)
+        claim = passport_claim(scheme, passport, bits, Thresholds(0.1, 0.03))
+        return Victim(suspect, claim_of_signs(claim, suspect) if claim.of_accessory else claim, v1, model=about)
 
     return make

@@ -26,7 +26,9 @@ VICTIMS = [
     (scheme, model, norm)
     for scheme, model, norm in (
         ("passport_v1", "alexnet", "bn"), ("passport_v1", "alexnet", "gn"), ("passport_v2", "alexnet", "gn"),
-        ("passport_v3", "alexnet", "bn"), ("passport_v1", "resnet18", "bn"), ("passport_v2", "resnet18", "gn"),
+        ("passport_v3", "alexnet", "bn"), ("passport_aware", "alexnet", "bn"), ("steganographic", "alexnet", "gn"),
+        ("chip", "alexnet", "bn"),
+        ("passport_v1", "resnet18", "bn"), ("passport_v2", "resnet18", "gn"),
         *((scheme, "alexnet", "bn") for scheme in EVERY if scheme not in schemes_of("passport")),
         ("uchida", "resnet18", "gn"), ("deepsigns", "resnet18", "bn"), ("trigger_set", "resnet18", "bn"),
         ("passport_v1", "vit", "bn"), ("passport_v2", "vit", "bn"),

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 import ipr.exhibits
+from ipr.attacks.base import schemes_of
 from ipr.claims.base import Thresholds
 from ipr.config.registry import load_all
 from ipr.config.shipped import shipped
 from ipr.errors import InputError
 from ipr.exhibits.base import Exhibit
-from ipr.passport.claim import PassportClaim
 from ipr.schemes.base import abouts
-from references import protected, small, watermark
+from references import passport_claim, protected, small, watermark
 
 EXHIBITS = load_all("exhibit")
 
@@ -72,12 +72,12 @@ def test_a_setting_out_of_range_is_refused_by_name(name, field, value):
 
 def opened(scheme, data):
     """A network and a claim to it, untrained."""
-    if not scheme.startswith("passport"):
+    if scheme not in schemes_of("passport"):
         network = small("alexnet", "bn")
         return network, watermark(scheme, network, data)
     _, network, passport = protected("alexnet", "bn", public_affine=scheme != "passport_v1")
     bits = {name: torch.ones(network.get_submodule(name).out_channels, dtype=torch.int8) for name in passport}
-    return network, PassportClaim(passport, bits, thresholds=Thresholds(None))
+    return network, passport_claim(scheme, passport, bits, Thresholds(None))
 
 
 @pytest.mark.parametrize(

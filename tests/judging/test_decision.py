@@ -114,6 +114,25 @@ def test_without_a_date_it_is_inconclusive_and_says_why():
         assert (decision.outcome, failing(decision)) == ("not verified", ["commitment"])
 
 
+def test_what_scales_pass_through_counts_with_a_date_alone():
+    brought = replace(white_box(), accessory=True)
+    decision = decide(brought, LIMITS, provenance=known())
+    assert decision.verified
+    assert condition(decision, "accessory").required
+    undated = Rule("sound", commitment="reported")  # a judge who asks for no date of ordinary passports
+    assert decide(white_box(), LIMITS, provenance=known(commitment="none"), rule=undated).verified
+    for status in MISSING:
+        decision = decide(brought, LIMITS, provenance=known(commitment=status), rule=undated)
+        assert (decision.outcome, missing(decision)) == ("inconclusive", ["accessory"])
+        assert "forge_accessory" in condition(decision, "accessory").says
+        assert "ipr claim commit" in condition(decision, "accessory").remedy
+    decision = decide(brought, LIMITS, provenance=known(commitment="another digest"), rule=undated)
+    assert failing(decision) == ["accessory"]
+    assert decide(brought, LIMITS, rule=PAPER).verified  # Definition 1 asks for none
+    assert decision.consistent  # what was measured is
+    assert "accessory" not in {one.name for one in decide(white_box(), LIMITS).conditions}
+
+
 def test_a_date_counts_for_the_network_that_was_committed_to():
     decision = decide(white_box(), LIMITS, provenance=known(same=None))
     assert (decision.outcome, missing(decision)) == ("inconclusive", ["network"])

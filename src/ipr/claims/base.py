@@ -15,7 +15,16 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from ipr.claims.folder import SCHEMA_VERSION, WITHOUT_IMAGES, WITHOUT_ORIGIN, read_parts, write_facts, write_parts
+from ipr.claims.folder import (
+    REMEDY,
+    SCHEMA_VERSION,
+    WITHOUT_IMAGES,
+    WITHOUT_ORIGIN,
+    read_parts,
+    write_facts,
+    write_parts,
+    write_secrets,
+)
 from ipr.claims.origin import Origin
 from ipr.claims.recorded_images import RecordedImages
 from ipr.claims.redraw import Part
@@ -109,6 +118,7 @@ class Claim(ABC):
         brings_passport: whether scales are presented that follow from a passport, or bare ones; None where the mark is
             read from the network as it is.
         of_projection: whether bits are read through a projection of the claimant's.
+        of_accessory: whether the scales that are presented pass through what the claimant has trained.
         thresholds: what must be reached.
         architecture: what builds the plain network (name, norm, width, classes, ...), for a judge who has only a file.
         owner: the owner's name, one line of at most `OWNER_LIMIT` characters; no secret. "" for none.
@@ -121,6 +131,7 @@ class Claim(ABC):
     evidence: ClassVar[str] = "signature"
     brings_passport: ClassVar[bool | None] = None
     of_projection: ClassVar[bool] = False
+    of_accessory: ClassVar[bool] = False
 
     thresholds: Thresholds
     architecture: Mapping[str, Any] = field(default_factory=dict)
@@ -291,6 +302,17 @@ class Claim(ABC):
         if digest_of(old_facts | {"thresholds": facts["thresholds"]}, old_tensors) != self.fingerprint():
             raise InputError("claim", folder, "another claim is already there", "move it away or choose another folder")
         write_facts(folder, facts)
+
+    def complete(self, folder: Path) -> None:
+        """Writes the tensors that a training has completed over those that were drawn before it, in one step.
+
+        Raises:
+            InputError: the claim that is there differs in more than its tensors.
+        """
+        there, _ = read_parts(folder)
+        if digest_of(there, {}) != digest_of(self.facts(), {}):
+            raise InputError("claim", folder, "is not the claim that this training began with", REMEDY)
+        write_secrets(folder, self.tensors())
 
 
 def check_owner(owner: str) -> None:

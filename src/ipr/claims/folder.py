@@ -223,8 +223,7 @@ def write_parts(folder: Path, facts: Mapping[str, Any], tensors: Mapping[str, Te
     aside.mkdir(mode=0o700, parents=True)
     try:
         write_facts(aside, facts)
-        stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        write_atomically(aside / SECRETS, save(stored), 0o600)
+        write_secrets(aside, tensors)
         aside.rename(folder)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
@@ -234,3 +233,9 @@ def write_parts(folder: Path, facts: Mapping[str, Any], tensors: Mapping[str, Te
 def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
     """Writes `claim.json` alone."""
     write_atomically(folder / FACTS, json.dumps(facts, indent=2) + "\n", 0o600)
+
+
+def write_secrets(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes `secrets.safetensors` alone."""
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(folder / SECRETS, save(stored), 0o600)

@@ -64,6 +64,7 @@ RANGES = {
     "alpha": FRACTION,
     "attack_epochs": _count("20, or null for what the attack has by default"),
     "attack_seed": SEED,
+    "balance_weight": _weight("1"),
     "batch_size": _count("64"),
     "bits": _count("32"),
     "bound": _positive("0.1, or null for none"),

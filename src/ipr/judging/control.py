@@ -18,6 +18,7 @@ from ipr.data.images import LabelledImages, balanced_subset
 from ipr.judging.decision import Condition, Decision, decide, from_weights
 from ipr.judging.fidelity import largest_class
 from ipr.judging.verdict import Verdict, claim_of_signs, forged_at_random, judge_claims
+from ipr.passport.accessory import AccessoryClaim
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.guesses import SIGNS, lifted_passport, ones_passport, positive_passport, singular_passport
@@ -31,12 +32,16 @@ IMAGES = 60
 POSITIVE = 3
 """How many passports that are not negative are tried."""
 
+BEHIND = 10
+"""How many random passports are presented through a claim's own accessory, where it has one."""
+
 SAYS = {
     "random": "random",
     "ones": "ones",
     "positive_noise": "positive noise",
     "singular_vectors": "singular vectors",
     "lifted": "lifted",
+    "accessory": "random behind the claim's own accessory",
 }
 """The kinds of forgeries, and what each is called where they are told."""
 
@@ -68,7 +73,8 @@ def forgeries(
 
     Each claims the signature that its passport spells. `ones`, `positive_noise` and `random` have the energies |S| of
     the claimed passport; `singular_vectors` chooses among their mean, a third of it and ten thirds. That errs on the
-    forger's side, and so do the images, which are judged on afterwards.
+    forger's side, and so do the images, which are judged on afterwards. `accessory` are random passports behind what
+    the claim's own scales pass through, where there is such: would they serve as well, the passport would say nothing.
 
     Args:
         suspect: a plain network; left as it was.
@@ -98,6 +104,9 @@ def forgeries(
         kind: [claim_of_signs(claim.forged(passport=passport), suspect) for passport in passports]
         for kind, passports in guesses.items()
     }
+    if isinstance(claim, AccessoryClaim):
+        others = (with_energy(random_passport(layers, source), suspect, genuine) for _ in range(BEHIND))
+        claimed["accessory"] = [claim_of_signs(claim.insiders(passport=one), suspect) for one in others]
     return {"random": blind, **claimed}
 
 

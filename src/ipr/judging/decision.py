@@ -37,6 +37,7 @@ class Evidence:
         trigger_set: the images that got their label, with the chance of a guess; None where there are none.
         passport: whether the claim presents a passport; False for bare scales; None where nothing is presented.
         steadiness: how a black box answers slightly changed images; None where it was not asked for them.
+        accessory: whether its scales pass through what the claimant has trained.
     """
 
     accuracies: Accuracies | None
@@ -44,6 +45,7 @@ class Evidence:
     trigger_set: Reading | None
     passport: bool | None
     steadiness: Steadiness | None = None
+    accessory: bool = False
 
     @property
     def kind(self) -> str:
@@ -161,6 +163,7 @@ def from_weights(verdict: Verdict, claim: Claim, chance: float) -> Evidence:
         signature=None if verdict.reading.images else verdict.reading,
         trigger_set=triggers,
         passport=claim.brings_passport,
+        accessory=claim.of_accessory,
     )
 
 
@@ -244,6 +247,8 @@ def decide(
         conditions.append(_bound(provenance.bound, rule.bound == "required"))
     conditions.append(_key(provenance.keyless, rule.sound))
     conditions.append(_commitment(provenance, rule.requires("commitment", auto=True), evidence))
+    if evidence.accessory:
+        conditions.append(_accessory(provenance, rule.sound))
     conditions.append(_network(provenance.same, evidence, rule))
     if calibration is not None:
         conditions.append(_independent(calibration, evidence.kind, rule.sound))
@@ -382,6 +387,15 @@ def _commitment(found: Provenance, required: bool, evidence: Evidence) -> Condit
         remedy = "a stamp (ipr claim stamp, authority_certificate=FILE) or commitment.digest and .registered; "
         remedy += "and commitment.released, the day on which the network became public"
     return Condition("commitment", required, holds, found.commitment, IN_TIME, says, remedy)
+
+
+def _accessory(found: Provenance, required: bool) -> Condition:
+    """What is trained for a passport can be solved for any other, so a date is all that makes it evidence."""
+    holds = True if found.commitment == IN_TIME else None if found.commitment in MISSING else False
+    says = "the scales pass through what the claimant trained, which can be solved for any passport and any signature "
+    says += "(forge_accessory): it counts where it was committed to before the network was released"
+    remedy = "commit to the claim (ipr claim commit), and see the condition commitment" if holds is None else ""
+    return Condition("accessory", required, holds, found.commitment, IN_TIME, says, remedy)
 
 
 def _network(same: bool | None, evidence: Evidence, rule: Rule) -> Condition:

@@ -220,6 +220,8 @@ def forged_at_random(suspect: nn.Module, claim: Claim, example: Tensor, count: i
 def claim_of_signs(claim: Forged, suspect: nn.Module) -> Forged:
     """The same claim with the signature that its own scales spell, no text and no trigger set; -1 where one is 0."""
     with torch.no_grad():
-        signs = {name: detect(gamma[0]).cpu() for name, (gamma, _) in claim.affines(suspect).items()}
+        signs = {name: detect(scales).cpu() for name, scales in claim.read_scales(suspect).items()}
     signature = {name: torch.where(bits == 0, -1, bits).to(torch.int8) for name, bits in signs.items()}
-    return claim.forged(signature=signature, text_bytes=0, triggers=None)
+    spelling = claim.forged(signature=signature, text_bytes=0, triggers=None)
+    assert isinstance(spelling, type(claim))
+    return spelling

@@ -119,9 +119,9 @@ def bound_signature(
     total = signed_channels(count, sum(capacities.values()))
     if not binding.slow:
         return expanded(fast_text(passport, capacities, owner, binding.nonce, total), capacities, total)
-    parts = _parts(passport, capacities, owner, total)
+    parts = parts_of(passport, capacities, owner, total)
     digest = hashlib.sha256()
-    for part in _framed((DOMAIN, binding.method.encode(), *parts)):
+    for part in framed((DOMAIN, binding.method.encode(), *parts)):
         digest.update(part)
     return expanded(stretched(digest.digest(), binding.nonce), capacities, total)
 
@@ -131,7 +131,7 @@ def fast_text(
 ) -> bytes:
     """What version 1 hashes (`bound_signature`); where every channel has a bit, it ends with the last P_beta."""
     total = sum(capacities.values()) if total is None else total
-    return b"".join(_framed((FAST_DOMAIN, nonce, *_parts(passport, capacities, owner, total))))
+    return b"".join(framed((FAST_DOMAIN, nonce, *parts_of(passport, capacities, owner, total))))
 
 
 @lru_cache(maxsize=1024)
@@ -164,12 +164,14 @@ def expanded(seed: bytes, capacities: Mapping[str, int], count: int | None = Non
     return dict(zip(capacities, bits.split(list(capacities.values())), strict=True))
 
 
-def _framed(parts: Iterable[bytes]) -> Iterator[bytes]:
+def framed(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Each part after its length in bytes (8 bytes, highest first)."""
     for part in parts:
         yield len(part).to_bytes(8) + part
 
 
-def _parts(passport: Passport, capacities: Mapping[str, int], owner: str, total: int) -> Iterator[bytes]:
+def parts_of(passport: Passport, capacities: Mapping[str, int], owner: str, total: int) -> Iterator[bytes]:
+    """What is hashed of owner and passport, part by part; see `bound_signature`."""
     yield owner.encode()
     for name, channels in capacities.items():
         maps = passport[name]

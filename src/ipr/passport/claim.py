@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -50,9 +50,10 @@ class PassportClaim(PresentedClaim):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.binding is not None:
-            self._check_binding(Binding.parse(self.binding))
+            self._check_binding(self.binding)
 
-    def _check_binding(self, binding: Binding) -> None:
+    def _check_binding(self, text: str) -> None:
+        binding = Binding.parse(text)
         capacities = {name: bits.numel() for name, bits in self.signature.items()}
         derived = bound_signature(self.passport, capacities, self.owner, binding, self.marks().numel())
         if any(not torch.equal(derived[name], bits.cpu()) for name, bits in self.signature.items()):
@@ -83,9 +84,13 @@ class PassportClaim(PresentedClaim):
         """See `PresentedClaim.says_of_signature`."""
         return super().says_of_signature if self.binding is None else Binding.parse(self.binding).says
 
-    def forged(self, **changes: Any) -> Self:
+    def forged(self, **changes: Any) -> PassportClaim:
         """See `PresentedClaim.forged`; without the binding, which is the owner's."""
-        other = super().forged(binding=None, **changes)
+        return self.insiders(**changes)
+
+    def insiders(self, **changes: Any) -> Self:
+        """The same of somebody who knows all of the owner's secrets, and keeps those that `changes` does not name."""
+        other = replace(self, owner="", origin=None, binding=None, **changes)
         if other.passport is self.passport:
             other._means.update(self._means)
         return other
@@ -104,7 +109,12 @@ class PassportClaim(PresentedClaim):
         """See `PresentedClaim.affines`: Eq. 4."""
         weights = {name: network.get_parameter(f"{name}.weight").detach() for name in self.layers}
         means = self.patch_means(network)
-        return {name: scale_and_shift(weight, means[name].to(weight)[None]) for name, weight in weights.items()}
+        own = {name: scale_and_shift(weight, means[name].to(weight)[None]) for name, weight in weights.items()}
+        return {name: self.presents(name, affine) for name, affine in own.items()}
+
+    def presents(self, layer: str, affine: Affine) -> Affine:
+        """The scale and shift that a layer is presented, of those of Eq. 4, each (1, C); by default themselves."""
+        return affine
 
     def checked_affines(self, network: nn.Module) -> dict[str, Affine]:
         """See `PresentedClaim.checked_affines`.

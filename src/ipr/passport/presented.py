@@ -167,7 +167,7 @@ class PresentedClaim(Claim):
         """The protected layers, by the names of their convolutions, in the network's order."""
         return list(self.presented)
 
-    def forged(self, **changes: Any) -> Self:
+    def forged(self, **changes: Any) -> PresentedClaim:
         """Another party's claim: the same but for its secrets (`changes`), the owner's name and origin."""
         return replace(self, owner="", origin=None, **changes)
 
@@ -175,6 +175,15 @@ class PresentedClaim(Claim):
         """See `Claim.with_triggers`."""
         changes: dict[str, Any] = {"triggers": triggers}
         return replace(self, **changes)
+
+    def read_scales(self, network: nn.Module, affines: Mapping[str, Affine] | None = None) -> dict[str, Tensor]:
+        """The scales whose signs are read, layer -> (C,), before they are made relative: those that are presented.
+
+        Args:
+            network: see `signed_scales`.
+            affines: see there.
+        """
+        return {name: gamma[0] for name, (gamma, _) in (affines or self.affines(network)).items()}
 
     def signed_scales(
         self, network: nn.Module, layers: Sequence[ConvNorm], affines: Mapping[str, Affine] | None = None
@@ -186,8 +195,15 @@ class PresentedClaim(Claim):
             layers: the protected layers.
             affines: what the claim gives the layers of this network, where it is known (`affines`).
         """
-        scales = {name: gamma[0] for name, (gamma, _) in (affines or self.affines(network)).items()}
+        scales = self.read_scales(network, affines)
         return relative_to(public_signs(network, layers), scales) if self.relative else scales
+
+    def dissimilarity(self, other: Claim) -> float:
+        """See `Claim.dissimilarity`; whatever scales come of, it is bits that are read in them."""
+        mine, theirs = self.marks(), other.marks()
+        if not isinstance(other, PresentedClaim) or mine.shape != theirs.shape:
+            return 1.0
+        return float((mine != theirs).float().mean())
 
     def marks(self) -> Tensor:
         """The bits of all layers, (N,), in {-1, +1}."""

@@ -178,6 +178,17 @@ class Scheme(L.LightningModule, ABC):
         """
         return cls(start_network(config, data), config.optimizer, len(data.classes))
 
+    def completed(self, claim: Claim) -> Claim:
+        """The claim with what training has made of it: asked at the end, and where a network in training is measured.
+
+        Args:
+            claim: as it was drawn.
+
+        Returns:
+            By default the claim itself: a training moves no secret. Else one with other tensors and the same facts.
+        """
+        return claim
+
     @classmethod
     def epochs(cls, config: TrainConfig) -> int:
         """How many epochs `build` is trained for."""

@@ -118,6 +118,14 @@ class PassportScheme(Scheme):
         """Eq. 4 at every passport layer, once a step: for the forward pass and for the regulariser."""
         return {name: layer.passport_affine() for name, layer in self.layers.items()}
 
+    def presented(self, affines: dict[str, Affine]) -> dict[str, Affine]:
+        """The scales and shifts that the layers answer with; by default those of Eq. 4, which are given."""
+        return affines
+
+    def read_scales(self, affines: dict[str, Affine]) -> dict[str, Tensor]:
+        """The scales that the signature is written into, (1, C) each; by default those of Eq. 4, which are given."""
+        return {name: scale for name, (scale, _) in affines.items()}
+
     def wanted_signs(self) -> Tensor:
         """The sign that each scale is to have, (C,) over all layers, 0 for any: the bits, or these times the public
         scales' present signs.
@@ -128,9 +136,13 @@ class PassportScheme(Scheme):
         return self.bits * torch.cat([sign(scale) for scale in public])
 
     def regulariser(self, affines: dict[str, Affine]) -> dict[str, Tensor]:
-        """lambda_r R: the sign loss (Eq. 6) summed over layers, and the authors' penalty on gamma^2."""
+        """lambda_r R: the sign loss (Eq. 6) summed over layers, and the authors' penalty on gamma^2.
+
+        Args:
+            affines: of Eq. 4.
+        """
         constants = self.signature_loss
-        gamma = torch.cat([scale.squeeze(0) for scale, _ in affines.values()])
+        gamma = torch.cat([scale.squeeze(0) for scale in self.read_scales(affines).values()])
         return {
             "sign_loss": constants.sign_loss_weight * sign_loss(gamma, self.wanted_signs(), constants.gamma_0),
             "gamma_penalty": constants.gamma_regulariser * gamma.square().sum(),

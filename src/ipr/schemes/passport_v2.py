@@ -85,7 +85,7 @@ class PassportV2(PassportScheme):
         x, y = self.with_triggers(x, y)
         if self.alternation == "joint":
             affines = self.passport_affines()
-            public, private = self.forked(x, [affines_of(self.layers, Branch.PUBLIC), affines])
+            public, private = self.forked(x, [affines_of(self.layers, Branch.PUBLIC), self.presented(affines)])
             self.means.count(public, y)
             return {
                 "cross_entropy_public": self.criterion(public, y),
@@ -95,7 +95,8 @@ class PassportV2(PassportScheme):
         branch = Branch(self.global_step % 2)
         affines = affines_of(self.layers, branch)
         other_norms = self.forked.norms if branch is Branch.PRIVATE else ()
-        with presenting(self.layers, affines), untracked(other_norms):
+        shown = self.presented(affines) if branch is Branch.PRIVATE else affines
+        with presenting(self.layers, shown), untracked(other_norms):
             logits = self.network(x)
         self.means.count(logits, y)
         loss = {f"cross_entropy_{branch.name.lower()}": self.criterion(logits, y)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import torch
@@ -20,13 +20,16 @@ from ipr.schemes.start import plain_network
 from ipr.training.metrics import Validate
 
 
-def validation_of(config: TrainConfig, data: ImageData, claim: Claim | None) -> Validate | None:
+def validation_of(
+    config: TrainConfig, data: ImageData, claim: Claim | None, completed: Callable[[Claim], Claim]
+) -> Validate | None:
     """What measures a network in training, as the judge would measure its file; None where no image is held out.
 
     Args:
         config: the request.
         data: its images.
         claim: what is embedded; None for the baseline.
+        completed: see `Scheme.completed`.
     """
     images = data.validation()
     if images is None:
@@ -37,7 +40,7 @@ def validation_of(config: TrainConfig, data: ImageData, claim: Claim | None) -> 
         weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
         suspect.to(next(iter(weights.values())).device)
         suspect.load_state_dict(weights, strict=False)  # V1 has no public affine, which stays 1 and 0
-        return measured(suspect, claim, images)
+        return measured(suspect, None if claim is None else completed(claim), images)
 
     return validate
 

@@ -26,6 +26,7 @@ from ipr.schemes.base import Scheme
 from ipr.schemes.start import TRAINED, check_start, load_suspect, start_digest, start_name, start_network
 from ipr.store.find_or_make import making
 from ipr.store.folder import RunFolder
+from ipr.store.lease import Lease
 from ipr.store.record import Record, load_record
 from ipr.store.tags import joined, parted
 from ipr.store.weights import as_safetensors
@@ -104,7 +105,7 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Run:
     with making(folder, config.tags, training_device(config.trainer.accelerator)) as lease:
         if (there := _found(config, data, folder)) is not None:  # made by whom this process has waited for, or tagged
             return _tagged(there, config.tags)
-        baseline, kind, start = _Baseline(config, data), scheme_of(config), start_digest(config)
+        baseline, start = _Baseline(config, data), start_digest(config)
         claim = _secrets(config, data, folder, baseline)
         scheme = None if folder.weights.exists() else _built(config, data, claim, baseline, start)
         _write_config(config, data, folder, begins=scheme is not None)
@@ -112,19 +113,7 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Run:
             if scheme is None:  # trained before; judged anew
                 _tell_again(folder, tracker)
             else:
-                fit(
-                    scheme,
-                    data,
-                    config,
-                    epochs=kind.epochs(config),
-                    clip_norm=config.optimizer.clip_norm,
-                    seed=config.seed,
-                    checkpoint=folder.checkpoint,
-                    metrics=folder.metrics,
-                    tell=tracker.epoch,
-                    validate=validation_of(config, data, claim),
-                    callbacks=[KeepLease(lease)],
-                )
+                claim = _trained(scheme, data, config, claim, folder, tracker, lease)
                 write_atomically(folder.weights, as_safetensors(scheme.network.state_dict()))
             run = _judged(config, data, folder, claim, baseline, start)
             lease.check()
@@ -223,6 +212,40 @@ def _built(config: TrainConfig, data: ImageData, claim: Claim | None, baseline: 
     scheme = scheme_of(config).build(baseline.config, data, claim, baseline.network)
     check_start(config, start)
     return scheme
+
+
+def _trained(
+    scheme: Scheme,
+    data: ImageData,
+    config: TrainConfig,
+    claim: Claim | None,
+    folder: RunFolder,
+    tracker: Tracker,
+    lease: Lease,
+) -> Claim | None:
+    """Trains, and returns the claim with what the training has made of it.
+
+    A claim that is completed is in its place before the weights are: without these the run goes on from its checkpoint,
+    and comes to the same claim.
+    """
+    folder.checkpoint.parent.mkdir(mode=0o700, exist_ok=True)  # it holds what will complete a claim
+    fit(
+        scheme,
+        data,
+        config,
+        epochs=type(scheme).epochs(config),
+        clip_norm=config.optimizer.clip_norm,
+        seed=config.seed,
+        checkpoint=folder.checkpoint,
+        metrics=folder.metrics,
+        tell=tracker.epoch,
+        validate=validation_of(config, data, claim, scheme.completed),
+        callbacks=[KeepLease(lease)],
+    )
+    if claim is None or (completed := scheme.completed(claim)) is claim:
+        return claim
+    completed.complete(folder.claim)
+    return completed
 
 
 def _write_config(config: TrainConfig, data: ImageData, folder: RunFolder, *, begins: bool) -> None:

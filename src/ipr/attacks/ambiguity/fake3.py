@@ -14,6 +14,7 @@ from ipr.attacks.base import Attack, Attacked, Fit, Victim, constant_rate, examp
 from ipr.config.recipe import Recipe
 from ipr.config.registry import register
 from ipr.data.images import ImageData
+from ipr.passport.accessory import AccessoryClaim
 from ipr.passport.claim import PassportClaim
 from ipr.passport.layer import Affine, patch_mean, scale_and_shift
 from ipr.passport.surgery import Passport
@@ -32,6 +33,8 @@ class PassportSearch(Search):
         signature: the bits to spell.
         sign_loss_weight: weight of the sign loss (Eq. 6).
         source: draws the first step away from P.
+        keeps: the owner's claim, whose accessory the forged passport's scales pass through, too; None where it has
+            none.
     """
 
     def __init__(
@@ -44,9 +47,10 @@ class PassportSearch(Search):
         signature: Signature,
         sign_loss_weight: float,
         source: torch.Generator,
+        keeps: AccessoryClaim | None = None,
     ) -> None:
         super().__init__(network, recipe, num_classes)
-        self.signature, self.sign_loss_weight = signature, sign_loss_weight
+        self.signature, self.sign_loss_weight, self.keeps = signature, sign_loss_weight, keeps
         self.forged = nn.ParameterList(
             genuine[name] + 0.001 * torch.randn(genuine[name].shape, generator=source) for name in self.names
         )
@@ -59,6 +63,11 @@ class PassportSearch(Search):
         return list(self.forged)
 
     def affines(self) -> dict[str, Affine]:
+        """Eq. 4 for the forged passport, and what the owner's accessory makes of it."""
+        own = self.own()
+        return own if self.keeps is None else {name: self.keeps.presents(name, pair) for name, pair in own.items()}
+
+    def own(self) -> dict[str, Affine]:
         """Eq. 4 for the forged passport."""
         convolutions = [layer.conv for layer in self.layers.values()]
         return {
@@ -68,7 +77,10 @@ class PassportSearch(Search):
 
     def regularisers(self, affines: Mapping[str, Affine]) -> dict[str, Tensor]:
         """The sign loss, and the sum over layers of 1 / MSE(P', P), as in the authors' code."""
-        gamma = torch.cat([affines[name][0][0] for name in self.names])
+        scales = {name: pair[0] for name, pair in affines.items()}
+        if self.keeps is not None:
+            scales = {name: self.keeps.reads(name, pair[0]) for name, pair in self.own().items()}
+        gamma = torch.cat([scales[name][0] for name in self.names])
         distances = [functional.mse_loss(maps, self.get_buffer(f"genuine_{i}")) for i, maps in enumerate(self.forged)]
         return {
             "sign_loss": self.sign_loss_weight * sign_loss(gamma, self.get_buffer("bits")),
@@ -78,7 +90,7 @@ class PassportSearch(Search):
     def claimed(self, owner: PassportClaim) -> PassportClaim:
         """See `Search.claimed`: the passport, with the signature that it was to spell."""
         found = {name: maps.detach().cpu().clone() for name, maps in zip(self.names, self.forged, strict=True)}
-        return owner.forged(passport=found, signature=self.signature, text_bytes=0)
+        return owner.insiders(passport=found, signature=self.signature, text_bytes=0)
 
 
 @register("fake3")
@@ -117,5 +129,6 @@ class Fake3(Attack):
                 signature=bits,
                 sign_loss_weight=self.sign_loss_weight,
                 source=generator(seed, f"first step for {share}"),
+                keeps=owner if isinstance(owner, AccessoryClaim) else None,
             )
         yield from forgeries(searches, victim, fit, self.name, example, epochs=self.epochs, clip_norm=self.clip_norm)

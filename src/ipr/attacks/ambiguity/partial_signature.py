@@ -14,6 +14,7 @@ from ipr.data.images import ImageData
 from ipr.passport.normal_form import public_signs, relative_to
 from ipr.passport.surgery import find_layers
 from ipr.randomness import generator
+from ipr.schemes.base import Scheme
 from ipr.signature import Signature, bits_of
 
 
@@ -48,8 +49,15 @@ class PartialSignature(Attack):
     section = "IV-E, Table IX"
     attacker_has = "the weights and the genuine passport (distributed in V1, leaked in V2 and V3), not the signature"
     fractions = ("wrong",)
+    needs = "its signature is not written into the scales that its layers answer with"
 
     wrong: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.3, 0.5, 1.0])  # shares of the bits that are wrong
+
+    @classmethod
+    def applies_to(cls, scheme: type[Scheme]) -> bool:
+        """See `Applicable.applies_to`: an accessory stands between the signature and the scales."""
+        kind = scheme.claim_kind
+        return super().applies_to(scheme) and not (kind is not None and kind.of_accessory)
 
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""

@@ -33,7 +33,8 @@ class Overwrite(Attack):
     claims are then judged.
 
     A second passport is random, with as many bits and the energies |S| of the owner's and, where these were asked for,
-    the damped steps that trainings have by default (`passport/damped.py`). A second watermark is drawn as the first
+    the damped steps that trainings have by default (`passport/damped.py`). It is embedded as in V1 or V2, also where
+    the owner's scales pass through an accessory: there is no need for one. A second watermark is drawn as the first
     was, and embedded with its authors' constants. The paper names the attack (Section I) and reports no numbers for it.
     """
 
