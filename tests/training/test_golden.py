@@ -25,6 +25,8 @@ REQUESTS = {
     "uchida": ["scheme=uchida"],
     "deepmarks": ["scheme=deepmarks"],
     "deepsigns": ["scheme=deepsigns", "scheme.images=8"],
+    "neuralmark": ["scheme=neuralmark"],
+    "greedy_residuals": ["scheme=greedy_residuals"],
     "trigger_set": ["scheme=trigger_set", *KEY_IMAGES],
     "zhang_content": ["scheme=zhang_content", *KEY_IMAGES],
     "zhang_noise": ["scheme=zhang_noise", *KEY_IMAGES],

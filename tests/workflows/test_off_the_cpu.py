@@ -39,7 +39,9 @@ def few(scheme: str) -> tuple[str, ...]:
         return ("scheme.classes=2", "scheme.bits=4", "scheme.images=2")
     if scheme in schemes_of("key images"):
         return ("trigger_set.size=4", "trigger_set.per_step=2", *(LEARNED if scheme == "frontier_stitching" else ()))
-    return ("scheme.bits=8",) if scheme == "uchida" else ()
+    if scheme == "neuralmark":
+        return ("scheme.bits=8", "scheme.pooled=16", "scheme.rounds=2")
+    return ("scheme.bits=8",) if scheme in ("uchida", "greedy_residuals") else ()
 
 
 @pytest.fixture(scope="module")
