@@ -44,6 +44,7 @@ OF_IMAGES = {
     "deepsigns": ("scheme=deepsigns", "scheme.images=4", "scheme.bits=8"),
     "zhang_content": ("scheme=zhang_content",),
     "zhang_noise": ("scheme=zhang_noise",),
+    "ewe": ("scheme=ewe",),
     "guo_potkonjak": ("scheme=guo_potkonjak",),
     "message": ("scheme=guo_potkonjak", "scheme.signature=mine"),
 }

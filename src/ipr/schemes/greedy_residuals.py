@@ -7,8 +7,8 @@ Constants are those of the authors' published program: 256 rows of 253 weights, 
 threshold 0.1. Their layer is the first convolution of ResNet-18; here `model.watermark_layer`.
 
 Deviations: lambda is 0.3 instead of 0.01, which writes few bits in a short training (docs/schemes.md). The key is
-one of Ed25519 instead of RSA, so that it can be drawn again, and the hash SHAKE-256 instead of SHA-256, for any number of
-bits. Weights are averaged in whole groups, where theirs overlap; rows of a small layer are shorter, where theirs repeat.
+one of Ed25519 instead of RSA, so that it can be drawn again, and the hash is SHAKE-256 instead of SHA-256, for any
+number of bits. Weights are averaged in whole groups, where theirs overlap, and rows of a small layer are shorter.
 """
 
 from __future__ import annotations
