@@ -12,9 +12,14 @@ from scipy.stats import binom
 from torch import nn
 from torch.nn import functional
 
+from ipr.attacks.ambiguity.forge_neuralmark import RIDGE, fitted_key
+from ipr.attacks.ambiguity.grind_hash import best_of
+from ipr.attacks.base import Victim
 from ipr.config.recipe import Recipe
+from ipr.config.registry import load
 from ipr.errors import InputError
 from ipr.models.inspection import convolution_of
+from ipr.randomness import generator
 from ipr.schemes import greedy_residuals, neuralmark
 from ipr.watermarks.hashed import hash_bits
 from references import embedding, small, watermark
@@ -227,3 +232,85 @@ def test_a_layer_that_is_too_small_is_refused_before_training(kind, sizes, probl
     parts = {"message": "m", "columns": 9, "dropped": 0.5} if kind == "greedy_residuals" else {}
     with pytest.raises(InputError, match=problem):
         type(claim).drawn(network, "conv3", sizes.pop("count", 40), source, **sizes, **parts, **claim.kept)
+
+
+@pytest.mark.parametrize("kind", HASHED)
+def test_grinding_keeps_the_best_of_its_tries(kind, data):
+    """Against all of them, drawn again from the same source; and no better than the best of so many fair coins."""
+    network = small("alexnet", "bn")
+    owner = watermark(kind, network, data)
+    attack = load("attack", "grind_hash")(name="grind_hash", tries=50)
+    (attacked,) = attack.run(Victim(network, owner), data, None, 3)
+    (claim,) = attacked.claims.values()
+    source = generator(3, "ground hashes")
+    every = [owner.drawn_from(source, network, data).read(network, MEAN, STD).agreement for _ in range(50)]
+    assert claim.read(network, MEAN, STD).agreement == max(every)
+    assert claim.origin is None
+    assert 40 * max(every) <= binom.isf(1e-6 / 50, 40, 0.5)
+
+
+def test_the_best_is_the_first_of_equals(data):
+    network = small("alexnet", "bn")
+    claims = [watermark("neuralmark", network, data, seed) for seed in range(30)]
+    agreements = [claim.read(network, MEAN, STD).agreement for claim in claims]
+    left = iter(claims)
+    assert best_of(30, lambda: next(left), network, data) is claims[agreements.index(max(agreements))]
+
+
+def test_a_fitted_key_is_that_of_a_ridge_regression_on_the_bits():
+    """Against a solver of another library path, with the ridge as rows of its own."""
+    torch.manual_seed(0)
+    weights, source = torch.randn(300), torch.Generator().manual_seed(1)
+    key = fitted_key(weights, 16, rounds=1, size=20, samples=400, source=source)
+    bits = torch.randint(0, 2, (400, 16), generator=torch.Generator().manual_seed(1)) * 2 - 1
+    left = [neuralmark.filtered(300, b, 1) for b in bits]
+    assert min(one.numel() for one in left) >= 20
+    rows = torch.stack([neuralmark.pooled(weights.double(), one, 20) for one in left])
+    ridge = (RIDGE * rows.square().sum() / 20).sqrt() * torch.eye(20, dtype=torch.float64)
+    wanted = torch.cat([bits.double(), torch.zeros(20, 16, dtype=torch.float64)])
+    expected = torch.linalg.lstsq(torch.cat([rows, ridge]), wanted).solution
+    torch.testing.assert_close(key, (expected / expected.std()).float(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_key_has_fewer_averages_where_the_filter_leaves_fewer():
+    """All but a tenth of the watermarks leave enough; where that is none, there is nothing to fit."""
+    watermarks = torch.randint(0, 2, (30, 16), generator=torch.Generator().manual_seed(1)) * 2 - 1
+    counts = sorted(4 * int((bits > 0).sum()) for bits in watermarks)  # of four rows of 16 weights
+    key = fitted_key(torch.randn(64), 16, rounds=1, size=1000, samples=30, source=torch.Generator().manual_seed(1))
+    assert key.shape == (counts[3], 16)
+    assert key.isfinite().all()
+    with pytest.raises(InputError, match=r"attack\.rounds=9: leaves nothing of 64 weights"):
+        fitted_key(torch.randn(64), 16, rounds=9, size=1000, samples=30, source=torch.Generator())
+
+
+def test_a_fitted_key_reads_more_of_fresh_hashes_than_a_drawn_one():
+    """In a small layer: 64 bits of hashes that it was not fitted to, which are fair coins to a drawn key."""
+    torch.manual_seed(0)
+    weights, source = torch.randn(900), torch.Generator().manual_seed(1)
+    key = fitted_key(weights, 64, rounds=1, size=300, samples=2000, source=source)
+    agreeing = {"fitted": 0, "drawn": 0}
+    for _ in range(300):
+        bits = torch.randint(0, 2, (64,)) * 2 - 1
+        left = neuralmark.filtered(900, bits, 1)
+        for name, own in (("fitted", key), ("drawn", torch.randn(key.shape))):
+            if left.numel() >= key.shape[0]:
+                agreeing[name] += int(((neuralmark.pooled(weights, left, key.shape[0]) @ own).sign() == bits).sum())
+    assert agreeing["fitted"] > 1.08 * agreeing["drawn"]
+
+
+def test_a_forged_key_is_a_claim_that_nobody_draws_again(data):
+    """It hashes to its bits, for the layer and the rounds that the forger likes, and names no seed."""
+    network = small("alexnet", "bn")
+    owner = watermark("neuralmark", network, data)
+    sizes = {"layer": "conv1", "rounds": 1, "pooled": 50, "samples": 200, "tries": 30}
+    attack = load("attack", "forge_neuralmark")(name="forge_neuralmark", **sizes)
+    (attacked,) = attack.run(Victim(network, owner), data, None, 0)
+    (claim,) = attacked.claims.values()
+    assert (claim.layer, claim.rounds, claim.origin, attacked.iterations) == ("conv1", 1, None, 30)
+    assert claim.key.shape == (50, 40)
+    claim.check_structure()
+    assert claim.read(network, MEAN, STD).agreement > 0.6
+    (part,) = claim.redraw(data)
+    assert part.holds is None
+    with pytest.raises(InputError, match="is no convolution"):
+        list(load("attack", "forge_neuralmark")(name="x", layer="conv9").run(Victim(network, owner), data, None, 0))

@@ -113,6 +113,7 @@ RANGES = {
     "rates": Range(0, 1, "give e.g. [0.5,1]"),
     "retries": _count("4, or 0 for none", 0, 1000),
     "rounds": _count("15"),
+    "samples": _count("4000"),
     "seed": SEED,
     "seeds": SEED,
     "share": Range(0, 1, "give e.g. [0.1,1]", above=True),
