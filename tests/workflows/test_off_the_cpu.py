@@ -40,7 +40,7 @@ def few(scheme: str) -> tuple[str, ...]:
     if scheme in schemes_of("key images"):
         return ("trigger_set.size=4", "trigger_set.per_step=2", *(LEARNED if scheme == "frontier_stitching" else ()))
     if scheme == "neuralmark":
-        return ("scheme.bits=8", "scheme.pooled=16", "scheme.rounds=2")
+        return ("scheme.bits=16", "scheme.pooled=16", "scheme.rounds=2")
     return ("scheme.bits=8",) if scheme in ("uchida", "greedy_residuals") else ()
 
 
