@@ -31,8 +31,8 @@ def best_of(tries: int, make: Callable[[], HashedClaim], suspect: nn.Module, dat
 class GrindHash(Attack):
     """Fresh keys, or signatures, of the owner's kind and size: the one whose hash the weights agree with best.
 
-    Of n tries the best agrees in about T / 2 + sqrt(T ln(n) / 2) of T bits: in 153 of 256 for a thousand, which chance
-    explains. For what a judge asks for by default a forger needs 2^40.
+    Of n tries the best agrees in about T / 2 + sqrt(T ln(n) / 2) of T bits: at most 158 of 256 for a thousand, which
+    chance explains. What a judge asks for by default of 256 bits takes 2^80 tries.
     """
 
     kind = "ambiguity"
