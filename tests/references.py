@@ -16,6 +16,8 @@ from ipr.passport.generate import random_passport
 from ipr.passport.surgery import find_layers, protect
 from ipr.schemes.deepmarks import DeepMarksClaim, code_book
 from ipr.schemes.deepsigns import DeepSignsClaim
+from ipr.schemes.greedy_residuals import GreedyResidualsClaim
+from ipr.schemes.neuralmark import NeuralMarkClaim
 from ipr.schemes.uchida import UchidaClaim
 from ipr.watermarks.base import WatermarkClaim
 
@@ -74,6 +76,11 @@ def watermark(scheme: str, network: nn.Module, data: ImageData, seed: int = 0) -
         return DeepMarksClaim.drawn(network, _layer(network), code_book(5), source, **owner)
     if kind is DeepSignsClaim:
         return DeepSignsClaim.drawn(network, data, source, classes=3, bits=16, per_class=4, **owner)
+    if kind is NeuralMarkClaim:
+        return NeuralMarkClaim.drawn(network, _layer(network), 40, source, pooled=64, rounds=2, **owner)
+    if kind is GreedyResidualsClaim:
+        sizes = {"message": "mine", "columns": 30, "dropped": 0.5}
+        return GreedyResidualsClaim.drawn(network, _layer(network), 40, source, **sizes, **owner)
     keys = kind.keys(network, data, 2 if scheme == "frontier_stitching" else 6, source)
     return kind(pixels=keys.pixels, labels=keys.labels, choices=kind.choices_among(len(data.classes)), **owner)
 

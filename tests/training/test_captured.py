@@ -21,6 +21,9 @@ KINDS = {
     "v3": ["scheme=passport_v3", "trigger_set.size=12"],
     "uchida": ["scheme=uchida"],
     "trigger_set": ["scheme=trigger_set", "trigger_set.size=12"],
+    "greedy_residuals": ["scheme=greedy_residuals"],
+    "neuralmark": ["scheme=neuralmark"],
+    "ewe": ["scheme=ewe", "trigger_set.size=8"],
 }
 
 

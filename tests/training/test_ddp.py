@@ -113,6 +113,7 @@ def _same_weights(one, two):
         ("scheme=uchida",),
         ("scheme=deepsigns", "scheme.images=4"),
         ("scheme=trigger_set",),
+        ("scheme=ewe", "trigger_set.size=8"),
         ("scheme=baseline", "model=resnet18", "trainer.max_epochs=1"),
     ],
     ids=lambda asked: " ".join(asked),

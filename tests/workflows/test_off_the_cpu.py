@@ -39,7 +39,9 @@ def few(scheme: str) -> tuple[str, ...]:
         return ("scheme.classes=2", "scheme.bits=4", "scheme.images=2")
     if scheme in schemes_of("key images"):
         return ("trigger_set.size=4", "trigger_set.per_step=2", *(LEARNED if scheme == "frontier_stitching" else ()))
-    return ("scheme.bits=8",) if scheme == "uchida" else ()
+    if scheme == "neuralmark":
+        return ("scheme.bits=16", "scheme.pooled=16", "scheme.rounds=2")
+    return ("scheme.bits=8",) if scheme in ("uchida", "greedy_residuals") else ()
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +180,7 @@ def test_an_interrupted_training_goes_on_to_the_bits_of_one_that_was_left_alone(
 LITTLE = {
     "epochs": "1", "iterations": "3", "passports": "2", "rates": "[0.5]", "dissimilarity": "[0.1,0.5]",
     "wrong": "[0.5]", "share": "[0.5]", "energies": "[3.0]", "noise": "1", "bits": "[8]", "images": "4",
-    "first_epochs": "1",
+    "first_epochs": "1", "tries": "5", "slow_tries": "1", "samples": "100", "rounds": "1",
 }  # fmt: skip
 
 

@@ -102,14 +102,14 @@ class Watermark(Scheme):
 
 @dataclass
 class InFiltersConfig(SchemeConfig):
-    """Fields of every watermark in the mean filter of one convolution."""
+    """Fields of every watermark in the weights of one convolution."""
 
     layer: str = MISSING  # a convolution, or a module whose first one is taken
     weight: float = MISSING  # of the regulariser
 
 
 class InFilters(Watermark, Baseline):
-    """Cross-entropy and a regulariser on the mean filter of one convolution.
+    """Cross-entropy and a regulariser on a vector of one convolution's weights: by default its mean filter.
 
     Args:
         network: see `Scheme`.
@@ -128,13 +128,17 @@ class InFilters(Watermark, Baseline):
         for name, tensor in claim.tensors().items():
             self.register_buffer(name, tensor, persistent=False)
 
+    def vector(self, convolution: nn.Conv2d) -> Tensor:
+        """What of the convolution's weights the regulariser is taken of, (M,): by default its mean filter."""
+        return mean_filter(convolution)
+
     @abstractmethod
     def embedding_loss(self, w: Tensor) -> Tensor:
-        """The regulariser of a mean filter, (M,)."""
+        """The regulariser of that vector, (M,)."""
 
     def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """L_c and the regulariser."""
         _, convolution = convolution_of(self.network, self.layer)
         losses = super().terms(x, y)
         with torch.autocast(x.device.type, enabled=False):  # bits are at stake
-            return losses | {"watermark": self.weight * self.embedding_loss(mean_filter(convolution))}
+            return losses | {"watermark": self.weight * self.embedding_loss(self.vector(convolution))}

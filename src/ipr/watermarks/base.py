@@ -30,6 +30,10 @@ class WatermarkClaim(Claim):
     tolerances: ClassVar[Mapping[str, float]] = {}
     """Tensor -> how far its floats may be off when they are drawn again, where that is more than usual."""
 
+    follow: ClassVar[frozenset[str]] = frozenset()
+    """Tensors that `__post_init__` has found to follow from others by a hash. They are not compared when the claim is
+    drawn again: a float that is off in its last digit gives another hash."""
+
     @abstractmethod
     def read(self, suspect: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> Reading:
         """The evidence in a plain network, which is left as it was; `mean` and `std` normalise images for it.
@@ -100,7 +104,7 @@ class WatermarkClaim(Claim):
             again = self.drawn_from(source, without_memory(self.architecture), data).tensors()
         except InputError as error:
             return Part(name, self.evidence, False, f"a claim of this size is never drawn ({error.problem})")
-        mine, total = self.tensors(), 0
+        mine, total = {n: tensor for n, tensor in self.tensors().items() if n not in self.follow}, 0
         if text:
             total = self.marks().numel()
             mine, again = ({**tensors, "bits": tensors["bits"][text:]} for tensors in (mine, again))

@@ -68,7 +68,7 @@ def check_bits(name: str, bits: Tensor) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class FilterClaim(WatermarkClaim):
-    """Bits in the mean filter of one convolution.
+    """Bits in the weights of one convolution.
 
     Attributes:
         layer: the convolution that carries them.
