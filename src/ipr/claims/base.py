@@ -66,7 +66,9 @@ class Reading:
         p_value_log10: its base-10 logarithm, finite where the p-value underflows.
         text: the text read back; no secret, but shown by an exhibit alone. "" where the claim holds none.
         images: whether the marks are images rather than bits.
-        correlation: cosine between the vector that is claimed and the one that is read (DeepMarks); None elsewhere.
+        correlation: cosine between the vector that is claimed and the one that is read (DeepMarks), or unbiased CKA of
+            weights (lineage); None elsewhere.
+        unit: what the marks are that are no images: `bits`, or `channels` (lineage).
     """
 
     agreeing: Mapping[str, int]
@@ -76,6 +78,7 @@ class Reading:
     text: str = ""
     images: bool = False
     correlation: float | None = None
+    unit: str = "bits"
 
     @property
     def agreement(self) -> float:
@@ -107,6 +110,8 @@ class Claim(ABC):
         brings_passport: whether scales are presented that follow from a passport, or bare ones; None where the mark is
             read from the network as it is.
         of_projection: whether bits are read through a projection of the claimant's.
+        is_fingerprint: whether it was made from a trained network in which nothing is embedded, so that a judge needs
+            networks of his own to tell copies from strangers (`judging/witness.py`).
         thresholds: what must be reached.
         architecture: what builds the plain network (name, norm, width, classes, ...), for a judge who has only a file.
         owner: the owner's name, one line of at most `OWNER_LIMIT` characters; no secret. "" for none.
@@ -119,6 +124,7 @@ class Claim(ABC):
     evidence: ClassVar[str] = "signature"
     brings_passport: ClassVar[bool | None] = None
     of_projection: ClassVar[bool] = False
+    is_fingerprint: ClassVar[bool] = False
 
     thresholds: Thresholds
     architecture: Mapping[str, Any] = field(default_factory=dict)

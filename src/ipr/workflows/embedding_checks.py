@@ -121,7 +121,10 @@ def embedding_of(
 def _bits(record: Record) -> Reading | None:
     if record.bits_total is None or record.bits_agreeing is None:
         return None
-    return reading({"bits": record.bits_agreeing}, {"bits": record.bits_total}, correlation=record.correlation)
+    coins = reading({"bits": record.bits_agreeing}, {"bits": record.bits_total}, correlation=record.correlation)
+    if record.p_value is None or record.p_value_log10 is None:
+        return coins
+    return replace(coins, p_value=record.p_value, p_value_log10=record.p_value_log10)  # channels are no coins
 
 
 def _embedded(

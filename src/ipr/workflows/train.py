@@ -26,6 +26,7 @@ from ipr.schemes.base import Scheme
 from ipr.schemes.start import TRAINED, check_start, load_suspect, start_digest, start_name, start_network
 from ipr.store.find_or_make import making
 from ipr.store.folder import RunFolder
+from ipr.store.lease import Lease
 from ipr.store.record import Record, load_record
 from ipr.store.tags import joined, parted
 from ipr.store.weights import as_safetensors
@@ -104,7 +105,7 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Run:
     with making(folder, config.tags, training_device(config.trainer.accelerator)) as lease:
         if (there := _found(config, data, folder)) is not None:  # made by whom this process has waited for, or tagged
             return _tagged(there, config.tags)
-        baseline, kind, start = _Baseline(config, data), scheme_of(config), start_digest(config)
+        baseline, start = _Baseline(config, data), start_digest(config)
         claim = _secrets(config, data, folder, baseline)
         scheme = None if folder.weights.exists() else _built(config, data, claim, baseline, start)
         _write_config(config, data, folder, begins=scheme is not None)
@@ -112,19 +113,7 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Run:
             if scheme is None:  # trained before; judged anew
                 _tell_again(folder, tracker)
             else:
-                fit(
-                    scheme,
-                    data,
-                    config,
-                    epochs=kind.epochs(config),
-                    clip_norm=config.optimizer.clip_norm,
-                    seed=config.seed,
-                    checkpoint=folder.checkpoint,
-                    metrics=folder.metrics,
-                    tell=tracker.epoch,
-                    validate=validation_of(config, data, claim),
-                    callbacks=[KeepLease(lease)],
-                )
+                _fit(scheme, config, data, folder, claim, tracker, lease)
                 write_atomically(folder.weights, as_safetensors(scheme.network.state_dict()))
             run = _judged(config, data, folder, claim, baseline, start)
             lease.check()
@@ -143,6 +132,34 @@ def _opened(config: TrainConfig, data: ImageData | None) -> tuple[TrainConfig, I
     scheme_of(config).steps(config, data)  # a limit that leaves none is refused before there is a folder
     config = with_per_step(config, data)
     return config, data, folder_of(config, data)
+
+
+def _fit(
+    scheme: Scheme,
+    config: TrainConfig,
+    data: ImageData,
+    folder: RunFolder,
+    claim: Claim | None,
+    tracker: Tracker,
+    lease: Lease,
+) -> None:
+    """Trains what was built; nothing where the scheme leaves the network as it begins."""
+    if not (epochs := scheme.epochs(config)):
+        write_atomically(folder.metrics, "epoch,step,seconds\n")
+        return
+    fit(
+        scheme,
+        data,
+        config,
+        epochs=epochs,
+        clip_norm=config.optimizer.clip_norm,
+        seed=config.seed,
+        checkpoint=folder.checkpoint,
+        metrics=folder.metrics,
+        tell=tracker.epoch,
+        validate=validation_of(config, data, claim),
+        callbacks=[KeepLease(lease)],
+    )
 
 
 def _tell_again(folder: RunFolder, tracker: Tracker) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, constant_rate, example_of
+from ipr.attacks.base import CLAIMED, Attack, Attacked, Fit, Victim, constant_rate, example_of
 from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.models.inspection import classifier_of
@@ -42,7 +42,7 @@ class Finetune(Attack):
     kind = "removal"
     section = "IV-C1, Table VI"
     attacker_has = "the weights, for V1 the distributed passport, and training data of the task it is tuned to"
-    families = ("none", *EMBEDDING)
+    families = ("none", *CLAIMED)
 
     start: str = "retrain"  # fine_tune | retrain: keep the classifier, or begin it anew
     layers: str = "all"  # all | last: what is trained

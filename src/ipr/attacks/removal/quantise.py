@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, example_of
+from ipr.attacks.base import CLAIMED, Attack, Attacked, Fit, Victim, example_of
 from ipr.config.registry import register
 from ipr.data.images import ImageData
 
@@ -45,7 +45,7 @@ class Quantise(Attack):
     kind = "removal"
     section = "not in the paper"
     attacker_has = "the weights, and for V1 the distributed passport"
-    families = EMBEDDING
+    families = CLAIMED
 
     bits: list[int] = field(default_factory=lambda: [8, 6, 5, 4, 3])  # of a weight
 
