@@ -69,6 +69,7 @@ class Reading:
         correlation: cosine between the vector that is claimed and the one that is read (DeepMarks), or unbiased CKA of
             weights (lineage); None elsewhere.
         unit: what the marks are that are no images: `bits`, or `channels` (lineage).
+        choices: each mark is guessed among so many answers.
     """
 
     agreeing: Mapping[str, int]
@@ -79,6 +80,7 @@ class Reading:
     images: bool = False
     correlation: float | None = None
     unit: str = "bits"
+    choices: int = 2
 
     @property
     def agreement(self) -> float:
@@ -97,7 +99,7 @@ def reading(
 ) -> Reading:
     """A reading with its p-value: each mark is guessed among `choices` answers."""
     p_value, log10 = binomial_tail(sum(agreeing.values()), sum(total.values()), choices)
-    return Reading(agreeing, total, p_value, log10, text, images, correlation)
+    return Reading(agreeing, total, p_value, log10, text, images, correlation, choices=choices)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,7 +94,8 @@ def smooth_noise(channels: int, image_size: int) -> Tensor:
     White noise would not do: what a first layer answers to it follows from its filters alone.
     """
     drawn = torch.randn(PROBES, channels, COARSE, COARSE, generator=generator(0, "probes of a lineage"))
-    return functional.interpolate(drawn, image_size, mode="bilinear")
+    enlarged: Tensor = functional.interpolate(drawn, image_size, mode="bilinear")
+    return enlarged
 
 
 def _answers(network: nn.Module, layers: Sequence[str], x: Tensor) -> dict[str, Tensor]:
@@ -124,19 +125,21 @@ def _identified(theirs: Tensor, ours: Tensor) -> int:
 
 def _alive(rows: Tensor) -> Tensor:
     """Which channels do not always answer the same, (C,): their rows have length 1, those of others 0."""
-    return rows.norm(dim=1) > 0.5
+    alive: Tensor = rows.norm(dim=1) > 0.5
+    return alive
 
 
 def _similarities(matched: Match, channels: ChannelSet) -> list[float]:
-    """CKA of each layer's rows that make a set of channels, and columns that take it."""
+    """CKA of each layer's rows that make a set of channels, and columns that take it.
+
+    Rows may have been turned, which the norm behind them undoes; columns were not.
+    """
     theirs, ours = matched.theirs.weights, matched.ours.weights
-    pairs = [(theirs[name].flatten(1), ours[name].flatten(1)) for name in channels.makers if name in theirs]
+    found = []
+    for name in (one for one in channels.makers if one in theirs):
+        one, other = theirs[name].flatten(1), ours[name].flatten(1)
+        found.append(unbiased_cka(one, other * torch.where((one * other).sum(1, keepdim=True) < 0, -1.0, 1.0)))
     for name, _ in channels.takers:
         if name in theirs and theirs[name].shape[1] == channels.channels:
-            pairs.append((theirs[name].transpose(0, 1).flatten(1), ours[name].transpose(0, 1).flatten(1)))
-    return [unbiased_cka(one, other * _signs(one, other)) for one, other in pairs]
-
-
-def _signs(one: Tensor, other: Tensor) -> Tensor:
-    """(C, 1): whether each row of the second stands the other way round than that of the first; 1 or -1."""
-    return torch.where((one * other).sum(1, keepdim=True) < 0, -1.0, 1.0).double()
+            found.append(unbiased_cka(*(one[name].transpose(0, 1).flatten(1) for one in (theirs, ours))))
+    return found

@@ -151,8 +151,15 @@ class IPGuard(Fingerprint):
         asked = config.scheme
         assert isinstance(asked, IPGuardConfig)
         check_numbers(asked, "scheme.")
-        how = {"margin": asked.margin, "steps": asked.steps, "lr": asked.lr}
-        points = boundary_points(trained(), data, config.trigger_set.size, cls.source(config), **how)
+        points = boundary_points(
+            trained(),
+            data,
+            config.trigger_set.size,
+            cls.source(config),
+            margin=asked.margin,
+            steps=asked.steps,
+            lr=asked.lr,
+        )
         return IPGuardClaim(
             pixels=points.pixels, labels=points.labels, choices=len(data.classes), **claim_parts(config, data)
         )
