@@ -24,6 +24,8 @@ KINDS = {
     "deepmarks": ("scheme=deepmarks", "scheme.order=3"),
     "deepsigns": ("scheme=deepsigns", "scheme.images=4", "scheme.bits=8"),
     "trigger_set": ("scheme=trigger_set",),
+    "ipguard": ("scheme=ipguard",),
+    "lineage": ("scheme=lineage",),
 }
 
 
