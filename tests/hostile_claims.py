@@ -31,6 +31,8 @@ KINDS = {
     "accessory": ("scheme=passport_aware", "scheme.bits=64"),
     "hashed": ("scheme=steganographic",),
     "chameleon": ("scheme=chip",),
+    "ipguard": ("scheme=ipguard",),
+    "lineage": ("scheme=lineage",),
 }
 
 

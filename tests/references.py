@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from ipr.claims.base import Thresholds
-from ipr.config.registry import load
+from ipr.config.registry import load, load_all
 from ipr.data.images import ImageData, normalise
 from ipr.judging.claim_kinds import kind_of
 from ipr.models import build_model
@@ -17,9 +17,15 @@ from ipr.passport.surgery import find_layers, protect
 from ipr.schemes.deepmarks import DeepMarksClaim, code_book
 from ipr.schemes.deepsigns import DeepSignsClaim
 from ipr.schemes.greedy_residuals import GreedyResidualsClaim
+from ipr.schemes.lineage import LineageClaim, flat_weights
 from ipr.schemes.neuralmark import NeuralMarkClaim
 from ipr.schemes.uchida import UchidaClaim
 from ipr.watermarks.base import WatermarkClaim
+
+BY_IMAGES = [
+    name for name, kind in load_all("scheme").items() if kind.claim_kind and kind.claim_kind.evidence == "images"
+]
+"""The schemes whose marks are images rather than bits."""
 
 
 def small(name: str = "alexnet", norm: str = "gn", image_size: int = 16) -> nn.Module:
@@ -66,6 +72,15 @@ def _layer(network: nn.Module) -> str:
     return "conv3" if hasattr(network, "conv3") else "conv5_x"
 
 
+def _architecture(network: nn.Module, data: ImageData) -> dict[str, object]:
+    """What builds a `small` network."""
+    norm = "bn" if any(isinstance(module, nn.BatchNorm2d) for module in network.modules()) else "gn"
+    model = {"name": "alexnet" if hasattr(network, "conv3") else "resnet18", "norm": norm, "width": 0.25}
+    return {
+        "model": model, "channels_in": data.channels, "image_size": data.image_size, "num_classes": len(data.classes)
+    }  # fmt: skip
+
+
 def watermark(scheme: str, network: nn.Module, data: ImageData, seed: int = 0) -> WatermarkClaim:
     """A claim of a watermark scheme, for a small network and few images."""
     source, kind = torch.Generator().manual_seed(seed), kind_of(scheme)
@@ -81,6 +96,8 @@ def watermark(scheme: str, network: nn.Module, data: ImageData, seed: int = 0) -
     if kind is GreedyResidualsClaim:
         sizes = {"message": "mine", "columns": 30, "dropped": 0.5}
         return GreedyResidualsClaim.drawn(network, _layer(network), 40, source, **sizes, **owner)
+    if kind is LineageClaim:
+        return LineageClaim(weights=flat_weights(network), **owner | {"architecture": _architecture(network, data)})
     keys = kind.keys(network, data, 2 if scheme == "frontier_stitching" else 6, source)
     return kind(pixels=keys.pixels, labels=keys.labels, choices=kind.choices_among(len(data.classes)), **owner)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import ipr.attacks
-from ipr.attacks.base import EMBEDDING, Attack, schemes_of
+from ipr.attacks.base import CLAIMED, Attack, schemes_of
 from ipr.config.registry import load_all
 from ipr.config.shipped import shipped
 from ipr.data.images import LabelledImages
@@ -21,7 +21,7 @@ from ipr.judging.verdict import judge_claims
 from ipr.passport.bound import Binding, bound_signature
 
 ATTACKS = load_all("attack")
-EVERY = schemes_of(*EMBEDDING)
+EVERY = schemes_of(*CLAIMED)
 VICTIMS = [
     (scheme, model, norm)
     for scheme, model, norm in (

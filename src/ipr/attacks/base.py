@@ -29,6 +29,9 @@ READ_FROM_WEIGHTS = ("passport", "projection")
 EMBEDDING = (*READ_FROM_WEIGHTS, "key images")
 """Families of schemes that embed something."""
 
+CLAIMED = (*EMBEDDING, "fingerprint")
+"""Families of schemes whose owner has a claim: those that embed something, and fingerprints."""
+
 
 def schemes_of(*wanted: str) -> tuple[str, ...]:
     """The schemes of some families, in the order of their table."""
@@ -39,7 +42,8 @@ class Applicable:
     """What has to do with some schemes only: attacks and exhibits.
 
     Attributes:
-        families: the families of schemes that it applies to: `none`, `passport`, `projection` or `key images`.
+        families: the families of schemes that it applies to: `none`, `passport`, `projection`, `key images` or
+            `fingerprint`.
         claims: of these families no more than the schemes with such claims; None for all.
         needs: why it applies to no other.
         fractions: the fields that are lists of fractions, of which there must be one at least.

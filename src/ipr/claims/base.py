@@ -75,8 +75,10 @@ class Reading:
         p_value_log10: its base-10 logarithm, finite where the p-value underflows.
         text: the text read back; no secret, but shown by an exhibit alone. "" where the claim holds none.
         images: whether the marks are images rather than bits.
-        correlation: cosine between the vector that is claimed and the one that is read (DeepMarks); None elsewhere.
+        correlation: cosine between the vector that is claimed and the one that is read (DeepMarks), or unbiased CKA of
+            weights (lineage); None elsewhere.
         choices: a mark is guessed among so many answers.
+        unit: what the marks are that are no images: `bits`, or `channels` (lineage).
     """
 
     agreeing: Mapping[str, int]
@@ -87,6 +89,7 @@ class Reading:
     images: bool = False
     correlation: float | None = None
     choices: int = 2
+    unit: str = "bits"
 
     @property
     def agreement(self) -> float:
@@ -119,6 +122,8 @@ class Claim(ABC):
             read from the network as it is.
         of_projection: whether bits are read through a projection of the claimant's.
         of_accessory: whether the scales that are presented pass through what the claimant has trained.
+        is_fingerprint: whether it was made from a trained network in which nothing is embedded, so that a judge needs
+            networks of his own to tell copies from strangers (`judging/witness.py`).
         thresholds: what must be reached.
         architecture: what builds the plain network (name, norm, width, classes, ...), for a judge who has only a file.
         owner: the owner's name, one line of at most `OWNER_LIMIT` characters; no secret. "" for none.
@@ -132,6 +137,7 @@ class Claim(ABC):
     brings_passport: ClassVar[bool | None] = None
     of_projection: ClassVar[bool] = False
     of_accessory: ClassVar[bool] = False
+    is_fingerprint: ClassVar[bool] = False
 
     thresholds: Thresholds
     architecture: Mapping[str, Any] = field(default_factory=dict)

@@ -216,6 +216,10 @@ class VerifyConfig(JudgeConfig):
     reference: str | None = None  # the public weights that were committed to: the suspect is matched to them first
     calibration: str | None = None  # the calibration.json of this claim, made by this judge
     sign: str | None = None  # the private key that the verdict is signed with
+    witness: list[str] = field(
+        default_factory=list
+    )  # fingerprints beside the claim, claim folders; they decide nothing
+    independent: list[str] = field(default_factory=list)  # networks to compare them with: weights files, or run folders
 
 
 @dataclass

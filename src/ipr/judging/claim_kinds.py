@@ -75,7 +75,7 @@ def check_sound(claim: Claim, folder: Path | None = None) -> None:
     """
     place = folder or claim.kind
     marks = sum(tensor.numel() for tensor in claim.tensors().values() if tensor.dtype in (torch.int8, torch.int64))
-    if not 0 < marks <= MARKS_LIMIT:
+    if not (marks or claim.is_fingerprint) or marks > MARKS_LIMIT:
         raise InputError("claim", place, f"holds {marks} bits and labels, not 1 to {MARKS_LIMIT}", REMEDY)
     check_architecture(claim.architecture)
     if claim.images is not None:

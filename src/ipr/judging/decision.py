@@ -293,7 +293,7 @@ def _signature(
     p_value = corrected_log10(counted.p_value_log10, tried * alignments)
     agreeing, total = sum(found.agreeing.values()), sum(found.total.values())
     text = total - sum(counted.total.values())
-    says = f"{agreeing} of {total} bits"
+    says = f"{agreeing} of {total} {found.unit}"
     says += f", of which {text} spell a text and prove nothing" if text else ""
     says += f"; {_chance('a guess', p_value, threshold)}"
     if tried * alignments > 1:

@@ -12,6 +12,7 @@ from ipr.judging.control import Control
 from ipr.judging.decision import Decision, Evidence, Provenance
 from ipr.judging.registration import Registration
 from ipr.judging.verdict import Verdict
+from ipr.judging.witness import Witness
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class Judgement:
         rule: what was required.
         tried: see `decide`.
         seed: drew the forged passports, or the order of the images sent.
+        witnesses: fingerprints that were measured on the same suspect; they decide nothing.
     """
 
     suspect: SuspectFacts
@@ -108,6 +110,7 @@ class Judgement:
     rule: Rule
     tried: int
     seed: int
+    witnesses: Sequence[Witness] = ()
 
     @property
     def calibration(self) -> Calibration | None:

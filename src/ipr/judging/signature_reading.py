@@ -38,11 +38,11 @@ def turned(reading: Reading, p_value: float = UNLIKELY) -> bool:
     (`attack=flip_groups`), which a reference undoes.
 
     Args:
-        reading: of bits; of trigger images it is never so.
+        reading: of bits; of anything else it is never so.
         p_value: the largest chance of so few bits or fewer, each a fair coin.
     """
     agreeing, total = sum(reading.agreeing.values()), sum(reading.total.values())
-    return not reading.images and binomial_tail(total - agreeing, total)[0] <= p_value
+    return not reading.images and reading.unit == "bits" and binomial_tail(total - agreeing, total)[0] <= p_value
 
 
 def both_tails_log10(agreeing: int, total: int) -> float:

@@ -93,8 +93,8 @@ def verdict_table(verdict: Verdict, title: str = "verdict", *, fidelity: bool = 
         _forged(table, len(forged), verdict.forged_mean, max(forged), verdict.forged_passing)
     if not reading.images:
         for name, agreeing in reading.agreeing.items():
-            table.add_row(f"signature in {name}", f"{agreeing} of {reading.total[name]} bits")
-        table.add_row("signature", f"{sum(reading.agreeing.values())} of {sum(reading.total.values())} bits")
+            table.add_row(f"signature in {name}", f"{agreeing} of {reading.total[name]} {reading.unit}")
+        table.add_row("signature", f"{sum(reading.agreeing.values())} of {sum(reading.total.values())} {reading.unit}")
     if reading.text:
         table.add_row("text read back", ascii(reading.text)[1:-1])
     _evidence(table, reading.p_value_log10, reading.correlation)

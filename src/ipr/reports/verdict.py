@@ -12,6 +12,7 @@ from ipr.judging.calibration import Calibration
 from ipr.judging.decision import corrected_log10
 from ipr.judging.fidelity import Accuracies
 from ipr.judging.judgement import Judgement
+from ipr.judging.witness import Witness
 
 SCHEMA_VERSION = 2
 
@@ -52,6 +53,7 @@ def verdict_facts(judgement: Judgement) -> dict[str, Any]:
         "signature": _signature(judgement),
         "trigger_set": _trigger_set(judgement),
         "calibration": _calibration(judgement.calibration),
+        "witnesses": [_witness(one) for one in judgement.witnesses],
         "rule": asdict(judgement.rule),
         "tried": judgement.tried,
         "seed": judgement.seed,
@@ -130,3 +132,27 @@ def _calibration(calibration: Calibration | None) -> dict[str, Any] | None:
     if calibration is None:
         return None
     return {"networks": len(calibration.networks), "rates": [asdict(rate) for rate in calibration.rates]}
+
+
+def _witness(one: Witness) -> dict[str, Any]:
+    null = one.null
+    return {
+        "kind": one.claim.kind,
+        "owner": one.claim.owner,
+        "fingerprint": one.claim.fingerprint(),
+        "commitment": one.commitment,
+        "agreeing": one.agreeing,
+        "total": one.total,
+        "similarity": one.found.correlation,
+        "p_guess_log10": one.found.p_value_log10,
+        "null": None
+        if null is None
+        else {
+            "agreeing": list(null.agreeing),
+            "similarity": [other.correlation for other in one.others],
+            "rate": null.rate,
+            "p_value_log10": null.p_value_log10(one.agreeing, one.total),
+            "rank_p_value": null.rank_p_value(one.agreeing, one.total),
+        },
+        "p_value_log10": one.p_value_log10,
+    }

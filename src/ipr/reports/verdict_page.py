@@ -37,7 +37,8 @@ def _shown(name: str, value: float | str | None) -> str:
     """A condition's value: a probability by its logarithm, another number as a percentage."""
     if value is None or isinstance(value, str):
         return value or "-"
-    return power_of_ten(value) if name in ("signature", "trigger set") else percent(value)
+    probability = name in ("signature", "trigger set") or name.startswith("witness ")
+    return power_of_ten(value) if probability else percent(value)
 
 
 def write_verdict(judgement: Judgement, out: Path | None, runs: Path) -> Path:

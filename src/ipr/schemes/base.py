@@ -40,13 +40,14 @@ class About:
     """What a scheme says of itself: for documents, and for attacks and exhibits to choose by.
 
     Attributes:
-        family: `none`, `passport`, `projection` (bits in weights or activations) or `key images`.
+        family: `none`, `passport`, `projection` (bits in weights or activations), `key images`, or `fingerprint`
+            (nothing is embedded; the claim is made from the trained network).
         source: who published it, and where the paper speaks of it.
         embeds: what training adds.
         reads: what a judge reads.
     """
 
-    family: Literal["none", "passport", "projection", "key images"]
+    family: Literal["none", "passport", "projection", "key images", "fingerprint"]
     source: str
     embeds: str
     reads: str
@@ -65,7 +66,8 @@ class Scheme(L.LightningModule, ABC):
         Config: the dataclass of what can be set of it, `scheme.FIELD=...`.
         about: what it says of itself.
         claim_kind: the class of its claims, which `draw_claim` draws; None where nothing is embedded.
-        tunes: whether its training begins with a trained plain network, `Trained`, and goes on for `scheme.epochs`.
+        tunes: whether its training begins with a trained plain network, `Trained`, and goes on for `scheme.epochs`, or
+            not at all (fingerprints).
         locked: whether the network that is given away works with its passport alone.
         more_bits: what to raise where all of the bits can be guessed.
         stronger: what to raise where too few bits are read.

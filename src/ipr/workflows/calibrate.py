@@ -54,6 +54,10 @@ def calibrate(config: CalibrateConfig, ready: Callable[[], object] = lambda: Non
     check_whole(config.trainer)
     rule = replace(config.rule, null="reported")  # it is being made
     claim = load_claim(Path(config.claim))
+    if claim.is_fingerprint:
+        problem = "is a fingerprint: whoever has a network has one of it, so that wrong ones show no rate"
+        remedy = "give it as witness=CLAIM of `ipr verify`, with independent=[FILE]"
+        raise InputError("claim", claim.kind, problem, remedy)
     config, data = _opened(config, claim)
     model_of(claim)  # refused before anything is trained
     given = [_independent(Path(place), claim, config) for place in config.independent]

@@ -121,7 +121,11 @@ def embedding_of(
 def _bits(record: Record) -> Reading | None:
     if record.bits_total is None or record.bits_agreeing is None:
         return None
-    return reading({"bits": record.bits_agreeing}, {"bits": record.bits_total}, correlation=record.correlation)
+    coins = reading({"bits": record.bits_agreeing}, {"bits": record.bits_total}, correlation=record.correlation)
+    kind = _scheme(record).claim_kind
+    if kind is None or not kind.is_fingerprint or record.p_value is None or record.p_value_log10 is None:
+        return coins
+    return replace(coins, p_value=record.p_value, p_value_log10=record.p_value_log10, unit="channels")
 
 
 def _embedded(
@@ -132,7 +136,7 @@ def _embedded(
     says, remedies = [], []
     if bits is not None:
         agreeing, total = sum(bits.agreeing.values()), sum(bits.total.values())
-        says.append(f"{agreeing} of {total} bits read (chance of a guess {power_of_ten(bits.p_value_log10)})")
+        says.append(f"{agreeing} of {total} {bits.unit} read (chance of a guess {power_of_ten(bits.p_value_log10)})")
         mark = found["signature"]
         if not mark and seen.above_chance:
             few = reading({"bits": total}, {"bits": total}).p_value > limits.p_value

@@ -223,17 +223,21 @@ def _trained(
     tracker: Tracker,
     lease: Lease,
 ) -> Claim | None:
-    """Trains, and returns the claim with what the training has made of it.
+    """Trains, and returns the claim with what the training has made of it; where the scheme leaves the network as it
+    begins, there is nothing to train.
 
     A claim that is completed is in its place before the weights are: without these the run goes on from its checkpoint,
     and comes to the same claim.
     """
+    if not (epochs := type(scheme).epochs(config)):
+        write_atomically(folder.metrics, "epoch,step,seconds\n")
+        return claim
     folder.checkpoint.parent.mkdir(mode=0o700, exist_ok=True)  # it holds what will complete a claim
     fit(
         scheme,
         data,
         config,
-        epochs=type(scheme).epochs(config),
+        epochs=epochs,
         clip_norm=config.optimizer.clip_norm,
         seed=config.seed,
         checkpoint=folder.checkpoint,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from ipr.claims.base import Claim
+from ipr.claims.base import Claim, Reading
 from ipr.claims.commitment import Commitment, load_commitment, opens
 from ipr.claims.origin import Origin
 from ipr.claims.stamp import authority_certificates, read_stamp, stamped
@@ -29,6 +29,7 @@ from ipr.judging.redraw import is_keyless, redraw
 from ipr.judging.registration import Registration, commitment_status, moment_of, read_registration
 from ipr.judging.signing import judge_public
 from ipr.judging.verdict import Verdict, judge_claims
+from ipr.judging.witness import Witness, with_witnesses
 from ipr.machine.device import JUDGING, check_accelerator, device_for
 from ipr.models.inspection import device_of
 from ipr.passport.claim import PassportClaim
@@ -37,6 +38,7 @@ from ipr.suspects.suspect import Suspect, open_reference, open_suspect
 from ipr.workflows.claimed_model import check_data
 from ipr.workflows.judges_images import are_owners, judged_dataset, plain_images, tell_of_reading
 from ipr.workflows.train import judge_with_progress, judging
+from ipr.workflows.witnesses import Opened, measured, open_witnesses
 from ipr.world import own_world
 
 
@@ -51,12 +53,13 @@ class _Asked:
     calibration: Calibration | None
     registration: Registration
     plain: LabelledImages | None
+    witnesses: Opened
 
 
 @dataclass(frozen=True)
 class _Shown:
     """What a suspect showed: who it is, on how many test images, the verdict on weights, its accuracy, the evidence,
-    what forgers reach on it, and whether it is like the reference.
+    what forgers reach on it, whether it is like the reference, and what fingerprints say of it.
     """
 
     suspect: SuspectFacts
@@ -66,6 +69,7 @@ class _Shown:
     evidence: Evidence
     control: tuple[Control, ...] = ()
     same: bool | None = None
+    witnesses: tuple[Witness, ...] = ()
 
 
 @own_world()
@@ -88,6 +92,7 @@ def verify(config: VerifyConfig) -> Judgement:
         provenance=provenance,
         rule=config.rule,
     )
+    decision = with_control(decision, shown.control)
     return Judgement(
         suspect=shown.suspect,
         claim=asked.claim,
@@ -96,12 +101,13 @@ def verify(config: VerifyConfig) -> Judgement:
         verdict=shown.verdict,
         accuracy=shown.accuracy,
         evidence=shown.evidence,
-        decision=with_control(decision, shown.control),
+        decision=with_witnesses(decision, shown.witnesses, config.rule, config.tried),
         control=shown.control,
         provenance=provenance,
         rule=config.rule,
         tried=config.tried,
         seed=config.seed,
+        witnesses=shown.witnesses,
     )
 
 
@@ -132,7 +138,8 @@ def _read(config: VerifyConfig) -> _Asked:
             problem = f"was made with rule.p_value={calibration.p_value} and rule.fidelity={calibration.fidelity}"
             raise InputError("calibration", config.calibration, problem, "judge with these, or calibrate anew")
     plain = plain_images(everything, config.paths)
-    return _Asked(config, claim, data, commitment, calibration, registration, plain)
+    witnesses = open_witnesses(config.witness, config.independent, claim)
+    return _Asked(config, claim, data, commitment, calibration, registration, plain, witnesses)
 
 
 def _weights(asked: _Asked) -> _Shown:
@@ -154,7 +161,9 @@ def _weights(asked: _Asked) -> _Shown:
     if asked.plain is not None and evidence.accuracies is not None:
         plainly = accuracy(network, asked.plain)
         evidence = replace(evidence, accuracies=replace(evidence.accuracies, plainly=plainly))
-    return _Shown(facts, images.labels.numel(), verdict, verdict.accuracy_without, evidence, rows, same)
+    mean, std, digest = images.mean, images.std, suspect.weights_digest
+    said = measured(asked.witnesses, lambda one: one.read(suspect.network, mean, std), images, digest)
+    return _Shown(facts, images.labels.numel(), verdict, verdict.accuracy_without, evidence, rows, same, said)
 
 
 def _opened(config: VerifyConfig, claim: Claim) -> Suspect:
@@ -222,9 +231,18 @@ def _answers(asked: _Asked) -> _Shown:
     suspect = open_black_box(config.suspect, how, len(asked.data.classes))
     images = _test_images(asked.data, how.test_images)
     found = judge_black_box(suspect, asked.claim, images, seed=config.seed, slight_changes=how.slight_changes)
-    facts = SuspectFacts("black box", url=suspect.name, queries=found.queries)
+    none, queries = _test_images(asked.data, 0), found.queries
+
+    def ask(one: Claim) -> Reading:
+        nonlocal queries
+        answered = judge_black_box(suspect, one, none, seed=config.seed)
+        queries += answered.queries
+        return answered.reading
+
+    said = measured(asked.witnesses, ask, none, None)
+    facts = SuspectFacts("black box", url=suspect.name, queries=queries)
     evidence = from_answers(found.reading, found.steadiness)
-    return _Shown(facts, images.labels.numel(), None, found.accuracy, evidence)
+    return _Shown(facts, images.labels.numel(), None, found.accuracy, evidence, witnesses=said)
 
 
 def _test_images(data: ImageData, limit: int | None) -> LabelledImages:

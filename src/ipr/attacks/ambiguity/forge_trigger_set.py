@@ -84,7 +84,8 @@ class ForgeTriggerSet(Attack):
     kind = "ambiguity"
     section = "II-B2, Table I"
     attacker_has = "the weights; no training data"
-    families = ("key images",)
+    families = ("key images", "fingerprint")
+    claims = KeyImageClaim
     needs = "no images decide whose it is"
 
     eta: float = 0.04  # strength of the noise, a fraction of the pixels' range

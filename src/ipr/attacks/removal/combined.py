@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, example_of
+from ipr.attacks.base import CLAIMED, Attack, Attacked, Fit, Victim, example_of
 from ipr.config.registry import load_all, register
 from ipr.data.images import ImageData
 from ipr.errors import InputError
@@ -48,7 +48,7 @@ class Combined(Attack):
     kind = "removal"
     section = "not in the paper (Lukas et al., S&P 2022)"
     attacker_has = "what its steps need, and for V1 the distributed passport"
-    families = EMBEDDING
+    families = CLAIMED
 
     # names of removal attacks in their order
     steps: list[str] = field(default_factory=lambda: ["weight_shift", "fine_prune", "label_smoothing"])

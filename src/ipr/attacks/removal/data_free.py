@@ -11,7 +11,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ipr.attacks.base import EMBEDDING, Attacked, Fit, Victim
+from ipr.attacks.base import CLAIMED, Attacked, Fit, Victim
 from ipr.attacks.removal.students import CLIP_NORM, StudentAttack, falling, teacher_of
 from ipr.config.registry import register
 from ipr.data.images import ImageData
@@ -81,7 +81,7 @@ class DataFree(StudentAttack):
     kind = "removal"
     section = "not in the paper"
     attacker_has = "the network in use (for V1 with the distributed passport); no image"
-    families = EMBEDDING
+    families = CLAIMED
 
     rounds: int = 1000  # of five steps of the student and one of the generator
     batch_size: int = 64  # made-up images of a step

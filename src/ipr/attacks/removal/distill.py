@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ipr.attacks.base import EMBEDDING, Attacked, Fit, Victim
+from ipr.attacks.base import CLAIMED, Attacked, Fit, Victim
 from ipr.attacks.removal.students import CLIP_NORM, Learning, StudentAttack, falling, teacher_of
 from ipr.config.recipe import Recipe
 from ipr.config.registry import register
@@ -73,7 +73,7 @@ class Distill(StudentAttack):
     kind = "removal"
     section = "not in the paper"
     attacker_has = "the network in use (for V1 with the distributed passport) and training images of the task"
-    families = EMBEDDING
+    families = CLAIMED
 
     temperature: float = 3.0  # T: softens the labels, above 0
     alpha: float = 1.0  # share of the soft labels in the loss, a fraction; the true ones have the rest

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ipr.attacks.base import EMBEDDING, Attacked, Fit, Victim, constant_rate
+from ipr.attacks.base import CLAIMED, Attacked, Fit, Victim, constant_rate
 from ipr.attacks.removal.trains_on import Finetuning, TrainsOn, fresh_classifier
 from ipr.config.registry import register
 from ipr.data.images import ImageData
@@ -32,7 +32,7 @@ class Finetune(TrainsOn):
 
     section = "IV-C1, Table VI"
     attacker_has = "the weights, for V1 the distributed passport, and training data of the task it is tuned to"
-    families = ("none", *EMBEDDING)
+    families = ("none", *CLAIMED)
     other_task = "learned"
 
     start: str = "retrain"  # fine_tune | retrain: keep the classifier, or begin it anew

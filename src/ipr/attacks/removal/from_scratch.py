@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ipr.attacks.base import EMBEDDING, Attacked, Fit, Victim
+from ipr.attacks.base import CLAIMED, Attacked, Fit, Victim
 from ipr.attacks.removal.students import CLIP_NORM, StudentAttack, falling
 from ipr.config.registry import register
 from ipr.data.images import ImageData
@@ -26,7 +26,7 @@ class FromScratch(StudentAttack):
     kind = "removal"
     section = "not in the paper"
     attacker_has = "training images of the task; not the victim"
-    families = EMBEDDING
+    families = CLAIMED
 
     epochs: int = 60  # of the attacker's training
     lr: float = 0.1  # learning rate at the start, SGD

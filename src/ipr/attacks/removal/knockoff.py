@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ipr.attacks.base import EMBEDDING, Attacked, Fit, Victim
+from ipr.attacks.base import CLAIMED, Attacked, Fit, Victim
 from ipr.attacks.removal.students import CLIP_NORM, Learning, StudentAttack, falling, teacher_of
 from ipr.config.recipe import Recipe
 from ipr.config.registry import register
@@ -53,7 +53,7 @@ class Knockoff(StudentAttack):
     kind = "removal"
     section = "not in the paper"
     attacker_has = "the answers of the network in use (for V1 with the distributed passport) and images of any kind"
-    families = EMBEDDING
+    families = CLAIMED
     other_task = "asked"
 
     answers: str = "soft"  # soft | hard: the victim answers with probabilities, or with a class alone

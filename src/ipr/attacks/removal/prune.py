@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, example_of
+from ipr.attacks.base import CLAIMED, Attack, Attacked, Fit, Victim, example_of
 from ipr.config.registry import register
 from ipr.data.images import ImageData
 
@@ -44,7 +44,7 @@ class Prune(Attack):
     kind = "removal"
     section = "IV-C2, Figure 11"
     attacker_has = "the weights, and for V1 the distributed passport"
-    families = EMBEDDING
+    families = CLAIMED
     fractions = ("rates",)
 
     # shares of the weights that become 0

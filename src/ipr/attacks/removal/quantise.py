@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, constant_rate, example_of
+from ipr.attacks.base import CLAIMED, Attack, Attacked, Fit, Victim, constant_rate, example_of
 from ipr.attacks.removal.trains_on import Finetuning
 from ipr.config.registry import register
 from ipr.data.images import ImageData
@@ -48,7 +48,7 @@ class Quantise(Attack):
     kind = "removal"
     section = "not in the paper"
     attacker_has = "the weights, for V1 the distributed passport, and training data where it tunes"
-    families = EMBEDDING
+    families = CLAIMED
 
     bits: list[int] = field(default_factory=lambda: [8, 6, 5, 4, 3])  # of a weight
     epochs: int = 0  # of training afterwards; 0 for none

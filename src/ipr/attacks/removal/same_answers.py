@@ -23,6 +23,7 @@ from ipr.models.gauge import before_norms, permute, random_order, restate, scale
 from ipr.models.inspection import device_of
 from ipr.passport.generate import inputs_of
 from ipr.randomness import generator
+from ipr.schemes.base import Scheme
 
 IMAGES = 64
 """How many images group norms are asked about."""
@@ -44,6 +45,13 @@ class SameAnswers(Attack):
     families = READ_FROM_WEIGHTS
     needs = "its mark is in the answers, which stay as they are"
     undone = True
+
+    @classmethod
+    def applies_to(cls, scheme: type[Scheme]) -> bool:
+        """See `Applicable.applies_to`: to fingerprints of weights as well."""
+        kind = scheme.claim_kind
+        of_weights = kind is not None and kind.is_fingerprint and kind.evidence == "signature"
+        return of_weights or super().applies_to(scheme)
 
     @abstractmethod
     def moved(self, network: nn.Module, found: Symmetry, data: ImageData, seed: int) -> Iterator[tuple[str, nn.Module]]:

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from ipr.attacks.base import EMBEDDING, Attack, Attacked, Fit, Victim, example_of
+from ipr.attacks.base import CLAIMED, Attack, Attacked, Fit, Victim, example_of
 from ipr.data.images import ImageData
 from ipr.randomness import derive_seed, drawing
 from ipr.schemes.baseline import Baseline
@@ -48,7 +48,7 @@ class TrainsOn(Attack):
     kind = "removal"
     section = "not in the paper"
     attacker_has = "the weights, for V1 the distributed passport, and training data"
-    families: ClassVar[tuple[str, ...]] = EMBEDDING
+    families: ClassVar[tuple[str, ...]] = CLAIMED
 
     @abstractmethod
     def tune(self, network: nn.Module, data: ImageData, fit: Fit, seed: int) -> None:
