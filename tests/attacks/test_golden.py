@@ -25,6 +25,7 @@ REQUESTS = {
     "fake2_signature": ["scheme=passport_v2", GN, "attack.dissimilarity=[0.1,0.5]"],
     "fake3": ["scheme=passport_v3", GN, TWO_A_STEP, "attack.dissimilarity=[0.0,0.5]"],
     "fine_prune": ["scheme=passport_v2", GN],
+    "false_claim": ["scheme=uchida", "attack.networks=2", "attack.images=6", "attack.iterations=2"],
     "finetune": ["scheme=passport_v1"],
     "flip_groups": ["scheme=passport_v1", "attack.rates=[0.5]"],
     "flip_signs": ["scheme=passport_v1", "attack.rates=[0.5]"],

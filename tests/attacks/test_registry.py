@@ -70,6 +70,7 @@ def instance(name):
     for field, small in (
         ("epochs", 1), ("passports", 3), ("rates", [0.0, 0.5]), ("dissimilarity", [0.1, 0.5]), ("wrong", [0.0, 0.5]),
         ("share", [0.5]), ("energies", [3.0]), ("noise", 1), ("tries", 20), ("slow_tries", 1), ("iterations", 3),
+        ("networks", 2),
         ("rounds", 1), ("batch_size", 8), ("samples", 100),
     ):  # fmt: skip
         if hasattr(attack, field):
@@ -209,6 +210,7 @@ def test_an_attack_refuses_what_it_does_not_apply_to(name):
         ("forge_trigger_set", "bound", 0.0), ("ones", "energies", []), ("ones", "energies", [0.0]),
         ("ones", "noise", -1), ("singular_vectors", "energies", [-1.0]), ("singular_vectors", "images", 0),
         ("singular_vectors", "vectors", 0),
+        ("false_claim", "networks", 1), ("false_claim", "images", 0), ("false_claim", "iterations", 0),
         ("grind_hash", "tries", 0), ("forge_neuralmark", "samples", 0), ("forge_neuralmark", "rounds", 0),
         ("erb", "share", [0.0]), ("erb", "share", [1.5]), ("erb", "share", []), ("erb", "block", ["serb"]),
         ("grind", "hash", ["md5"]), ("grind", "hash", []), ("grind", "tries", 0), ("grind", "slow_tries", 0),
