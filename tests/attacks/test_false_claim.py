@@ -1,7 +1,5 @@
 """Claims of somebody who never saw the network: what they are made of, and what they transfer to."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -71,7 +69,7 @@ def test_the_victim_is_never_asked(victim_of, data):
 def test_schemes_add_claims_of_their_own_kind(scheme, more, victim_of, data):
     victim = victim_of(scheme, "alexnet", "bn")
     attack = FalseClaim("false_claim", networks=2, images=6, iterations=1, epochs=1)
-    (attacked,) = attack.run(replace(victim), data, lambda *_, **__: None, 0)
-    assert list(attacked.claims)[3:] == [more]
+    _, attacked = attack.run(victim, data, lambda *_, **__: None, 0)
+    assert list(attacked.claims) == [more]
     assert attacked.claims[more].kind == victim.claim.kind
     assert attacked.claims[more].dissimilarity(victim.claim) > 0.2

@@ -71,13 +71,15 @@ class FalseClaim(StudentAttack):
             network = self.begun(victim, data, derive_seed(seed, f"reference {number}"))
             training = Baseline(network, falling(self.lr, self.weight_decay), len(data.classes))
             fit(f"reference-{number}", training, epochs=self.epochs, clip_norm=CLIP_NORM)
-            own.append(network.eval())
+            own.append(network.float().eval())  # whatever it was trained in
         assert victim.claim is not None
         claims: dict[str, Claim | None] = {}
         for kind in ("plain", "untargeted", "targeted"):
             found = self.triggers(kind, own, data, generator(seed, f"{kind} triggers"))
             claims[f"triggers={kind}"] = _claimed(victim.claim, found, len(data.classes))
-        yield Attacked(victim.suspect, claims | _of_the_scheme(victim.claim, own[0], data, seed))
+        yield Attacked(victim.suspect, claims)
+        if more := _of_the_scheme(victim.claim, own[0], data, seed):  # judged apart from images
+            yield Attacked(victim.suspect, more)
 
     def triggers(self, kind: str, own: Sequence[nn.Module], data: ImageData, source: Generator) -> TriggerSet:
         """The trigger images of a kind that are most sure to be answered as labelled by a network that is not asked.
