@@ -29,6 +29,7 @@ from ipr.schemes.passport import SignatureLoss
 from ipr.schemes.start import example_image, load_suspect
 from ipr.schemes.steganographic import hashed_signature
 from ipr.signature import draw_signature
+from ipr.training.metrics import MetricsFile
 from ipr.workflows.draw_claim import make_claim
 from ipr.workflows.train import train
 from reference_forms import naive_affine, naive_protect
@@ -241,6 +242,27 @@ def test_a_training_that_lost_its_weights_comes_to_the_same_claim(request_for, s
         assert not again.found
         assert load_claim(again.folder.claim).fingerprint() == claim.fingerprint()
         assert all(torch.equal(tensor, weights[name]) for name, tensor in load_file(again.folder.weights).items())
+
+
+def test_an_interrupted_training_goes_on_with_what_it_had_trained(request_for, tmp_path, monkeypatch):
+    asked = ["scheme=passport_aware", "trainer.max_epochs=3"]
+    whole = train(request_for(*asked, f"paths.runs={tmp_path / 'whole'}"))
+    plain = MetricsFile.on_train_epoch_start
+
+    def stop(self, trainer, module):
+        if trainer.current_epoch == 2:
+            raise KeyboardInterrupt
+        plain(self, trainer, module)
+
+    broken = request_for(*asked, f"paths.runs={tmp_path / 'broken'}")
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsFile, "on_train_epoch_start", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(broken)
+    resumed = train(broken)
+    assert load_claim(resumed.folder.claim).fingerprint() == load_claim(whole.folder.claim).fingerprint()
+    one, two = (load_file(run.folder.weights) for run in (whole, resumed))
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 @pytest.mark.parametrize("scheme", [*LATER, "trapdoor"])
