@@ -316,7 +316,7 @@ CASES = {
     "an inner scale of another layer": ("hashed", put("accessory/conv4/scale", lambda s: s[1:]), "shapes"),
     "other bits than hashed ones": ("hashed", put(BITS, torch.neg), "is not what the passport hashes to"),
     "another hash": ("hashed", at("binding", value="md5"), "is not sha-512"),
-    "a text in a hash": ("hashed", at("text_bytes", value=1), "without a text"),
+    "a text in a hash": ("hashed", at("text_bytes", value=1), "a hash holds no text"),
     "other bits than the hash gives": ("chameleon", put(BITS, torch.neg), "is not what the passport hashes to"),
     "another owner of a hash": ("chameleon", at("owner", value="Eve"), "is not what the passport hashes to"),
     "a hash that is a number": ("chameleon", at("binding", value=5), "is not chameleon-2048"),

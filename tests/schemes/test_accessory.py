@@ -19,6 +19,7 @@ from ipr.errors import InputError
 from ipr.judging.alignment import align
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.control import BEHIND, control, forgeries
+from ipr.judging.redraw import redraw
 from ipr.judging.verdict import judge
 from ipr.models.channels import symmetry
 from ipr.passport.accessory import draw_f, through_f
@@ -28,6 +29,8 @@ from ipr.schemes.passport import SignatureLoss
 from ipr.schemes.start import example_image, load_suspect
 from ipr.schemes.steganographic import hashed_signature
 from ipr.signature import draw_signature
+from ipr.training.metrics import MetricsFile
+from ipr.workflows.draw_claim import make_claim
 from ipr.workflows.train import train
 from reference_forms import naive_affine, naive_protect
 from references import protected
@@ -241,6 +244,27 @@ def test_a_training_that_lost_its_weights_comes_to_the_same_claim(request_for, s
         assert all(torch.equal(tensor, weights[name]) for name, tensor in load_file(again.folder.weights).items())
 
 
+def test_an_interrupted_training_goes_on_with_what_it_had_trained(request_for, tmp_path, monkeypatch):
+    asked = ["scheme=passport_aware", "trainer.max_epochs=3"]
+    whole = train(request_for(*asked, f"paths.runs={tmp_path / 'whole'}"))
+    plain = MetricsFile.on_train_epoch_start
+
+    def stop(self, trainer, module):
+        if trainer.current_epoch == 2:
+            raise KeyboardInterrupt
+        plain(self, trainer, module)
+
+    broken = request_for(*asked, f"paths.runs={tmp_path / 'broken'}")
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsFile, "on_train_epoch_start", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(broken)
+    resumed = train(broken)
+    assert load_claim(resumed.folder.claim).fingerprint() == load_claim(whole.folder.claim).fingerprint()
+    one, two = (load_file(run.folder.weights) for run in (whole, resumed))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
 @pytest.mark.parametrize("scheme", [*LATER, "trapdoor"])
 def test_it_learns_and_is_read_and_random_passports_fail(request_for, scheme):
     asked = request_for(
@@ -338,3 +362,19 @@ def test_whoever_brings_a_passport_of_his_own_lacks_the_accessory(request_for, t
     assert stranger.binding is None
     assert type(claim.forged(text_bytes=0)) is type(claim)  # of somebody who knows the genuine passport
     assert stranger.dissimilarity(claim) == 0  # of kinds that differ, and the same bits
+
+
+@pytest.mark.parametrize(
+    ("words", "holds"),
+    [(["passport_aware"], True), (["passport_aware", "scheme.signature=mine"], True), (["chip"], True),
+     (["passport_aware", "scheme.bound=true"], True), (["steganographic"], None)],
+)  # fmt: skip
+def test_a_judge_draws_again_what_was_drawn(request_for, words, holds):
+    """The bits of `steganographic` are a hash, but what is read of them is its claimant's to turn."""
+    asked = request_for(f"scheme={words[0]}", *words[1:])
+    data = open_images(asked.dataset, asked.paths)
+    claim = make_claim(asked, data, lambda: None)
+    assert redraw(claim, data).holds is holds
+    if holds and claim.binding is None:
+        turned = {name: -bits for name, bits in claim.signature.items()}
+        assert redraw(replace(claim, signature=turned), data).holds is False

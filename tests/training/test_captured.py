@@ -19,6 +19,8 @@ KINDS = {
     "v2-bn": ["scheme=passport_v2", "model.norm=bn", "passport.energy=30", "passport.step_energy=3"],
     "v2-bn-alternate": ["scheme=passport_v2", "model.norm=bn", "scheme.alternation=alternate"],
     "v3": ["scheme=passport_v3", "trigger_set.size=12"],
+    "chip": ["scheme=chip"],
+    "steganographic-alternate": ["scheme=steganographic", "scheme.alternation=alternate"],
     "uchida": ["scheme=uchida"],
     "trigger_set": ["scheme=trigger_set", "trigger_set.size=12"],
     "greedy_residuals": ["scheme=greedy_residuals"],

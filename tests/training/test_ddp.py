@@ -110,6 +110,7 @@ def _same_weights(one, two):
         ("scheme=passport_v2", "model.norm=bn"),
         ("scheme=passport_v2", "model.norm=bn", "passport.energy=30", "passport.step_energy=3"),
         ("scheme=passport_v3",),
+        ("scheme=steganographic", "scheme.balance_weight=0.1"),
         ("scheme=uchida",),
         ("scheme=deepsigns", "scheme.images=4"),
         ("scheme=trigger_set",),
@@ -128,6 +129,8 @@ def test_two_processes_train_as_one_does(request_for, together, asked, where):
     for single, double in zip(*rows, strict=True):
         assert double == {name: pytest.approx(value, rel=1e-8, abs=1e-9) for name, value in single.items()}
     _same_weights(*(load_file(run.folder.weights) for run in (one, two)))
+    if one.folder.claim.exists():
+        _same_weights(*(load_file(run.folder.claim / "secrets.safetensors") for run in (one, two)))
     _same(asdict(one.record), asdict(two.record))
     assert two.record.hardware == f"{one.record.hardware}, 2 processes"
     assert _files(two.folder.path) == _files(one.folder.path)

@@ -80,5 +80,5 @@ def refuse_choice(scheme: Any) -> None:
     """
     for field, none in (("signature", None), ("bits", None), ("bound", False)):
         if (asked := getattr(scheme, field)) != none:
-            remedy = f"leave scheme.{field} out, or choose scheme=passport_aware"
+            remedy = f"give scheme.{field}={'null' if none is None else 'false'}, or choose scheme=passport_aware"
             raise InputError(f"scheme.{field}", asked, "leaves no choice: every bit hashes the passport", remedy)

@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from ipr.claims.redraw import Part
 from ipr.config.registry import register
 from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData
@@ -66,6 +67,12 @@ class SteganographicClaim(HashedClaim):
         if binding != HASHED:
             raise InputError("claim", "binding", f"is not {HASHED}", "restore the claim")
         return hashed_signature(self.passport, capacities)
+
+    def _signature_redrawn(self) -> Part:
+        """Not drawn: gamma_1 turns a sign that is read. Scales of many networks lean to one sign, so that its claimant
+        could have the bits in networks that he never saw.
+        """
+        return Part("signature", "signature", None, "its signs are turned by trained scales, which may be chosen")
 
     @classmethod
     def shapes(cls, channels: int) -> dict[str, tuple[int, ...]]:
