@@ -250,7 +250,7 @@ def _table(rows: Sequence[AttackRow]) -> str:
         [
             "\n".join(lines),
             *found,
-            *_costs([r for r in rows if r.kind == "ambiguity" and r.iterations is not None]),
+            *_costs(rows),
             total,
         ]
     )
@@ -268,6 +268,7 @@ def _cell(rows: Sequence[AttackRow], attack: str, scheme: str, reasons: dict[str
 
 
 def _costs(rows: Sequence[AttackRow]) -> list[str]:
+    rows = [row for row in rows if row.kind != "removal" and row.iterations is not None]
     if not rows:
         return []
     lines = [
