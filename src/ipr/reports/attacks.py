@@ -246,14 +246,7 @@ def _table(rows: Sequence[AttackRow]) -> str:
     machines, software = "; ".join(sorted({r.hardware for r in rows})), "; ".join(sorted({r.versions for r in rows}))
     minutes = sum(seconds for _, seconds in {(row.key, row.seconds) for row in rows}) / 60  # points share a suspect's
     total = f"{machines}; {software}; {minutes:.1f} minutes of attacks in all, judging not counted."
-    return "\n\n".join(
-        [
-            "\n".join(lines),
-            *found,
-            *_costs(rows),
-            total,
-        ]
-    )
+    return "\n\n".join(["\n".join(lines), *found, *_costs(rows), total])
 
 
 def _cell(rows: Sequence[AttackRow], attack: str, scheme: str, reasons: dict[str, str]) -> str:
