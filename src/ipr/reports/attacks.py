@@ -259,14 +259,7 @@ def _table(rows: Sequence[AttackRow]) -> str:
     machines, software = "; ".join(sorted({r.hardware for r in rows})), "; ".join(sorted({r.versions for r in rows}))
     minutes = sum(seconds for _, seconds in {(row.key, row.seconds) for row in rows}) / 60  # points share a suspect's
     total = f"{machines}; {software}; {minutes:.1f} minutes of attacks in all, judging not counted."
-    return "\n\n".join(
-        [
-            "\n".join(lines),
-            *found,
-            *_costs([r for r in rows if r.kind == "ambiguity" and r.iterations is not None]),
-            total,
-        ]
-    )
+    return "\n\n".join(["\n".join(lines), *found, *_costs(rows), total])
 
 
 def _cell(rows: Sequence[AttackRow], attack: str, scheme: str, reasons: dict[str, str]) -> str:
@@ -281,6 +274,7 @@ def _cell(rows: Sequence[AttackRow], attack: str, scheme: str, reasons: dict[str
 
 
 def _costs(rows: Sequence[AttackRow]) -> list[str]:
+    rows = [row for row in rows if row.kind != "removal" and row.iterations is not None]
     if not rows:
         return []
     lines = [
