@@ -61,5 +61,5 @@ def charged(verdict: Verdict, ways: int) -> Verdict:
         ways: how many; at least 1.
     """
     found = verdict.reading
-    paid = {"p_value": min(1.0, found.p_value * ways), "p_value_log10": corrected_log10(found.p_value_log10, ways)}
-    return replace(verdict, reading=replace(found, **paid))
+    log10 = corrected_log10(found.p_value_log10, ways)
+    return replace(verdict, reading=replace(found, p_value=min(1.0, found.p_value * ways), p_value_log10=log10))
