@@ -1,13 +1,15 @@
 """Free removal and its undoing: how alike copies and strangers are, and what owners read of them.
 
     python benchmarks/alignment.py             # all tables, on the digits
-    python benchmarks/alignment.py strangers   # one of: owners, copies, strangers
+    python benchmarks/alignment.py strangers   # one of: owners, copies, forms, strangers, crowd, times
 
 `owners` trains V1, V2 and V3 on AlexNet and ResNet-18 with both norms, carries out `permute`, `flip_groups` and
 `rescale` one after the other, and judges as given and aligned. `copies` fine-tunes, prunes and quantises these networks
-before. `strangers` trains plain networks from seeds of their own, for 0 to 3 epochs, and aligns every ordered pair of
-equal shape; of each it reads a claim whose random passport spells its signature on the reference, as a genuine one
-would. docs/alignment.md has the tables.
+before. `strangers` trains plain networks from seeds of their own, for 0 to 3 epochs, and aligns every ordered pair
+of equal shape; of each it reads a claim whose random passport spells its signature on the reference, as a genuine one
+would. `forms` puts dummy channels in and folds norms, alone and with what a thief may do in between. `crowd` aligns
+many pairs of networks, most of which no other pair has seen, some with four times the channels. `times` is a ResNet-50
+of torchvision's shape. docs/alignment.md has the tables.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ import itertools
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +30,7 @@ from torch.nn import functional
 
 from ipr.attacks.removal.prune import pruned
 from ipr.attacks.removal.same_answers import permuted, rescaled, with_flipped_groups
+from ipr.attacks.removal.structural_obfuscation import WAYS, hidden, obfuscated
 from ipr.claims.base import Thresholds
 from ipr.data.cache import load_images
 from ipr.data.images import ImageData, LabelledImages, normalise
@@ -38,10 +42,11 @@ from ipr.judging.claim_kinds import load_claim
 from ipr.judging.verdict import Verdict, judge_claims
 from ipr.models import build_model
 from ipr.models.channels import symmetry
+from ipr.models.widths import gather
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import random_passport
 from ipr.passport.layer import Branch
-from ipr.passport.surgery import find_layers, protect, strip
+from ipr.passport.surgery import find_layers, fold, protect, strip
 from ipr.randomness import generator
 from ipr.requests.compose import configuration
 from ipr.schemes.start import load_suspect
@@ -172,6 +177,108 @@ def copies_table(owners: list[Owner]) -> Iterator[str]:
                 yield f"| {name} | {change} | {alike:.2f} | {' | '.join(cells)} |"
 
 
+def noisy(network: nn.Module, noise: float) -> nn.Module:
+    """A copy with noise on all that is trained, in shares of each tensor's standard deviation."""
+    copied, source = copy.deepcopy(network), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            spread = parameter.std() if parameter.numel() > 1 else torch.zeros(())
+            parameter.add_(noise * spread * torch.randn(parameter.shape, generator=source))
+    return copied
+
+
+def dummies(network: nn.Module, example: Tensor, added: float) -> nn.Module:
+    """A copy with dummy channels of all three ways."""
+    return obfuscated(network, symmetry(network, example), added, WAYS, generator(0, "dummies"))
+
+
+def forms_table(owners: list[Owner]) -> Iterator[str]:
+    """The same for suspects of other widths, or without norms: what the thief did in between, and what comes back."""
+    yield "| network | done to it | similarity | without dummies | dummies, hidden, aligned | answers changed |"
+    yield "|---|---|---|---|---|---|"
+    between: dict[str, tuple[float, Callable[[nn.Module, ImageData], nn.Module]]] = {
+        "a quarter more channels": (0.25, lambda network, data: network),
+        "twice the channels": (1.0, lambda network, data: network),
+        "a quarter, then tuned, 1 epoch at 0.01": (0.25, lambda network, data: tuned(network, data, 1, 0.01)),
+        "a quarter, then tuned, 1 epoch at 0.05": (0.25, lambda network, data: tuned(network, data, 1, 0.05)),
+        "a quarter, then noise of 3 %": (0.25, lambda network, data: noisy(network, 0.03)),
+    }
+    for owner in owners:
+        for name, network in owner.held().items():
+            if "locked" in name:
+                continue
+            cases = [(what, added, change, False) for what, (added, change) in between.items()]
+            if name.endswith("bn") or " bn," in name:
+                what = "a quarter more channels, then norms folded"
+                cases.append((what, *between["a quarter more channels"], True))
+            for what, added, change, folds in cases:
+                wide = change(dummies(network, owner.example, added), owner.data)
+                suspect = hidden(wide, owner.thiefs, generator(0, "hidden"))
+                suspect = fold(suspect, owner.example) if folds else suspect
+                found = align(suspect, owner.reference, owner.example)
+                alike = statistics.median(found.similarity.values())
+                cells = [read(owner.judged(change(network, owner.data)))]
+                cells += [read(owner.judged(found.network)), f"{difference(found.network, suspect, owner.images):.0e}"]
+                yield f"| {name} | {what} | {alike:.2f} | {' | '.join(cells)} |"
+
+
+CROWD = {"untrained": 600, "four times the channels": 40, "trained": 16}
+"""How many pairs of each shape are drawn anew; of trained networks how many there are, of which all pairs are taken."""
+
+
+def crowd_table(data: ImageData) -> Iterator[str]:
+    """How alike many independent networks are."""
+    yield "| shape | networks | pairs | similarity: mean | most | aligned |"
+    yield "|---|---|---|---|---|---|"
+    example = normalise(data.train_pixels[:1], data.mean, data.std)
+    for model, norm in MODELS:
+        for kind, count in CROWD.items():
+            alike, aligned = [], 0
+            for suspect, reference in pairs_of(kind, count, model, norm, data):
+                found = align(suspect, reference, example)
+                alike.append(statistics.median(found.similarity.values()))
+                aligned += found.similar
+            cells = f"{len(alike)} | {statistics.fmean(alike):.2f} | {max(alike):.2f} | {aligned}"
+            yield f"| {model} {norm} | {kind} | {cells} |"
+
+
+def pairs_of(kind: str, count: int, model: str, norm: str, data: ImageData) -> Iterator[tuple[nn.Module, nn.Module]]:
+    """Suspects and references that have nothing to do with one another."""
+    if kind == "trained":
+        yield from itertools.permutations([plain(model, norm, data, 1000 + s, epochs=s % 4) for s in range(count)], 2)
+        return
+    for number in range(count):
+        one, other = (plain(model, norm, data, 10_000 + 2 * number + n, epochs=0) for n in range(2))
+        if kind != "untrained":
+            for channels in symmetry(one, normalise(data.train_pixels[:1], data.mean, data.std)).free:
+                gather(one, channels, torch.arange(4 * channels.channels) % channels.channels)
+            for module in one.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_normal_(module.weight)
+        yield one, other
+
+
+def times_table() -> Iterator[str]:
+    """Seconds of aligning a ResNet-50 of torchvision's shape, by the clock and of all processors together."""
+    yield "| done to it | parameters | similarity | seconds | processor seconds |"
+    yield "|---|---|---|---|---|"
+    torch.manual_seed(0)
+    network = build_model("torchvision:resnet50", norm="bn", width=1, channels_in=3, image_size=64, num_classes=1000)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        network.train()(torch.randn(4, 3, 64, 64))
+    network.eval().requires_grad_(False)
+    wide = dummies(network, images[:1], 0.25)
+    cases = {"permuted, turned, scaled": network, "a quarter more channels, then the same": wide}
+    for what, held in cases.items():
+        suspect = hidden(held, images, generator(0, "hidden"))
+        started = time.perf_counter(), time.process_time()
+        found = align(suspect, network, images[:1])
+        seconds, busy = time.perf_counter() - started[0], time.process_time() - started[1]
+        size, alike = sum(p.numel() for p in suspect.parameters()), statistics.median(found.similarity.values())
+        yield f"| {what} | {size / 1e6:.1f} M | {alike:.2f} | {seconds:.1f} | {busy:.1f} |"
+
+
 def plain(model: str, norm: str, data: ImageData, seed: int, epochs: int) -> nn.Module:
     """A network that was trained by itself, from a seed of its own."""
     torch.manual_seed(seed)
@@ -230,16 +337,18 @@ def main(tables: list[str]) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        if {"owners", "copies"} & {*tables}:
+        if {"owners", "copies", "forms"} & {*tables}:
             owners = [Owner(scheme, model, norm, folder, *SMALL) for model, norm in MODELS for scheme in SCHEMES]
-            for name, table in (("owners", owners_table), ("copies", copies_table)):
+            for name, table in (("owners", owners_table), ("copies", copies_table), ("forms", forms_table)):
                 if name in tables:
                     print(*table(owners), "", sep="\n", flush=True)
-        if "strangers" in tables:
-            data = load_images(DatasetRequest("digits", None, 8, download=False, data_folder=folder), folder)
-            for line in strangers_table(data):
+        data = load_images(DatasetRequest("digits", None, 8, download=False, data_folder=folder), folder)
+        for name, lines in (("strangers", strangers_table), ("crowd", crowd_table)):
+            for line in lines(data) if name in tables else ():
                 print(line, flush=True)
+        for line in times_table() if "times" in tables else ():
+            print(line, flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["owners", "copies", "strangers"])
+    main(sys.argv[1:] or ["owners", "copies", "forms", "strangers", "crowd", "times"])

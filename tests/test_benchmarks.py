@@ -16,6 +16,7 @@ import pytest
 import torch
 from scipy import stats
 
+import alignment
 import branch_statistics
 import chosen_numbers
 import cost
@@ -525,6 +526,26 @@ def test_settings_of_a_claimants_choice_are_tried(tmp_path, monkeypatch, capsys,
     drawn = chosen_numbers.settings(200)
     assert all(0 <= value <= 1 for mean, _ in drawn for value in mean)
     assert all(0.001 <= value <= 1 for _, std in drawn for value in std)
+
+
+@pytest.mark.slow
+def test_dummies_are_undone_and_crowds_stay_apart(tmp_path, monkeypatch, cache):
+    """A V2 of a second, with and without dummies; and a few pairs of strangers of each shape."""
+    monkeypatch.setenv("IPR_CACHE", str(cache))
+    quick = [word for word in alignment.SMALL if "max_epochs" not in word]
+    owner = alignment.Owner("passport_v2", "alexnet", "bn", tmp_path, *quick, "trainer.max_epochs=1")
+    _, _, *lines = alignment.forms_table([owner])
+    assert len(lines) == 6
+    for line in lines:
+        _, _, done, similarity, without, aligned, changed, _ = (cell.strip() for cell in line.split("|"))
+        assert float(similarity) > 0.9
+        before, after = (int(cell.split()[0]) for cell in (without, aligned))
+        assert after >= 0.99 * before
+        assert float(changed) < (1e-3 if "tuned" not in done and "noise" not in done else 1)
+    monkeypatch.setattr(alignment, "CROWD", {"untrained": 2, "four times the channels": 1, "trained": 2})
+    _, _, *lines = alignment.crowd_table(owner.data)
+    assert len(lines) == 12
+    assert all(line.endswith("| 0 |") for line in lines)
 
 
 @pytest.mark.slow

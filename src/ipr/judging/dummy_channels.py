@@ -96,7 +96,7 @@ def narrowed(
     norms = put_back(network, target, found)
     merged = dropped = 0
     if _check_widths(network, target, found):
-        work = _Work(target, found, theirs or Layers(target, found))
+        work = _Work(target, found, Layers(target, found) if theirs is None else theirs)
         work.narrow(copy.deepcopy(network))  # so that layers which close a loop are known, too
         merged, dropped = work.narrow(network)
     change = 0.0
