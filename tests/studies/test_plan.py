@@ -39,7 +39,7 @@ def test_the_issue_names_these_tables_and_figures():
     assert [path.stem for path, _ in find_studies("all")] == [*sorted(tables), *sorted(figures)]
 
 
-OWN = ("quickstart", "cifar10_part", "cifar10_part_attacks", "cifar10_part_energy", "cifar100_part_insider",
+OWN = ("quickstart", "beyond", "cifar10_part", "cifar10_part_attacks", "cifar10_part_energy", "cifar100_part_insider",
        "findings", "forged_passports", "published", "photographs", "photographs_attacks",
        "photographs_bits")  # fmt: skip
 """Studies that are made for one scale."""
@@ -49,7 +49,10 @@ OWN = ("quickstart", "cifar10_part", "cifar10_part_attacks", "cifar10_part_energ
 def test_a_study_that_is_made_for_a_scale_has_cells_there_that_carry_its_tag(name):
     found = load_study(studies()[name])
     cells = plan(found, load_scale(found.scale))
-    assert {cell.about["scheme"] for cell in cells if cell.about.get("norm") is None} & {"passport_v1", "passport_v2"}
+    assert {cell.about["scheme"] for cell in cells if cell.about.get("norm") in (None, "bn")} & {
+        "passport_v1",
+        "passport_v2",
+    }
     assert all(cell.values["tags"] == [name] for cell in cells)
     assert {*studies()} - {path.stem for path, _ in find_studies("all")} == {*OWN}
 
@@ -61,6 +64,27 @@ def test_the_attacks_of_a_part_of_cifar10_are_all_that_apply():
     schemes, attacks = {scheme for scheme, _ in attacked}, {attack for _, attack in attacked}
     assert (len(schemes), len(attacks)) == (12, 13)
     assert attacked == {(s, a) for s in schemes for a in attacks if not load_all("attack")[a].inapplicable(s)}
+
+
+def test_beyond_is_every_attack_on_every_scheme_that_it_applies_to_with_images_of_its_own():
+    cells = plan(load_study(studies()["beyond"]), load_scale("cpu"))
+    attacked = {(cell.about["scheme"], cell.about["attack"]) for cell in cells if cell.wave == "attack"}
+    everything = {(s, name) for name, kind in load_all("attack").items() for s in kind.schemes()}
+    left = {("baseline", "finetune")} | {(s, "rotate") for s in load_all("scheme")}  # nothing embedded; transformers
+    assert everything - attacked <= left
+    assert attacked <= everything
+    for cell in cells:
+        assert cell.values["dataset.part"] == "1/2"
+        if cell.wave == "attack":
+            assert cell.choices["dataset@transfer"] == cell.choices["dataset"]
+            assert cell.values["transfer.part"] == "2/2"
+            same = ("limit_train", "limit_test")
+            assert [cell.values[f"transfer.{n}"] for n in same] == [cell.values[f"dataset.{n}"] for n in same]
+
+
+def test_attackers_that_are_apart_have_no_other_task():
+    with pytest.raises(InputError, match=r"sweeps\.transfer=\['cifar100'\].*leave out apart"):
+        Sweep(scheme=["uchida"], attack=["finetune"], transfer=["cifar100"], apart=True)
 
 
 def test_passports_of_several_energies_are_cells_of_their_own():

@@ -185,7 +185,7 @@ def test_an_interrupted_training_goes_on_to_the_bits_of_one_that_was_left_alone(
 LITTLE = {
     "epochs": "1", "iterations": "3", "rounds": "1", "passports": "2", "rates": "[0.5]", "dissimilarity": "[0.1,0.5]",
     "wrong": "[0.5]", "share": "[0.5]", "energies": "[3.0]", "noise": "1", "bits": "[8]", "images": "4",
-    "first_epochs": "1", "networks": "2", "tries": "5", "slow_tries": "1", "samples": "100", "rounds": "1",
+    "first_epochs": "1", "networks": "2", "tries": "5", "slow_tries": "1", "samples": "100",
 }  # fmt: skip
 
 
