@@ -160,3 +160,16 @@ def test_every_reason_has_a_letter(known, letter):
     assert _cell([], "fake1", "uchida", reasons) == f"n/a ({letter})"
     assert _cell([], "fake1", "deepmarks", reasons) == f"n/a ({letter})"  # for the same reason
     assert len(reasons) == known + 1
+
+
+def test_rows_of_other_images_are_lines_of_their_own_and_say_whose_they_are():
+    own = replace(ROW, transfer="cifar10", attacker_images=500, shared_images=0)
+    same = replace(own, shared_images=500)
+    tuned = replace(own, transfer="cifar100", fidelity_kept=None)
+    told = [cells[2] for _, cells in point_lines([ROW, own, same, tuned, own])]
+    assert sorted(told) == [
+        "rate=0.6",
+        "rate=0.6 (cifar100)",
+        "rate=0.6 (cifar10: 0 of 500 images are the victim's)",
+        "rate=0.6 (cifar10: 500 of 500 images are the victim's)",
+    ]

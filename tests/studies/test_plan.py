@@ -155,6 +155,17 @@ def test_a_scale_leaves_out_what_it_does_not_hold():
     assert not plan(study(sweep), replace(SCALE, models={"resnet18": ModelScale(transfer=False)}))
 
 
+def test_an_attacker_may_have_a_part_of_the_victims_data_set():
+    halves = {"dataset.part": "1/2", "transfer.part": "2/2"}
+    sweep = Sweep(
+        scheme=["passport_v1"], model=["alexnet"], dataset=["cifar10"], attack=["prune"], transfer=["cifar10"]
+    )
+    assert not plan(study(sweep), SCALE)
+    (cell, *_) = plan(study(replace(sweep, set=halves)), SCALE)
+    assert cell.choices["dataset@transfer"] == cell.choices["dataset"]
+    assert halves.items() <= cell.values.items()
+
+
 def test_energies_vary_for_passports_alone_and_exhibits_take_one_seed():
     scale = replace(SCALE, energies=[3.0, None])
     cells = plan(study(Sweep(scheme=["passport_v1", "uchida"])), scale)

@@ -133,10 +133,11 @@ def _cells(study: Study, sweep: Sweep, scale: Scale, seeds: Sequence[int] | None
     ]
     for name in (name for axis in axes for name in axis if name is not None):
         check_name(f"{study.name} sweeps", name)
+    own_part = "transfer.part" in sweep.set
     for scheme, model, dataset, norm, attack, transfer, exhibit in product(*axes):
         size, images = scale.models.get(model), scale.datasets.get(dataset)
         target = scale.datasets.get(transfer) if transfer else None
-        if size is None or images is None or not _is_run(size, images, dataset, attack, transfer, target):
+        if size is None or images is None or not _is_run(size, images, dataset, attack, transfer, target, own_part):
             continue
         repeated = seeds if seeds is not None else size.seeds if size.seeds is not None else scale.seeds
         if exhibit or sweep.first_seed:
@@ -185,9 +186,12 @@ def _is_run(
     attack: str | None,
     transfer: str | None,
     target: DataScale | None,
+    own_part: bool,
 ) -> bool:
-    """Whether a scale has such a cell: victims of these images, attacked so, and tuned to that data set."""
-    tuned = transfer is None or (transfer != dataset and target is not None and size.transfer)
+    """Whether a scale has such a cell: victims of these images, attacked so, with images of that data set, which is the
+    victim's where the attacker has a part of his own.
+    """
+    tuned = transfer is None or ((transfer != dataset or own_part) and target is not None and size.transfer)
     return images.victims and tuned and (attack is None or size.attacks is None or attack in size.attacks)
 
 

@@ -28,7 +28,8 @@ class Sweep:
             for it.
         norm: other norms than the scheme's own.
         attack: what is done to the victim; [] for training alone.
-        transfer: for attack=finetune, the data sets it is tuned to; a victim's own is passed over.
+        transfer: the data sets of the attacker, e.g. what attack=finetune is tuned to; a victim's own is passed over
+            unless `set` gives a part of it (`transfer.part: 2/2`, beside `dataset.part: 1/2`).
         rival: forges a claim before a removal attack.
         exhibit: what is shown of the run, or of the attacked run.
         apart: whether victims have the first half of the training images, and attackers the second.
