@@ -102,8 +102,8 @@ def narrowed(
     change = 0.0
     if norms + merged + dropped:
         with evaluating(network), evaluating(suspect):
-            own, given = network(example), suspect(example)
-        change = float((own - given).abs().max() / given.abs().max().clamp(min=1e-30))
+            now, before = network(example), suspect(example)
+        change = float((now - before).abs().max() / before.abs().max().clamp(min=1e-30))
     return Narrowed(network, norms, merged, dropped, change)
 
 
