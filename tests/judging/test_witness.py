@@ -100,6 +100,7 @@ def test_witnesses_are_measured_on_the_very_suspect_and_told_everywhere(owned, i
         assert not {*told} & {*verdict["deciding"]}
         for one in verdict["witnesses"]:
             null = EmpiricalNull(one["null"]["agreeing"], one["total"], 10 if one["kind"] == "ipguard" else 16)
+            assert len({*one["null"]["networks"]}) == len(one["null"]["agreeing"])
             assert one["null"]["p_value_log10"] == pytest.approx(null.p_value_log10(one["agreeing"], one["total"]))
     points, weights = here["witnesses"]
     assert points["agreeing"] == points["total"] > max(points["null"]["agreeing"])
