@@ -11,6 +11,7 @@ python docs/generate.py runs/soak/soak.md
 python docs/generate.py runs/calibration/v3/calibration.md
 python docs/generate.py runs/forgers/forgers.md
 python docs/generate.py runs/false_claims/false_claims.md
+python docs/generate.py runs/fingerprints/fingerprints.md
 python docs/generate.py runs/models/models.md
 """
 

@@ -24,6 +24,7 @@ import epochs
 import exactness
 import exported
 import false_claims
+import fingerprints
 import forgers
 import gpu_tables
 import growth
@@ -600,3 +601,40 @@ def test_networks_of_the_benchmark_have_the_layers_that_are_named():
         built = build_model(name, norm="bn", width=1.0, channels_in=3, image_size=64, num_classes=7)
         found = find_layers(built, torch.randn(1, 3, 64, 64), layers.split(","))
         assert len(found) >= 4
+
+
+@pytest.mark.slow
+def test_copies_agree_with_fingerprints_and_strangers_do_not(tmp_path, capsys, monkeypatch, cache):
+    """Two owners and two strangers; what is there already is found."""
+    monkeypatch.setenv("IPR_CACHE", str(cache))
+    size = ("trainer.max_epochs=6", "dataset.image_size=8", "dataset.limit_train=256", "trigger_set.size=20")
+    monkeypatch.setattr(fingerprints, "REQUEST", (*fingerprints.REQUEST, *size))
+    some = (
+        "fine-tuned",
+        "fine-tuned, new classifier",
+        "pruned",
+        "channels moved",
+    )
+    monkeypatch.setattr(fingerprints, "ATTACKS", {name: fingerprints.ATTACKS[name] for name in some})
+    for name, value in (("OWNERS", 2), ("STRANGERS", 2), ("EPOCHS", 1), ("MARGINS", (3.0,))):
+        monkeypatch.setattr(fingerprints, name, value)
+    runs = tmp_path / "runs"
+    fingerprints.main(runs)
+    written = (runs / "fingerprints.md").read_text()
+    assert written.strip() in capsys.readouterr().out
+    rows = [line[2:-2].split(" | ") for line in written.splitlines() if line.startswith("| ")]
+    found = {tuple(row[:2]): row for row in rows if len(row) == 9}
+    assert {name for kind, name in found if kind == "lineage"} == {*some, "strangers"}
+    assert ("ipguard", "channels moved") not in found
+    for kind in ("ipguard", "lineage"):
+        assert found[kind, "strangers"][2] == "6"
+        assert found[kind, "fine-tuned"][8] == "2 of 2"
+    assert float(found["lineage", "strangers"][6].rstrip(" %")) < 40
+    assert found["lineage", "channels moved"][4] == "100.00 %"
+    assert f"at most {100 * stats.beta.ppf(0.95, 1, 6):.2f} %" in written
+    before = {path: path.read_bytes() for path in runs.rglob("*.json*")}
+    fingerprints.main(runs)
+    assert {path: path.read_bytes() for path in runs.rglob("*.json*")} == before
+    page = (TOP / "docs" / "fingerprints.md").read_text()
+    generate = runpy.run_path(str(TOP / "docs" / "generate.py"))
+    assert written.strip() in generate["with_table"](page, "fingerprints", written.strip())

@@ -50,12 +50,17 @@ def _run_all(commands, ipr, tmp_path):
         arguments = [a.replace("FOLDER", str(tmp_path / "images")) for a in arguments]
         if name in ("train", "attack"):
             arguments += SMALL if name == "train" else [*SMALL, "attack_epochs=1"]
+            arguments += ["trigger_set.size=20"] if "scheme=ipguard" in command else []  # of 64 training images
             if "frontier_stitching" in command:  # it needs a network that has learned something
                 arguments += ["trainer.max_epochs=25", "trigger_set.size=4", "scheme.epsilon=0.1", "scheme.epochs=1"]
         if any("KEY" in a for a in arguments):
             key = max(Path("runs/train").glob("passport_v[23]-alexnet-*")).name
             arguments = [a.replace("KEY", key) for a in arguments]
             arguments += ["dataset.limit_test=20", "forged=2"] if name == "verify" else []
+        for scheme in ("ipguard", "lineage", "baseline"):
+            if any(scheme.upper() in a for a in arguments):
+                run = max(Path("runs/train").glob(f"{scheme}-*")).name
+                arguments = [a.replace(scheme.upper(), run) for a in arguments]
         if name == "calibrate":
             arguments += [*SMALL[:3], "optimizer.batch_size=32", "networks=2", "wrong=8"]
         if name == "reproduce":
@@ -107,6 +112,7 @@ def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
         "commands.md",
         "suspects.md",
         "verdicts.md",
+        "fingerprints.md",
         "passports.md",
         "results/part/README.md",
     ],

@@ -100,6 +100,7 @@ def test_witnesses_are_measured_on_the_very_suspect_and_told_everywhere(owned, i
         assert not {*told} & {*verdict["deciding"]}
         for one in verdict["witnesses"]:
             null = EmpiricalNull(one["null"]["agreeing"], one["total"], 10 if one["kind"] == "ipguard" else 16)
+            assert len({*one["null"]["networks"]}) == len(one["null"]["agreeing"])
             assert one["null"]["p_value_log10"] == pytest.approx(null.p_value_log10(one["agreeing"], one["total"]))
     points, weights = here["witnesses"]
     assert points["agreeing"] == points["total"] > max(points["null"]["agreeing"])
@@ -123,3 +124,11 @@ def test_what_is_no_fingerprint_of_the_network_is_refused(owned):
     wider = replace(claim, architecture=claim.architecture | {"image_size": 16})
     with pytest.raises(InputError, match="another network than the claim"):
         open_witnesses([str(prints[0].folder.claim)], [], wider)
+
+
+def test_a_fingerprint_is_not_calibrated(owned, ipr):
+    """A wrong one can be had of every network."""
+    _, prints, _ = owned
+    outcome = ipr("calibrate", f"claim={prints[0].folder.claim}", "dataset.image_size=8", "networks=1", "wrong=4")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "wrong ones show no rate" in outcome.err

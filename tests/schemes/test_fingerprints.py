@@ -11,10 +11,12 @@ from ipr.claims.base import Thresholds
 from ipr.data.images import LabelledImages
 from ipr.data.opening import open_images
 from ipr.errors import InputError
+from ipr.judging.black_box import judge_black_box
 from ipr.judging.claim_kinds import load_claim
 from ipr.schemes.ipguard import boundary_points, ipguard_loss
 from ipr.schemes.lineage import LineageClaim, flat_weights, with_weights
 from ipr.schemes.start import load_suspect
+from ipr.suspects.served.black_box import BlackBox
 from ipr.watermarks.key_images import answers
 from ipr.workflows.train import train
 from references import memorise, small, watermark
@@ -97,3 +99,21 @@ def test_weights_survive_a_lineage_claim_and_others_are_refused(data):
     ):
         with pytest.raises(InputError, match=words):
             LineageClaim(weights=broken, thresholds=Thresholds(None), architecture=claim.architecture).check_structure()
+
+
+def test_a_service_is_asked_for_points_and_shows_no_weights(data):
+    network = small("alexnet", "bn")
+    memorise(network, data)
+    points, weights = (watermark(scheme, network, data) for scheme in ("ipguard", "lineage"))
+    network.eval()
+
+    def ask(images):
+        with torch.no_grad():
+            return network(torch.from_numpy(images)).numpy()
+
+    none = LabelledImages(data.test_pixels[:0], data.test_labels[:0], data.mean, data.std)
+    found = judge_black_box(BlackBox(ask, 10), points, none)
+    assert found.reading.agreement == 1
+    assert found.reading.p_value == pytest.approx(0.1**6)
+    with pytest.raises(InputError, match="holds no trigger images"):
+        judge_black_box(BlackBox(ask, 10), weights, none)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from gpu.emulated import FILL, KERNEL, Counts, counting, emulated
 from ipr.attacks.base import schemes_of
 from ipr.config.registry import load_all
+from ipr.judging.claim_kinds import load_claim
 from ipr.schemes.base import abouts
 from ipr.workflows import carrying_out as attacking
 from ipr.workflows import train as training
@@ -123,6 +124,14 @@ def test_every_scheme_trains_to_the_bits_of_the_cpu_and_no_step_copies_or_waits(
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)
     same(here.record, there.record)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", schemes_of("fingerprint"))
+def test_a_fingerprint_is_the_same_wherever_it_is_taken_and_read(scheme, both):
+    here, there = both(train, f"scheme={scheme}", *few(scheme))
+    same(here.record, there.record)
+    assert load_claim(here.folder.claim).fingerprint() == load_claim(there.folder.claim).fingerprint()
 
 
 def same(one: object, two: object) -> None:

@@ -31,6 +31,7 @@ class Witness:
         found: what the suspect says.
         others: what every independent network says; empty where none was asked.
         choices: among how many answers each mark is guessed.
+        networks: digests of the independent networks' weights, in the same order, hexadecimal.
     """
 
     claim: Claim
@@ -38,6 +39,7 @@ class Witness:
     found: Reading
     others: Sequence[Reading]
     choices: int
+    networks: Sequence[str] = ()
 
     @property
     def agreeing(self) -> int:

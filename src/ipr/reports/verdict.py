@@ -148,6 +148,7 @@ def _witness(one: Witness) -> dict[str, Any]:
         "null": None
         if null is None
         else {
+            "networks": list(one.networks),
             "agreeing": list(null.agreeing),
             "similarity": [other.correlation for other in one.others],
             "rate": null.rate,

@@ -53,11 +53,7 @@ def calibrate(config: CalibrateConfig, ready: Callable[[], object] = lambda: Non
     _check(config)
     check_whole(config.trainer)
     rule = replace(config.rule, null="reported")  # it is being made
-    claim = load_claim(Path(config.claim))
-    if claim.is_fingerprint:
-        problem = "is a fingerprint: whoever has a network has one of it, so that wrong ones show no rate"
-        remedy = "give it as witness=CLAIM of `ipr verify`, with independent=[FILE]"
-        raise InputError("claim", claim.kind, problem, remedy)
+    claim = _claim(config)
     config, data = _opened(config, claim)
     model_of(claim)  # refused before anything is trained
     given = [_independent(Path(place), claim, config) for place in config.independent]
@@ -124,6 +120,15 @@ def _check(config: CalibrateConfig) -> None:
     if config.rule.name != "sound":
         problem = "verifies what forgers bring, so that a rate under it says nothing"
         raise InputError("rule.name", config.rule.name, problem, "calibrate under rule=sound")
+
+
+def _claim(config: CalibrateConfig) -> Claim:
+    claim = load_claim(Path(config.claim))
+    if claim.is_fingerprint:
+        problem = "is a fingerprint: whoever has a network has one of it, so that wrong ones show no rate"
+        remedy = "give it as witness=CLAIM of `ipr verify`, with independent=[FILE]"
+        raise InputError("claim", claim.kind, problem, remedy)
+    return claim
 
 
 def _independent(place: Path, claim: Claim, config: CalibrateConfig) -> tuple[Suspect, bool]:

@@ -54,7 +54,7 @@ def _opened(folder: Path, claim: Claim) -> tuple[Claim, str | None]:
     witness = load_claim(folder)
     if not witness.is_fingerprint:
         problem = f"is a claim of kind {witness.kind}, and no fingerprint"
-        raise InputError("witness", folder, problem, "give a claim of scheme=ipguard, dataset_inference or lineage")
+        raise InputError("witness", folder, problem, "give a claim of scheme=ipguard or lineage")
     if (mine := _network(witness)) != (theirs := _network(claim)):
         raise InputError(
             "witness", folder, f"is about another network than the claim ({mine}, not {theirs})", "leave it out"
@@ -97,10 +97,11 @@ def measured(
     if suspect is not None and any(one.weights_digest == suspect for one in opened.independent):
         problem = "is the suspect itself"
         raise InputError("independent", suspect[:12], problem, "give networks that were trained by themselves")
+    digests = tuple(one.weights_digest for one in opened.independent)
     witnesses = []
     for claim, digest in opened.claims:
         whole = claim.without_repeats()
         found = ask(whole)
         others = [whole.read(one.network, images.mean, images.std) for one in opened.independent]
-        witnesses.append(Witness(claim, digest, found, tuple(others), found.choices))
+        witnesses.append(Witness(claim, digest, found, tuple(others), found.choices, digests))
     return tuple(witnesses)
