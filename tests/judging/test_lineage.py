@@ -94,17 +94,20 @@ def test_a_copy_with_moved_scaled_and_turned_channels_is_found(network):
     assert network.training
 
 
-def test_pruned_and_tuned_copies_are_found_and_strangers_are_not(network, data):
-    cut, tuned, stranger = pruned(network, 0.5), copy.deepcopy(network), small("alexnet", "bn")
+@pytest.mark.parametrize(("name", "norm"), [("alexnet", "bn"), ("resnet18", "gn")])
+def test_pruned_and_tuned_copies_are_found_and_strangers_are_not(name, norm, data):
+    network = small(name, norm)
+    memorise(network, data, 6)
+    cut, tuned, stranger = pruned(network, 0.5), copy.deepcopy(network), small(name, norm)
     memorise(tuned, data, 6)
     torch.manual_seed(9)
     for module in stranger.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
-    memorise(stranger, data)
+    memorise(stranger, data, 6)
     for copied in (cut, tuned):
         found = lineage(copied, network, PROBES)
-        assert share(found) > 0.9
+        assert share(found) > 0.6  # six steps at a high rate leave channels that always answer the same
         assert found.similarity > 0.7
     found = lineage(stranger, network, PROBES)
     assert share(found) < 0.2
