@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install quickstart test test-all attacks forgeries studies serve bench soak gpu gpu-check gpu-table6 docs notebooks lint format lock clean
+.PHONY: help install quickstart test test-all attacks forgeries findings studies serve bench soak gpu gpu-check gpu-table6 docs notebooks lint format lock clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,10 @@ attacks: install ## every attack on every scheme, and their tables in README.md 
 forgeries: install ## passports forged from public weights, on the digits, and their table in README.md
 	$(BIN)/ipr reproduce study=forged_passports
 	$(BIN)/python docs/generate.py runs/report/forged_passports/attacks.md
+
+findings: install ## what the weights give away for nothing, on the digits, and docs/results/findings.md
+	$(BIN)/ipr reproduce study=findings
+	$(BIN)/python docs/generate.py runs/report/findings/report.md
 
 studies: install ## the paper's tables and figures at scale=cpu, and docs/results/cpu; IMAGES=FOLDER holds cifar10, cifar100, caltech101
 	$(BIN)/ipr reproduce study=all scale=cpu images=$(IMAGES)

@@ -5,6 +5,7 @@
 python docs/generate.py runs/report/cifar10_part_attacks/attacks.md
 python docs/generate.py runs/report/forged_passports/attacks.md
 python docs/generate.py runs/report/photographs_attacks/attacks.md
+python docs/generate.py runs/report/findings/report.md
 python docs/generate.py runs/bench/performance.md
 python docs/generate.py docs/results/cpu/summary.md
 python docs/generate.py runs/soak/soak.md
@@ -138,6 +139,9 @@ def main(arguments: list[str]) -> None:
     for path, content in option_files():
         path.write_text(content)
     for measured in map(Path, arguments):
+        if measured.name == "report.md":  # a page of its own
+            (TOP / "docs" / "results" / f"{measured.parent.name}.md").write_text(measured.read_text().strip() + "\n")
+            continue
         name = measured.parent.name if measured.parent.name in PLACES else measured.stem
         place = PLACES.get(name, TOP / "docs" / measured.name)
         place.write_text(with_table(place.read_text(), name, measured.read_text().strip()))

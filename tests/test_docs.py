@@ -12,6 +12,7 @@ import torch
 import torchvision
 
 import ipr as ipr_
+from ipr.config.registry import load_all
 from ipr.config.schema import EndpointConfig
 from own import owned
 from pictures import folder_of_images
@@ -255,6 +256,25 @@ def test_links_and_pictures_of_the_documents_exist():
     for document in [TOP / "README.md", *TOP.glob("docs/*.md"), TOP / "CONTRIBUTING.md"]:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_requirement_of_the_threat_model_names_tests_that_exist():
+    page = (TOP / "docs" / "threat-model.md").read_text()
+    rows = re.findall(r"^\| (R\d+) \|.*\|$", page, re.MULTILINE)
+    assert rows == [f"R{i}" for i in range(1, 16)]
+    for row in re.findall(r"^\| R\d+ \|.*\|$", page, re.MULTILINE):
+        named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", row)
+        assert named, row
+        for file, test in named:
+            assert f"def {test}(" in (TOP / file).read_text(), f"{file}::{test}"
+
+
+def test_the_threat_model_names_every_attack():
+    page = (TOP / "docs" / "threat-model.md").read_text()
+    who = page.partition("## The requirements")[0]
+    for name in load_all("attack"):
+        kind = "forge_*" if name.startswith("forge_") and name != "forge_accessory" else name
+        assert f"`{kind}`" in who, name
 
 
 def test_the_example_of_the_page_on_transformers_runs(capsys):

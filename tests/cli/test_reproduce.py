@@ -74,6 +74,25 @@ def test_all_studies_at_smoke_scale(ipr):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "tables"),
+    [
+        (["study=findings"], ["findings_lift", "findings_flips", "findings_second", "findings_grind"]),
+        (["study=beyond", "scheme=neuralmark"], ["beyond_marks"]),
+        (["study=beyond", "scheme=lineage"], ["beyond_marks"]),
+    ],
+    ids=["findings", "neuralmark", "lineage"],
+)
+def test_studies_of_our_own_run_at_smoke_scale(ipr, arguments, tables):
+    outcome = ipr("reproduce", *arguments, "scale=smoke", "logger=csv")
+    assert outcome.code == 0, outcome.err
+    assert {*states().values()} == {"done"}
+    (page,) = Path("runs/report").glob("*/index.html")
+    for name in tables:
+        assert (page.parent / f"{name}.md").read_text().count("\n") > 3
+
+
+@pytest.mark.slow
 def test_a_cell_that_is_refused_is_told_with_its_reason_and_the_rest_go_on(ipr, tmp_path):
     study = own_study(
         tmp_path,

@@ -113,7 +113,7 @@ def of_attack(row: AttackRow) -> dict[str, Any]:
     With the owner's classifier put back the accuracy on the other task says nothing, and without it the trigger images
     have no labels among the new classes: neither is told. Bits are told once.
     """
-    point = dict(token.split("=", 1) for token in row.point.split())
+    point = dict(token.split("=", 1) for token in row.point.split() if "=" in token)
     restored, other = point.get("classifier") == "owner", row.transfer is not None and row.fidelity_kept is None
     images = row.bits_total is None and row.trigger_accuracy is not None
     reached = None if restored else row.accuracy_after
