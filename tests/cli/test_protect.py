@@ -133,7 +133,7 @@ def test_a_network_that_lost_much_is_told(mine, ipr):
         (["weights=baseline"], ["weights=baseline", "ipr train init="]),
         (["weights=secret.key"], ["weights=secret.key", "no known format"]),
         (["init=mine.pt"], ["init=mine.pt", "leave it out"]),
-        (["scheme=uchida"], ["scheme=uchida", "no passport scheme", "passport_v1, passport_v2, passport_v3;"]),
+        (["scheme=uchida"], ["scheme=uchida", "no passport scheme", "passport_v1, passport_v2, passport_v3"]),
         (["scheme=baseline"], ["scheme=baseline", "no passport scheme"]),
         (["trainer.fast_dev_run=true"], ["trainer.fast_dev_run=True", "nothing of it is kept"]),
         (["objective=loss"], ["objective=loss", "is no number"]),

@@ -78,10 +78,10 @@ def test_all_studies_at_smoke_scale(ipr):
     ("arguments", "tables"),
     [
         (["study=findings"], ["findings_lift", "findings_flips", "findings_second", "findings_grind"]),
-        (["study=beyond", "scheme=neuralmark"], ["beyond_marks"]),
-        (["study=beyond", "scheme=lineage"], ["beyond_marks"]),
+        (["study=beyond", "scheme=trapdoor", "attack=combined,false_claim,grind"], ["beyond_marks"]),
+        (["study=beyond", "scheme=lineage", "attack=distill,structural_obfuscation,data_free"], ["beyond_marks"]),
     ],
-    ids=["findings", "neuralmark", "lineage"],
+    ids=["findings", "trapdoor", "lineage"],
 )
 def test_studies_of_our_own_run_at_smoke_scale(ipr, arguments, tables):
     outcome = ipr("reproduce", *arguments, "scale=smoke", "logger=csv")

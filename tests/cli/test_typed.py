@@ -230,7 +230,7 @@ def test_python_m_is_the_same():
     [
         ("tr", ["train"]),
         ("-", ["--help", "--multirun", "-m", "--cfg", "--version"]),
-        ("train scheme=passport_v1,pass", [f"scheme=passport_v1,passport_v{i}" for i in (1, 2, 3)]),
+        ("train scheme=passport_v1,passport_v", [f"scheme=passport_v1,passport_v{i}" for i in (1, 2, 3)]),
         ("train trainer.pre", ["trainer.precision="]),
         ("train trainer.precision=b", ["trainer.precision=bf16-mixed"]),
         ("train dataset.down", ["dataset.download="]),

@@ -82,11 +82,6 @@ def test_beyond_is_every_attack_on_every_scheme_that_it_applies_to_with_images_o
             assert [cell.values[f"transfer.{n}"] for n in same] == [cell.values[f"dataset.{n}"] for n in same]
 
 
-def test_attackers_that_are_apart_have_no_other_task():
-    with pytest.raises(InputError, match=r"sweeps\.transfer=\['cifar100'\].*leave out apart"):
-        Sweep(scheme=["uchida"], attack=["finetune"], transfer=["cifar100"], apart=True)
-
-
 def test_passports_of_several_energies_are_cells_of_their_own():
     found = load_study(studies()["cifar10_part_energy"])
     cells = [cell for cell in plan(found, load_scale(found.scale)) if cell.wave == "victim"]

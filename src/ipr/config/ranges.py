@@ -60,6 +60,7 @@ def _weight(example: str) -> Range:
 
 RANGES = {
     "anomaly": _weight("2"),
+    "added": Range(0, 3, "give e.g. 0.25", above=True),
     "alarms": Range(0, 1, "give e.g. 0.05", below=True),
     "alpha": FRACTION,
     "attack_epochs": _count("20, or null for what the attack has by default"),
@@ -104,6 +105,7 @@ RANGES = {
     "limit_train_batches": Range(0, 2**53, "give a whole number, e.g. 10, or a fraction below 1, e.g. 0.1", above=True),
     "limit_train": _count("1000, or null for all", most=10**9),
     "lr": _positive("0.01"),
+    "margin": _weight("3"),
     "max_epochs": _count("20"),
     "mean": Range(0, 1, "give a number from 0 to 1 for each channel, e.g. [0.485,0.456,0.406]"),
     "momentum": Range(0, 1, "give 0 to below 1, e.g. 0.9", below=True),

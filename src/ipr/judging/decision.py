@@ -229,6 +229,25 @@ def decide(
     """
     check_tried(tried)
     calibration, presented = provenance.calibration, evidence.passport is not None
+    conditions = _measured(evidence, thresholds, tried, alignments, provenance, rule)
+    conditions.append(_drawn(provenance.drawn, rule.requires("drawn", auto=True)))
+    if presented or rule.bound == "required":
+        conditions.append(_bound(provenance.bound, rule.bound == "required"))
+    conditions.append(_key(provenance.keyless, rule.sound))
+    conditions.append(_commitment(provenance, rule.requires("commitment", auto=True), evidence))
+    if evidence.accessory:
+        conditions.append(_accessory(provenance, rule.sound))
+    conditions.append(_network(provenance.same, evidence, rule))
+    if calibration is not None:
+        conditions.append(_independent(calibration, evidence.kind, rule.sound))
+    conditions.append(_null(evidence.kind, calibration, rule, rule.requires("null", auto=not presented)))
+    return Decision(tuple(conditions), rule.name)
+
+
+def _measured(
+    evidence: Evidence, thresholds: Thresholds, tried: int, alignments: int, provenance: Provenance, rule: Rule
+) -> list[Condition]:
+    """What is asked of the suspect."""
     conditions = []
     if evidence.passport is not None:
         conditions.append(_passport(evidence.passport))
@@ -242,18 +261,7 @@ def decide(
         conditions.append(_trigger_set(evidence, tried, provenance.null, threshold, required=deciding))
     if evidence.steadiness is not None:
         conditions.append(_steady(evidence.steadiness))
-    conditions.append(_drawn(provenance.drawn, rule.requires("drawn", auto=True)))
-    if presented or rule.bound == "required":
-        conditions.append(_bound(provenance.bound, rule.bound == "required"))
-    conditions.append(_key(provenance.keyless, rule.sound))
-    conditions.append(_commitment(provenance, rule.requires("commitment", auto=True), evidence))
-    if evidence.accessory:
-        conditions.append(_accessory(provenance, rule.sound))
-    conditions.append(_network(provenance.same, evidence, rule))
-    if calibration is not None:
-        conditions.append(_independent(calibration, evidence.kind, rule.sound))
-    conditions.append(_null(evidence.kind, calibration, rule, rule.requires("null", auto=not presented)))
-    return Decision(tuple(conditions), rule.name)
+    return conditions
 
 
 def _passport(brought: bool) -> Condition:

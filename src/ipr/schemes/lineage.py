@@ -20,6 +20,7 @@ from ipr.config.registry import register
 from ipr.config.schema import SchemeConfig, TrainConfig
 from ipr.data.images import ImageData
 from ipr.errors import InputError
+from ipr.judging.alignment import misfit
 from ipr.judging.lineage import lineage, smooth_noise
 from ipr.models.claimed import network_of, without_memory
 from ipr.schemes.base import About, Trained
@@ -82,9 +83,14 @@ class LineageClaim(WatermarkClaim):
         check_finite("weights", self.weights)
 
     def read(self, suspect: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> Reading:
-        """See `WatermarkClaim.read`: no image is needed."""
+        """See `WatermarkClaim.read`: no image is needed.
+
+        Raises:
+            InputError: also where the suspect is of another architecture.
+        """
         about = self.architecture
         reference = with_weights(about, self.weights)
+        _check_shapes(suspect, reference)
         found = lineage(suspect, reference, smooth_noise(about["channels_in"], about["image_size"]))
         read = reading(found.identified, found.channels, choices=found.choices, correlation=found.similarity)
         return replace(read, unit="channels")
@@ -99,7 +105,7 @@ class LineageClaim(WatermarkClaim):
 
     def check_network(self, network: nn.Module, example: Tensor) -> None:
         """See `Claim.check_network`."""
-        with_weights(self.architecture, self.weights)
+        _check_shapes(network, with_weights(self.architecture, self.weights))
 
     def check_structure(self) -> None:
         """See `Claim.check_structure`: there are as many weights as the network has, and they are not all equal."""
@@ -146,3 +152,11 @@ class Lineage(Fingerprint):
         claim = LineageClaim(weights=flat_weights(network := trained()), **claim_parts(config, data))
         claim.read(network, data.mean, data.std)  # refused now rather than when it is needed
         return claim
+
+
+def _check_shapes(suspect: nn.Module, reference: nn.Module) -> None:
+    if (tensor := misfit(suspect, reference)) is not None:
+        problem = (
+            f"is of another architecture than the network that is claimed ({tensor} is of another shape, or missing)"
+        )
+        raise InputError("suspect", type(suspect).__name__, problem, "judge it by its answers")

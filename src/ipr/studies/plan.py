@@ -162,11 +162,6 @@ def _cells(study: Study, sweep: Sweep, scale: Scale, seeds: Sequence[int] | None
                 choices["dataset@transfer"] = target.name
                 values |= _limits("transfer", target)
                 about["transfer"] = transfer
-            if sweep.apart:
-                values["dataset.part"] = "1/2"
-            if sweep.apart and attack:
-                choices["dataset@transfer"] = images.name
-                values |= {**_limits("transfer", images), "transfer.part": "2/2"}
             if sweep.rival and attack:
                 choices["attack@rival"] = about["rival"] = sweep.rival
             if exhibit:

@@ -32,7 +32,6 @@ class Sweep:
             unless `set` gives a part of it (`transfer.part: 2/2`, beside `dataset.part: 1/2`).
         rival: forges a claim before a removal attack.
         exhibit: what is shown of the run, or of the attacked run.
-        apart: whether victims have the first half of the training images, and attackers the second.
         first_seed: whether one seed is enough, as for a picture.
         set: other keys of a training, an attack or an exhibit, e.g. `scheme.signature`; see `studies.settable`.
 
@@ -48,7 +47,6 @@ class Sweep:
     transfer: list[str] = field(default_factory=list)
     rival: str | None = None
     exhibit: list[str] = field(default_factory=list)
-    apart: bool = False
     first_seed: bool = False
     set: dict[str, Any] = field(default_factory=dict)
 
@@ -59,9 +57,6 @@ class Sweep:
                 check_choices("sweeps", {group: choice})
         if self.rival is not None:
             check_choices("sweeps", {"attack@rival": self.rival})
-        if self.apart and self.transfer:
-            problem = "is of another task, so that attackers have no half of the victim's images"
-            raise InputError("sweeps.transfer", self.transfer, problem, "leave out apart, or transfer")
 
 
 @dataclass

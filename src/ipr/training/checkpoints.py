@@ -54,7 +54,7 @@ class CheckpointFiles(TorchCheckpointIO):
     def _write(self, checkpoint: dict[str, Any], place: Path) -> None:
         content = io.BytesIO()
         torch.save(checkpoint, content)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may hold what will complete a claim
         write_atomically(place, content.getvalue(), former=before(place))
         self._held, self._written = None, time.monotonic()
 

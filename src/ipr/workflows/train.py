@@ -26,7 +26,6 @@ from ipr.schemes.base import Scheme
 from ipr.schemes.start import TRAINED, check_start, load_suspect, start_digest, start_name, start_network
 from ipr.store.find_or_make import making
 from ipr.store.folder import RunFolder
-from ipr.store.lease import Lease
 from ipr.store.record import Record, load_record
 from ipr.store.tags import joined, parted
 from ipr.store.weights import as_safetensors
@@ -113,13 +112,31 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Run:
             if scheme is None:  # trained before; judged anew
                 _tell_again(folder, tracker)
             else:
-                claim = _trained(scheme, data, config, claim, folder, tracker, lease)
-                write_atomically(folder.weights, as_safetensors(scheme.network.state_dict()))
+                if epochs := type(scheme).epochs(config):
+                    fit(
+                        scheme,
+                        data,
+                        config,
+                        epochs=epochs,
+                        clip_norm=config.optimizer.clip_norm,
+                        seed=config.seed,
+                        checkpoint=folder.checkpoint,
+                        metrics=folder.metrics,
+                        tell=tracker.epoch,
+                        validate=validation_of(config, data, claim, scheme.completed),
+                        callbacks=[KeepLease(lease)],
+                    )
+                claim = _kept(scheme, claim, folder, trained=epochs > 0)
             run = _judged(config, data, folder, claim, baseline, start)
             lease.check()
-            run.record.save(folder.record)
-            tracker.summary(asdict(run.record) | {one.name.replace(" ", "_"): one.holds for one in run.checks})
+            _record(run, tracker)
     return run
+
+
+def _record(run: Run, tracker: Tracker) -> None:
+    """The last that is written: its presence says that the run is finished."""
+    run.record.save(run.folder.record)
+    tracker.summary(asdict(run.record) | {one.name.replace(" ", "_"): one.holds for one in run.checks})
 
 
 def _opened(config: TrainConfig, data: ImageData | None) -> tuple[TrainConfig, ImageData, RunFolder]:
@@ -214,41 +231,18 @@ def _built(config: TrainConfig, data: ImageData, claim: Claim | None, baseline: 
     return scheme
 
 
-def _trained(
-    scheme: Scheme,
-    data: ImageData,
-    config: TrainConfig,
-    claim: Claim | None,
-    folder: RunFolder,
-    tracker: Tracker,
-    lease: Lease,
-) -> Claim | None:
-    """Trains, and returns the claim with what the training has made of it; where the scheme leaves the network as it
-    begins, there is nothing to train.
+def _kept(scheme: Scheme, claim: Claim | None, folder: RunFolder, *, trained: bool) -> Claim | None:
+    """Keeps the weights, and before them the claim with what the training has made of it, which is returned.
 
     A claim that is completed is in its place before the weights are: without these the run goes on from its checkpoint,
-    and comes to the same claim.
+    and comes to the same claim. A network that its scheme leaves as it begins has no epochs to tell of.
     """
-    if not (epochs := type(scheme).epochs(config)):
+    if not trained:
         write_atomically(folder.metrics, "epoch,step,seconds\n")
-        return claim
-    folder.checkpoint.parent.mkdir(mode=0o700, exist_ok=True)  # it holds what will complete a claim
-    fit(
-        scheme,
-        data,
-        config,
-        epochs=epochs,
-        clip_norm=config.optimizer.clip_norm,
-        seed=config.seed,
-        checkpoint=folder.checkpoint,
-        metrics=folder.metrics,
-        tell=tracker.epoch,
-        validate=validation_of(config, data, claim, scheme.completed),
-        callbacks=[KeepLease(lease)],
-    )
-    if claim is None or (completed := scheme.completed(claim)) is claim:
-        return claim
-    completed.complete(folder.claim)
+    completed = claim if claim is None or not trained else scheme.completed(claim)
+    if completed is not None and completed is not claim:
+        completed.complete(folder.claim)
+    write_atomically(folder.weights, as_safetensors(scheme.network.state_dict()))
     return completed
 
 
