@@ -12,7 +12,7 @@ from ipr.attacks.base import EMBEDDING, READ_FROM_WEIGHTS, example_of, schemes_o
 from ipr.attacks.removal.data_free import NOISE, DataFree, ImageGenerator, disagreement
 from ipr.attacks.removal.distill import Distill, Distillation, soft_loss
 from ipr.attacks.removal.knockoff import Knockoffs
-from ipr.attacks.removal.students import falling
+from ipr.attacks.students import falling
 from ipr.errors import InputError
 from ipr.judging.unread import fits, unread
 from ipr.workflows.attack import attack

@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ipr.attacks.base import EMBEDDING, Attacked, Fit, Victim
-from ipr.attacks.removal.students import CLIP_NORM, StudentAttack, falling
+from ipr.attacks.students import CLIP_NORM, StudentAttack, falling
 from ipr.claims.base import Claim
 from ipr.config.registry import register
 from ipr.data.images import ImageData, LabelledImages, normalise

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ipr.attacks.base import Attacked, Fit, Victim, example_of
-from ipr.attacks.removal.students import CLIP_NORM, StudentAttack, falling
+from ipr.attacks.students import CLIP_NORM, StudentAttack, falling
 from ipr.config.registry import register
 from ipr.data.images import ImageData, normalise
 from ipr.data.rows import gathered

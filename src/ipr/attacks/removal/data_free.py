@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ipr.attacks.base import CLAIMED, Attacked, Fit, Victim
-from ipr.attacks.removal.students import CLIP_NORM, StudentAttack, falling, teacher_of
+from ipr.attacks.students import CLIP_NORM, StudentAttack, falling, teacher_of
 from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.randomness import derive_seed, drawing, generator

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ipr.attacks.base import CLAIMED, Attacked, Fit, Victim
-from ipr.attacks.removal.students import CLIP_NORM, StudentAttack, falling
+from ipr.attacks.students import CLIP_NORM, StudentAttack, falling
 from ipr.config.registry import register
 from ipr.data.images import ImageData
 from ipr.schemes.baseline import Baseline

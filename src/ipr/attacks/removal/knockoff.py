@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ipr.attacks.base import CLAIMED, Attacked, Fit, Victim
-from ipr.attacks.removal.students import CLIP_NORM, Learning, StudentAttack, falling, teacher_of
+from ipr.attacks.students import CLIP_NORM, Learning, StudentAttack, falling, teacher_of
 from ipr.config.recipe import Recipe
 from ipr.config.registry import register
 from ipr.data.images import ImageData
