@@ -78,7 +78,7 @@ class FalseClaim(StudentAttack):
             found = self.triggers(kind, own, data, generator(seed, f"{kind} triggers"))
             claims[f"triggers={kind}"] = _claimed(victim.claim, found, len(data.classes))
         yield Attacked(victim.suspect, claims)
-        if more := _of_the_scheme(victim.claim, own[0], data, seed):  # judged apart from images
+        if more := _of_the_scheme(victim.claim, own, data, seed):  # judged apart from images
             yield Attacked(victim.suspect, more)
 
     def triggers(self, kind: str, own: Sequence[nn.Module], data: ImageData, source: Generator) -> TriggerSet:
@@ -153,12 +153,19 @@ def _claimed(owner: Claim, triggers: TriggerSet, classes: int) -> TriggerSetClai
     )
 
 
-def _of_the_scheme(owner: Claim, own: nn.Module, data: ImageData, seed: int) -> dict[str, Claim | None]:
-    """What a scheme's own kind of claim adds to trigger images."""
+def _of_the_scheme(owner: Claim, own: Sequence[nn.Module], data: ImageData, seed: int) -> dict[str, Claim | None]:
+    """What a scheme's own kind of claim adds to trigger images: the projection that his networks satisfy best, or a
+    passport.
+    """
     kinds = kinds_for(owner)
     if isinstance(owner, PassportClaim):
-        first = kinds["elsewhere"].drawn(owner, own, data, 1, seed)[0]
+        first = kinds["elsewhere"].drawn(owner, own[0], data, 1, seed)[0]
         return {"passport=elsewhere": first}
     if isinstance(owner, WatermarkClaim) and "universal" in kinds:
-        return {"keys=universal": kinds["universal"].drawn(owner, own, data, 1, seed)[0]}
+
+        def satisfied(claim: WatermarkClaim) -> float:
+            return sum(claim.read(network, data.mean, data.std).agreement for network in own)
+
+        drawn = kinds["universal"].drawn(owner, own[0], data, 4, seed)
+        return {"keys=universal": max((one for one in drawn if isinstance(one, WatermarkClaim)), key=satisfied)}
     return {}
