@@ -221,3 +221,29 @@ def test_a_baseline_is_tuned_to_compare_with(ipr, tiny):
     assert not row["attack_succeeded"]
     assert round(40 * row["accuracy_after"], 9) in range(1, 41)  # a share of the test images
     assert ipr("report").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "decisions"),
+    [
+        (["scheme=passport_v2", "attack=permute"], {"": "not verified", "aligned": None}),
+        (["scheme=baseline", "attack=finetune", "attack_epochs=1"], {"": ""}),
+        (["scheme=uchida", "attack=forge_uchida"], {"way=gradient": "not verified", "way=closed_form": "not verified"}),
+    ],
+    ids=["permute", "baseline", "forge_uchida"],
+)
+def test_rows_tell_what_would_be_decided(arguments, decisions, ipr, tiny):
+    assert ipr("attack", *tiny, *arguments).code == 0
+    (path,) = Path("runs").glob("attack/*/rows.jsonl")
+    rows = {row["point"]: row for row in map(json.loads, path.read_text().splitlines())}
+    assert rows.keys() == decisions.keys()
+    for point, wanted in decisions.items():
+        row = rows[point]
+        if wanted == "":
+            assert (row["decision"], row["deciding"]) == (None, "")
+        else:
+            assert row["decision"] in ("verified", "not verified", "inconclusive")
+            assert row["decision"] == (wanted or row["decision"])
+            assert row["deciding"]
+    if "attack=forge_uchida" in arguments:
+        assert all("commitment" in row["deciding"] for row in rows.values())

@@ -178,6 +178,10 @@ class Attack(Applicable, ABC):
         attacker_has: the threat model.
         other_task: what it does with images of another task than the victim's (`transfer`): they are refused; learned
             from, so that the outcome is judged on that task; or asked about, their labels unused.
+        dated: whether its forged claims can be committed to before the suspect is released, as nothing of them follows
+            from it, or as their claimant releases it himself.
+        drawn: whether these are drawn from a key, as an owner's are.
+        served: whether its suspect is a service, which a judge can ask and not open.
         undone: whether a judge who has the network that was committed to can undo it (`judging/alignment.py`): every
             point is judged again, aligned to the victim.
     """
@@ -190,6 +194,9 @@ class Attack(Applicable, ABC):
     section: ClassVar[str]
     attacker_has: ClassVar[str]
     other_task: ClassVar[Literal["refused", "learned", "asked"]] = "refused"
+    dated: ClassVar[bool] = False
+    drawn: ClassVar[bool] = False
+    served: ClassVar[bool] = False
     undone: ClassVar[bool] = False
 
     def identity(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from ipr.judging.decision import INCONCLUSIVE, VERIFIED
 from ipr.judging.outcome import mark
 from ipr.reports.selection import baseline_of
 from ipr.store.folder import RunFolder
@@ -139,6 +140,8 @@ def of_attack(row: AttackRow) -> dict[str, Any]:
         "triggers": None if other and not restored else row.trigger_accuracy,
         "mark_read": number(row.mark_read),
         "fidelity_kept": number(row.fidelity_kept),
+        "verified": None if row.decision is None else number(row.decision == VERIFIED),
+        "inconclusive": None if row.decision is None else number(row.decision == INCONCLUSIVE),
         "succeeded": number(row.attack_succeeded),
         "seconds": row.seconds,
         "share_of_training": row.share_of_training,

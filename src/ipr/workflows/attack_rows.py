@@ -31,6 +31,9 @@ class AttackRow(Outcome):
         train_images, test_images: of the victim.
         attacker_images: training images that the attacker had; shared_images: so many of them are the victim's, pixel
             by pixel. None in rows that did not tell.
+        decision: what a judge would decide of the claim by the rule `sound` (`judging/as_dated.py`); None of a
+            baseline, of another task, and in rows that did not tell.
+        deciding: the conditions that it rests on, by name, with commas between.
         seconds: what it took to bring this point about, training included, judging not. Points that come of one
             suspect share it: each has all of it, or, of searches trained side by side, its part.
         iterations: steps of a forgery that has no epochs; None elsewhere.
@@ -50,6 +53,8 @@ class AttackRow(Outcome):
     transfer: str | None = None
     train_images: int = 0
     test_images: int = 0
+    decision: str | None = None
+    deciding: str = ""
     attacker_images: int | None = None
     shared_images: int | None = None
     victim_epochs: int = 0
@@ -83,7 +88,8 @@ def load_rows(path: Path) -> dict[str, AttackRow]:
 
     Rows of version 1, which called a mark that is read verified, and of version 2, which did not tell what the victim
     started from nor of its passport, are read too: the victim's record tells that, where it lies beside them. So are
-    those of version 3, which did not tell what images the attacker had: the victim's, where it was no other data set.
+    those of version 3, which did not tell what images the attacker had (the victim's, where it was no other data set)
+    nor what a judge would decide.
 
     Raises:
         InputError: they were written by another version.
@@ -103,7 +109,8 @@ def load_rows(path: Path) -> dict[str, AttackRow]:
                 values |= _of_victim(path, values["victim"]) | {"schema_version": 3}
             if values["schema_version"] == 3:
                 had = values["train_images"] if values["transfer"] is None else None
-                values |= {"attacker_images": had, "shared_images": had, "schema_version": SCHEMA_VERSION}
+                values |= {"attacker_images": had, "shared_images": had, "decision": None, "deciding": ""}
+                values["schema_version"] = SCHEMA_VERSION
             if values.keys() != names or values["schema_version"] != SCHEMA_VERSION:
                 raise KeyError("other fields than this version's")
             rows[values["point"]] = Fitting().value(AttackRow, values, "")

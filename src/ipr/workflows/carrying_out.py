@@ -18,8 +18,10 @@ from ipr.claims.base import Claim
 from ipr.data.images import ImageData, LabelledImages
 from ipr.errors import InputError
 from ipr.files import naming, write_atomically
-from ipr.judging.alignment import align, misfit
+from ipr.judging.alignment import Alignment, align, misfit
+from ipr.judging.as_dated import Terms, best, decided
 from ipr.judging.claim_kinds import load_claim
+from ipr.judging.decision import Decision
 from ipr.judging.fidelity import accuracy
 from ipr.judging.outcome import Outcome, nearest, outcome_of, unmarked
 from ipr.judging.unread import charged, fits, unread
@@ -165,15 +167,20 @@ class CarryingOut:
         for point in one.claims:
             claims |= {_joined(point, name): rival for name, rival in rivals.items()}
         made: dict[str, AttackRow] = {}
+        aligned: Alignment | None = None
+        untouched = one.suspect is self.victim.suspect
         for form in ("", ALIGNED) if self.config.attack.undone else ("",):
             wanted = {_joined(point, form): claim for point, claim in claims.items()}
             wanted = {point: claim for point, claim in wanted.items() if point not in self.rows}
             if wanted:
-                shown, ways = self._aligned(network) if form else (network, 1)
+                aligned = aligned or (None if untouched else self._aligned(network))
+                shown, ways = (aligned.network, aligned.ways) if form and aligned else (network, 1)
                 outcomes = self._outcomes(shown, wanted, freed=one.freed, ways=ways)
+                decisions = self._decisions(outcomes, wanted, aligned, same=untouched or None)
                 seconds = self.clock.seconds / one.trainings
                 made |= {
-                    point: self._row(point, outcome, one.iterations, seconds) for point, outcome in outcomes.items()
+                    point: self._row(point, outcome, decisions.get(point), one.iterations, seconds)
+                    for point, (outcome, _) in outcomes.items()
                 }
         if not made:
             return []
@@ -183,26 +190,60 @@ class CarryingOut:
         self.rows |= made
         return list(made.values())
 
-    def _aligned(self, network: nn.Module) -> tuple[nn.Module, int]:
-        """The suspect in the form of the victim, and among how many readings that is one."""
-        found = align(network, self.victim.suspect, example_of(self.own, network))
-        return found.network, found.ways
+    def _aligned(self, network: nn.Module) -> Alignment | None:
+        """The suspect in the form of the victim, as a judge brings it there; None of another architecture."""
+        try:
+            return align(network, self.victim.suspect, example_of(self.own, network))
+        except InputError:
+            return None
 
     def _outcomes(
         self, network: nn.Module, wanted: Mapping[str, Claim | None], *, freed: bool, ways: int
-    ) -> dict[str, Outcome]:
+    ) -> dict[str, tuple[Outcome, Verdict | None]]:
         own, owner, same_task = self.own, self.victim.claim, judged_alike(self.own, self.data)
         images = own.test_images
         if owner is None:
             limit, after = self.config.verification.fidelity_threshold, accuracy(network, images)
-            return {point: unmarked(self.before, after, limit, same_task=same_task) for point in wanted}
+            return {point: (unmarked(self.before, after, limit, same_task=same_task), None) for point in wanted}
         bits = _freed_bits(network, self.victim.passport_claim, own) if freed else None
         claims = {point: claim for point, claim in wanted.items() if claim is not None}
         verdicts = [charged(verdict, ways) for verdict in self._verdicts(network, list(claims.values()), images)]
+        of = partial(outcome_of, owner, accuracy_before=self.before, same_task=same_task, bits_freed=bits)
         return {
-            point: outcome_of(owner, claim, verdict, accuracy_before=self.before, same_task=same_task, bits_freed=bits)
+            point: (of(claim, verdict), verdict)
             for (point, claim), verdict in zip(claims.items(), verdicts, strict=True)
         }
+
+    def _decisions(
+        self,
+        outcomes: Mapping[str, tuple[Outcome, Verdict | None]],
+        wanted: Mapping[str, Claim | None],
+        aligned: Alignment | None,
+        *,
+        same: bool | None,
+    ) -> dict[str, Decision]:
+        """What a judge would decide; he reads a copy aligned as well, unless that is a point of its own."""
+        attack, owner, data = self.config.attack, self.victim.claim, self.data
+        claims = {point: claim for point, claim in wanted.items() if claim is not None}
+        if not claims or not judged_alike(self.own, data):
+            return {}
+        same = aligned.same if aligned else same
+        terms = {
+            point: Terms(claim is owner or attack.dated, claim is not owner and attack.drawn, same, attack.served)
+            for point, claim in claims.items()
+        }
+        again: list[Verdict] = []
+        if aligned and aligned.similar and not attack.undone:
+            read = self._verdicts(aligned.network, list(claims.values()), data.test_images)
+            again = [charged(verdict, aligned.ways) for verdict in read]
+        found: dict[str, Decision] = {}
+        for number, (point, claim) in enumerate(claims.items()):
+            verdict = outcomes[point][1]
+            assert verdict is not None
+            given = charged(verdict, aligned.ways) if again and aligned else verdict
+            readings = [given, *again[number : number + 1]]
+            found[point] = best([(one, decided(claim, one, data, terms[point])) for one in readings])
+        return found
 
     def _verdicts(self, network: nn.Module, claims: list[Claim], images: LabelledImages) -> list[Verdict]:
         """Of the judge; of claims that do not fit what became of the network, that they are not read."""
@@ -215,9 +256,12 @@ class CarryingOut:
         rest = iter(unread(network, [claim for claim in claims if not _among(claim, fitting)], images))
         return [next(read) if _among(claim, fitting) else next(rest) for claim in claims]
 
-    def _row(self, point: str, outcome: Outcome, iterations: int | None, seconds: float) -> AttackRow:
+    def _row(
+        self, point: str, outcome: Outcome, decision: Decision | None, iterations: int | None, seconds: float
+    ) -> AttackRow:
         config, record = self.config, self.run.record
         whole = record.train_seconds
+        deciding = decision.deciding if decision else ()
         return AttackRow(
             **asdict(outcome),
             **facts_of(config),
@@ -229,6 +273,8 @@ class CarryingOut:
             transfer=config.transfer.name if config.transfer else None,
             train_images=self.data.train_labels.numel(),
             test_images=self.data.test_labels.numel(),
+            decision=decision.outcome if decision else None,
+            deciding=", ".join(condition.name for condition in deciding),
             attacker_images=self.own.train_labels.numel(),
             shared_images=self.shared,
             victim_epochs=config.trainer.max_epochs,

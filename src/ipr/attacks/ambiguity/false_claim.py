@@ -49,6 +49,7 @@ class FalseClaim(StudentAttack):
     section = "none (Liu et al., USENIX Security 2024)"
     attacker_has = "training images of the task, and the claim's date before the release; not the victim"
     families = EMBEDDING
+    dated = True
 
     networks: int = 3  # of the accuser's own, the one left out among them
     images: int = 100  # trigger images claimed

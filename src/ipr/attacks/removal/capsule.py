@@ -107,6 +107,7 @@ class CapsuleAttack(StudentAttack):
     section = "not in the paper (2208.14127)"
     attacker_has = "the weights and training images of the task; the suspect is served, not given away"
     families = ("key images",)
+    served = True
     needs = "its mark is read from weights, which a filter does not change"
 
     filter: str = "features"  # confidence | energy | features: what tells strange images

@@ -42,6 +42,7 @@ class Overwrite(Attack):
     section = "I (named; no numbers)"
     attacker_has = "the weights, the training data, the scheme and its constants, and the places of the passport layers"
     families = EMBEDDING
+    dated = drawn = True  # before he gives his copy away
 
     epochs: int = 20  # of the attacker's training
     lr: float = 0.01  # learning rate, constant
