@@ -140,7 +140,7 @@ def of_attack(row: AttackRow) -> dict[str, Any]:
         "triggers": None if other and not restored else row.trigger_accuracy,
         "mark_read": number(row.mark_read),
         "fidelity_kept": number(row.fidelity_kept),
-        "verified": None if row.decision is None else number(row.decision == VERIFIED),
+        "upheld": None if row.decision is None else number(row.decision == VERIFIED),
         "inconclusive": None if row.decision is None else number(row.decision == INCONCLUSIVE),
         "succeeded": number(row.attack_succeeded),
         "seconds": row.seconds,

@@ -49,7 +49,7 @@ MEASURES = {
     "mark_over_accuracy": "mark less accuracy",
     "mark_read": "1 where chance does not explain the mark, 0 elsewhere",
     "fidelity_kept": "1 where accuracy is within epsilon_f, 0 elsewhere; none on another task",
-    "verified": "1 where a judge would verify the claim, dated as early as it can be, 0 elsewhere; none on other tasks",
+    "upheld": "1 where a judge would verify the claim, dated as early as it can be, 0 elsewhere; none on other tasks",
     "inconclusive": "the same where he could not tell, for want of a calibration say",
     "succeeded": "1 where the attack succeeded (Definition 1.IV), 0 elsewhere",
     "seconds": "what a training, or an attack, took",
