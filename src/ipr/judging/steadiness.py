@@ -2,9 +2,8 @@
 
 A capsuled service (2208.14127) has a filter before its network, which answers images that look unlike the task's by
 other means. One that draws labels draws others for an image that is changed a little, where a network hardly changes
-its mind: in 77 judgements of 11 independent networks and 7 of fine-tuned ones (7 claims of three schemes on the digits,
-100 images each) at most 4 images changed their answer. A filter that asks another network is as steady as a network
-without the mark, and is not found by this.
+its mind (`tests/judging/test_capsule.py`). A filter that asks another network is as steady as a network without the
+mark, and is not found by this.
 """
 
 from __future__ import annotations
