@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -67,18 +67,3 @@ class HashedClaim(AccessoryClaim):
         if self.binding is None:
             return super()._signature_redrawn()
         return Part("signature", "signature", True, "is what the passport hashes to")
-
-
-def refuse_choice(scheme: Any) -> None:
-    """Refuses a signature, fewer bits and a bound signature, where every bit hashes the passport.
-
-    Args:
-        scheme: the fields of a passport scheme.
-
-    Raises:
-        InputError: naming what was asked for.
-    """
-    for field, none in (("signature", None), ("bits", None), ("bound", False)):
-        if (asked := getattr(scheme, field)) != none:
-            remedy = f"give scheme.{field}={'null' if none is None else 'false'}, or choose scheme=passport_aware"
-            raise InputError(f"scheme.{field}", asked, "leaves no choice: every bit hashes the passport", remedy)

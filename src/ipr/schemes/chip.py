@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ipr.config.registry import register
 from ipr.config.schema import TrainConfig
-from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.passport.accessory import Accessory, through_f
 from ipr.passport.bound import expanded, parts_of
 from ipr.passport.chameleon import BYTES, Q, chameleon_hash, exponent, is_key, key_of, message
 from ipr.passport.claim import PassportClaim
-from ipr.passport.hashed import HashedClaim, refuse_choice
+from ipr.passport.hashed import HashedClaim
 from ipr.passport.layer import Affine
 from ipr.passport.surgery import Passport
 from ipr.randomness import derive_bytes
-from ipr.schemes.accessory import AccessoryScheme
-from ipr.schemes.base import About, Trained
+from ipr.schemes.base import About
+from ipr.schemes.hashed import HashedScheme
 from ipr.schemes.passport_v2 import PassportV2Config
+from ipr.signature import Signature
 
 DOMAIN = b"ipr chameleon signature 1"
 TRAPDOOR, BLINDING = "chameleon trapdoor", "chameleon blinding"
@@ -129,7 +129,7 @@ class ChipConfig(PassportV2Config):
 
 
 @register("chip", order=23)
-class Chip(AccessoryScheme):
+class Chip(HashedScheme):
     """The private branch has gamma = F(Avg(W * P_gamma)) + z(P_gamma) and the same of beta, where z is the passport
     itself, `pooled`; the sign loss is on Avg(W * P_gamma), whose bits are a chameleon hash of passport and owner.
 
@@ -152,19 +152,11 @@ class Chip(AccessoryScheme):
     )
 
     @classmethod
-    def secrets_for(cls, network: nn.Module, config: TrainConfig, data: ImageData, trained: Trained) -> PassportClaim:
-        """See `PassportScheme.secrets_for`.
-
-        Raises:
-            InputError: also where a signature, fewer bits or another hash is asked for.
-        """
-        refuse_choice(config.scheme)
-        drawn = super().secrets_for(network, config, data, trained)
-        capacities = {name: bits.numel() for name, bits in drawn.signature.items()}
+    def hashed(cls, config: TrainConfig, drawn: PassportClaim, capacities: Mapping[str, int]) -> tuple[Signature, str]:
+        """See `HashedScheme.hashed`: a chameleon hash, whose key and blinding follow from seed and `passport.key`."""
         blinding = exponent(derive_bytes(config.seed, BLINDING, config.passport.key))
         how = Chameleon(key_of(trapdoor_of(config)), blinding)
-        signature = bits_of_value(how.value(drawn.passport, capacities, drawn.owner), capacities)
-        return replace(drawn, signature=signature, binding=str(how))
+        return bits_of_value(how.value(drawn.passport, capacities, drawn.owner), capacities), str(how)
 
 
 def trapdoor_of(config: TrainConfig) -> int:

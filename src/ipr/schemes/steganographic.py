@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -20,12 +20,13 @@ from ipr.digests import elements
 from ipr.errors import InputError
 from ipr.passport.accessory import Accessory, draw_f, shapes_of_f, through_f
 from ipr.passport.claim import PassportClaim
-from ipr.passport.hashed import HashedClaim, refuse_choice
+from ipr.passport.hashed import HashedClaim
 from ipr.passport.layer import Affine
 from ipr.passport.surgery import Passport
-from ipr.schemes.accessory import AccessoryScheme
-from ipr.schemes.base import About, Trained
+from ipr.schemes.base import About
+from ipr.schemes.hashed import HashedScheme
 from ipr.schemes.passport_v2 import PassportV2, PassportV2Config
+from ipr.signature import Signature
 
 HASHED = "sha-512"
 """What `binding` of a claim says where each layer's bits hash its P_gamma."""
@@ -102,7 +103,7 @@ class SteganographicConfig(PassportV2Config):
 
 
 @register("steganographic", order=22)
-class Steganographic(AccessoryScheme):
+class Steganographic(HashedScheme):
     """The private branch answers with s (gamma_1 BN(x) + beta_1) + t, where s = F(Avg(W * P_gamma)) and
     t = F(Avg(W * P_beta)) pass through F (`passport/accessory.py`) and gamma_1 and beta_1 are trained; the sign loss is
     on Avg(W * P_gamma) gamma_1.
@@ -127,16 +128,9 @@ class Steganographic(AccessoryScheme):
     balance_weight = 0.0
 
     @classmethod
-    def secrets_for(cls, network: nn.Module, config: TrainConfig, data: ImageData, trained: Trained) -> PassportClaim:
-        """See `PassportScheme.secrets_for`.
-
-        Raises:
-            InputError: also where a signature, fewer bits or another hash is asked for.
-        """
-        refuse_choice(config.scheme)
-        drawn = super().secrets_for(network, config, data, trained)
-        capacities = {name: bits.numel() for name, bits in drawn.signature.items()}
-        return replace(drawn, signature=hashed_signature(drawn.passport, capacities), binding=HASHED)
+    def hashed(cls, config: TrainConfig, drawn: PassportClaim, capacities: Mapping[str, int]) -> tuple[Signature, str]:
+        """See `HashedScheme.hashed`: SHA-512 of P_gamma."""
+        return hashed_signature(drawn.passport, capacities), HASHED
 
     @classmethod
     def around(cls, network: nn.Module, config: TrainConfig, data: ImageData, claim: PassportClaim) -> PassportV2:
