@@ -90,6 +90,7 @@ def test_what_is_listed_is_chosen(ipr, runs, asked, count):
 
 def test_what_nothing_can_have_is_refused(ipr, runs):
     assert_one_line(ipr("list", "scheme=v1"), "scheme=v1", "did you mean passport_v1?")
+    assert_one_line(ipr("list", "seed=0", "paths.output=x"), "paths.output: there is no such key")
     assert_one_line(ipr("list", "state=finished"), "state=finished", "done, running")
     assert_one_line(ipr("list", "kind=training"), "kind=training", "train, attack")
     assert_one_line(ipr("report", "scheme=passport_v9"), "scheme=passport_v9", "passport_v3")

@@ -67,7 +67,7 @@ def invoke(
     codes: list[int] = []
     outcomes: dict[int, JobOutcome] = {}
     register(command)
-    arguments = [in_section(argument, command) for argument in arguments]
+    written, arguments = arguments, [in_section(argument, command) for argument in arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on instead of printing them; `reporting` does
     with tempfile.TemporaryDirectory(prefix="ipr-") as private, hiding() as hide:  # a sweep's file repeats all of it
         job = Job(execute, Path(private))
@@ -77,7 +77,7 @@ def invoke(
             try:
                 hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name=command)(job)()
             except (HydraException, OmegaConfBaseException):
-                refuse_unknown(command, arguments)
+                refuse_unknown(command, written)
                 raise
             except (ValueError, AssertionError, TypeError, LookupError, OSError) as error:
                 if not _of_hydra(error):
