@@ -163,7 +163,7 @@ def test_the_rule_of_the_paper_is_definition_1_and_nothing_else():
     ("evidence", "fails"),
     [
         (white_box(bits(39)), "signature"),
-        (white_box(accuracies=Accuracies(0.8, 0.9, 0.9, 0.1)), "fidelity"),
+        (white_box(accuracies=Accuracies(0.3, 0.9, 0.9, 0.1)), "fidelity"),
         (white_box(accuracies=Accuracies(0.9, 0.9, None, 0.1)), "fidelity"),
         (white_box(passport=False), "passport"),
     ],
@@ -173,6 +173,37 @@ def test_each_condition_alone_refuses_a_passport_claim(evidence, fails):
         decision = decide(evidence, LIMITS, provenance=known(), rule=rule)
         assert decision.outcome == "not verified"
         assert failing(decision) == [fails]
+
+
+TUNED = white_box(accuracies=Accuracies(0.56, 0.9, 0.97, 0.1))
+
+
+def test_bits_that_were_drawn_and_dated_outlast_the_accuracy_of_a_tuned_copy():
+    decision = decide(TUNED, LIMITS, provenance=known())
+    assert (decision.outcome, decision.consistent, missing(decision)) == ("inconclusive", False, ["fidelity"])
+    assert "this copy was tuned" in condition(decision, "fidelity").says
+
+
+@pytest.mark.parametrize(
+    ("evidence", "provenance"),
+    [
+        (TUNED, known(drawn=redrawn(None))),  # bits may have been chosen
+        (TUNED, known(drawn=redrawn(False))),
+        (TUNED, known(commitment="not registered before the release")),
+        (TUNED, known(commitment="none")),
+        (TUNED, known(same=False)),  # another network
+        (TUNED, known(same=None)),
+        (white_box(bits(39), accuracies=TUNED.accuracies), known()),  # too few bits
+        (white_box(accuracies=Accuracies(0.3, 0.9, 0.97, 0.1)), known()),  # no better than a lifted passport
+        (white_box(accuracies=Accuracies(0.56, 0.9, 0.97, 0.1, control=0.56)), known()),  # nor than a random one
+        (white_box(accuracies=Accuracies(0.56, 0.9, None, 0.1)), known()),  # nothing declared
+    ],
+)
+def test_nothing_less_saves_a_passport_that_lost_its_accuracy(evidence, provenance):
+    decision = decide(evidence, LIMITS, provenance=provenance)
+    assert decision.outcome == "not verified"
+    assert "fidelity" in failing(decision)
+    assert decide(TUNED, LIMITS, provenance=known(), rule=PAPER).outcome == "not verified"  # as published
 
 
 @pytest.mark.parametrize(
@@ -217,13 +248,14 @@ def test_fidelity_is_measured_against_what_the_suspect_is(seen, holds):
 
 def test_a_claimant_cannot_widen_what_the_judge_accepts():
     lax = Thresholds(0.5, 1.0, 1.0)
-    half = white_box(accuracies=Accuracies(0.5, 0.9, 0.5, 0.1))
+    half = white_box(accuracies=Accuracies(0.3, 0.9, 0.3, 0.1))
     assert failing(decide(half, lax, provenance=known())) == ["fidelity"]
     assert failing(decide(white_box(bits(39)), lax, provenance=known())) == ["signature"]
     both = white_box(bits(39), Accuracies(0.6, 0.9, 0.5, 0.1))
     assert failing(decide(both, lax, rule=PAPER)) == ["fidelity", "signature"]
     strict = Thresholds(0.9, 0.01, 2.0**-60)
     assert failing(decide(white_box(), strict, provenance=known())) == ["fidelity", "signature"]
+    assert missing(decide(TUNED, lax, provenance=known())) == ["fidelity"]
     loose = Rule(p_value=0.5, fidelity=0.1)
     assert not decide(white_box(), strict, provenance=known(), rule=loose).verified
     assert decide(white_box(bits(30), GOOD), Thresholds(0.9, 1.0, 1.0), provenance=known(), rule=loose).verified

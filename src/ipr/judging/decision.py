@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ipr.claims.base import Claim, Reading, Thresholds, reading
 from ipr.config.rule import SOUND, Rule
@@ -116,7 +116,7 @@ class Decision:
     @property
     def outcome(self) -> str:
         """`verified` if every required condition holds, `not verified` if one fails; else one is missing:
-        `inconclusive`, for what was measured is consistent with the claim.
+        `inconclusive`, for what was measured does not contradict the claim.
         """
         found = [condition.holds for condition in self.conditions if condition.required]
         return NOT_VERIFIED if False in found else INCONCLUSIVE if None in found else VERIFIED
@@ -251,11 +251,14 @@ def _measured(
     conditions = []
     if evidence.passport is not None:
         conditions.append(_passport(evidence.passport))
-    conditions.append(_fidelity(evidence, thresholds, rule))
+    conditions.append(fidelity := _fidelity(evidence, thresholds, rule))
     if evidence.signature is not None:
         counted = provenance.drawn.counted(evidence.signature) if rule.sound else evidence.signature
         threshold = rule.threshold_log10(thresholds.p_value, sum(counted.total.values()))
-        conditions.append(_signature(evidence.signature, counted, tried, alignments, threshold, provenance.same))
+        signature = _signature(evidence.signature, counted, tried, alignments, threshold, provenance.same)
+        if rule.sound and fidelity.holds is False and signature.holds and _outlasted(evidence.accuracies, provenance):
+            conditions[-1] = _tuned(fidelity)
+        conditions.append(signature)
     if evidence.trigger_set is not None:
         deciding, threshold = evidence.kind == "images", rule.threshold_log10(thresholds.p_value, 0)
         conditions.append(_trigger_set(evidence, tried, provenance.null, threshold, required=deciding))
@@ -292,6 +295,28 @@ def _fidelity(evidence: Evidence, thresholds: Thresholds, rule: Rule) -> Conditi
     if seen.target is None:
         says += "; a claim that declares no target accuracy is refused"
     return Condition("fidelity", True, holds, lost, epsilon, says)
+
+
+def _outlasted(seen: Accuracies | None, found: Provenance) -> bool:
+    """Whether bits that are read say more than a fidelity that is lost: they were drawn and dated, the suspect is a
+    copy of what was committed to, and the passport still works better than chance and every random one.
+    """
+    if seen is None or seen.target is None or not seen.above_chance:
+        return False
+    better = seen.control is None or seen.claimed > seen.control
+    return better and found.drawn.holds is True and found.commitment == IN_TIME and found.same is True
+
+
+def _tuned(fidelity: Condition) -> Condition:
+    """Fidelity that was lost, and does not refuse: a thief who tunes a copy loses the passport's accuracy before its
+    bits. It does not verify either: a passport can be lifted to any bits in a public network that others begin with,
+    and then works worse than theirs.
+    """
+    says = (
+        fidelity.says + ". It is lost, and the bits are there, drawn and dated: this copy was tuned, or the claim was "
+    )
+    says += "made for a network that others began with, too"
+    return replace(fidelity, holds=None, says=says)
 
 
 def _signature(

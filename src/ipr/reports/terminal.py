@@ -136,7 +136,7 @@ def reasons(decision: Decision) -> list[str]:
         return [PAPER] if decision.rule == "paper" else []
     lines = []
     if decision.outcome == INCONCLUSIVE:
-        lines.append("What was measured is consistent with the claim, and would be with a forger's. Missing:")
+        lines.append("What was measured does not contradict the claim, and a forger could show as much. Missing:")
     for one in decision.deciding:
         lines.append(f"{one.name}: {one.says}." + (f" To show it: {one.remedy}." if one.remedy else ""))
     return lines
