@@ -126,6 +126,7 @@ def of_attack(row: AttackRow) -> dict[str, Any]:
         "whose": "forged" if row.forged else "genuine" if row.bits_total or images else None,
         "way": point.get("way"),
         "point": row.point or None,
+        "deciding": row.deciding or None,
         "layers": layers,
         "layers_count": None if layers is None or layers == "all" else layers.count("+") + 1,
         **{name: float(point[name]) for name in ("rate", "dissimilarity", "wrong") if name in point},

@@ -10,13 +10,14 @@ import pandas as pd
 
 from ipr.reports.drawing import figure_of
 from ipr.reports.exhibits import pictures_of
+from ipr.reports.outcomes import outcome_figure
 from ipr.reports.results import Results, results_of
 from ipr.reports.runs import runs_of
 from ipr.reports.section import FILTERS, CellState, Line, Picture, Section, TableView, Value
 from ipr.reports.selection import chosen, grouped, paper_text, with_energy
 from ipr.reports.statements import check
-from ipr.reports.units import label, written
-from ipr.studies.columns import LABELS
+from ipr.reports.units import counted, label, written
+from ipr.studies.columns import LABELS, TRUTHS
 from ipr.studies.planned import Plan, PlannedCell
 from ipr.studies.study import Paper, Study, TableDrawing
 
@@ -72,6 +73,9 @@ def _pictures(study: Study, results: Results) -> list[Picture]:
         if drawing.kind == "exhibit":
             folder = results.exhibits.get(drawing.exhibit)
             figure = None if folder is None else pictures_of(drawing.exhibit, folder.path)[drawing.name]
+        elif drawing.kind == "outcomes":
+            named = drawing.where.get("attack")
+            figure = outcome_figure(chosen(results.frame, drawing.where), named if isinstance(named, list) else ())
         else:
             figure = figure_of(drawing, results.frame, study.paper)
         if figure is not None:
@@ -93,23 +97,33 @@ def table_of(drawing: TableDrawing, frame: pd.DataFrame, paper: Paper) -> TableV
         header += [prefix + heading for heading in drawing.values]
     lines = []
     for key, part in grouped(found, rows):
+        if drawing.least is not None:
+            part = least_of(part, drawing.least)
         names = dict(zip(rows, key, strict=True))
         cells = [Value(label(column, value)) for column, value in names.items()]
         for value in across:
             same = part if drawing.columns is None else chosen(part, {drawing.columns: value})
             place = names if drawing.columns is None else names | {drawing.columns: value}
             for column in drawing.values.values():
-                cells.append(cell_of(same, column, paper_text(paper, place, column)))
+                told = paper_text(paper, place, column)
+                cells.append(cell_of(same, column, told, intervals=drawing.intervals))
         lines.append(Line(cells, _about(names)))
     return TableView(drawing.name, drawing.caption, header, lines)
 
 
-def cell_of(part: pd.DataFrame, column: str, paper: str | None) -> Value:
-    """What we measured, on how many results, beside the paper's number."""
+def least_of(part: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Of results those of the attack and point with the least mean of a column."""
+    return min((same for _, same in grouped(part, ["attack", "point"])), key=lambda same: same[column].mean())
+
+
+def cell_of(part: pd.DataFrame, column: str, paper: str | None, *, intervals: bool = False) -> Value:
+    """What we measured, on how many results, beside the paper's number; with `intervals` see `TableDrawing`."""
     if column in LABELS:
         texts = dict.fromkeys(label(column, value) for value in part[column].dropna())
         return Value(", ".join(texts), None, paper)
     values = part[column].dropna()
+    if intervals and column in TRUTHS and len(values):
+        return Value(counted(int(values.sum()), len(values)), len(values), paper)
     return Value(written(values, column), len(values) if len(values) else None, paper)
 
 

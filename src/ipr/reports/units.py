@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from ipr.judging.binomial import lower_limit, upper_limit
+
 PLAIN = {
     "seconds": 1,
     "iterations": 0,
@@ -59,6 +61,18 @@ def mean_and_spread(values: Sequence[float] | pd.Series, digits: int = 1, factor
 def written(values: Sequence[float] | pd.Series, column: str) -> str:
     """The mean and spread of a measured column in its unit."""
     return mean_and_spread(values, PLAIN[column], 1) if column in PLAIN else mean_and_spread(values)
+
+
+def counted(successes: int, trials: int, risk: float = 0.05) -> str:
+    """How many of so many, with the exact two-sided interval of the rate (Clopper and Pearson), in %.
+
+    Args:
+        successes: at most `trials`.
+        trials: at least 1.
+        risk: that the interval misses the rate.
+    """
+    low, high = (limit(successes, trials, risk / 2) for limit in (lower_limit, upper_limit))
+    return f"{successes} of {trials} ({100 * low:.1f} to {100 * high:.1f} %)"
 
 
 def one(value: float, column: str) -> str:

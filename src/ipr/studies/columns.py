@@ -17,6 +17,7 @@ LABELS = {
     "whose": "genuine or forged: whose claim was judged",
     "way": "how a claim was forged",
     "point": "which point of an attack, e.g. `rate=0.5`",
+    "deciding": "the conditions that a judge's decision on the claim rests on, by name",
     "layers": "which layers were changed, e.g. conv3+conv4",
     "layers_count": "how many layers were changed",
     "rate": "fraction that was pruned, or whose signs were flipped",
@@ -68,3 +69,6 @@ MEASURES = {
 """Columns that are measured; accuracies and shares are fractions in [0, 1]."""
 
 COLUMNS = {**LABELS, **MEASURES}
+
+TRUTHS = ("mark_read", "fidelity_kept", "upheld", "inconclusive", "succeeded")
+"""Columns that hold 1 for true and 0 for false."""

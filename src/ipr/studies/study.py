@@ -16,7 +16,7 @@ from ipr.studies.settable import check_choices, check_set
 from ipr.terminal.spelling import choose_among
 from ipr.texts import check_name
 
-KINDS = ("curves", "bars", "exhibit")
+KINDS = ("curves", "bars", "outcomes", "exhibit")
 
 
 @dataclass
@@ -77,6 +77,8 @@ class TableDrawing:
         caption: one sentence.
         where: which results, as of `Statement`.
         values: heading -> column.
+        least: a column: of the attacks and points of a line only those are told whose mean is the least.
+        intervals: whether columns of 0 and 1 are told as counts, with the 95 % interval of their rate.
     """
 
     name: str
@@ -85,12 +87,15 @@ class TableDrawing:
     values: dict[str, str]
     columns: str | None = None
     where: dict[str, Any] = field(default_factory=dict)
+    least: str | None = None
+    intervals: bool = False
 
 
 @dataclass
 class FigureDrawing:
     """A figure: `curves` or `bars` of `values` (legend -> column) over `x`, a panel for each combination of `panels`, a
-    line or group of bars for each value of `series`; or what an `exhibit` shows (`name` says which of its pictures).
+    line or group of bars for each value of `series`; `outcomes` of attacks against schemes; or what an `exhibit` shows
+    (`name` says which of its pictures).
     """
 
     name: str
@@ -184,7 +189,7 @@ class Study:
         places = [("paper", self.paper.columns)]
         for table in self.tables:
             places.append((table.name, [*table.rows, *table.where, *table.values.values()]))
-            places.append((table.name, [table.columns] if table.columns else []))
+            places.append((table.name, [column for column in (table.columns, table.least) if column]))
         for figure in self.figures:
             used = [*figure.where, *figure.values.values(), *figure.panels, *([figure.x] if figure.x else [])]
             places.append((figure.name, used))
