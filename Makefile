@@ -27,13 +27,13 @@ test: install ## the tests that need neither other processes nor many seconds
 test-all: test ## the others, too: processes, hostile files, long lists; those of Slurm where it is installed (.ci/slurm does that)
 	$(BIN)/pytest -n 2 -m "system or fuzz or slow"
 
-attacks: install ## every attack on every scheme, and their tables in README.md and docs/; IMAGES=FOLDER holds cifar10/train, cifar10/test
+attacks: install ## every attack on every scheme, and their tables in docs/; IMAGES=FOLDER holds cifar10/train, cifar10/test
 	$(BIN)/ipr reproduce study=cifar10_part_attacks images=$(IMAGES)
 	$(BIN)/python docs/generate.py runs/report/cifar10_part_attacks/attacks.md
 	$(BIN)/ipr reproduce study=photographs_attacks images=$(IMAGES)
 	$(BIN)/python docs/generate.py runs/report/photographs_attacks/attacks.md
 
-forgeries: install ## passports forged from public weights, on the digits, and their table in README.md
+forgeries: install ## passports forged from public weights, on the digits, and their table in docs/results/attacks.md
 	$(BIN)/ipr reproduce study=forged_passports
 	$(BIN)/python docs/generate.py runs/report/forged_passports/attacks.md
 

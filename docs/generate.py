@@ -41,10 +41,10 @@ from ipr.schemes.base import abouts
 TOP = Path(__file__).parents[1]
 
 PLACES = {
-    "attacks": TOP / "README.md",
-    "forged_passports": TOP / "README.md",
+    "attacks": TOP / "docs" / "results" / "attacks.md",
+    "forged_passports": TOP / "docs" / "results" / "attacks.md",
     "photographs_attacks": TOP / "docs" / "passports.md",
-    "summary": TOP / "README.md",
+    "summary": TOP / "docs" / "results" / "paper.md",
     "soak": TOP / "docs" / "cluster.md",
     "calibration": TOP / "docs" / "verdicts.md",
     "forgers": TOP / "docs" / "verdicts.md",

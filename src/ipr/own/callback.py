@@ -72,7 +72,7 @@ class PassportCallback(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Puts both branches into the place of the module's step."""
         if not pl_module.automatic_optimization:
-            remedy = "use ipr.passport_layers and ipr.sign_loss in its step (README: in your own training loop)"
+            remedy = "use ipr.passport_layers and ipr.sign_loss in its step (notebooks/05_your_own_training_loop.ipynb)"
             raise InputError("module", type(pl_module).__name__, "optimises by hand", remedy)
         if all(module is not self.network for module in pl_module.modules()):
             raise InputError("module", type(pl_module).__name__, "does not hold the network", "train what is protected")
