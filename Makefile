@@ -100,7 +100,7 @@ format: install ## let ruff rewrite the code
 lock: ## pin anew what pyproject.toml asks for
 	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
 	.lock-venv/bin/pip install --disable-pip-version-check --quiet 'torch==2.14.1' 'torchvision==0.29.1' hatchling==1.33.0 '.[dev]'
-	.lock-venv/bin/pip freeze --exclude ipr | sed -E '/^(nvidia-|cuda-|triton)/ s/$$/ ; sys_platform == "linux"/' > requirements.lock
+	.lock-venv/bin/pip freeze --exclude ipr-passports | sed -E '/^(nvidia-|cuda-|triton)/ s/$$/ ; sys_platform == "linux"/' > requirements.lock
 	rm -rf .lock-venv
 
 clean: ## remove the environment and caches; runs are kept

@@ -3,13 +3,17 @@
 import importlib
 import inspect
 import os
+import re
 import subprocess
 import sys
+import tarfile
+import tomllib
 import zipfile
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra.plugins.plugin import Plugin
 
 TOP = Path(__file__).parents[1]
@@ -21,7 +25,7 @@ def installed(tmp_path_factory):
     place = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", place, TOP], check=True)
-    (wheel,) = place.glob("ipr-*.whl")
+    (wheel,) = place.glob("ipr_passports-*.whl")
     subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", place / "site", wheel], check=True)
     return wheel, place / "site"
 
@@ -34,7 +38,7 @@ def test_it_holds_code_configuration_studies_and_licence_only(installed):
     assert "ipr/experiments/quickstart.yaml" in names
     assert {f"ipr/reports/assets/page.{end}" for end in ("css", "js", "html.jinja")} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
-    assert {name.split("/")[0].split("-")[0] for name in names} == {"ipr", "hydra_plugins"}
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"ipr", "ipr_passports", "hydra_plugins"}
     assert {name for name in names if name.startswith("hydra_plugins")} == {
         "hydra_plugins/ipr_launchers.py",
         "hydra_plugins/ipr_search_path.py",
@@ -44,7 +48,7 @@ def test_it_holds_code_configuration_studies_and_licence_only(installed):
 def test_every_plugin_of_hydra_has_an_entry_point(installed):
     """As hydra-core 1.4 finds them: one for each class that a module of `hydra_plugins` defines, and not imports."""
     _, site = installed
-    (ipr,) = metadata.distributions(name="ipr", path=[str(site)])
+    (ipr,) = metadata.distributions(name="ipr-passports", path=[str(site)])
     named = {(point.module, point.attr) for point in ipr.entry_points.select(group="hydra.plugins")}
     modules = [importlib.import_module(f"hydra_plugins.{path.stem}") for path in (site / "hydra_plugins").glob("*.py")]
     defined = {
@@ -88,3 +92,36 @@ def test_every_public_name_can_be_imported():
         assert getattr(ipr, name).__doc__, name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         ipr.nothing  # noqa: B018
+
+
+def test_what_stands_beside_the_code_fits_it():
+    project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((TOP / "CITATION.cff").read_text())
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    workflow = yaml.safe_load((TOP / ".github/workflows/ci.yml").read_text())
+    assert workflow["jobs"]["all"]["steps"][-1] == {"run": "bash .ci/run"}
+    copied = re.findall(r"^COPY (.+) \S+$", (TOP / "Dockerfile").read_text(), re.MULTILINE)
+    assert all((TOP / name).exists() for line in copied for name in line.split())
+    assert f"pip install '{project['name']}" not in (TOP / "README.md").read_text()  # it is on no index yet
+
+
+@pytest.mark.system
+def test_the_tests_run_from_the_source_distribution(tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    subprocess.run(build, check=True, cwd=TOP, capture_output=True)
+    (archive,) = tmp_path.glob("ipr_passports-*.tar.gz")
+    with tarfile.open(archive) as packed:
+        packed.extractall(tmp_path, filter="data")
+    place = tmp_path / archive.name.removesuffix(".tar.gz")
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=TOP, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    left_out = {name for name in listed if not (place / name).exists()}
+    assert left_out <= {".gitignore", ".dockerignore"}, left_out
+    chosen = ["tests/test_docs.py::test_links_and_pictures_of_the_documents_exist", "tests/test_signature.py"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *chosen], cwd=place, env=os.environ | {"PYTHONPATH": str(place / "src")},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout

@@ -102,9 +102,9 @@ def _read(words: list[str]) -> Line:
         print(f"ipr: error: {error}", file=sys.stderr)
         sys.exit(2)
     if "--version" in line.options:
-        from importlib.metadata import version
+        from ipr.extras import own_version
 
-        print(version("ipr"))
+        print(own_version())
         sys.exit(0)
     if not line.command:
         print(usage())

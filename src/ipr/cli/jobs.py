@@ -35,6 +35,7 @@ from ipr.cli.launchers.outcomes import (
 )
 from ipr.config.shipped import shipped
 from ipr.errors import InputError
+from ipr.extras import asked_for
 from ipr.requests.compose import as_texts, in_section, named, one_line, register, typed
 from ipr.requests.launchers import one_by_one
 from ipr.requests.libraries import of_library
@@ -252,9 +253,13 @@ def errors_as_lines(codes: list[int], lines: list[str]) -> Iterator[None]:
         lines.append(one_line(error))
         codes.append(EXIT_INPUT)
     except Exception as error:  # noqa: BLE001 (reported in full, and the exit code says so)
+        wanted = asked_for(error) if isinstance(error, ModuleNotFoundError) else None
         if isinstance(error, OSError) and unheard(error):
             leave(error)
-        if isinstance(error, OSError) and error.errno in STORAGE:
+        if wanted is not None:
+            lines.append(one_line(wanted))
+            codes.append(EXIT_INPUT)
+        elif isinstance(error, OSError) and error.errno in STORAGE:
             lines.append(f"{error.filename or '<a file>'}: {error.strerror}; {STORAGE[error.errno]}")
             codes.append(EXIT_INPUT)
         else:

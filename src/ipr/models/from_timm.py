@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from ipr.errors import InputError
+from ipr.extras import DISTRIBUTION
 from ipr.models.foreign import check_width, tried
 
 PREFIX = "timm:"
@@ -30,7 +31,9 @@ def from_timm(name: str, *, norm: str, width: float, channels_in: int, image_siz
     try:
         import timm
     except ImportError as error:
-        raise InputError("model.name", name, "is of timm, which is not installed", "pip install timm") from error
+        raise InputError(
+            "model.name", name, "is of timm, which is not installed", f"pip install '{DISTRIBUTION}[timm]'"
+        ) from error
     own = name.removeprefix(PREFIX)
     if own not in timm.list_models():  # never `hf-hub:` or a path: those would be fetched or read
         known = ", ".join(timm.list_models(["resnet??", "densenet*", "regnety_00?", "mobilenetv3*"]))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ipr.errors import InputError
+from ipr.extras import own_version
 from ipr.files import write_atomically
 
 
@@ -61,7 +62,8 @@ def _stable(value: Any) -> Any:
 
 def _versions() -> dict[str, str]:
     """Of Python and of what computes the numbers."""
-    return {"python": platform.python_version(), **{name: version(name) for name in ("ipr", "torch", "torchvision")}}
+    others = {name: version(name) for name in ("torch", "torchvision")}
+    return {"python": platform.python_version(), "ipr": own_version(), **others}
 
 
 def _same(path: Path, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from ipr.errors import InputError
+from ipr.extras import own_version
 from ipr.files import write_atomically
 from ipr.store.reading import Fitting
 from ipr.store.tags import parted
@@ -178,8 +179,9 @@ def hardware(device: torch.device, processes: int = 1) -> str:
 
 def versions() -> str:
     """Python's and the main packages' versions."""
-    names = ("ipr", "torch", "torchvision", "lightning")
-    return f"python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in names)
+    names = ("torch", "torchvision", "lightning")
+    told = ", ".join(f"{name} {version(name)}" for name in names)
+    return f"python {platform.python_version()}, ipr {own_version()}, {told}"
 
 
 def commit() -> str:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ipr.models.inspection import evaluating, is_norm
 from ipr.suspects.checks import FLOATS, INTEGERS, Refusal, shown
-from ipr.suspects.onnx_graph import Layer
+from ipr.suspects.layer import Layer
 
 AS_TRAINED = "give model, model.norm, model.width and dataset as it was trained"
 UNFOLDED = "export it with its norms and names: torch.onnx.export(..., optimize=False), or give safetensors"

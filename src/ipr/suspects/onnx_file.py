@@ -9,7 +9,8 @@ from onnx import TensorProto, numpy_helper
 from torch import Tensor
 
 from ipr.suspects.checks import DAMAGED, SAVE_AGAIN, Refusal, check_count, shown
-from ipr.suspects.onnx_graph import MAX_GRAPH_BYTES, Layer, layers_of
+from ipr.suspects.layer import Layer
+from ipr.suspects.onnx_graph import MAX_GRAPH_BYTES, layers_of
 from ipr.suspects.protobuf import fields
 
 # Fields of onnx.proto: ModelProto, GraphProto, TensorProto.

@@ -10,25 +10,13 @@ from onnx import NodeProto
 from torch import Tensor
 
 from ipr.suspects.checks import DAMAGED, Refusal, check_finite
+from ipr.suspects.layer import Layer
 
 MAX_GRAPH_BYTES = 16 * 2**20
 """The most that a graph's nodes may take, beside its weights."""
 
 MAX_NODE_BYTES = 2**20
 """The longest node that is read, as the library takes a hundred times as much; a longer one is a constant, no layer."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A layer and its weights.
-
-    Attributes:
-        kind: `convolution`, `norm` or `linear`.
-        tensors: `weight`, and `bias`, `running_mean` and `running_var` where it has them.
-    """
-
-    kind: str
-    tensors: Mapping[str, Tensor]
 
 
 @dataclass

@@ -13,7 +13,7 @@ from torch import Tensor
 from ipr.errors import InputError
 from ipr.suspects.checks import MAX_FILE_BYTES, Refusal, checked
 from ipr.suspects.formats import format_of
-from ipr.suspects.onnx_graph import Layer
+from ipr.suspects.layer import Layer
 from ipr.suspects.safetensors_file import read_safetensors
 from ipr.suspects.sharded import ENDING, index_in, read_sharded
 from ipr.suspects.torch_file import read_torch, without_prefixes
