@@ -11,6 +11,7 @@ from PIL import Image
 
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.outcome import nearest
+from ipr.tracking.wandb_run import bits_share
 from ipr.training.metrics import read_metrics
 from ipr.workflows.attack import attack
 from ipr.workflows.train import train
@@ -225,3 +226,18 @@ def test_its_variables_say_what_the_request_does_not(request_for, monkeypatch, w
     monkeypatch.setenv("WANDB_MODE", "disabled")
     asked = request_for("scheme=baseline", "logger=wandb", "logger.mode=offline", "logger.project=own", "seed=2")
     assert read_finished(train(asked).folder.path).about.project == "own"
+
+
+@pytest.mark.parametrize(
+    ("values", "share"),
+    [
+        ({"bits_agreeing": 3, "bits_total": 4}, {"bits_share": 0.75}),
+        ({"bits_agreeing": 0, "bits_total": 4}, {"bits_share": 0.0}),
+        ({"bits_agreeing": None, "bits_total": None}, {}),
+        ({"bits_agreeing": None, "bits_total": 4}, {}),
+        ({"bits_agreeing": 0, "bits_total": 0}, {}),
+        ({}, {}),
+    ],
+)
+def test_bits_are_told_as_a_share_too(values, share):
+    assert bits_share(values) == share

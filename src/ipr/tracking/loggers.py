@@ -20,7 +20,7 @@ from ipr.errors import InputError
 from ipr.store.folder import RunFolder
 from ipr.store.lease import Lease, announce
 from ipr.store.tags import joined
-from ipr.tracking.wandb_run import LONGEST_TAG, LOST, Tracker, open_run, say, told
+from ipr.tracking.wandb_run import LONGEST_TAG, LOST, Tracker, bits_share, open_run, say, told
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -125,11 +125,11 @@ class LoggerTracker(Tracker):
     def point(self, values: Mapping[str, Any]) -> None:
         """Adds a judged point of an attack, under `point/`, whose step is its number."""
         number, self._points = self._points, self._points + 1
-        self._attempt(methodcaller("log_metrics", numbers(values, "point/"), number))
+        self._attempt(methodcaller("log_metrics", numbers({**values, **bits_share(values)}, "point/"), number))
 
     def summary(self, values: Mapping[str, Any]) -> None:
         """Tells what came of the run, under `summary/`."""
-        self._attempt(methodcaller("log_metrics", numbers(values, "summary/"), 0))
+        self._attempt(methodcaller("log_metrics", numbers({**values, **bits_share(values)}, "summary/"), 0))
 
     def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Nothing: the points have been told one by one."""

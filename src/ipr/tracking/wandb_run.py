@@ -76,14 +76,14 @@ class Tracker:
         """
         settings = [setting.partition("=")[::2] for setting in str(values["point"]).split()]
         numbers = {f"point/{name}": number for name, text in settings if (number := _number(text)) is not None}
-        shown = _plain(values) | numbers
+        shown = _plain(values) | bits_share(values) | numbers
         self._draw_over("point_index", [name for name, value in shown.items() if isinstance(value, int | float)])
         self._points += 1
         self._attempt(methodcaller("log", {"point_index": self._points - 1} | shown))
 
     def summary(self, values: Mapping[str, Any]) -> None:
         """Sets the summary: what tables, bars and filters of W&B show."""
-        self._attempt(lambda run: run.summary.update(_plain(values)))
+        self._attempt(lambda run: run.summary.update(_plain(values) | bits_share(values)))
 
     def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Adds rows, all with the same fields, as a table."""
@@ -269,6 +269,14 @@ def say(text: str, who: str = "W&B") -> None:
 def told(error: object) -> str:
     """The first line of an error that says something, or else its kind."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def bits_share(values: Mapping[str, Any]) -> dict[str, float]:
+    """`bits_share`, the bits that are read as a fraction, of a record or a row that has bits: signatures differ in
+    length.
+    """
+    agreeing, total = values.get("bits_agreeing"), values.get("bits_total")
+    return {"bits_share": agreeing / total} if total and agreeing is not None else {}
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

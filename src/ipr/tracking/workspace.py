@@ -121,7 +121,7 @@ def sections() -> list[Section]:
         _bars("Accuracy without a passport", "accuracy_without", by="scheme"),
         _bars("Accuracy with forged passports, mean", "accuracy_forged_mean", by="scheme"),
         _bars("Accuracy with forged passports, best", "accuracy_forged_max", by="scheme"),
-        _bars("Bits of the signature read", "bits_agreeing", by="scheme"),
+        _bars("Share of the signature's bits that is read", "bits_share", by="scheme"),
         _bars("Bits of the signature in all", "bits_total", by="scheme"),
         _bars("Trigger images answered as assigned", "trigger_accuracy", by="scheme"),
         _bars("Share of runs consistent with their claim", "consistent", by="scheme"),
@@ -130,13 +130,13 @@ def sections() -> list[Section]:
         _bars("Share of runs where it succeeded, by attack", "attack_succeeded", by="attack"),
         _bars("Share of runs where it succeeded, by scheme", "attack_succeeded", by="scheme"),
         _bars("Accuracy after the attack, or with the forged claim", "accuracy_after", by="attack"),
-        _scatter("Accuracy and bits at the nearest point", "bits_agreeing", "accuracy_after"),
+        _scatter("Accuracy and share of bits read at the nearest point", "bits_share", "accuracy_after"),
         _scatter("Accuracy and trigger images at the nearest point", "trigger_accuracy", "accuracy_after"),
         _scatter("Cost, as a share of the victim's training", "share_of_training", "accuracy_after"),
     ]
     points: list[PanelTypes] = [
         _line("Accuracy by pruning rate", "point/rate", "accuracy_after"),
-        _line("Bits read by pruning rate", "point/rate", "bits_agreeing"),
+        _line("Share of bits read by pruning rate", "point/rate", "bits_share"),
         _line("Trigger images by pruning rate", "point/rate", "trigger_accuracy"),
         _line("Accuracy by share of bits changed", "point/dissimilarity", "accuracy_after"),
         _line("Accuracy of every point", "point_index", "accuracy_after"),
@@ -146,6 +146,10 @@ def sections() -> list[Section]:
     curves: list[PanelTypes] = [
         _line("Loss", "epoch", "train/loss", inner=True),
         _line("Accuracy", "epoch", "train/accuracy", inner=True),
+        _line("Validation accuracy, no passport", "epoch", "validation/accuracy"),
+        _line("Validation accuracy, with the passport", "epoch", "validation/accuracy_passport"),
+        _line("Share of bits read, validation", "epoch", "validation/bits"),
+        _line("Share of trigger images answered, validation", "epoch", "validation/triggers"),
     ]
     return [
         ws.Section(name="Schemes", panels=schemes, is_open=True),
