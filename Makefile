@@ -82,8 +82,9 @@ OUT ?= runs/report/gpu-table6
 gpu-table6: install ## as much of Table VI, 200 epochs, as fits into SECONDS=2700, and OUT=FOLDER; IMAGES=FOLDER as above; for a GPU
 	$(BIN)/python benchmarks/gpu_table6.py --images $(IMAGES) --seconds $(SECONDS) --out $(OUT)
 
-docs: install ## the generated tables of docs/
+docs: install ## the generated tables of docs/, then its pages as a site: open site/index.html
 	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 notebooks: install ## remove outputs from the notebooks; the tests run them
 	$(BIN)/python docs/strip.py notebooks/*.ipynb
@@ -99,9 +100,9 @@ format: install ## let ruff rewrite the code
 
 lock: ## pin anew what pyproject.toml asks for
 	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
-	.lock-venv/bin/pip install --disable-pip-version-check --quiet 'torch==2.14.1' 'torchvision==0.29.1' hatchling==1.33.0 '.[dev]'
+	.lock-venv/bin/pip install --disable-pip-version-check --quiet 'torch==2.14.1' 'torchvision==0.29.1' hatchling==1.33.0 '.[dev,docs]'
 	.lock-venv/bin/pip freeze --exclude ipr-passports | sed -E '/^(nvidia-|cuda-|triton)/ s/$$/ ; sys_platform == "linux"/' > requirements.lock
 	rm -rf .lock-venv
 
 clean: ## remove the environment and caches; runs are kept
-	rm -rf $(VENV) $(SERVE_VENV) .mypy_cache .ruff_cache .pytest_cache dist
+	rm -rf $(VENV) $(SERVE_VENV) site .mypy_cache .ruff_cache .pytest_cache dist

@@ -37,6 +37,7 @@ from ipr.config.shipped import shipped
 from ipr.judging.forging import forging_cost
 from ipr.requests.keys import fields_of
 from ipr.schemes.base import abouts
+from key_tables import configuration
 
 TOP = Path(__file__).parents[1]
 
@@ -162,6 +163,7 @@ GENERATED: dict[str, tuple[Path, Callable[[], str]]] = {
     "attacks": (TOP / "docs" / "attacks.md", attacks_table),
     "schemes": (TOP / "docs" / "schemes.md", schemes_table),
     "forging": (TOP / "docs" / "verdicts.md", forging_table),
+    "configuration": (TOP / "docs" / "reference" / "configuration.md", configuration),
 }
 """What needs no measurement, by its mark: the document that it stands in, and what makes it."""
 

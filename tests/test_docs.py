@@ -4,6 +4,7 @@ import dataclasses
 import re
 import runpy
 import shlex
+import shutil
 import warnings
 from pathlib import Path
 
@@ -134,6 +135,54 @@ def test_every_command_of_a_document_runs(document, ipr, tmp_path):
     assert commands
     assert all(command.startswith("ipr ") for command in commands)
     _run_all(commands, ipr, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.system
+def test_the_tutorial_goes_as_it_says(ipr):
+    """With fewer epochs; exit codes are those of the outcomes that it names."""
+    Path("secret.key").write_text("a long secret of your own\n")
+    key = digest = ""
+    for command in commands_of((TOP / "docs" / "tutorial.md").read_text()):
+        line, _, said = command.partition(" # ")
+        _, name, *arguments = shlex.split(line.replace("KEY", key).replace("DIGEST", digest))
+        if name == "train":
+            arguments += ["trainer.max_epochs=8", "logger=csv", "trainer.progress_bar=false"]
+        outcome = ipr(name, *arguments)
+        assert outcome.code == {"": 0, "verified": 0, "inconclusive": 3}[said], (command, outcome)
+        assert not said or outcome.out.splitlines()[-1] == said
+        if name == "train":
+            key = Path(outcome.out.splitlines()[-1].partition(": ")[2]).name
+        digest = next(iter(re.findall(r"^commitment: (\w{64})$", outcome.out, re.MULTILINE)), digest)
+        succeeded = re.search(r"succeeded at\s+(\d+)", outcome.out)
+        assert not succeeded or (int(succeeded[1]) > 0) == ("lift_passport" in command), outcome.out
+    assert Path("runs/report/all/index.html").exists()
+
+
+MESSAGES = re.findall(
+    r"```text\n\$ (ipr .*)\n(ipr: error: .*)\n```", (TOP / "docs" / "troubleshooting.md").read_text(), re.MULTILINE
+)
+
+
+@pytest.fixture
+def troubled(request_for, trained):
+    """A working folder in which the messages arise: a claim that others can read, pictures and files that do not do."""
+    run = trained(request_for("scheme=passport_v2", "dataset.image_size=16"))
+    shutil.copytree(run.folder.path / "claim", "CLAIM")
+    Path("CLAIM").chmod(0o755)
+    Path("photos/train/cat").mkdir(parents=True)
+    Path("empty.pt").touch()
+
+
+@pytest.mark.parametrize(("command", "message"), MESSAGES, ids=[command for command, _ in MESSAGES])
+def test_every_message_of_the_page_on_troubleshooting_is_printed(command, message, ipr, troubled):
+    outcome = ipr(*shlex.split(command)[1:])
+    assert outcome.code == 2
+    assert re.fullmatch(re.escape(message).replace(r"\.\.\.", ".*"), outcome.err.splitlines()[-1]), outcome.err
+
+
+def test_the_page_on_troubleshooting_has_messages():
+    assert len(MESSAGES) == (TOP / "docs" / "troubleshooting.md").read_text().count("```text\n") >= 20
 
 
 @pytest.mark.system

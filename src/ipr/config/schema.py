@@ -22,13 +22,13 @@ HIDDEN_KEYS = tuple(f"{group}.{name}" for group, name in HIDDEN)
 class ModelConfig:
     """A network: `model=alexnet|resnet18|resnet50|vit|torchvision|timm`."""
 
-    name: str = MISSING  # or torchvision:NAME, timm:NAME
+    name: str = MISSING  # one of ours, torchvision:NAME or timm:NAME
     norm: str = MISSING  # bn | gn; by default that of the scheme
     width: float = 1.0  # multiplies the channels of every convolution
-    passport_layers: list[str] = MISSING  # Table IV
-    watermark_layer: str = MISSING  # whose mean filter carries a watermark's bits
+    passport_layers: list[str] = MISSING  # the convolutions that get a passport (Table IV)
+    watermark_layer: str = MISSING  # the convolution whose mean filter carries a watermark's bits
     fidelity_threshold: float = MISSING  # epsilon_f of Section IV-D, a fraction
-    weights: str | None = None  # that its library publishes, to start from: DEFAULT or their name; null: random ones
+    weights: str | None = None  # published by its library, to start from: DEFAULT or their name; null: random ones
 
 
 @dataclass
@@ -71,12 +71,12 @@ class DatasetConfig:
     resize: Any = None  # pictures: shorter side before a crop of image_size, or [height,width]; null: to image_size
     interpolation: str | None = None  # of resize: nearest | bilinear | bicubic | lanczos | ...; null for bilinear
     mean: list[float] | None = None  # of each channel, in [0, 1], to normalise by; null: of the training images
-    std: list[float] | None = None  # likewise
+    std: list[float] | None = None  # of each channel, to divide by after that; null: of the training images
     recorded: Any = None  # how a claim says that pictures are read: set by images=FOLDER of a judge
-    part: str | None = None  # of the training images: 1/2 for the first of two disjoint, class-balanced parts
-    limit_train: int | None = None  # so many of them, class-balanced and fixed
-    limit_test: int | None = None  # so many test images, class-balanced and fixed
-    validation: float = 0.0  # of the training images, a fraction that is held out: curves by epoch (docs/curves.md)
+    part: str | None = None  # a part of the training images: 1/2 is the first of two disjoint, class-balanced ones
+    limit_train: int | None = None  # how many training images, class-balanced and fixed; null for all
+    limit_test: int | None = None  # how many test images, class-balanced and fixed; null for all
+    validation: float = 0.0  # fraction of the training images that is held out: curves by epoch (docs/curves.md)
     crop_padding: int = 4  # pixels; 0 for no random crop
     flip: bool = True  # mirror images at random
 
@@ -96,10 +96,10 @@ class TrainerConfig:
     tf32: bool | None = None  # products of float32 numbers rounded to 10 bits, on a GPU; null: of convolutions alone
     autotune: bool = False  # cuDNN tries its algorithms and takes the fastest; not where runs are deterministic
     capture: bool = False  # record a step as a CUDA graph and replay it: the same numbers, less work for the host
-    checkpoint_seconds: float = 60.0  # at most one checkpoint in so many, and the last; 0 for one an epoch
+    checkpoint_seconds: float = 60.0  # between two checkpoints, at least; the last is always kept; 0: one an epoch
     progress_bar: bool = True  # show one in training
-    limit_train_batches: float | None = None  # of every epoch: so many, from 1 on, or a fraction below 1; null for all
-    fast_dev_run: Any = False  # true, or a number of batches: try everything with so many, and keep nothing
+    limit_train_batches: float | None = None  # of an epoch: a number from 1 on, or a fraction below 1; null for all
+    fast_dev_run: Any = False  # true, or a number of batches: try everything with these alone, and keep nothing
 
     @property
     def processes(self) -> int:
