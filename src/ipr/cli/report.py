@@ -74,7 +74,7 @@ def report_studies(runs: Path, asked: str, scale: str | None, out: str | None, c
     stem = file_name("-".join([*(names or ["studies"]), *([scale] if scale and made_for != {scale} else [])]))
     folder = Path(out) if out else runs / "report" / stem
     own = sections[0].title if len(sections) == 1 else "Studies"
-    files = write_sections(sections, folder, PAPER if made_for == {""} else own)
+    files = write_sections(sections, folder, PAPER if made_for == {""} else own, runs)
     for plan in plans:
         if not plan.load().draws:
             shown = write_runs(runs_of(plan, runs), folder if len(plans) == 1 else folder / plan.name)

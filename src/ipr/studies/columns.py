@@ -38,6 +38,7 @@ MEASURES = {
     "accuracy_forged": "mean accuracy with random passports",
     "accuracy_forged_best": "best accuracy with a random passport",
     "baseline": "accuracy of the baseline with the same norm and seed, trained or tuned alike",
+    "by_chance": "accuracy of a guess among the data set's classes, where these are known",
     "gain": "accuracy less that baseline's",
     "lost": "accuracy before less accuracy after an attack, or with a claim",
     "lost_without": "accuracy with the genuine passport less that with none",
