@@ -15,6 +15,7 @@ from ipr.reports.files import write_sections
 from ipr.reports.formats import summary_markdown
 from ipr.reports.page import page_html
 from ipr.reports.section import CellState, Checked, Line, Picture, RunLink, Section, TableView, Value, with_unique_names
+from ipr.reports.subjects import subject_of
 from ipr.reports.svg import inline_svg, svg_file
 from report_sections import curve, sections
 
@@ -303,3 +304,11 @@ def test_what_nobody_counts_is_no_column_of_the_summary():
     assert heads[0] == "Study"
     assert "done" in heads
     assert "failed" not in [text for _, text in page.all("th", scope="col")]
+
+
+def test_where_there_is_nothing_to_choose_there_is_no_filter():
+    table = TableView("t", "c", ("x",), [Line((Value("1"),), subject_of([{"scheme": s, "model": "m"}])) for s in "ab"])
+    page = Page(page_html("T", [Section("a", "A", tables=[table])]))
+    assert [attrs["name"] for attrs, _ in page.all("select")] == ["scheme"]
+    alone = replace(table, lines=table.lines[:1])
+    assert not Page(page_html("T", [Section("a", "A", tables=[alone])])).all("form")

@@ -74,10 +74,11 @@ def _pictures(study: Study, results: Results) -> list[Picture]:
     for drawing in study.figures:
         if drawing.kind == "exhibit":
             folder = results.exhibits.get(drawing.exhibit)
-            figure = None if folder is None else pictures_of(drawing.exhibit, folder.path)[drawing.name]
-            if figure is not None:
+            if folder is not None:
                 about = subject_of_results(results.frame[results.frame["exhibit"] == drawing.exhibit])
-                pictures.append(Picture(drawing.name, drawing.caption, figure, about))
+                figure = pictures_of(drawing.exhibit, folder.path)[drawing.name]
+                narrow = pictures_of(drawing.exhibit, folder.path, narrow=True).get(drawing.name)
+                pictures.append(Picture(drawing.name, drawing.caption, figure, about, narrow))
         elif (picture := picture_of(drawing, results.frame, study.paper)) is not None:
             pictures.append(picture)
     return pictures
