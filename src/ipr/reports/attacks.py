@@ -176,6 +176,7 @@ def point_lines(rows: Sequence[AttackRow]) -> Iterator[tuple[AttackRow, list[str
         A row that stands for the line, and its cells under `HEADER`.
     """
     attacks, victims = attacks_in(row.attack for row in rows), victims_in(rows)
+    norms = Counter(scheme for scheme, _ in {(row.scheme, row.norm) for row in rows})
     groups: dict[tuple[int, int, str], list[AttackRow]] = {}
     for row in rows:
         point = ("all" if row.attack == "fake1" else row.point) + _data_of(row)
@@ -185,7 +186,7 @@ def point_lines(rows: Sequence[AttackRow]) -> Iterator[tuple[AttackRow, list[str
         marks = [mark(row) for row in same]
         cells = [
             same[0].attack,
-            same[0].scheme + victims[victim_of(same[0])],
+            f"{same[0].scheme}{f' ({same[0].norm})' * (norms[same[0].scheme] > 1)}{victims[victim_of(same[0])]}",
             point,
             str(len(same)),
             mean_and_spread([row.accuracy_after for row in same]),
@@ -208,9 +209,8 @@ def _data_of(row: AttackRow) -> str:
 
 def _counted(rows: Sequence[AttackRow], least: float, most: float) -> str:
     total = rows[0].bits_total
-    if total:
-        return f"{round(least * total)} to {round(most * total)} of {total}"
-    return f"{100 * least:.0f} to {100 * most:.0f} %"
+    low, high = (f"{round(share * total)}" if total else f"{100 * share:.0f}" for share in (least, most))
+    return f"{low if low == high else f'{low} to {high}'} {f'of {total}' if total else '%'}"
 
 
 def forgery_figure(rows: Sequence[AttackRow], *, narrow: bool = False) -> Figure | None:
