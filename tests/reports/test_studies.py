@@ -149,6 +149,8 @@ def test_a_table_sets_our_mean_spread_and_n_beside_the_papers_number():
     assert table.lines[0].about == {
         "scheme": {"passport_v1"}, "model": {"alexnet"}, "dataset": {"cifar10"}, "attack": {"prune"},
     }  # fmt: skip
+    assert table.columns["bits"] == "share of the bits, or trigger images, that is read with the claim; in %"
+    assert set(table.columns) == {"scheme", "rate", "bits", "accuracy"}
     across = table_of(TableDrawing("t", "c", ["scheme"], {"bits": "mark"}, columns="rate"), PRUNED, PAPER)
     assert across.header == ["scheme", "0: bits", "0.6: bits"]
     assert [(v.ours, v.paper) for v in across.lines[0].cells[1:]] == [("100.0 ± 0.0", "99.5"), ("99.0 ± 1.4", "100")]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from ipr.config.registry import entries, load
 from ipr.errors import InputError
 
 
 def described(group: str, names: Iterable[str]) -> dict[str, str]:
-    """Name -> the first paragraph that its class says of itself; names that are not (or no more) known are left out.
+    """Name -> what a scheme says of itself (`Scheme.about`), or the first paragraph of an attack's docstring.
+
+    Names that are not (or no more) known are left out.
 
     Args:
         group: `scheme` or `attack`.
@@ -19,8 +22,20 @@ def described(group: str, names: Iterable[str]) -> dict[str, str]:
     for name in names:
         if name in entries(group):
             try:
-                said = load(group, name).__doc__ or ""
+                found[name] = (_scheme if group == "scheme" else _attack)(load(group, name))
             except InputError:  # another package's, which does not fit
                 continue
-            found[name] = " ".join(said.partition("\n\n")[0].split()).replace("`", "")
     return found
+
+
+def _scheme(kind: Any) -> str:
+    about = kind.about
+    if about.family == "none":
+        return "The plain network: nothing is embedded."
+    return (
+        f"A scheme of the family {about.family}: {about.embeds}. A judge reads: {about.reads}. Source: {about.source}."
+    )
+
+
+def _attack(kind: Any) -> str:
+    return " ".join((kind.__doc__ or "").partition("\n\n")[0].split()).replace("`", "")

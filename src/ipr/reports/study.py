@@ -15,7 +15,7 @@ from ipr.reports.section import CellState, Line, Picture, Section, TableView, Va
 from ipr.reports.selection import chosen, grouped, paper_text, with_energy
 from ipr.reports.statements import check
 from ipr.reports.subjects import subject_of_results
-from ipr.reports.units import label, written
+from ipr.reports.units import PLAIN, POINTS, label, written
 from ipr.studies.columns import COLUMNS, LABELS
 from ipr.studies.planned import Plan, PlannedCell
 from ipr.studies.study import Paper, Study, TableDrawing
@@ -106,8 +106,14 @@ def table_of(drawing: TableDrawing, frame: pd.DataFrame, paper: Paper) -> TableV
                 cells.append(cell_of(same, column, paper_text(paper, place, column)))
         lines.append(Line(cells, subject_of_results(part)))
     asked = {column.replace("_", " "): column for column in filter(None, [*rows, drawing.columns])} | drawing.values
-    told = {heading: COLUMNS[column] for heading, column in asked.items()}
+    told = {heading: _meaning(column) for heading, column in asked.items()}
     return TableView(drawing.name, drawing.caption, header, lines, told)
+
+
+def _meaning(column: str) -> str:
+    """What a column says, with its unit."""
+    unit = "" if column in LABELS or column in PLAIN else "; in points" if column in POINTS else "; in %"
+    return COLUMNS[column].replace("`", "") + unit
 
 
 def cell_of(part: pd.DataFrame, column: str, paper: str | None) -> Value:
