@@ -57,6 +57,8 @@ def test_the_outcome_comes_first_and_in_a_sentence():
     assert (
         because(facts(decision="verified", deciding=["signature", "key"])) == "All 2 conditions that are required hold."
     )
+    paper = headline({**verified, "rule": {"name": "paper"}})
+    assert paper.endswith("is verified by the paper's rule alone, which whoever holds the weights can satisfy.")
     page = _html(facts())
     assert page.index(headline(facts())) < page.index("The evidence") < page.index("Conditions")
 

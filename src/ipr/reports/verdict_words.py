@@ -48,8 +48,9 @@ def headline(facts: Mapping[str, Any]) -> str:
     """The outcome in one plain sentence."""
     owner = facts["claim"]["owner"]
     claim = f"The claim of {owner}" if owner else "The claim"
+    by = " by the paper's rule alone, which whoever holds the weights can satisfy"
     return {
-        "verified": f"{claim} to this network is verified.",
+        "verified": f"{claim} to this network is verified{by if facts['rule']['name'] == 'paper' else ''}.",
         "not verified": f"{claim} to this network is not verified.",
         "inconclusive": f"{claim} to this network is neither verified nor refuted: something was not shown.",
     }[facts["decision"]]
