@@ -1,12 +1,15 @@
 """What a verdict says to a stranger: its sentences, its bars, and its page."""
 
+import json
 import re
 
 import pytest
 from scipy.stats import binom
 
+from ipr.judging.control import SAYS
 from ipr.judging.decision import decide
-from ipr.reports.evidence import evidence_bars
+from ipr.reports.evidence import FORGERIES, evidence_bars
+from ipr.reports.page import asset
 from ipr.reports.verdict_page import _html
 from ipr.reports.verdict_words import CONDITIONS, because, day_of, headline
 
@@ -57,7 +60,7 @@ def test_the_outcome_comes_first_and_in_a_sentence():
     assert (
         because(facts(decision="verified", deciding=["signature", "key"])) == "All 2 conditions that are required hold."
     )
-    paper = headline({**verified, "rule": {"name": "paper"}})
+    paper = headline({**facts(decision="verified"), "rule": {"name": "paper"}})
     assert paper.endswith("is verified by the paper's rule alone, which whoever holds the weights can satisfy.")
     page = _html(facts())
     assert page.index(headline(facts())) < page.index("The evidence") < page.index("Conditions")
@@ -124,3 +127,9 @@ def test_every_condition_of_a_judge_is_explained():
     named = set(re.findall(r'Condition\(\s*"([^"]+)"', getsource(getmodule(decide))))
     assert {"fidelity", "commitment", "null"} <= named
     assert named <= {*CONDITIONS}
+
+
+def test_every_kind_of_forgery_has_its_words_and_is_in_the_schema():
+    schema = json.loads(asset("verdict.schema.json"))
+    kinds = schema["properties"]["control"]["items"]["properties"]["kind"]["enum"]
+    assert set(kinds) == {*SAYS} == {*FORGERIES}

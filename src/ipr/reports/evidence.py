@@ -15,6 +15,7 @@ FORGERIES = {
     "ones": "passports of ones",
     "positive_noise": "passports of positive noise",
     "singular_vectors": "computed from the filters (singular vectors)",
+    "accessory": "random passports behind the claim's own accessory",
     "lifted": "solved from the scales that the file shows (lifted)",
 }
 """What a forger brings who trains nothing: its kind -> in words."""
