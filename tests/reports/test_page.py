@@ -282,7 +282,8 @@ def test_headings_are_explained_and_so_are_the_names_that_are_known(page):
 
 
 def test_runs_are_linked_from_where_the_page_is(tmp_path):
-    runs, out = tmp_path / "runs", tmp_path / "some" / "report"
+    runs = tmp_path / "runs"
+    out = runs / "report" / "all"
     write_sections(sections()[2:], out, "T", runs)
     page = Page((out / "index.html").read_text())
     links = {text: attrs["href"] for attrs, text in page.all("a") if not attrs["href"].startswith("#")}
@@ -291,6 +292,13 @@ def test_runs_are_linked_from_where_the_page_is(tmp_path):
     }  # fmt: skip
     (item,) = [attrs for attrs, _ in page.all("li") if "data-dataset" in attrs]
     assert item["data-dataset"] == "digits"
+
+
+def test_a_page_to_hand_on_names_runs_and_no_folder(tmp_path):
+    write_sections(sections()[2:], tmp_path / "page", "T", tmp_path / "runs")
+    html = (tmp_path / "page" / "index.html").read_text()
+    assert "train/a &amp; b" in html
+    assert all(attrs["href"].startswith("#") for attrs, _ in Page(html).all("a"))
 
 
 def test_a_page_of_one_part_has_no_summary_of_parts():

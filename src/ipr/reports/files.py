@@ -45,7 +45,8 @@ def write_sections(sections: Sequence[Section], out: Path, title: str, runs: Pat
         sections: in the order in which they appear.
         out: the folder; made if missing.
         title: of the page and of `report.md`.
-        runs: the folder of runs, which the page links to from where it is; None for no links.
+        runs: the folder of runs, to which the page links if it lies in it; elsewhere, where it is to be handed on,
+            links would lead nowhere and tell where it was made. None for no links.
 
     Returns:
         The files, those that show all others last.
@@ -53,7 +54,8 @@ def write_sections(sections: Sequence[Section], out: Path, title: str, runs: Pat
     Raises:
         InputError: the folder cannot be written.
     """
-    base = None if runs is None else Path(os.path.relpath(runs, out)).as_posix()
+    inside = runs is not None and out.resolve().is_relative_to(runs.resolve())
+    base = Path(os.path.relpath(runs.resolve(), out.resolve())).as_posix() if runs is not None and inside else None
     return write_files(out, _contents(with_unique_names(sections), title, base))
 
 
