@@ -2,7 +2,8 @@
 
 from matplotlib.figure import Figure
 
-from ipr.reports.section import CellState, Checked, Line, Picture, Section, TableView, Value
+from ipr.reports.section import CellState, Checked, Line, Picture, RunLink, Section, TableView, Value
+from ipr.reports.subjects import subject_of
 
 
 def curve(title: str = "Pruning") -> Figure:
@@ -37,12 +38,13 @@ def sections() -> list[Section]:
                     Value(f"{base - 2 + i / 10:.1f} ± 1.{i}", 3 - i % 2, f"{base + 15:.2f}") if i else Value(""),
                     Value("100.0", 3, "100") if i else Value("", paper="100"),
                 ),
-                {"scheme": scheme, "model": model, "dataset": dataset, "attack": "finetune"},
+                subject_of([{"scheme": scheme, "model": model, "dataset": dataset, "attack": "finetune"}]),
             )
             for dataset, base in (("cifar10", 66), ("cifar100", 31))
             for model in ("alexnet", "resnet18")
             for i, scheme in enumerate(schemes)
         ],
+        {"bits read": "share of the bits that is read"},
     )  # fmt: skip
     rates = tuple(f"{rate} %" for rate in range(0, 100, 10))
     pruning = TableView(
@@ -52,7 +54,7 @@ def sections() -> list[Section]:
         [
             Line(
                 (Value(scheme), *(Value(f"{66 - r * r / 2 + i:.1f} ± 0.4", 3) for r in range(10)), Value("a|b <c>_d")),
-                {"scheme": scheme, "model": "alexnet", "dataset": "cifar10", "attack": "prune"},
+                subject_of([{"scheme": scheme, "model": "alexnet", "dataset": "cifar10", "attack": "prune"}]),
             )
             for i, scheme in enumerate((*schemes, "uchida"))
         ],
@@ -63,7 +65,7 @@ def sections() -> list[Section]:
         ("quantity", "value"),
         [
             Line((Value("signature bits read"), Value("224 of 224", 1))),
-            Line((Value("accuracy lost, in points"), Value("-0.3", 1)), {"dataset": "digits"}),
+            Line((Value("accuracy lost, in points"), Value("-0.3", 1)), subject_of([{"dataset": "digits"}])),
         ],
     )
     machine = "AMD EPYC, 2 threads; python 3.11.7, torch 2.14.1, lightning 2.6.6"
@@ -108,7 +110,7 @@ def sections() -> list[Section]:
             [
                 Picture(
                     "pruning", "Accuracy against the share of pruned weights.", curve(),
-                    {"scheme": frozenset({"passport_v1", "uchida"}), "attack": frozenset({"prune"})},
+                    {"scheme": frozenset({"passport_v1", "uchida"}), "attack": frozenset({"prune"})}, curve("Narrow"),
                 ),
                 Picture("pruning", "The same, again.", curve("Again"), {"scheme": frozenset({"passport_v2"})}),
             ],
@@ -116,5 +118,8 @@ def sections() -> list[Section]:
             [CellState("a", "ipr attack", "done")],
             [machine],
         ),
-        Section("records", "Records of a folder", tables=[digits], provenance=[machine]),
+        Section(
+            "records", "Records of a folder", tables=[digits], provenance=[machine],
+            runs=[RunLink("train/a & b", subject_of([{"dataset": "digits"}]), {"curves": "metrics.csv"})],
+        ),
     ]  # fmt: skip

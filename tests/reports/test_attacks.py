@@ -136,9 +136,9 @@ def test_every_point_is_listed_with_its_range():
     fakes = [replace(ROW, attack="fake1", scheme="passport_v1", point=f"passport={n}") for n in range(3)]
     lines = [" | ".join(cells) for _, cells in point_lines([ROW, less, key, *fakes])]
     assert lines == [
-        "fake1 | passport_v1 | all | 3 | 60.0 ± 0.0 | 10.0 ± 0.0 | 10.0; 10.0 | 80 to 80 of 100 | 0",
+        "fake1 | passport_v1 | all | 3 | 60.0 ± 0.0 | 10.0 ± 0.0 | 10.0; 10.0 | 80 of 100 | 0",
         "prune | uchida | rate=0.6 | 2 | 50.0 ± 14.1 | 20.0 ± 14.1 | 10.0; 30.0 | 70 to 80 of 100 | 1",
-        "prune | trigger_set |  | 1 | 60.0 | 10.0 | 10.0; 10.0 | 25 to 25 % | 0",
+        "prune | trigger_set |  | 1 | 60.0 | 10.0 | 10.0; 10.0 | 25 % | 0",
     ]
 
 
@@ -173,3 +173,9 @@ def test_rows_of_other_images_are_lines_of_their_own_and_say_whose_they_are():
         "rate=0.6 (cifar10: 0 of 500 images are the victim's)",
         "rate=0.6 (cifar10: 500 of 500 images are the victim's)",
     ]
+
+
+def test_networks_of_two_norms_are_told_apart_at_their_points():
+    rows = [replace(ROW, key=norm, norm=norm) for norm in ("bn", "gn")]
+    assert [cells[1] for _, cells in point_lines(rows)] == [f"{ROW.scheme} (bn)", f"{ROW.scheme} (gn)"]
+    assert [cells[1] for _, cells in point_lines(rows[:1])] == [ROW.scheme]

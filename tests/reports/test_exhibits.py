@@ -107,3 +107,16 @@ def test_what_makes_a_table_has_no_figure():
     with_figures = {"watermark_distributions", "trigger_images", "passport_kinds", "convergence", "distributions"}
     assert entries("exhibit").keys() - with_figures == {"scale_signs", "timing"}
     assert exhibit_pictures("scale_signs", {}, []) == exhibit_pictures("timing", {}, []) == {}
+
+
+def test_on_a_phone_panels_stand_below_one_another_and_grids_stay_as_they_are():
+    epochs = torch.linspace(0, 1, 3)
+    arrays = dict.fromkeys(("accuracy", "weight_update"), epochs)
+    arrays |= {name: epochs[:, None].repeat(1, 2) for name in ("scales", "shifts")}
+    facts = [{"epoch": 1}, {"summary": "x", "layer": "conv4"}]
+    (figure,) = exhibit_pictures("convergence", arrays, facts, narrow=True).values()
+    assert 96 * figure.get_figwidth() < 360
+    figure.draw_without_rendering()
+    lefts = {round(axes.get_subplotspec().colspan.start) for axes in figure.axes}
+    assert (len(figure.axes), lefts) == (4, {0})
+    assert exhibit_pictures("passport_kinds", {}, [], narrow=True) == {}

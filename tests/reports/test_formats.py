@@ -182,3 +182,12 @@ def test_no_end_of_a_line_begins_a_row_of_csv():
 def test_numbers_stay_numbers_in_csv(value):
     assert csv_cell(value) == value
     assert type(csv_cell(value)) is type(value)
+
+
+def test_a_dash_in_a_column_of_numbers_is_no_word():
+    def view(*texts):
+        return TableView("t", "c", ("x",), [Line((Value(text),)) for text in texts])
+
+    assert is_numeric(view("+0.3", "-", ""), 0)
+    assert not is_numeric(view("-", "a"), 0)
+    assert not is_numeric(view("-", ""), 0)

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pytest
@@ -13,7 +14,8 @@ from ipr.errors import InputError
 from ipr.reports.files import write_sections
 from ipr.reports.formats import summary_markdown
 from ipr.reports.page import page_html
-from ipr.reports.section import CellState, Checked, Line, Picture, Section, TableView, Value, with_unique_names
+from ipr.reports.section import CellState, Checked, Line, Picture, RunLink, Section, TableView, Value, with_unique_names
+from ipr.reports.subjects import subject_of
 from ipr.reports.svg import inline_svg, svg_file
 from report_sections import curve, sections
 
@@ -97,7 +99,7 @@ def test_every_value_stands_in_its_row(page):
     rows = [row for row in body if row[1].startswith(tuple(line.cells[0].ours for line in lines))]
     assert len(rows) == len(lines)
     for (attrs, text), line in zip(rows, lines, strict=True):
-        assert attrs == {f"data-{key}": value for key, value in line.about.items()}
+        assert attrs == {f"data-{key}": "\n".join(sorted(values)) for key, values in line.about.items()}
         for value in line.cells:
             assert value.ours in text
             assert value.paper is None or f"paper {value.paper}" in text
@@ -118,7 +120,7 @@ def test_filters_offer_what_is_there(page):
     offered = {attrs["value"] for attrs, _ in page.all("option")}
     assert offered == {
         "", "baseline", "passport_v1", "passport_v2", "passport_v3", "uchida", "alexnet", "resnet18",
-        "cifar10", "cifar100", "digits", "finetune", "prune",
+        "cifar10", "cifar100", "digits", "none", "finetune", "prune",
     }  # fmt: skip
     assert "hidden" in page.all("form")[0][0], "without JavaScript there are no filters"
     assert not [a for a, _ in page.all("tr") if "hidden" in a]
@@ -145,12 +147,12 @@ def test_summary(page):
     assert rows["study-records"] == "Records of a folder"
     text = page.all("header")[0][1]
     assert "2 of 4 statements hold, 1 fails, 1 cannot be judged yet." in text
-    assert "10 of 13 cells are done, 1 failed, 1 running, 1 planned." in text
+    assert "10 of 13 runs are done, 1 failed, 1 running, 1 planned." in text
 
 
 def test_a_failed_cell_shows_reason_and_command_and_hostile_text_stays_text(html, page):
-    (details,) = page.all("details")
-    assert details[1].startswith("1 of 12 cells failed passport_v2-resnet18-cifar100-seed2")
+    (details,) = page.all("details", **{"class": "failed"})
+    assert details[1].startswith("1 of 12 runs failed passport_v2-resnet18-cifar100-seed2")
     assert "training diverged in epoch 3 <script>alert(1)</script>" in details[1]
     assert "ipr train study=table_06 scheme=passport_v2" in details[1]
     assert len(page.all("script")) == 1
@@ -158,6 +160,7 @@ def test_a_failed_cell_shows_reason_and_command_and_hostile_text_stays_text(html
 
 
 HOSTILE = "\"'><script>alert(1)</script>&amp;{{ 7 * 7 }}"
+ABOUT = {"scheme": frozenset({HOSTILE})}
 
 
 def test_no_field_can_leave_its_place():
@@ -165,14 +168,15 @@ def test_no_field_can_leave_its_place():
     figure.text(0.5, 0.5, HOSTILE)
     section = Section(
         HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE,
-        [TableView(HOSTILE, HOSTILE, (HOSTILE,), [Line((Value(HOSTILE, 1, HOSTILE),), {"scheme": HOSTILE})])],
-        [Picture(HOSTILE, HOSTILE, figure, {"attack": frozenset({HOSTILE})})],
+        [TableView(HOSTILE, HOSTILE, (HOSTILE,), [Line((Value(HOSTILE, 1, HOSTILE),), ABOUT)], {HOSTILE: HOSTILE})],
+        [Picture(HOSTILE, HOSTILE, figure, {"attack": frozenset({HOSTILE})}, figure)],
         [Checked(HOSTILE, HOSTILE, False, HOSTILE, HOSTILE)],
         [CellState(HOSTILE, HOSTILE, "failed", HOSTILE)],
         [HOSTILE],
         [HOSTILE],
+        [RunLink(HOSTILE, ABOUT, {HOSTILE: HOSTILE})],
     )  # fmt: skip
-    page = Page(page_html(HOSTILE, [section]))
+    page = Page(page_html(HOSTILE, [section], HOSTILE))
     assert len(page.all("script")) == 1
     assert page.all("h1")[0][1] == HOSTILE
     assert page.all("tr", **{"data-scheme": HOSTILE})
@@ -267,3 +271,52 @@ def test_the_summary_counts_what_holds_and_names_what_fails():
         assert f"| {len(held)} of {len(section.statements)} |" in line
         assert all((f"`{s.name}`" in line) == (s.holds is False) for s in section.statements)
     assert summary_markdown([]) == ""
+
+
+def test_headings_are_explained_and_so_are_the_names_that_are_known(page):
+    folded = [text for _, text in page.all("details", **{"class": "words"})]
+    assert any("bits read share of the bits that is read" in text for text in folded)
+    schemes = next(text for text in folded if text.startswith("What the 5 schemes are"))
+    assert "passport_v1 (V1)" in schemes
+    assert "uchida (Uchida)" in schemes
+
+
+def test_runs_are_linked_from_where_the_page_is(tmp_path):
+    runs = tmp_path / "runs"
+    out = runs / "report" / "all"
+    write_sections(sections()[2:], out, "T", runs)
+    page = Page((out / "index.html").read_text())
+    links = {text: attrs["href"] for attrs, text in page.all("a") if not attrs["href"].startswith("#")}
+    assert {text: (out / unquote(href)).resolve() for text, href in links.items()} == {
+        "train/a & b": runs / "train" / "a & b", "curves": runs / "train" / "a & b" / "metrics.csv",
+    }  # fmt: skip
+    (item,) = [attrs for attrs, _ in page.all("li") if "data-dataset" in attrs]
+    assert item["data-dataset"] == "digits"
+
+
+def test_a_page_to_hand_on_names_runs_and_no_folder(tmp_path):
+    write_sections(sections()[2:], tmp_path / "page", "T", tmp_path / "runs")
+    html = (tmp_path / "page" / "index.html").read_text()
+    assert "train/a &amp; b" in html
+    assert all(attrs["href"].startswith("#") for attrs, _ in Page(html).all("a"))
+
+
+def test_a_page_of_one_part_has_no_summary_of_parts():
+    assert not Page(page_html("T", sections()[:1])).all("nav")
+
+
+def test_what_nobody_counts_is_no_column_of_the_summary():
+    first = replace(sections()[0], cells=[CellState("a", "ipr train", "done")], statements=[])
+    page = Page(page_html("T", [first, sections()[2]]))
+    heads = [text for attrs, text in page.all("th", scope="col")][:3]
+    assert heads[0] == "Study"
+    assert "done" in heads
+    assert "failed" not in [text for _, text in page.all("th", scope="col")]
+
+
+def test_where_there_is_nothing_to_choose_there_is_no_filter():
+    table = TableView("t", "c", ("x",), [Line((Value("1"),), subject_of([{"scheme": s, "model": "m"}])) for s in "ab"])
+    page = Page(page_html("T", [Section("a", "A", tables=[table])]))
+    assert [attrs["name"] for attrs, _ in page.all("select")] == ["scheme"]
+    alone = replace(table, lines=table.lines[:1])
+    assert not Page(page_html("T", [Section("a", "A", tables=[alone])])).all("form")

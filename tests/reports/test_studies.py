@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from ipr.reports.drawing import figure_of
-from ipr.reports.results import of_attack, with_baselines
-from ipr.reports.selection import chosen, grouped, paper_text
+from ipr.reports.drawing import figure_of, picture_of
+from ipr.reports.results import of_attack, with_baselines, with_chance
+from ipr.reports.selection import chosen, grouped, paper_text, with_norm
 from ipr.reports.statements import check
 from ipr.reports.study import table_of
 from ipr.reports.svg import svg_file
@@ -146,7 +146,11 @@ def test_a_table_sets_our_mean_spread_and_n_beside_the_papers_number():
     cells = [[(v.ours, v.n, v.paper) for v in line.cells] for line in table.lines]
     assert cells[1] == [("V1", None, None), ("0.6", None, None), ("99.0 ± 1.4", 2, "100"), ("40.0 ± 14.1", 2, None)]
     assert [c[2][2] for c in cells] == ["99.5", "100", None]
-    assert table.lines[0].about == {"scheme": "passport_v1"}
+    assert table.lines[0].about == {
+        "scheme": {"passport_v1"}, "model": {"alexnet"}, "dataset": {"cifar10"}, "attack": {"prune"},
+    }  # fmt: skip
+    assert table.columns["bits"] == "share of the bits, or trigger images, that is read with the claim; in %"
+    assert set(table.columns) == {"scheme", "rate", "bits", "accuracy"}
     across = table_of(TableDrawing("t", "c", ["scheme"], {"bits": "mark"}, columns="rate"), PRUNED, PAPER)
     assert across.header == ["scheme", "0: bits", "0.6: bits"]
     assert [(v.ours, v.paper) for v in across.lines[0].cells[1:]] == [("100.0 ± 0.0", "99.5"), ("99.0 ± 1.4", "100")]
@@ -202,3 +206,61 @@ def test_facts_of_exhibits_become_columns():
     fact = {"timed": "passport_v2", "timed_norm": "gn", "work": "training", "form": None, "ratio_median": 1.4,
             "scheme": "baseline", "norm": "bn", "rounds": 5}  # fmt: skip
     assert as_columns("timing", fact) == {"scheme": "passport_v2", "norm": "gn", "phase": "training", "ratio": 1.4}
+
+
+def heights(axes):
+    return [round(patch.get_height(), 6) for patch in axes.patches]
+
+
+def test_baselines_of_two_norms_are_two_groups_of_bars():
+    both = frame(
+        *({"scheme": "baseline", "norm": norm, "accuracy": a} for norm, a in (("bn", 0.9), ("bn", 0.8), ("gn", 0.5))),
+        {"scheme": "passport_v1", "norm": "bn", "accuracy": 0.7},
+    )  # fmt: skip
+    drawing = FigureDrawing("f", "c", "bars", x="scheme", values={"accuracy": "accuracy"}, series="attack")
+    paper = Paper(["scheme", "norm", "accuracy"], [["baseline", "bn", 91.12]])
+    (axes,) = figure_of(drawing, both, paper).axes
+    assert heights(axes) == [85.0, 50.0, 70.0]
+    assert [one.get_text() for one in axes.get_xticklabels()] == [
+        "baseline\nbatch\nnorm", "baseline\ngroup\nnorm", "V1",
+    ]  # fmt: skip
+    (mark,) = [one.get_xydata().tolist() for one in axes.lines if one.get_marker() == "D"]
+    assert mark == [[0.0, 91.12]]
+
+
+def test_a_norm_is_told_only_where_it_tells_groups_apart():
+    schemes = frame({"scheme": "passport_v1", "norm": "bn"}, {"scheme": "passport_v2", "norm": "gn"})
+    assert with_norm(schemes, ["scheme"]) == ["scheme"]
+    both = frame({"scheme": "baseline", "norm": "bn"}, {"scheme": "baseline", "norm": "gn"})
+    assert with_norm(both, ["scheme"]) == ["scheme", "norm"]
+    assert with_norm(both, ["scheme"], ["norm"]) == ["scheme"]
+
+
+def test_chance_is_that_of_the_last_task_and_of_what_stands_for_it():
+    tuned = frame({"dataset": "cifar10"}, {"dataset": "cifar10", "transfer": "cifar100"}, {"dataset": "folder"})
+    stands = {"cifar10": "digits", "cifar100": "digits_parity", "folder": "folder"}
+    assert with_chance(tuned, stands)["by_chance"].tolist()[:2] == [0.1, 0.5]
+    assert math.isnan(with_chance(tuned, stands)["by_chance"][2]), "nobody knows how many classes a folder has"
+    assert with_chance(tuned)["by_chance"].tolist()[:2] == [0.1, 0.01]
+
+
+def test_a_figure_says_chance_epsilon_and_units():
+    pruned = with_chance(PRUNED.assign(lost=0.9 - PRUNED["accuracy"]))
+    drawing = FigureDrawing("f", "c", "curves", x="rate", values={"accuracy": "accuracy", "bits": "mark"})
+    picture = picture_of(drawing, pruned, PAPER)
+    (axes,) = picture.figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("weights removed (fraction)", "accuracy, bits (%)")
+    (legend,) = picture.figure.legends
+    assert [one.get_text() for one in legend.get_texts()][-3:] == ["the paper", "chance", "within epsilon_f (3 points)"]
+    bands = [patch.get_bbox() for patch in axes.patches]
+    assert [(round(box.y0, 6), round(box.y1, 6)) for box in bands] == [(87.0, 90.0), (87.0, 90.0)]
+    assert picture.about["attack"] == {"prune"}
+
+
+def test_for_a_phone_panels_stand_below_one_another():
+    drawing = FigureDrawing("f", "c", "curves", x="rate", values={"accuracy": "accuracy"}, panels=["scheme"])
+    picture = picture_of(drawing, PRUNED)
+    first, second = (axes.get_position() for axes in picture.narrow.axes)
+    assert first.x0 == second.x0
+    assert first.y0 > second.y1
+    assert 96 * picture.narrow.get_figwidth() < 360 < 96 * picture.figure.get_figwidth()

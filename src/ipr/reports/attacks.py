@@ -14,9 +14,10 @@ from ipr.attacks.base import schemes_of
 from ipr.config.registry import entries, load_all
 from ipr.judging.outcome import mark, nearest
 from ipr.reports.drawing import figure_of
-from ipr.reports.results import provenance_of
+from ipr.reports.results import provenance_of, with_chance
 from ipr.reports.section import Line, Picture, Section, TableView, Value
 from ipr.reports.selection import attacks_in, rank
+from ipr.reports.subjects import subject_of
 from ipr.reports.trainings import cut_short, energy_of, started_from
 from ipr.reports.units import mean_and_spread
 from ipr.store.record import cut_of
@@ -45,7 +46,19 @@ def as_given(point: str) -> bool:
 
 SETTING = ("dataset", "train_images", "test_images", "model", "width", "victim_epochs", "init")
 
-HEADER = ("attack", "scheme", "point", "n", "accuracy", "points lost", "least; most lost", "mark read", "succeeded")
+HEADER = {
+    "attack": "what was done to the network, or how a claim on it was forged",
+    "scheme": "what protects the network",
+    "point": "how strong the attack was, e.g. which fraction was pruned; empty where it has one strength",
+    "n": "how many judged networks, or forged claims, the row is the mean of",
+    "accuracy": "test accuracy in % after the attack, or with the forged claim",
+    "points lost": "accuracy before the attack less that after it, in points; below 0 where it rose",
+    "least; most lost": "the smallest and the largest of these losses",
+    "mark read": "the least and the most of the claimed bits, or trigger images, that was read",
+    "succeeded": "at how many of the n the attack succeeded by the paper's rule: accuracy is within epsilon_f (3 "
+    "points) of the owner's, and the owner's mark is not read any more, or the forger's is read",
+}
+"""The headings of a table of points, and what they mean."""
 
 FORGERS = {
     "fake1": "weights alone",
@@ -109,17 +122,12 @@ def attacks_section(attacked: Sequence[AttackRow]) -> Section:
         first = same[0]
         title = f"{first.model}, width {first.width:g}, {first.dataset}, {first.victim_epochs} epochs"
         title += cut_short(cut_of(first.tags)) + started_from(first.init or "")
-        lines = [
-            Line(
-                [Value(text) for text in cells],
-                {"scheme": row.scheme, "model": row.model, "dataset": row.dataset, "attack": row.attack},
-            )
-            for row, cells in point_lines(same)
-        ]
-        views.append(TableView(f"points{end}", f"{title}. Accuracies in %.", HEADER, lines))
+        lines = [Line([Value(text) for text in cells], subject_of([asdict(row)])) for row, cells in point_lines(same)]
+        views.append(TableView(f"points{end}", f"{title}. Accuracies in %.", tuple(HEADER), lines, HEADER))
         if (figure := forgery_figure(same)) is not None:
-            shown = {"model": frozenset([first.model]), "dataset": frozenset([first.dataset])}
-            pictures.append(Picture(f"{FORGERIES.name}{end}", FORGERIES.caption, figure, shown))
+            shown = subject_of(asdict(row) for row in same if row.attack in FORGERS)
+            narrow = forgery_figure(same, narrow=True)
+            pictures.append(Picture(f"{FORGERIES.name}{end}", FORGERIES.caption, figure, shown, narrow))
     made = provenance_of((row.hardware, row.versions, row.commit) for row in attacked)
     return Section("attacks", "Attacks", tables=views, pictures=pictures, provenance=made)
 
@@ -168,6 +176,7 @@ def point_lines(rows: Sequence[AttackRow]) -> Iterator[tuple[AttackRow, list[str
         A row that stands for the line, and its cells under `HEADER`.
     """
     attacks, victims = attacks_in(row.attack for row in rows), victims_in(rows)
+    norms = Counter(scheme for scheme, _ in {(row.scheme, row.norm) for row in rows})
     groups: dict[tuple[int, int, str], list[AttackRow]] = {}
     for row in rows:
         point = ("all" if row.attack == "fake1" else row.point) + _data_of(row)
@@ -177,7 +186,7 @@ def point_lines(rows: Sequence[AttackRow]) -> Iterator[tuple[AttackRow, list[str
         marks = [mark(row) for row in same]
         cells = [
             same[0].attack,
-            same[0].scheme + victims[victim_of(same[0])],
+            f"{same[0].scheme}{f' ({same[0].norm})' * (norms[same[0].scheme] > 1)}{victims[victim_of(same[0])]}",
             point,
             str(len(same)),
             mean_and_spread([row.accuracy_after for row in same]),
@@ -200,12 +209,11 @@ def _data_of(row: AttackRow) -> str:
 
 def _counted(rows: Sequence[AttackRow], least: float, most: float) -> str:
     total = rows[0].bits_total
-    if total:
-        return f"{round(least * total)} to {round(most * total)} of {total}"
-    return f"{100 * least:.0f} to {100 * most:.0f} %"
+    low, high = (f"{round(share * total)}" if total else f"{100 * share:.0f}" for share in (least, most))
+    return f"{low if low == high else f'{low} to {high}'} {f'of {total}' if total else '%'}"
 
 
-def forgery_figure(rows: Sequence[AttackRow]) -> Figure | None:
+def forgery_figure(rows: Sequence[AttackRow], *, narrow: bool = False) -> Figure | None:
     """What a forged claim leaves of a network, per scheme: accuracy with the owner's claim, and with the best forged
     claim that is read, by what the forger has (`FORGERS`); means over victims. None without one.
     """
@@ -218,7 +226,8 @@ def forgery_figure(rows: Sequence[AttackRow]) -> Figure | None:
     frame["whose"] = frame["attack"].map(FORGERS) + ": best forged claim"
     frame["accuracy"] = frame["accuracy_after"]
     best = frame.groupby(["scheme", "victim", "whose"])[["accuracy"]].max().reset_index()
-    return figure_of(FORGERIES, pd.concat([owner, best], ignore_index=True)[["scheme", "whose", "accuracy"]])
+    together = pd.concat([owner, best], ignore_index=True)[["scheme", "whose", "accuracy"]]
+    return figure_of(FORGERIES, with_chance(together.assign(dataset=rows[0].dataset)), narrow=narrow)
 
 
 def attack_markdown(rows: Sequence[AttackRow]) -> str:

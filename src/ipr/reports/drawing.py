@@ -1,4 +1,6 @@
-"""Curves and bars of a study's results, with the paper's numbers as open marks."""
+"""Curves and bars of a study's results, with the paper's numbers as open marks, chance as a line, and epsilon_f, the
+accuracy that may be lost, as a band.
+"""
 
 from __future__ import annotations
 
@@ -10,39 +12,72 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ipr.config.rule import Rule
+from ipr.reports.axes import panel_title, x_label, y_label
 from ipr.reports.colours import DARK, PALETTE, colour_of
-from ipr.reports.selection import chosen, grouped, paper_rows, with_energy
-from ipr.reports.units import PLAIN, label
+from ipr.reports.section import Picture
+from ipr.reports.selection import chosen, grouped, paper_rows, with_energy, with_norm
+from ipr.reports.subjects import subject_of_results
+from ipr.reports.units import PLAIN, POINTS, label
 from ipr.studies.study import FigureDrawing, Paper
 
 STYLES = ("-", "--", ":", "-.")
+MARKERS = "os^vPX*"  # D is the paper's
+
+EPSILON = Rule().fidelity
+"""How much accuracy may be lost where fidelity is kept, as a fraction."""
+
+PAPERS, CHANCE, BAND = BESIDE = ("the paper", "chance", f"within epsilon_f ({100 * EPSILON:g} points)")
+"""What a legend says, at its end, of what is drawn beside the results."""
+
+CLAIMED = ("accuracy", "accuracy_with_claim")
+"""Columns that fidelity is about."""
 
 
-def figure_of(drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper | None = None) -> Figure | None:
+def picture_of(drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper | None = None) -> Picture | None:
+    """A figure with what it is about, and the same for a phone, with its panels below one another."""
+    if (figure := figure_of(drawing, frame, paper)) is None:
+        return None
+    about = subject_of_results(_shown(drawing, frame))
+    narrow = figure_of(drawing, frame, paper, narrow=True)
+    return Picture(drawing.name, drawing.caption, figure, about, narrow)
+
+
+def figure_of(
+    drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper | None = None, *, narrow: bool = False
+) -> Figure | None:
     """Curves or bars of what is there; None where nothing is.
 
     Args:
         drawing: what is drawn.
         frame: of results.
         paper: the paper's numbers; None for none.
+        narrow: whether it is to be as wide as a phone, with one panel below the other.
     """
-    found = chosen(frame, drawing.where)
-    found = found[found[list(drawing.values.values())].notna().any(axis=1)]
-    if drawing.kind == "curves":
-        found = found[found[drawing.x].notna()]
+    found = _shown(drawing, frame)
     if found.empty:
         return None
     panels = grouped(found, drawing.panels)
-    figure, places = _panels(len(panels))
+    figure, places = _panels(len(panels), narrow)
     for axes, (panel, part) in zip(places, panels, strict=True):
         place = dict(zip(drawing.panels, panel, strict=True))
         if drawing.kind == "curves":
-            _curves(axes, drawing, part, paper or Paper(), place, with_energy(found, [drawing.series]))
+            series = with_norm(found, with_energy(found, [drawing.series]), place)
+            _curves(axes, drawing, part, paper or Paper(), place, series)
         else:
             _bars(axes, drawing, part, paper or Paper(), place)
+        _chance(axes, drawing, part)
         _finish(axes, drawing, panel)
+        axes.set_xlabel(_as_text(x_label(drawing.x, part)), fontsize=8)
     _legend(figure, places)
     return figure
+
+
+def _shown(drawing: FigureDrawing, frame: pd.DataFrame) -> pd.DataFrame:
+    """The results that a figure shows."""
+    found = chosen(frame, drawing.where)
+    found = found[found[list(drawing.values.values())].notna().any(axis=1)]
+    return found[found[drawing.x].notna()] if drawing.kind == "curves" else found
 
 
 def _curves(
@@ -56,6 +91,8 @@ def _curves(
     """Means over seeds against `x`, whiskers one standard deviation, one colour for each series."""
     for number, (key, line) in enumerate(grouped(frame, series)):
         colour = colour_of(key[0], number)
+        if before := _before(drawing, line):
+            axes.axhspan(100 * (before - EPSILON), 100 * before, color=colour, alpha=0.12, lw=0, label=BAND)
         for style, (legend, column) in zip(STYLES, drawing.values.items(), strict=False):
             points = [(float(x), same) for (x,), same in grouped(line[line[column].notna()], [drawing.x])]
             if not points:
@@ -63,14 +100,29 @@ def _curves(
             means, spreads = zip(*(_mean_and_spread(same, column) for _, same in points), strict=True)
             name = _name(series, key, legend if len(drawing.values) > 1 else "")
             x = [x for x, _ in points]
-            axes.errorbar(x, means, spreads, fmt="o" + style, color=colour, ms=3, lw=1.2, capsize=2, label=name)
+            fmt = MARKERS[number % len(MARKERS)] + style
+            axes.errorbar(x, means, spreads, fmt=fmt, color=colour, ms=3.5, lw=1.2, capsize=2, label=name)
             _papers_points(axes, drawing, paper, {**place, drawing.series: key[0]}, column, colour)
-    axes.set_xlabel(drawing.x.replace("_", " "))
+
+
+def _before(drawing: FigureDrawing, frame: pd.DataFrame) -> float | None:
+    """The mean accuracy that attacks began with, where a figure shows what they left of it; a fraction."""
+    if not {*CLAIMED} & {*drawing.values.values()} or "lost" not in frame:
+        return None
+    before = (frame["accuracy"].astype(float) + frame["lost"].astype(float)).dropna()
+    return None if before.empty else float(before.mean())
+
+
+def _chance(axes: Axes, drawing: FigureDrawing, frame: pd.DataFrame) -> None:
+    """A line at the accuracy of a guess, where one is known and accuracies are shown."""
+    if "by_chance" in frame and any(column.startswith("accuracy") for column in drawing.values.values()):
+        for value in frame["by_chance"].dropna().unique():
+            axes.axhline(100 * value, color=DARK, lw=0.9, ls=(0, (1, 2)), zorder=1, label=CHANCE)
 
 
 def _bars(axes: Axes, drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper, place: Mapping[str, Any]) -> None:
     """Means over seeds in groups by `x`, whiskers one standard deviation, one colour for each value and series."""
-    groups = grouped(frame, [drawing.x])
+    groups = grouped(frame, columns := with_norm(frame, [drawing.x], [*place, drawing.series]))
     shown = [
         (key, legend, column)
         for (key,), same in grouped(frame, [drawing.series])
@@ -81,7 +133,7 @@ def _bars(axes: Axes, drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper,
     for number, (key, legend, column) in enumerate(shown):
         heights, spreads, xs = [], [], []
         colour = PALETTE[number % len(PALETTE)] if len(drawing.values) > 1 else colour_of(key, number)
-        for at, ((x,), group) in enumerate(groups):
+        for at, (place_of, group) in enumerate(groups):
             same = chosen(group, {drawing.series: key})
             if not same[column].notna().any():
                 continue
@@ -89,12 +141,24 @@ def _bars(axes: Axes, drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper,
             height, spread = _mean_and_spread(same, column)
             heights.append(height)
             spreads.append(spread)
-            for value in _paper_numbers(paper, {**place, drawing.series: key, drawing.x: x}, column):
-                axes.plot(xs[-1], value, "D", mfc="none", mec=DARK, ms=5)
+            here = {**place, drawing.series: key, **dict(zip(columns, place_of, strict=True))}
+            for value in _paper_numbers(paper, here, column):
+                axes.plot(xs[-1], value, "D", mfc="white", mec=DARK, ms=5, label=PAPERS, ls="none")
         names = [label(drawing.series, key) if drawing.series != drawing.x else "", legend]
         name = ", ".join(filter(None, names if len(drawing.values) > 1 else names[:1] or names))
         axes.bar(xs, heights, width * 0.95, yerr=spreads, color=colour, ecolor=DARK, capsize=2, label=_as_text(name))
-    axes.set_xticks(range(len(groups)), [label(drawing.x, x) for (x,), _ in groups], fontsize=8)
+    for at, (_, group) in enumerate(groups):
+        if before := _before(drawing, group):
+            low, high = 100 * (before - EPSILON), 100 * before
+            axes.fill_between([at - 0.45, at + 0.45], low, high, color=DARK, alpha=0.2, lw=0, zorder=0.5, label=BAND)
+    axes.set_xticks(range(len(groups)), [_group_name(columns, key, groups) for key, _ in groups], fontsize=7)
+
+
+def _group_name(columns: Sequence[str], key: Sequence[Any], groups: Sequence[tuple[Sequence[Any], Any]]) -> str:
+    """What stands below a group of bars; its norm where another group differs in that alone."""
+    alike = [other for other, _ in groups if other[0] == key[0]]
+    told = list(zip(columns, key, strict=True))[: None if len(alike) > 1 else 1]
+    return _as_text("\n".join([label(*told[0]), *(panel_title(*one) for one in told[1:])]).replace(" ", "\n"))
 
 
 def _mean_and_spread(frame: pd.DataFrame, column: str) -> tuple[float, float]:
@@ -103,10 +167,11 @@ def _mean_and_spread(frame: pd.DataFrame, column: str) -> tuple[float, float]:
     return factor * float(values.mean()), factor * float(values.std()) if len(values) > 1 else 0.0
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    across = min(count, 3)
+def _panels(count: int, narrow: bool) -> tuple[Figure, list[Axes]]:
+    across = 1 if narrow else min(count, 3)
     down = -(-count // across)
-    figure = Figure(figsize=(4.2 * across + 0.4, 3.1 * down + 0.5), layout="constrained")
+    width = 3.6 if narrow or count > 1 else 5.4  # inches of 96 CSS pixels
+    figure = Figure(figsize=(width * across, 2.7 * down), layout="constrained")
     places = list(np.atleast_1d(figure.subplots(down, across, squeeze=False)).flat)
     for spare in places[count:]:
         spare.set_axis_off()
@@ -115,11 +180,11 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
 
 def _finish(axes: Axes, drawing: FigureDrawing, panel: Sequence[Any]) -> None:
     percent = all(column not in PLAIN for column in drawing.values.values())
-    axes.set_ylabel("%" if percent else "")
-    if percent and not any(column in ("gain", "lost", "lost_without") for column in drawing.values.values()):
+    axes.set_ylabel(_as_text(y_label(drawing.values)), fontsize=8)
+    if percent and not POINTS & {*drawing.values.values()}:
         axes.set_ylim(0, 105)
-    title = ", ".join(filter(None, (label(c, v) for c, v in zip(drawing.panels, panel, strict=True))))
-    axes.set_title(title, fontsize=9)
+    title = ", ".join(filter(None, (panel_title(c, v) for c, v in zip(drawing.panels, panel, strict=True))))
+    axes.set_title(_as_text(title), fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
 
@@ -129,10 +194,14 @@ def _legend(figure: Figure, places: Sequence[Axes]) -> None:
     for axes in places:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(name, handle)
-    if len(handles) > 1:
-        figure.legend(
-            list(handles.values()), list(handles), ncols=3, fontsize=7, frameon=False, loc="outside lower center"
-        )
+    names = sorted(handles, key=lambda name: BESIDE.index(name) if name in BESIDE else -1)
+    if len(names) > 1:
+        width, height = figure.get_size_inches()
+        columns = max(1, min(4, int(18 * width / (max(map(len, names)) + 5))))  # 18 letters an inch
+        rows = -(-len(names) // columns)
+        figure.set_size_inches(width, height + 0.15 * rows)
+        shown = [handles[name] for name in names]
+        figure.legend(shown, names, ncols=columns, fontsize=7, frameon=False, loc="outside lower center")
 
 
 def _name(columns: Sequence[str], key: Sequence[Any], legend: str) -> str:
@@ -163,4 +232,4 @@ def _papers_points(
         return
     for row in paper_rows(paper, place):
         if _is_number(row[drawing.x]) and _is_number(row[column]):
-            axes.plot(row[drawing.x], row[column], "D", mfc="none", mec=colour, ms=6)
+            axes.plot(row[drawing.x], row[column], "D", mfc="none", mec=colour, ms=6, label=PAPERS, ls="none")

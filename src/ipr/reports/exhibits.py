@@ -27,32 +27,36 @@ COLOUR_OF = {
 """Genuine and forged, and a passport network beside its baseline; told apart by every kind of colour vision."""
 
 
-def exhibit_pictures(name: str, arrays: Arrays, facts: Sequence[Fact]) -> dict[str, Figure]:
+def exhibit_pictures(name: str, arrays: Arrays, facts: Sequence[Fact], *, narrow: bool = False) -> dict[str, Figure]:
     """What an exhibit has to draw: stem of a file -> figure.
 
     Args:
         name: of the exhibit; those whose facts make a table (`scale_signs`, `timing`) have no figure.
         arrays: its arrays.
         facts: its facts.
+        narrow: whether they are to be as wide as a phone; those that are drawn for one size only are left out.
     """
-    return {stem: draw(arrays, facts) for stem, draw in _DRAWN.get(name, {}).items()}
+    panels = {stem: draw(arrays, facts, narrow) for stem, draw in _PANELS.get(name, {}).items()}
+    grids = {} if narrow else {stem: draw(arrays, facts) for stem, draw in _GRIDS.get(name, {}).items()}
+    return dict(sorted((panels | grids).items()))
 
 
-def pictures_of(name: str, folder: Path) -> dict[str, Figure]:
+def pictures_of(name: str, folder: Path, *, narrow: bool = False) -> dict[str, Figure]:
     """What a kept exhibit has to draw: stem of a file -> figure.
 
     Args:
         name: of the exhibit.
         folder: `runs/exhibit/<key>`.
+        narrow: see `exhibit_pictures`.
 
     Raises:
         InputError: what it keeps cannot be read.
     """
     kept = RunFolder(folder)
-    return exhibit_pictures(name, load_arrays(arrays_path(kept)), load_facts(facts_path(kept)))
+    return exhibit_pictures(name, load_arrays(arrays_path(kept)), load_facts(facts_path(kept)), narrow=narrow)
 
 
-def watermark_figure(arrays: Arrays, facts: Sequence[Fact]) -> Figure:
+def watermark_figure(arrays: Arrays, facts: Sequence[Fact], narrow: bool = False) -> Figure:
     """Figure 2: X, what it extracts, and what it extracts after fine-tuning (where that was shown)."""
     wanted = {
         "projection": ("(a) watermark", "element of X", "projection", "trained"),
@@ -60,11 +64,11 @@ def watermark_figure(arrays: Arrays, facts: Sequence[Fact]) -> Figure:
         "tuned": ("(c) features after fine-tuning", "sum over i of X_ji w_i", "features", "fine-tuned"),
     }
     panels = {stem: panel for stem, panel in wanted.items() if f"{stem}_genuine" in arrays}
-    figure, row = _row(len(panels))
+    figure, row = _row(len(panels), narrow)
     for axes, (stem, (title, label, compared, state)) in zip(row, panels.items(), strict=True):
         _density(axes, {who: arrays[f"{stem}_{who}"] for who in ("genuine", "forged")})
         distance = next(f["ks_distance"] for f in facts if f.get("compared") == compared and f["state"] == state)
-        _label(axes, title, label, "density" if axes is row[0] else "", distance)
+        _label(axes, title, label, "density" if narrow or axes is row[0] else "", distance)
     return _with_legend(figure, row[0])
 
 
@@ -74,9 +78,9 @@ def trigger_image_figure(arrays: Arrays, facts: Sequence[Fact]) -> Figure:
     return _grid([(label, list(arrays[name])) for name, label in names.items()])
 
 
-def trigger_pixel_figure(arrays: Arrays, facts: Sequence[Fact]) -> Figure:
+def trigger_pixel_figure(arrays: Arrays, facts: Sequence[Fact], narrow: bool = False) -> Figure:
     """Figure 4: how the pixels of genuine and forged trigger images are distributed."""
-    figure, (axes,) = _row(1, width=4.5)
+    figure, (axes,) = _row(1, narrow, width=4.5)
     for who in ("genuine", "forged"):
         counts = arrays[f"histogram_{who}"].numpy()
         edges = np.linspace(0, 256, counts.size + 1)
@@ -107,14 +111,14 @@ def shuffled_passport_figure(arrays: Arrays, facts: Sequence[Fact]) -> Figure:
     return _grid(rows, layers)
 
 
-def convergence_figure(arrays: Arrays, facts: Sequence[Fact]) -> Figure:
+def convergence_figure(arrays: Arrays, facts: Sequence[Fact], narrow: bool = False) -> Figure:
     """Figure 9: test accuracy, weight updates, and scales and shifts of some channels against epochs."""
-    figure, row = _row(4)
+    figure, row = _row(4, narrow)
     epochs = np.arange(1, arrays["accuracy"].numel() + 1)
     summary = next(fact for fact in facts if "summary" in fact)
     layer, colour = summary["layer"], COLOUR_OF["baseline" if summary.get("scheme") == "baseline" else "passport"]
     panels = (
-        ("(a) test accuracy", "%", 100 * arrays["accuracy"]),
+        ("(a) test accuracy", "test accuracy (%)", 100 * arrays["accuracy"]),
         (f"(b) weight updates, {layer}", "mean |change|", arrays["weight_update"]),
         (f"(c) scales, {layer}", "scale", arrays["scales"]),
         (f"(d) shifts, {layer}", "shift", arrays["shifts"]),
@@ -129,30 +133,44 @@ def convergence_figure(arrays: Arrays, facts: Sequence[Fact]) -> Figure:
     return figure
 
 
-def distribution_figure(arrays: Arrays, facts: Sequence[Fact]) -> Figure:
+def distribution_figure(arrays: Arrays, facts: Sequence[Fact], narrow: bool = False) -> Figure:
     """Figure 10: weights, scales and shifts of one layer, in a passport network and its baseline."""
-    figure, row = _row(3)
+    figure, row = _row(3, narrow)
     layer = next(fact["layer"] for fact in facts)
     distance = next(fact["ks_distance"] for fact in facts if fact.get("compared") == "weights")
     for axes, letter, of in zip(row, "abc", ("weights", "scales", "shifts"), strict=True):
         _density(axes, {who: arrays[f"{of}_{who}"] for who in ("baseline", "passport")})
         first = of == "weights"
-        _label(axes, f"({letter}) {of}, {layer}", of.removesuffix("s"), "density" * first, distance if first else None)
+        _label(
+            axes,
+            f"({letter}) {of}, {layer}",
+            of.removesuffix("s"),
+            "density" * (first or narrow),
+            distance if first else None,
+        )
     return _with_legend(figure, row[0])
 
 
-_DRAWN: dict[str, dict[str, Callable[[Arrays, Sequence[Fact]], Figure]]] = {
+_PANELS: dict[str, dict[str, Callable[[Arrays, Sequence[Fact], bool], Figure]]] = {
     "watermark_distributions": {"figure_02": watermark_figure},
-    "trigger_images": {"figure_03": trigger_image_figure, "figure_04": trigger_pixel_figure},
-    "passport_kinds": {"figure_06": passport_kind_figure, "figure_07": shuffled_passport_figure},
+    "trigger_images": {"figure_04": trigger_pixel_figure},
     "convergence": {"figure_09": convergence_figure},
     "distributions": {"figure_10": distribution_figure},
 }
+"""Exhibits with panels, which may stand beside or below one another."""
+
+_GRIDS: dict[str, dict[str, Callable[[Arrays, Sequence[Fact]], Figure]]] = {
+    "trigger_images": {"figure_03": trigger_image_figure},
+    "passport_kinds": {"figure_06": passport_kind_figure, "figure_07": shuffled_passport_figure},
+}
+"""Exhibits of images in rows and columns."""
 
 
-def _row(count: int, width: float = 3.2) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(width * count, 2.9), layout="constrained")
-    return figure, list(np.atleast_1d(figure.subplots(1, count)))
+def _row(count: int, narrow: bool, width: float = 3.2) -> tuple[Figure, list[Axes]]:
+    """Panels beside, or on a phone below, one another."""
+    size = (3.6, 2.6 * count + 0.3) if narrow else (width * count, 2.9)
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, list(np.atleast_1d(figure.subplots(count if narrow else 1, 1 if narrow else count)))
 
 
 def _density(axes: Axes, samples: Mapping[str, Tensor]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def write_files(out: Path, files: Iterable[tuple[str, str | bytes]]) -> list[Pat
     return written
 
 
-def write_sections(sections: Sequence[Section], out: Path, title: str) -> list[Path]:
+def write_sections(sections: Sequence[Section], out: Path, title: str, runs: Path | None = None) -> list[Path]:
     """Writes a list of sections: a page, and beside it everything else.
 
     `index.html`; `report.md`, and `summary.md` where there are statements; each table as `.md`, `.csv` and `.tex`; each
@@ -44,6 +45,8 @@ def write_sections(sections: Sequence[Section], out: Path, title: str) -> list[P
         sections: in the order in which they appear.
         out: the folder; made if missing.
         title: of the page and of `report.md`.
+        runs: the folder of runs, to which the page links if it lies in it; elsewhere, where it is to be handed on,
+            links would lead nowhere and tell where it was made. None for no links.
 
     Returns:
         The files, those that show all others last.
@@ -51,10 +54,12 @@ def write_sections(sections: Sequence[Section], out: Path, title: str) -> list[P
     Raises:
         InputError: the folder cannot be written.
     """
-    return write_files(out, _contents(with_unique_names(sections), title))
+    inside = runs is not None and out.resolve().is_relative_to(runs.resolve())
+    base = Path(os.path.relpath(runs.resolve(), out.resolve())).as_posix() if runs is not None and inside else None
+    return write_files(out, _contents(with_unique_names(sections), title, base))
 
 
-def _contents(sections: Sequence[Section], title: str) -> Iterator[tuple[str, str | bytes]]:
+def _contents(sections: Sequence[Section], title: str, base: str | None) -> Iterator[tuple[str, str | bytes]]:
     for section in sections:
         for table in section.tables:
             yield f"{table.name}.md", table_markdown(table) + "\n"
@@ -66,7 +71,7 @@ def _contents(sections: Sequence[Section], title: str) -> Iterator[tuple[str, st
     if summary := summary_markdown(sections):
         yield "summary.md", summary + "\n"
     yield "report.md", report_markdown(title, sections) + "\n"
-    yield "index.html", page_html(title, sections)
+    yield "index.html", page_html(title, sections, base)
 
 
 def _png(picture: Picture) -> bytes:

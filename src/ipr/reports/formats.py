@@ -19,10 +19,13 @@ NUMBER = re.compile(r"\s*[+\-\N{MINUS SIGN}±]?\d")  # "66.1 ± 0.3", "-2.5", "3
 
 
 def is_numeric(view: TableView, column: int) -> bool:
-    """Whether a column holds numbers, which stand on the right: there is an n or a paper's number, or all begin so."""
+    """Whether a column holds numbers, which stand on the right: there is an n or a paper's number, or all begin so.
+
+    A dash stands for none.
+    """
     if _has_n(view, column) or _has_paper(view, column):
         return True
-    filled = [text for line in view.lines if (text := line.cells[column].ours).strip()]
+    filled = [text for line in view.lines if (text := line.cells[column].ours).strip(" -")]
     return bool(filled) and all(NUMBER.match(text) for text in filled)
 
 

@@ -23,6 +23,9 @@ from ipr.workflows.attack_rows import AttackRow, load_rows
 from ipr.workflows.embedding_checks import embedding_failed
 from ipr.workflows.exhibit import facts_path, load_facts
 
+CLASSES = {"digits": 10, "digits_parity": 2, "cifar10": 10, "cifar100": 100, "caltech101": 101}
+"""Data set -> how many classes it has, where that is known by its name."""
+
 OPTIONAL = ("hardware", "versions", "commit")
 
 
@@ -76,7 +79,7 @@ def results_of(plan: Plan, runs: Path) -> Results:
             for fact in load_facts(facts_path(folder)):
                 made.add(tuple(str(fact.get(name, "")) for name in OPTIONAL))
                 rows.append(about(cell) | as_columns(str(cell.about["exhibit"]), fact))
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame = with_chance(pd.DataFrame(rows, columns=list(COLUMNS)), plan.datasets)
     return Results(with_baselines(frame), exhibits, provenance_of(made), tuple(failed))
 
 
@@ -158,6 +161,18 @@ def share(part: int | None, whole: int | None) -> float | None:
 def number(truth: bool | None) -> float | None:
     """1 for true, 0 for false, None for neither."""
     return None if truth is None else float(truth)
+
+
+def with_chance(frame: pd.DataFrame, datasets: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Fills `by_chance`: the accuracy of a guess on the task that a network was last trained for.
+
+    Args:
+        frame: of results, or of records.
+        datasets: what stands for the data sets that it names; None where they stand for themselves.
+    """
+    task = frame["dataset"] if "transfer" not in frame else frame["transfer"].astype(object).fillna(frame["dataset"])
+    guess = {name: 1 / CLASSES[real] for name, real in (datasets or {n: n for n in CLASSES}).items() if real in CLASSES}
+    return frame.assign(by_chance=task.map(guess).astype(float))
 
 
 def with_baselines(frame: pd.DataFrame) -> pd.DataFrame:

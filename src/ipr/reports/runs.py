@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +12,7 @@ from ipr.errors import InputError
 from ipr.reports.attacks import attack_markdown, attacks_section
 from ipr.reports.files import write_files, write_sections
 from ipr.reports.formats import csv_cell, table_markdown
+from ipr.reports.run_links import run_links
 from ipr.reports.section import Section
 from ipr.reports.trainings import records_frame, setting_of, trainings_section
 from ipr.store.failure import Failure, find_failures
@@ -25,8 +26,9 @@ from ipr.workflows.embedding_checks import embedding_failed
 
 @dataclass(frozen=True)
 class Runs:
-    """Records of trainings, rows of attacks, and the failures of trainings that diverged."""
+    """Records of trainings, rows of attacks, and the failures of trainings that diverged, in a folder of runs."""
 
+    folder: Path
     records: Sequence[Record]
     attacked: Sequence[AttackRow]
     failures: Sequence[Failure] = ()
@@ -35,8 +37,13 @@ class Runs:
         """Trainings and attacks, each where there are some, with notes on what is not in the tables."""
         notes = [f"Not in the tables, as its training diverged: {f.kind}/{f.key} ({f.says})." for f in self.failures]
         notes += [f"{line[0].upper()}{line[1:]}." for line in map(embedding_failed, self.records) if line]
-        trained = [trainings_section(self.records, notes)] if self.records else []
-        return trained + ([attacks_section(self.attacked)] if self.attacked else [])
+        trained = [self._linked(trainings_section(self.records, notes), "train", self.records)] if self.records else []
+        return trained + (
+            [self._linked(attacks_section(self.attacked), "attack", self.attacked)] if self.attacked else []
+        )
+
+    def _linked(self, section: Section, kind: str, rows: Sequence[Record | AttackRow]) -> Section:
+        return replace(section, runs=run_links(self.folder, ((f"{kind}/{row.key}", asdict(row)) for row in rows)))
 
 
 def runs_of(plan: Plan, runs: Path) -> Runs:
@@ -48,7 +55,7 @@ def runs_of(plan: Plan, runs: Path) -> Runs:
     done = [runs / cell.run for cell in plan.cells if cell.state(runs) == "done"]
     records = [load_record(path / "record.json") for path in done if path.parent.name == "train"]
     attacks = [path / "rows.jsonl" for path in done if path.parent.name == "attack"]
-    return Runs(records, [row for path in attacks for row in load_rows(path).values()])
+    return Runs(runs, records, [row for path in attacks for row in load_rows(path).values()])
 
 
 def chosen_runs(runs: Path, tag: str | None, where: Mapping[str, Sequence[str]]) -> Runs:
@@ -76,7 +83,9 @@ def chosen_runs(runs: Path, tag: str | None, where: Mapping[str, Sequence[str]])
         _refuse(runs, tag, where, every)
     compared = {setting_of(record) for record in records}
     records += [r for r in every if r.scheme == "baseline" and r not in records and setting_of(r) in compared]
-    return Runs(records, attacked, [] if where else [failure for failure in find_failures(runs) if fits(failure, {})])
+    return Runs(
+        runs, records, attacked, [] if where else [failure for failure in find_failures(runs) if fits(failure, {})]
+    )
 
 
 def _refuse(runs: Path, tag: str | None, where: Mapping[str, Sequence[str]], every: Sequence[Record]) -> None:
@@ -113,7 +122,7 @@ def write_report(runs: Path, tag: str | None, out: Path, where: Mapping[str, Seq
     found = chosen_runs(runs, tag, wanted)
     report = write_runs(found, out)
     title = " ".join([f"Runs tagged {tag}" if tag else "Runs", *(f"{n}={','.join(v)}" for n, v in wanted.items())])
-    return Report(report.table, report.files + write_sections(found.sections(), out, title))
+    return Report(report.table, report.files + write_sections(found.sections(), out, title, runs))
 
 
 def write_runs(found: Runs, out: Path) -> Report:

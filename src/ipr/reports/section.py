@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from matplotlib.figure import Figure
 
-FILTERS = ("scheme", "model", "dataset", "attack")
-"""What a page can be filtered by: the keys of `Line.about` and `Picture.about`."""
+from ipr.reports.subjects import About
 
 
 @dataclass(frozen=True)
@@ -33,31 +32,35 @@ class Line:
 
     Attributes:
         cells: one for each column of the header.
-        about: what the row is about, by `FILTERS`, e.g. `{"scheme": "passport_v1", "attack": "prune"}`.
+        about: what the row is about, for the page's filters.
     """
 
     cells: Sequence[Value]
-    about: Mapping[str, str] = field(default_factory=dict)
+    about: About = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class TableView:
-    """A table: `name` is the stem of its files, `caption` one sentence with units."""
+    """A table: `name` is the stem of its files, `caption` one sentence with units, `columns` what its headings mean."""
 
     name: str
     caption: str
     header: Sequence[str]
     lines: Sequence[Line]
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: `name` is the stem of its files; `about` as of a `Line`, a set of values for each filter."""
+    """A figure: `name` is the stem of its files; `about` as of a `Line`; `narrow`, for a phone, has its panels below
+    one another (None where it has one).
+    """
 
     name: str
     caption: str
     figure: Figure
-    about: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    about: About = field(default_factory=dict)
+    narrow: Figure | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,21 @@ class CellState:
 
 
 @dataclass(frozen=True)
+class RunLink:
+    """A finished run that stands behind a section.
+
+    Attributes:
+        name: its folder below the folder of runs, `<kind>/<key>`.
+        about: as of a `Line`.
+        files: those of its files that a reader may want, e.g. `{"curves": "metrics.csv"}`.
+    """
+
+    name: str
+    about: About = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Section:
     """One study at one scale, or one part of a folder of records.
 
@@ -113,6 +131,7 @@ class Section:
     cells: Sequence[CellState] = ()
     provenance: Sequence[str] = ()
     notes: Sequence[str] = ()
+    runs: Sequence[RunLink] = ()
 
 
 def with_unique_names(sections: Sequence[Section]) -> list[Section]:

@@ -101,6 +101,20 @@ def with_energy(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     return [*columns, "energy"] if several and "energy" not in columns else list(columns)
 
 
+def with_norm(frame: pd.DataFrame, columns: Sequence[str], others: Iterable[str] = ()) -> list[str]:
+    """The columns, and the norm where one of their values has results of several, so that these are not averaged.
+
+    Args:
+        frame: of results.
+        columns: what tells groups apart.
+        others: what tells them apart besides; where the norm is among them it is told already.
+    """
+    if "norm" in {*columns, *others} or "norm" not in frame or frame.empty:
+        return list(columns)
+    several = frame.groupby(list(columns), dropna=False)["norm"].nunique().max() > 1
+    return [*columns, "norm"] if several else list(columns)
+
+
 def paper_rows(paper: Paper, place: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The paper's rows for a place, as mappings: those that differ in no label that both have."""
     rows = [dict(zip(paper.columns, row, strict=True)) for row in paper.rows]

@@ -43,10 +43,12 @@ def check(statement: Statement, frame: pd.DataFrame, scale: str) -> Checked:
     bounds += [f"at most {one(statement.at_most, statement.value)}" if statement.at_most is not None else ""]
     where = ", ".join(text for n, v in zip(names, worst[0], strict=True) if (text := _named(n, v)))
     kind = "averages" if statement.by else "results"
+    least, most = one(low[1], statement.value), one(high[1], statement.value)
     measured = (
-        f"{one(low[1], statement.value)} to {one(high[1], statement.value)} in {len(values)} {kind} of {len(found)} "
-        f"(asked: {' and '.join(filter(None, bounds))}); worst: {where or 'the only one'}"
+        f"{least if least == most else f'{least} to {most}'} in {len(values)} {kind} of {len(found)} "
+        f"(asked: {' and '.join(filter(None, bounds))})"
     )
+    measured += f"; worst: {where or 'the only one'}" if least != most else ""
     if outside:
         measured += f"; {len(outside)} of {len(values)} outside"
     why = statement.why.get(scale, "") if outside else ""

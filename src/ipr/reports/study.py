@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from ipr.reports.drawing import figure_of
+from ipr.reports.drawing import picture_of
 from ipr.reports.exhibits import pictures_of
 from ipr.reports.outcomes import outcome_figure
 from ipr.reports.results import Results, results_of
+from ipr.reports.run_links import run_links
 from ipr.reports.runs import runs_of
-from ipr.reports.section import FILTERS, CellState, Line, Picture, Section, TableView, Value
+from ipr.reports.section import CellState, Line, Picture, Section, TableView, Value
 from ipr.reports.selection import chosen, grouped, paper_text, with_energy
 from ipr.reports.statements import check
-from ipr.reports.units import counted, label, written
-from ipr.studies.columns import LABELS, TRUTHS
+from ipr.reports.subjects import subject_of_results
+from ipr.reports.units import PLAIN, POINTS, counted, label, written
+from ipr.studies.columns import COLUMNS, LABELS, TRUTHS
 from ipr.studies.planned import Plan, PlannedCell
 from ipr.studies.study import Paper, Study, TableDrawing
 
@@ -40,11 +40,13 @@ def section_of(plan: Plan, runs: Path) -> Section:
         drawn = [table_of(drawing, results.frame, study.paper) for drawing in study.tables]
         tables, pictures = [table for table in drawn if table.lines], _pictures(study, results)
         told = [f"{line[0].upper()}{line[1:]}." for line in results.failed]
+        links = run_links(runs, ((cell.run, cell.about) for cell in plan.cells if cell.state(runs) == "done"))
     else:
         parts = runs_of(plan, runs).sections()
         tables = [table for part in parts for table in part.tables]
         pictures = [picture for part in parts for picture in part.pictures]
         told = [note for part in parts for note in part.notes]
+        links = [link for part in parts for link in part.runs]
     return Section(
         name=study.name,
         title=study.title,
@@ -57,6 +59,7 @@ def section_of(plan: Plan, runs: Path) -> Section:
         cells=[cell_state(cell, runs) for cell in plan.cells],
         provenance=results.provenance,
         notes=[*study.notes, *notes, *changed, *told],
+        runs=links,
     )
 
 
@@ -72,15 +75,17 @@ def _pictures(study: Study, results: Results) -> list[Picture]:
     for drawing in study.figures:
         if drawing.kind == "exhibit":
             folder = results.exhibits.get(drawing.exhibit)
-            figure = None if folder is None else pictures_of(drawing.exhibit, folder.path)[drawing.name]
+            if folder is not None:
+                about = subject_of_results(results.frame[results.frame["exhibit"] == drawing.exhibit])
+                figure = pictures_of(drawing.exhibit, folder.path)[drawing.name]
+                narrow = pictures_of(drawing.exhibit, folder.path, narrow=True).get(drawing.name)
+                pictures.append(Picture(drawing.name, drawing.caption, figure, about, narrow))
         elif drawing.kind == "outcomes":
-            named = drawing.where.get("attack")
-            figure = outcome_figure(chosen(results.frame, drawing.where), named if isinstance(named, list) else ())
-        else:
-            figure = figure_of(drawing, results.frame, study.paper)
-        if figure is not None:
-            about = picture_about(chosen(results.frame, drawing.where))
-            pictures.append(Picture(drawing.name, drawing.caption, figure, about))
+            found, named = chosen(results.frame, drawing.where), drawing.where.get("attack")
+            if (grid := outcome_figure(found, named if isinstance(named, list) else ())) is not None:
+                pictures.append(Picture(drawing.name, drawing.caption, grid, subject_of_results(found)))
+        elif (picture := picture_of(drawing, results.frame, study.paper)) is not None:
+            pictures.append(picture)
     return pictures
 
 
@@ -107,8 +112,16 @@ def table_of(drawing: TableDrawing, frame: pd.DataFrame, paper: Paper) -> TableV
             for column in drawing.values.values():
                 told = paper_text(paper, place, column)
                 cells.append(cell_of(same, column, told, intervals=drawing.intervals))
-        lines.append(Line(cells, _about(names)))
-    return TableView(drawing.name, drawing.caption, header, lines)
+        lines.append(Line(cells, subject_of_results(part)))
+    asked = {column.replace("_", " "): column for column in filter(None, [*rows, drawing.columns])} | drawing.values
+    meant = {heading: _meaning(column) for heading, column in asked.items()}
+    return TableView(drawing.name, drawing.caption, header, lines, meant)
+
+
+def _meaning(column: str) -> str:
+    """What a column says, with its unit."""
+    unit = "" if column in LABELS or column in PLAIN else "; in points" if column in POINTS else "; in %"
+    return COLUMNS[column].replace("`", "") + unit
 
 
 def least_of(part: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -125,13 +138,3 @@ def cell_of(part: pd.DataFrame, column: str, paper: str | None, *, intervals: bo
     if intervals and column in TRUTHS and len(values):
         return Value(counted(int(values.sum()), len(values)), len(values), paper)
     return Value(written(values, column), len(values) if len(values) else None, paper)
-
-
-def _about(names: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(names[name]) for name in FILTERS if names.get(name) is not None}
-
-
-def picture_about(frame: pd.DataFrame) -> dict[str, frozenset[str]]:
-    """What a figure shows, for the page's filters."""
-    found = {name: frozenset(map(str, frame[name].dropna().unique())) for name in FILTERS}
-    return {name: values for name, values in found.items() if values}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pandas as pd
 
-from ipr.reports.drawing import figure_of
-from ipr.reports.results import provenance_of
+from ipr.reports.drawing import picture_of
+from ipr.reports.results import provenance_of, with_chance
 from ipr.reports.section import Line, Picture, Section, TableView, Value
 from ipr.reports.selection import baseline_of, grouped, rank
+from ipr.reports.subjects import subject_of_results
 from ipr.reports.units import mean_and_spread
 from ipr.schemes.start import TRAINED
 from ipr.store.record import Record, cut_of
@@ -26,19 +27,22 @@ SETTING = [
 ROW = ["norm", "scheme", "passport", "energy", "step_energy", "alternation", "bits_total"]
 """What tells its rows apart; seeds are averaged over."""
 
-HEADER = (
-    "scheme",
-    "norm",
-    "energy",
-    "n",
-    "no passport",
-    "genuine passport",
-    "forged (mean; best)",
-    "to baseline",
-    "bits read",
-    "trigger set",
-    "consistent",
-)
+HEADER = {
+    "scheme": "what protects the network; baseline is the plain one",
+    "norm": "bn: batch norm, gn: group norm",
+    "energy": "|S|, the length of the passports, and the shorter one as at which scales are trained",
+    "n": "how many trainings, one a seed, the row is the mean of",
+    "no passport": "test accuracy in % as the network is given away",
+    "genuine passport": "test accuracy in % with its owner's passport",
+    "forged (mean; best)": "test accuracy in % with random passports: the mean over them, and the best of all",
+    "to baseline": "difference to the plain network of the same norm and seed, in points, for what a legitimate "
+    "user gets (with the passport in V1, without it in others); - where that network was not trained",
+    "bits read": "how many bits of the signature, or of the watermark, agree with the claim, over all n",
+    "trigger set": "share of the trigger images that is answered as assigned, in %",
+    "consistent": "how many of the n work with their owner's claim and have its mark read. Whose the "
+    "network is does not follow; ipr verify decides that",
+}
+"""The headings of a table of trainings, and what they mean."""
 
 ACCURACIES = {
     "genuine passport": "accuracy_genuine",
@@ -114,21 +118,19 @@ def trainings_section(records: Sequence[Record], notes: Sequence[str] = ()) -> S
     parts = tables(frame)
     for number, (setting, part) in enumerate(parts, 1):
         end = f"-{number}" if len(parts) > 1 else ""
-        about = {"model": str(setting["model"]), "dataset": str(setting["dataset"])}
-        lines = [
-            Line([Value(cell) for cell in cells_of(row, seeds)], about | {"scheme": str(row["scheme"])})
-            for row, seeds in rows(part)
-        ]
-        views.append(TableView(f"runs{end}", title_of(setting, part), HEADER, lines))
-        shown = {name: frozenset([value]) for name, value in about.items()}
-        shown["scheme"] = frozenset(map(str, part["scheme"]))
-        pictures += _pictures(part, end, shown)
+        lines = [Line([Value(cell) for cell in cells_of(row, seeds)], _subject(seeds)) for row, seeds in rows(part)]
+        views.append(TableView(f"runs{end}", title_of(setting, part), tuple(HEADER), lines, HEADER))
+        pictures += _pictures(part, end)
     made = provenance_of((one.hardware, one.versions, one.commit) for one in records)
     total = f"{frame['train_seconds'].sum() / 60:.1f} minutes of training in all."
     return Section("runs", "Trainings", tables=views, pictures=pictures, provenance=made, notes=[*notes, total])
 
 
-def _pictures(part: pd.DataFrame, end: str, about: dict[str, frozenset[str]]) -> list[Picture]:
+def _subject(part: pd.DataFrame) -> dict[str, frozenset[str]]:
+    return subject_of_results(part.assign(attack=None))
+
+
+def _pictures(part: pd.DataFrame, end: str) -> list[Picture]:
     """Those of `FIGURES` that show something: energies where there are several."""
     lengths = part["energy"].astype(object).where(part["energy"].notna(), "as published")
     named = part.assign(energy=lengths.where(part["passport"].notna(), None))
@@ -139,8 +141,8 @@ def _pictures(part: pd.DataFrame, end: str, about: dict[str, frozenset[str]]) ->
     }
     found = []
     for drawing in FIGURES:
-        if (figure := figure_of(drawing, drawn[drawing.name])) is not None:
-            found.append(Picture(f"{drawing.name}{end}", drawing.caption, figure, about))
+        if (picture := picture_of(drawing, with_chance(drawn[drawing.name]).assign(attack=None))) is not None:
+            found.append(replace(picture, name=f"{drawing.name}{end}"))
     return found
 
 

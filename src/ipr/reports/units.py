@@ -26,6 +26,9 @@ PLAIN = {
 }
 """Columns that are not fractions, with their digits; all others are written in %, with one."""
 
+POINTS = {"gain", "lost", "lost_without"}
+"""Columns that are differences of accuracies, and are written in points."""
+
 NAMES = {
     "passport_v1": "V1",
     "passport_v2": "V2",
@@ -79,7 +82,7 @@ def one(value: float, column: str) -> str:
     """A single value with its unit."""
     if column in PLAIN:
         return f"{value:.{PLAIN[column]}f}"
-    return f"{100 * value:.1f} {'points' if column in ('gain', 'lost', 'lost_without') else '%'}"
+    return f"{100 * value:.1f} {'points' if column in POINTS else '%'}"
 
 
 def label(column: str, value: Any) -> str:

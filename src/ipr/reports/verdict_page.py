@@ -14,19 +14,33 @@ from ipr.judging.binomial import power_of_ten
 from ipr.judging.fidelity import percent
 from ipr.judging.judgement import Judgement
 from ipr.reports.documents import write_document
+from ipr.reports.evidence import evidence_bars
 from ipr.reports.page import asset, template
 from ipr.reports.verdict import verdict_facts
+from ipr.reports.verdict_words import TERMS, because, day_of, headline, meaning_of
 
 
 def _html(facts: Mapping[str, Any]) -> str:
-    """The decision first, then its conditions, the numbers, the hashes, and how to judge again; all text is escaped."""
+    """The outcome in a sentence, whose claim it is and when it was dated, the evidence as bars, then conditions,
+    numbers, hashes, terms, and how to judge again; all text is escaped.
+    """
     return template("verdict.html.jinja").render(
         facts=facts,
         style=Markup(asset("verdict.css")),  # noqa: S704 our own file
         conditions=[
-            {**one, "value": _shown(one["name"], one["value"]), "threshold": _shown(one["name"], one["threshold"])}
+            {
+                **one,
+                "value": _shown(one["name"], one["value"]),
+                "threshold": _shown(one["name"], one["threshold"]),
+                "meaning": meaning_of(one["name"]),
+            }
             for one in facts["conditions"]
         ],
+        headline=headline(facts),
+        because=because(facts),
+        bars=evidence_bars(facts),
+        terms=TERMS,
+        day=day_of,
         holds={True: "yes", False: "no", None: "not shown"},
         percent=percent,
         power_of_ten=lambda log10: "0" if log10 is None else power_of_ten(log10),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 LABELS = {
-    "scheme": "as of `scheme=`",
-    "model": "as of `model=`",
-    "norm": "bn or gn",
+    "scheme": "what protects the network, as of `scheme=`; baseline is the plain one",
+    "model": "the kind of network, as of `model=`",
+    "norm": "bn: batch norm, gn: group norm",
     "dataset": "the victim's data set, by the paper's name; the scale says what stands for it",
     "transfer": "the data set it was tuned to; none for its own task",
-    "attack": "as of `attack=`; none for a training",
-    "exhibit": "as of `exhibit=`; none elsewhere",
-    "what": "which of an exhibit's rows: a scheme, a layer, a kind of passport, ...",
+    "attack": "what was done to the network, as of `attack=`; none (trained) for a training",
+    "exhibit": "what is shown, as of `exhibit=`; none elsewhere",
+    "what": "what a row is about: a scheme, a layer, a kind of passport, ...",
     "phase": "of an exhibit: training or inference, before or after fine-tuning, weights, scales or shifts",
     "seed": "of the run",
     "energy": "|S| of the passports, where a scale varies it: a number, or `as published`",
@@ -39,6 +39,7 @@ MEASURES = {
     "accuracy_forged": "mean accuracy with random passports",
     "accuracy_forged_best": "best accuracy with a random passport",
     "baseline": "accuracy of the baseline with the same norm and seed, trained or tuned alike",
+    "by_chance": "accuracy of a guess among the data set's classes, where these are known",
     "gain": "accuracy less that baseline's",
     "lost": "accuracy before less accuracy after an attack, or with a claim",
     "lost_without": "accuracy with the genuine passport less that with none",
