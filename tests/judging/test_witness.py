@@ -15,7 +15,7 @@ from ipr.judging.claim_kinds import load_claim
 from ipr.judging.decision import Condition, Decision
 from ipr.judging.null import EmpiricalNull
 from ipr.judging.witness import Witness, with_witnesses
-from ipr.reports.page import asset
+from ipr.reports.templates import asset
 from ipr.schemes.lineage import LineageClaim
 from ipr.workflows.train import train
 from ipr.workflows.witnesses import open_witnesses

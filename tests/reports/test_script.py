@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from ipr.reports.page import asset, page_html
+from ipr.reports.page import page_html
+from ipr.reports.templates import asset
 from report_sections import sections
 
 NODE = shutil.which("node")

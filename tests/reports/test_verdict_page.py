@@ -9,7 +9,7 @@ from scipy.stats import binom
 from ipr.judging.control import SAYS
 from ipr.judging.decision import decide
 from ipr.reports.evidence import FORGERIES, evidence_bars
-from ipr.reports.page import asset
+from ipr.reports.templates import asset
 from ipr.reports.verdict_page import _html
 from ipr.reports.verdict_words import CONDITIONS, because, day_of, headline
 

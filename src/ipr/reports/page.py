@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from importlib import resources
 from urllib.parse import quote
 
-from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from ipr.reports.formats import is_numeric, verdict
@@ -16,6 +14,7 @@ from ipr.reports.section import Section, with_unique_names
 from ipr.reports.selection import rank
 from ipr.reports.subjects import FILTERS, NO_ATTACK, About
 from ipr.reports.svg import inline_svg
+from ipr.reports.templates import asset, template
 from ipr.reports.units import label
 
 STATES = ("done", "failed", "running", "planned")
@@ -60,18 +59,6 @@ def page_html(title: str, sections: Sequence[Section], runs: str | None = None) 
             inline_svg(figure, f"{kind}-{name}", f"figure-{name}")
         ),
     )
-
-
-def template(name: str) -> Template:
-    """One of our own templates; it escapes every text and refuses names that nobody gave it."""
-    # not PackageLoader, which looks for the package's folder itself and fails in a zip
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(asset(name))
-
-
-def asset(name: str) -> str:
-    """The text of one of our own files in `assets/`."""
-    return (resources.files("ipr.reports") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _about(about: About) -> dict[str, str]:

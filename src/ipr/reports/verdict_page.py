@@ -15,7 +15,7 @@ from ipr.judging.fidelity import percent
 from ipr.judging.judgement import Judgement
 from ipr.reports.documents import write_document
 from ipr.reports.evidence import evidence_bars
-from ipr.reports.page import asset, template
+from ipr.reports.templates import asset, template
 from ipr.reports.verdict import verdict_facts
 from ipr.reports.verdict_words import TERMS, because, day_of, headline, meaning_of
 
