@@ -14,7 +14,7 @@ from ipr.schemes.base import abouts
 from ipr.store.record import load_record
 from references import BY_IMAGES
 
-WATERMARKS = [scheme for scheme in abouts() if scheme not in (*schemes_of("passport"), "baseline")]
+WATERMARKS = [scheme for scheme in abouts() if scheme not in (*schemes_of("passport", "adapter"), "baseline")]
 FEW = ("trigger_set.size=4", "scheme.epochs=1", "scheme.epsilon=0.1", "trainer.max_epochs=20")
 
 

@@ -5,6 +5,8 @@ What is claimed, how it is read, and what it is worth: `watermarks/adapters.py`,
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,11 +24,15 @@ from ipr.data.images import ImageData
 from ipr.models.inspection import projection_of
 from ipr.passport.statistics import batch_norms, untracked
 from ipr.passport.surgery import find_layers
-from ipr.schemes.base import About, Trained
+from ipr.randomness import derive_seed, generator
+from ipr.schemes.base import About, Scheme, Trained
 from ipr.schemes.start import claim_parts, example_image, start_network
 from ipr.schemes.watermark import Watermark
 from ipr.watermarks.adapters import SealClaim
 from ipr.watermarks.base import WatermarkClaim
+
+PURPOSE = "adapters"
+"""What the seed is derived for that A is drawn from, as training begins."""
 
 
 @dataclass
@@ -40,8 +46,9 @@ class SealConfig(SchemeConfig):
 
 @register("seal", order=25)
 class Seal(Watermark):
-    """L_c with C and L_c with C_p, summed. B and A are trained beside the network, whose W0 in these layers is frozen.
-    They are in the checkpoints, and in the claim that training ends with; the network holds W0 + B C A.
+    """L_c with C and L_c with C_p, summed. B, at first 0, and A, at first from N(0, 1 / n), are trained beside the
+    network, whose W0 in these layers is frozen. They are in the checkpoints, and in the claim that training ends with;
+    the network holds W0 + B C A.
 
     Deviations: the authors adapt a trained network to another task, take one of the two passports in each step, and let
     passports be any matrices. Here W0 is that of the start, random unless `init` says otherwise: where it does the task
@@ -62,7 +69,7 @@ class Seal(Watermark):
 
     secrets: Tensor
 
-    def __init__(self, network: nn.Module, recipe: Recipe, num_classes: int, *, claim: SealClaim) -> None:
+    def __init__(self, network: nn.Module, recipe: Recipe, num_classes: int, *, claim: SealClaim, seed: int) -> None:
         super().__init__(network, recipe, num_classes)
         self.names, self.norms = claim.named, batch_norms(network.modules())
         frozen = [projection_of(network, name).weight.requires_grad_(False) for name in self.names]
@@ -71,7 +78,12 @@ class Seal(Watermark):
             self.register_buffer(name, weight.detach().clone(), persistent=False)
         self.register_buffer("secrets", claim.secrets().to(frozen[0]), persistent=False)
         self.up = nn.Parameter(torch.zeros_like(claim.up).to(frozen[0]))
-        self.down = nn.Parameter(claim.down.to(frozen[0]))
+        self.down = nn.Parameter(torch.cat(self._drawn(frozen, claim.rank, seed), 1))
+
+    @staticmethod
+    def _drawn(weights: Sequence[Tensor], rank: int, seed: int) -> list[Tensor]:
+        source, sizes = generator(seed, PURPOSE), [weight[0].numel() for weight in weights]
+        return [torch.randn(rank, n, generator=source).to(weights[0]) / math.sqrt(n) for n in sizes]
 
     @classmethod
     def draw_claim(cls, config: TrainConfig, data: ImageData, trained: Trained) -> SealClaim:
@@ -88,7 +100,14 @@ class Seal(Watermark):
         cls, claim: WatermarkClaim, data: ImageData, scheme: SchemeConfig, per_step: int, seed: int
     ) -> dict[str, Any]:
         """See `Watermark.arguments`."""
-        return {"claim": claim}
+        return {"claim": claim, "seed": seed}
+
+    @classmethod
+    def build(cls, config: TrainConfig, data: ImageData, claim: Claim | None, trained: Trained) -> Scheme:
+        """See `Scheme.build`: A as training begins follows from seed and `passport.key`, wherever it is begun again."""
+        assert isinstance(claim, SealClaim)
+        seed = derive_seed(config.seed, PURPOSE, config.passport.key)
+        return cls.embedding(claim, start_network(config, data), config.optimizer, data, config.scheme, seed=seed)
 
     def weights(self, which: int) -> dict[str, Tensor]:
         """W0 + B C A of each layer (0), or W0 + B C_p A (1), as `functional_call` takes them."""
@@ -128,5 +147,5 @@ class Seal(Watermark):
         """See `Scheme.completed`: with the adapters as they are now."""
         assert isinstance(claim, SealClaim)
         self.merge()
-        up, down = (tensor.detach().float().cpu().clone() for tensor in (self.up, self.down))
+        up, down = (tensor.detach().cpu().clone() for tensor in (self.up, self.down))
         return replace(claim, up=up, down=down)

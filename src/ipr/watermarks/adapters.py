@@ -88,7 +88,7 @@ class SealClaim(WatermarkClaim):
     def drawn(
         cls, network: nn.Module, layers: Sequence[str], rank: int, scale: float, source: Generator, **parts: Any
     ) -> Self:
-        """A new claim: passports, and adapters as training begins, B of 0 and A from N(0, 1 / n).
+        """A new claim: passports, and adapters of 0 until training has completed them.
 
         Args:
             network: a plain one.
@@ -105,7 +105,7 @@ class SealClaim(WatermarkClaim):
             scale=float(scale),
             passports=drawn_passports(len(layers), rank, source),
             up=torch.zeros(sum(channels for channels, _ in sizes), rank),
-            down=torch.cat([torch.randn(rank, n, generator=source) / n**0.5 for _, n in sizes], 1),
+            down=torch.zeros(rank, sum(n for _, n in sizes)),
             **parts,
         )
 
