@@ -365,7 +365,7 @@ CASES = {
     "adapters of another rank": ("adapters", put("up", lambda b: b[:, 1:]), "up of shape"),
     "adapters for fewer channels": ("adapters", put("up", lambda b: b[1:]), "are for another network"),
     "adapters for fewer weights": ("adapters", put("down", lambda a: a[:, 1:]), "are for another network"),
-    "NaN in adapters": ("adapters", put("up", lambda b: b * float("nan")), "up: is not made of finite numbers"),
+    "NaN in adapters": ("adapters", put("up", lambda b: b * float("nan")), "'up' holds numbers that are not finite"),
     "infinity in adapters": ("adapters", put("down", infinite), "are not finite"),
     "adapters of whole numbers": ("adapters", put("down", own_dtype(torch.int64)), "is not made of finite numbers"),
     "adapters that overflow": ("adapters", tensors(lambda t: t.update(up=t["up"] + 1e30, down=t["down"] + 1e30)),

@@ -62,7 +62,7 @@ class Seal(Watermark):
         "adapter",
         "SEAL (arXiv:2501.09284)",
         "low-rank adapters about a fixed passport, and a second that works, too",
-        "signs of the passport between them; accuracy with the second",
+        "signs of the passport between them, accuracy with the second; `factorise` solves for both",
     )
     more_bits = "scheme.rank, or more scheme.layers"
     stronger = "scheme.scale"
