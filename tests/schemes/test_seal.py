@@ -166,6 +166,8 @@ def test_the_owners_claim_is_inconclusive_even_with_a_date(owner):
     decision = decided(claim, verdict, data, Terms(dated=True, drawn=False, same=True))
     assert decision.outcome == INCONCLUSIVE
     assert [condition.name for condition in decision.deciding] == ["drawn secrets"]
+    granted = decided(claim, verdict, data, Terms(dated=True, drawn=True, same=True))  # to whoever overwrites it
+    assert granted.outcome == INCONCLUSIVE
     undated = decided(claim, verdict, data, Terms(dated=False, drawn=False, same=True))
     assert undated.outcome == NOT_VERIFIED
     assert {condition.name for condition in undated.deciding} == {"commitment", "accessory"}

@@ -122,6 +122,7 @@ class Claim(ABC):
             from the network as it is.
         of_projection: whether bits are read through a projection of the claimant's.
         of_accessory: whether what is presented passes through what the claimant has trained.
+        never_drawn: the parts of its secrets that no seed gives, whoever claims; none by default.
         is_fingerprint: whether it was made from a trained network in which nothing is embedded, so that a judge needs
             networks of his own to tell copies from strangers (`judging/witness.py`).
         thresholds: what must be reached.
@@ -137,6 +138,7 @@ class Claim(ABC):
     brings_passport: ClassVar[bool | None] = None
     of_projection: ClassVar[bool] = False
     of_accessory: ClassVar[bool] = False
+    never_drawn: ClassVar[tuple[Part, ...]] = ()
     is_fingerprint: ClassVar[bool] = False
 
     thresholds: Thresholds

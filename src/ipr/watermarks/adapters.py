@@ -36,6 +36,9 @@ from ipr.signature import agreeing_bits, binomial_tail, detect
 from ipr.watermarks.base import WatermarkClaim
 from ipr.watermarks.projection import check_bits, check_finite, check_shape
 
+NOT_DRAWN = "trained, and not drawn: whoever chooses them may choose what many networks read"
+"""Of adapters."""
+
 
 def drawn_passports(layers: int, rank: int, source: Generator) -> Tensor:
     """The signs of C and C_p for each layer, (2, L, r, r), int8, each matrix drawn again until it is invertible."""
@@ -63,6 +66,7 @@ class SealClaim(WatermarkClaim):
     kind = "seal"
     brings_passport = True
     of_accessory = True
+    never_drawn = (Part("adapters", "signature", None, NOT_DRAWN),)
     follow = frozenset({"up", "down"})
 
     places: str
@@ -176,8 +180,7 @@ class SealClaim(WatermarkClaim):
 
     def redraw(self, data: ImageData) -> tuple[Part, ...]:
         """See `Claim.redraw`: passports can be drawn again; adapters were trained, or chosen."""
-        says = "trained, and not drawn: whoever chooses them may choose what many networks read"
-        return (self._redrawn("passports", data), Part("adapters", "signature", None, says))
+        return (self._redrawn("passports", data), *self.never_drawn)
 
     def check_network(self, network: nn.Module, example: Tensor) -> None:
         """See `Claim.check_network`: it is read, and presented."""
