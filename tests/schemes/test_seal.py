@@ -1,11 +1,13 @@
 """SEAL: its weights and gradients written out, what training completes, and what the second passport is worth."""
 
+import copy
 import stat
 from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 from torch.nn import functional
 
 from ipr.attacks.ambiguity.factorise import LOUD, QUIET, factorised, invariant_basis
@@ -13,6 +15,7 @@ from ipr.attacks.base import Victim
 from ipr.config.recipe import Recipe
 from ipr.config.registry import load
 from ipr.config.rule import SOUND
+from ipr.data.images import normalise
 from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.judging.as_dated import Terms, decided
@@ -144,6 +147,27 @@ def test_the_network_works_with_either_passport_and_with_no_other(owner):
     assert stranger.reading.agreement == pytest.approx(0.5, abs=0.15)
     shuffled = replace(claim, passports=claim.passports.flip(0))  # the roles are not the same: C is in the weights
     assert judge(suspect, shuffled, data.test_images, forged=0).reading.agreement < 0.7
+
+
+def test_the_judge_takes_the_statistics_for_the_second_passport_from_his_own_images(owner):
+    """Whatever the suspect keeps: here those of another network, which would leave little of its accuracy."""
+    _, data, suspect, claim, _ = owner
+    other = copy.deepcopy(suspect)
+    for norm in other.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_mean += 3
+    shown = claim.presented_in(suspect).train()
+    for norm in shown.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.momentum = 1.0
+    x = normalise(data.test_pixels, data.mean, data.std)
+    with torch.no_grad():
+        shown(x)
+        right = (shown.eval()(x).argmax(1) == data.test_labels).float().mean().item()
+    for judged in (suspect, other):
+        verdict = judge(judged, claim, data.test_images, forged=0)
+        assert verdict.fidelity.accuracy == pytest.approx(right, abs=1e-6)
+    assert verdict.accuracy_without < 0.6
 
 
 def test_passports_that_weigh_little_are_worth_nothing_and_it_is_told(request_for, trained):
