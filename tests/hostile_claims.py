@@ -33,6 +33,7 @@ KINDS = {
     "chameleon": ("scheme=chip",),
     "ipguard": ("scheme=ipguard",),
     "lineage": ("scheme=lineage",),
+    "adapters": ("scheme=seal", "scheme.rank=4"),
 }
 
 
@@ -351,6 +352,30 @@ CASES = {
     "rows without weights": ("greedy_residuals", at("columns", value=0), "is no number from 1 on"),
     "rows of which nothing is left": ("greedy_residuals", at("dropped", value=1.0), "is no fraction from 0 to below 1"),
     "less than nothing left out": ("greedy_residuals", at("dropped", value=-0.5), "is no fraction from 0"),
+    "passports of zeros": ("adapters", put("passports", torch.zeros_like), "is not made of -1 and +1"),
+    "passports of ones": ("adapters", put("passports", torch.ones_like), "are all equal"),
+    "a singular passport": ("adapters", put("passports", lambda p: p.index_fill(2, torch.tensor(1), 1)
+                            .index_fill(2, torch.tensor(2), 1)), "hold a singular matrix"),
+    "passports of floats": ("adapters", put("passports", own_dtype(torch.float32)), "is not made of -1 and +1"),
+    "a passport alone": ("adapters", put("passports", lambda p: p[:1]), "passports of shape (1, 3, 4, 4)"),
+    "passports that are no squares": ("adapters", put("passports", lambda p: p[..., 1:, :]), "passports of shape"),
+    "passports for fewer layers": ("adapters", put("passports", lambda p: p[:, 1:]), "passports of shape"),
+    "a second passport that is the first": ("adapters", put("passports", lambda p: p[:1].repeat(2, 1, 1, 1)),
+                                            "has 48 of 48 signs of the first"),
+    "adapters of another rank": ("adapters", put("up", lambda b: b[:, 1:]), "up of shape"),
+    "adapters for fewer channels": ("adapters", put("up", lambda b: b[1:]), "are for another network"),
+    "adapters for fewer weights": ("adapters", put("down", lambda a: a[:, 1:]), "are for another network"),
+    "NaN in adapters": ("adapters", put("up", lambda b: b * float("nan")), "'up' holds numbers that are not finite"),
+    "infinity in adapters": ("adapters", put("down", infinite), "are not finite"),
+    "adapters of whole numbers": ("adapters", put("down", own_dtype(torch.int64)), "is not made of finite numbers"),
+    "adapters that overflow": ("adapters", tensors(lambda t: t.update(up=t["up"] + 1e30, down=t["down"] + 1e30)),
+                               "what it presents to conv3: is not finite"),
+    "adapters of a layer that is none": ("adapters", at("places", value="conv3,conv4,relu"), "'relu'"),
+    "adapters of nothing": ("adapters", at("places", value=",,"), "names a layer twice"),
+    "a layer that is adapted twice": ("adapters", at("places", value="conv3,conv4,conv4"), "names a layer twice"),
+    "places in a list": ("adapters", at("places", value=["conv3"]), "places is no str"),
+    "a scale of nothing": ("adapters", at("scale", value=0.0), "is no number above 0"),
+    "a scale that is a text": ("adapters", at("scale", value="30"), "scale is no float"),
     # where it was drawn from
     "an origin that is a text": ("bound", at("origin", value="drawn"), "origin is no mapping"),
     "no images": ("bound", facts(lambda v: v.pop("images") and None), "schema_version is not what it should be"),

@@ -11,6 +11,7 @@ from ipr.config.registry import load, load_all
 from ipr.data.images import ImageData, normalise
 from ipr.judging.claim_kinds import kind_of
 from ipr.models import build_model
+from ipr.models.inspection import convolution_of
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import random_passport
 from ipr.passport.surgery import find_layers, protect
@@ -20,6 +21,7 @@ from ipr.schemes.greedy_residuals import GreedyResidualsClaim
 from ipr.schemes.lineage import LineageClaim, flat_weights
 from ipr.schemes.neuralmark import NeuralMarkClaim
 from ipr.schemes.uchida import UchidaClaim
+from ipr.watermarks.adapters import SealClaim
 from ipr.watermarks.base import WatermarkClaim
 
 BY_IMAGES = [
@@ -96,6 +98,8 @@ def watermark(scheme: str, network: nn.Module, data: ImageData, seed: int = 0) -
     if kind is GreedyResidualsClaim:
         sizes = {"message": "mine", "columns": 30, "dropped": 0.5}
         return GreedyResidualsClaim.drawn(network, _layer(network), 40, source, **sizes, **owner)
+    if kind is SealClaim:
+        return SealClaim.drawn(network, [convolution_of(network, _layer(network))[0]], 6, 30.0, source, **owner)
     if kind is LineageClaim:
         return LineageClaim(weights=flat_weights(network), **owner | {"architecture": _architecture(network, data)})
     keys = kind.keys(network, data, 2 if scheme == "frontier_stitching" else 6, source)

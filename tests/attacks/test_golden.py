@@ -20,6 +20,7 @@ REQUESTS = {
     "data_free": ["scheme=passport_v2", GN, "attack.rounds=2", "attack.batch_size=16"],
     "distill": ["scheme=passport_v1", "dataset.part=1/2", "dataset@transfer=digits", "transfer.part=2/2",
                 "transfer.image_size=8", "transfer.limit_train=96", "attack.alpha=0.7"],
+    "factorise": ["scheme=seal"],
     "fake1": ["scheme=passport_v2", GN, "attack.passports=2"],
     "fake2": ["scheme=passport_v1"],
     "fake2_signature": ["scheme=passport_v2", GN, "attack.dissimilarity=[0.1,0.5]"],

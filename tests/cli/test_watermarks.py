@@ -14,7 +14,7 @@ from ipr.schemes.base import abouts
 from ipr.store.record import load_record
 from references import BY_IMAGES
 
-WATERMARKS = [scheme for scheme in abouts() if scheme not in (*schemes_of("passport"), "baseline")]
+WATERMARKS = [scheme for scheme in abouts() if scheme not in (*schemes_of("passport", "adapter"), "baseline")]
 FEW = ("trigger_set.size=4", "scheme.epochs=1", "scheme.epsilon=0.1", "trainer.max_epochs=20")
 
 
@@ -61,6 +61,23 @@ def test_a_watermark_is_trained_recorded_and_found_and_its_reading_alone_verifie
     assert judged.code in (1, 3), judged.err
     assert judged.out.splitlines()[-1] != "verified"
     assert power_of_ten(record.p_value_log10) in judged.out  # the same is read
+
+
+def test_a_passport_between_adapters_is_judged_with_random_ones_beside_it(ipr, tiny, run_folder):
+    outcome = ipr("train", *tiny, "scheme=seal", "passport.key=secret-of-mine")
+    assert outcome.code == 0, outcome.err
+    assert "forged passports" in outcome.out
+    folder = run_folder("seal")
+    record = load_record(folder / "record.json")
+    assert record.accuracy_genuine is not None
+    assert record.forged is not None
+    assert record.bits_total == 192
+    sized = ("dataset.image_size=8", "dataset.limit_train=96", "dataset.limit_test=40")
+    judged = ipr("verify", f"suspect={folder}/public.safetensors", f"claim={folder}/claim", *sized, "forged=3")
+    assert judged.code in (1, 3), judged.err
+    words = " ".join(judged.out.replace("│", " ").split())
+    assert "the best random passport reaches" in words
+    assert "adapters: trained, and not drawn" in words
 
 
 def test_a_text_is_read_back_and_never_shown_in_the_folder(ipr, tiny, run_folder):

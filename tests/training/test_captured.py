@@ -21,6 +21,7 @@ KINDS = {
     "v3": ["scheme=passport_v3", "trigger_set.size=12"],
     "chip": ["scheme=chip"],
     "steganographic-alternate": ["scheme=steganographic", "scheme.alternation=alternate"],
+    "seal": ["scheme=seal"],
     "uchida": ["scheme=uchida"],
     "trigger_set": ["scheme=trigger_set", "trigger_set.size=12"],
     "greedy_residuals": ["scheme=greedy_residuals"],

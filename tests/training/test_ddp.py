@@ -111,6 +111,7 @@ def _same_weights(one, two):
         ("scheme=passport_v2", "model.norm=bn", "passport.energy=30", "passport.step_energy=3"),
         ("scheme=passport_v3",),
         ("scheme=steganographic", "scheme.balance_weight=0.1"),
+        ("scheme=seal",),
         ("scheme=uchida",),
         ("scheme=deepsigns", "scheme.images=4"),
         ("scheme=trigger_set",),

@@ -26,6 +26,7 @@ REQUESTS = {
     "trapdoor": ["scheme=trapdoor", "passport=random"],
     "steganographic": ["scheme=steganographic", "passport=random", "scheme.balance_weight=0.1"],
     "chip": ["scheme=chip", "passport=random"],
+    "seal": ["scheme=seal"],
     "uchida": ["scheme=uchida"],
     "deepmarks": ["scheme=deepmarks"],
     "deepsigns": ["scheme=deepsigns", "scheme.images=8"],

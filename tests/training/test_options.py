@@ -32,7 +32,7 @@ def test_another_memory_format_learns_the_same_but_for_rounding(request_for, sch
         torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-9)
 
 
-ALSO = [pytest.param(scheme, marks=pytest.mark.slow) for scheme in ("passport_v1", "trigger_set")]
+ALSO = [pytest.param(scheme, marks=pytest.mark.slow) for scheme in ("passport_v1", "trigger_set", "seal")]
 
 
 @pytest.mark.parametrize("scheme", ["passport_v2", *ALSO])

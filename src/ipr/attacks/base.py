@@ -23,7 +23,7 @@ from ipr.passport.layer import Branch
 from ipr.passport.surgery import protect, strip
 from ipr.schemes.base import Scheme, abouts
 
-READ_FROM_WEIGHTS = ("passport", "projection")
+READ_FROM_WEIGHTS = ("passport", "adapter", "projection")
 """Families of schemes whose mark is read from weights or activations, not from answers."""
 
 EMBEDDING = (*READ_FROM_WEIGHTS, "key images")
@@ -42,8 +42,8 @@ class Applicable:
     """What has to do with some schemes only: attacks and exhibits.
 
     Attributes:
-        families: the families of schemes that it applies to: `none`, `passport`, `projection`, `key images` or
-            `fingerprint`.
+        families: the families of schemes that it applies to: `none`, `passport`, `adapter`, `projection`, `key images`
+            or `fingerprint`.
         claims: of these families no more than the schemes with such claims; None for all.
         needs: why it applies to no other.
         fractions: the fields that are lists of fractions, of which there must be one at least.

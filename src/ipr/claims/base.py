@@ -118,10 +118,11 @@ class Claim(ABC):
     Attributes:
         kind: tells the ways apart in a claim's folder.
         evidence: what decides: `signature`, bits that are read, or `images`, where nothing but answers is.
-        brings_passport: whether scales are presented that follow from a passport, or bare ones; None where the mark is
-            read from the network as it is.
+        brings_passport: whether a passport is presented, or bare scales; None where nothing is, and the mark is read
+            from the network as it is.
         of_projection: whether bits are read through a projection of the claimant's.
-        of_accessory: whether the scales that are presented pass through what the claimant has trained.
+        of_accessory: whether what is presented passes through what the claimant has trained.
+        never_drawn: the parts of its secrets that no seed gives, whoever claims; none by default.
         is_fingerprint: whether it was made from a trained network in which nothing is embedded, so that a judge needs
             networks of his own to tell copies from strangers (`judging/witness.py`).
         thresholds: what must be reached.
@@ -137,6 +138,7 @@ class Claim(ABC):
     brings_passport: ClassVar[bool | None] = None
     of_projection: ClassVar[bool] = False
     of_accessory: ClassVar[bool] = False
+    never_drawn: ClassVar[tuple[Part, ...]] = ()
     is_fingerprint: ClassVar[bool] = False
 
     thresholds: Thresholds
@@ -263,6 +265,17 @@ class Claim(ABC):
             InputError: the claim does not fit the network.
         """
         raise NotImplementedError(f"a claim of kind {self.kind} is not read from the network as it is")
+
+    def presented_in(self, suspect: nn.Module) -> nn.Module:
+        """A suspect with what is claimed in the place of its weights; the suspect itself where nothing is.
+
+        Args:
+            suspect: a plain network; left as it was. Scales are presented elsewhere (`PresentedClaim.affines`).
+
+        Raises:
+            InputError: the claim does not fit the network.
+        """
+        return suspect
 
     def dissimilarity(self, other: Claim) -> float:
         """The share of marks in which two claims differ, in [0, 1]; 1 where they are of different kinds."""

@@ -15,7 +15,7 @@ from ipr.claims.base import Claim
 from ipr.data.images import ImageData
 from ipr.judging.decision import Decision, Provenance, decide, from_answers, from_weights
 from ipr.judging.fidelity import largest_class
-from ipr.judging.redraw import GRANTED, redraw
+from ipr.judging.redraw import GRANTED, Redrawn, redraw
 from ipr.judging.registration import IN_TIME, LATE
 from ipr.judging.verdict import Verdict
 
@@ -26,7 +26,8 @@ class Terms:
 
     Attributes:
         dated: whether the claimant could commit to it before the suspect was released.
-        drawn: whether it is granted that its secrets were drawn; else the judge draws them again.
+        drawn: whether it is granted that its secrets were drawn, as far as they can be; else the judge draws them
+            again.
         same: see `Provenance`.
         served: whether the suspect only answers.
     """
@@ -49,10 +50,11 @@ def decided(claim: Claim, verdict: Verdict, data: ImageData, terms: Terms) -> De
     evidence = from_weights(verdict, claim, largest_class(data.test_images))
     if terms.served and evidence.trigger_set is not None:
         evidence = from_answers(evidence.trigger_set)
+    granted = Redrawn((*GRANTED.parts, *claim.never_drawn))
     provenance = Provenance(
         commitment=IN_TIME if terms.dated else LATE,
         by="the attack's terms",
-        drawn=GRANTED if terms.drawn else redraw(claim, data).of(evidence.kind),
+        drawn=granted if terms.drawn else redraw(claim, data).of(evidence.kind),
         bound=bool(claim.bound),
         same=terms.same,
     )

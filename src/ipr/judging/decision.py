@@ -37,7 +37,7 @@ class Evidence:
         trigger_set: the images that got their label, with the chance of a guess; None where there are none.
         passport: whether the claim presents a passport; False for bare scales; None where nothing is presented.
         steadiness: how a black box answers slightly changed images; None where it was not asked for them.
-        accessory: whether its scales pass through what the claimant has trained.
+        accessory: whether what it presents passes through what the claimant has trained.
     """
 
     accuracies: Accuracies | None
@@ -425,8 +425,9 @@ def _commitment(found: Provenance, required: bool, evidence: Evidence) -> Condit
 def _accessory(found: Provenance, required: bool) -> Condition:
     """What is trained for a passport can be solved for any other, so a date is all that makes it evidence."""
     holds = True if found.commitment == IN_TIME else None if found.commitment in MISSING else False
-    says = "the scales pass through what the claimant trained, which can be solved for any passport and any signature "
-    says += "(forge_accessory): it counts where it was committed to before the network was released"
+    says = "what is presented passes through what the claimant trained, which can be solved for any passport and any "
+    says += "signature (forge_accessory, factorise): it counts where it was committed to before the network was "
+    says += "released"
     remedy = "commit to the claim (ipr claim commit), and see the condition commitment" if holds is None else ""
     return Condition("accessory", required, holds, found.commitment, IN_TIME, says, remedy)
 

@@ -13,7 +13,7 @@ from ipr.data.images import LabelledImages, normalise
 from ipr.models.inspection import device_of, evaluating, logits_of
 from ipr.passport.fork import Forked
 from ipr.passport.layer import Affine
-from ipr.passport.statistics import Statistics
+from ipr.passport.statistics import Statistics, batch_norms, of_one_batch, using
 
 BATCH = 256
 """Images of one pass."""
@@ -124,6 +124,19 @@ def accuracy(network: nn.Module, images: LabelledImages, batch_size: int = BATCH
     with evaluating(network):
         correct = sum((logits_of(network, x).argmax(1) == y).sum() for x, y in images.batches(batch_size, device))
     return int(correct) / images.labels.numel()
+
+
+def accuracy_when_presented(network: nn.Module, images: LabelledImages) -> float:
+    """The same of a network whose weights are what a claim presents: with statistics of batch norms from up to
+    `STATISTICS_IMAGES` of the judge's own images, as those that are kept are of other weights.
+    """
+    norms = batch_norms(network.modules())
+    if not norms:
+        return accuracy(network, images)
+    with evaluating(network):
+        seen = of_one_batch(norms, lambda: logits_of(network, _chosen(images, device_of(network))))
+    with using(seen):
+        return accuracy(network, images)
 
 
 def statistics_of(forked: Forked, images: LabelledImages, affines: Sequence[Mapping[str, Affine]]) -> list[Statistics]:

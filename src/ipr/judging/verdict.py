@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ipr.claims.base import Claim, Reading
 from ipr.data.images import LabelledImages
 from ipr.errors import InputError
-from ipr.judging.fidelity import Fidelity, accuracies, accuracy, statistics_of
+from ipr.judging.fidelity import Fidelity, accuracies, accuracy, accuracy_when_presented, statistics_of
 from ipr.judging.signature_reading import read_signature
 from ipr.models.inspection import device_of
 from ipr.passport.claim import PassportClaim
@@ -24,6 +24,7 @@ from ipr.passport.presented import PresentedClaim
 from ipr.passport.surgery import find_layers, protect
 from ipr.randomness import generator
 from ipr.signature import detect
+from ipr.watermarks.base import WatermarkClaim
 from ipr.world import own_world
 
 Forged = TypeVar("Forged", bound=PresentedClaim)
@@ -42,7 +43,7 @@ class Verdict:
             None where the claim has no trigger set.
         trigger_accuracy_passport: the same with the claimed passport.
         p_value_threshold: what the claim declared.
-        passported: whether the claim presents a passport, or scales; a watermark presents nothing.
+        passported: whether the claim presents a passport, or scales; most watermarks present nothing.
     """
 
     fidelity: Fidelity
@@ -95,23 +96,32 @@ def judge(
 ) -> Verdict:
     """Judges a claim on a suspect, which needs to be no more than a plain network with public weights.
 
-    The passport layers are put in from the claim alone. Beside it, K random passports are tried (`forged_at_random`).
+    The passport layers are put in from the claim alone. Beside it, K random passports are tried (`forged_at_random`,
+    `WatermarkClaim.rivals`).
 
     Args:
         suspect: a plain network; left as it was.
         claim: of any kind.
         images: what fidelity is measured on.
-        forged: K, the number of forged passports; none are tried beside a watermark, whose claim changes no accuracy.
+        forged: K, the number of forged passports; none are tried beside a watermark that presents nothing, as its claim
+            changes no accuracy.
         seed: draws them.
         progress: advanced once per batch of `fidelity.BATCH` images.
 
     Raises:
         InputError: the claim's passport does not fit the suspect.
     """
-    example = next(images.batches(1, device_of(suspect)))[0]
-    rivals = [] if claim.brings_passport is None else forged_at_random(suspect, claim, example, forged, seed)
+    rivals = _rivals(suspect, claim, images, forged, seed)
     verdict, *others = judge_claims(suspect, [claim, *rivals], images, progress=progress)
     return replace(verdict, accuracy_forged=tuple(other.fidelity.accuracy for other in others))
+
+
+def _rivals(suspect: nn.Module, claim: Claim, images: LabelledImages, count: int, seed: int) -> Sequence[Claim]:
+    if isinstance(claim, WatermarkClaim):
+        return claim.rivals(generator(seed, "forged passports"), count)
+    if claim.brings_passport is None:
+        return []
+    return forged_at_random(suspect, claim, next(images.batches(1, device_of(suspect)))[0], count, seed)
 
 
 @own_world()
@@ -143,7 +153,9 @@ def _judge_as_it_is(suspect: nn.Module, claims: Sequence[Claim], images: Labelle
     for claim in claims:
         reading = claim.read(suspect, images.mean, images.std)
         triggers = (reading.agreement if reading.images else None, None)
-        verdicts.append(_verdict(claim, found, found, reading, triggers))
+        shown = claim.presented_in(suspect)
+        reached = found if shown is suspect else accuracy_when_presented(shown, images)
+        verdicts.append(_verdict(claim, reached, found, reading, triggers))
     return verdicts
 
 

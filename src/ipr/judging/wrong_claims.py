@@ -21,6 +21,7 @@ from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.guesses import SIGNS, lifted_passport, ones_passport, positive_passport, singular_passport
 from ipr.passport.lift import public_scales
+from ipr.passport.presented import PresentedClaim
 from ipr.passport.surgery import ConvNorm, Passport, find_layers
 from ipr.randomness import derive_seed, generator
 from ipr.signature import Signature
@@ -60,7 +61,7 @@ class WrongKind:
 
 def kinds_for(claim: Claim) -> dict[str, WrongKind]:
     """The kinds of wrong claims that rival a genuine one, by name."""
-    if claim.brings_passport is not None:
+    if isinstance(claim, PresentedClaim):
         triggers = claim.triggers is not None
         return {name: kind for name, kind in WRONG.items() if triggers or kind.evidence == "signature"}
     says = "fresh images with fresh labels" if claim.evidence == "images" else "another key and another signature"

@@ -40,14 +40,15 @@ class About:
     """What a scheme says of itself: for documents, and for attacks and exhibits to choose by.
 
     Attributes:
-        family: `none`, `passport`, `projection` (bits in weights or activations), `key images`, or `fingerprint`
-            (nothing is embedded; the claim is made from the trained network).
+        family: `none`, `passport` (scales follow from it), `adapter` (weights do), `projection` (bits in weights or
+            activations), `key images`, or `fingerprint` (nothing is embedded; the claim is made from the trained
+            network).
         source: who published it, and where the paper speaks of it.
         embeds: what training adds.
         reads: what a judge reads.
     """
 
-    family: Literal["none", "passport", "projection", "key images", "fingerprint"]
+    family: Literal["none", "passport", "adapter", "projection", "key images", "fingerprint"]
     source: str
     embeds: str
     reads: str

@@ -60,6 +60,15 @@ class WatermarkClaim(Claim):
         """A claim of the same kind and size with other secrets: what another party would embed."""
         return self.drawn_from(generator(seed, "second watermark"), network, data)
 
+    def rivals(self, source: Generator, count: int) -> list[Self]:
+        """Claims of forgers who know no secret, and present others at random; none where nothing is presented.
+
+        Args:
+            source: draws.
+            count: how many.
+        """
+        return []
+
     def with_rows(self, rows: Callable[[Tensor, Tensor], Tensor]) -> Self:
         """The claim with another projection.
 

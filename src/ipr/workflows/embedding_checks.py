@@ -232,6 +232,8 @@ def _train_more(record: Record, seen: Accuracies) -> str:
 
 
 def _heavier(record: Record) -> str:
+    if record.passport is None:
+        return f"passports that weigh more: a higher {_scheme(record).stronger}; more epochs"
     if record.energy is None or record.energy < STEP_ENERGY:
         return f"scales that weigh more: passport.energy={PassportConfig.energy:g}; more epochs"
     step = record.step_energy or record.energy

@@ -58,7 +58,7 @@ def record_of(
         train_seconds=round(train_seconds, 3),
         judge_seconds=round(judge_seconds, 3),
         **_numerics(config, suspect),
-        **_measured(verdict, passported=passported),
+        **_measured(verdict),
     )
 
 
@@ -69,9 +69,9 @@ def _numerics(config: TrainConfig, suspect: nn.Module) -> dict[str, Any]:
     return {name: getattr(asked, name) for name in named} | {"memory_format": chosen}
 
 
-def _measured(verdict: Verdict | None, *, passported: bool) -> dict[str, Any]:
+def _measured(verdict: Verdict | None) -> dict[str, Any]:
     """What the judge found; None for all that was not looked at."""
-    with_passport = verdict if passported else None
+    with_passport = verdict if verdict and verdict.passported else None
     forged = verdict.accuracy_forged if verdict else ()
     reading = verdict.reading if verdict else None
     bits = reading if reading and not reading.images else None

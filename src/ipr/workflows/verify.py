@@ -154,8 +154,9 @@ def _weights(asked: _Asked) -> _Shown:
             verdict, rows = control(
                 network, claim, images, rule=config.rule, random=config.forged, seed=config.seed, progress=progress
             )
-    else:  # nothing is presented, or bare scales: not admissible, and without |S| to give rivals
-        verdict = judge_with_progress(network, claim, images, 0, config.seed)
+    else:  # bare scales are not admissible, and without |S| to give rivals
+        random = config.forged if claim.brings_passport else 0
+        verdict = judge_with_progress(network, claim, images, random, config.seed)
     facts = SuspectFacts("white box", suspect.format, suspect.digest, suspect.weights_digest, ways, way)
     evidence = from_weights(verdict, claim, largest_class(images))
     if asked.plain is not None and evidence.accuracies is not None:

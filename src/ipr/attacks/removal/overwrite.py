@@ -80,8 +80,9 @@ class Overwrite(Attack):
         network, second = copy.deepcopy(suspect), claim.redrawn(suspect, data, seed)
         recipe = constant_rate(self.lr, self.weight_decay)
         kind: type[Watermark] = load("scheme", claim.kind)
-        fit("overwrite", kind.embedding(second, network, recipe, data, seed=seed), epochs=self.epochs, clip_norm=1.0)
-        return Attacked(network, {"claim=owner": claim, "claim=second": second})
+        scheme = kind.embedding(second, network, recipe, data, seed=seed)
+        fit("overwrite", scheme, epochs=self.epochs, clip_norm=1.0)
+        return Attacked(network, {"claim=owner": claim, "claim=second": scheme.completed(second)})
 
 
 def _damping(energies: Mapping[str, Tensor]) -> float | None:
