@@ -112,7 +112,7 @@ def test_a_cell_that_is_refused_is_told_with_its_reason_and_the_rest_go_on(ipr, 
     }
     assert re.search(r"^failed: passport_v1-.*shorten it", outcome.out, re.MULTILINE)
     page = Path("runs/report/mine-smoke/index.html").read_text()
-    assert "1 of 2 cells are done, 1 planned." in " ".join(page.split())
+    assert "1 of 2 runs are done, 1 planned." in " ".join(page.split())
     assert "far too long" not in page + outcome.out  # a signature is a secret
     found = Path("runs/report/mine-smoke/mine.md").read_text()
     assert "Uchida" in found
@@ -127,10 +127,10 @@ def test_a_report_is_written_while_cells_are_still_running(ipr, tmp_path):
         outcome = ipr("report", "study=mine", "scale=smoke")
     assert outcome.code == 0, outcome.err
     page = Path("runs/report/mine-smoke/index.html").read_text()
-    assert "1 of 2 cells are done, 1 running." in " ".join(page.split())
+    assert "1 of 2 runs are done, 1 running." in " ".join(page.split())
     assert ipr("report", "study=mine", "scale=smoke").code == 0  # and its process was killed since
     page = Path("runs/report/mine-smoke/index.html").read_text()
-    assert "1 of 2 cells are done, 1 planned." in " ".join(page.split())
+    assert "1 of 2 runs are done, 1 planned." in " ".join(page.split())
     assert "Uchida" not in Path("runs/report/mine-smoke/mine.md").read_text()
 
 
