@@ -75,7 +75,8 @@ def outcome_figure(frame: pd.DataFrame, attacks: Sequence[str] = ()) -> Figure |
         return None
     schemes = [key for (key,), _ in grouped(found, ["scheme"])]
     lines = _lines(found, attacks)
-    figure = Figure(figsize=(0.42 * len(schemes) + 2.6, 0.24 * len(lines) + 2.4), layout="constrained")
+    width = max(0.42 * len(schemes) + 2.6, 7.0)  # the legend's, at least
+    figure = Figure(figsize=(width, 0.24 * len(lines) + 2.4), layout="constrained")
     axes = figure.subplots()
     for down, (attack, whose) in enumerate(lines):
         for across, scheme in enumerate(schemes):
