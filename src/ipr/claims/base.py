@@ -124,6 +124,8 @@ class Claim(ABC):
         of_accessory: whether the scales that are presented pass through what the claimant has trained.
         is_fingerprint: whether it was made from a trained network in which nothing is embedded, so that a judge needs
             networks of his own to tell copies from strangers (`judging/witness.py`).
+        exact_chance: whether every network that was made without the claim agrees with each bit by a fair coin,
+            whatever the claimant has chosen, so that nothing has to be calibrated.
         thresholds: what must be reached.
         architecture: what builds the plain network (name, norm, width, classes, ...), for a judge who has only a file.
         owner: the owner's name, one line of at most `OWNER_LIMIT` characters; no secret. "" for none.
@@ -138,6 +140,7 @@ class Claim(ABC):
     of_projection: ClassVar[bool] = False
     of_accessory: ClassVar[bool] = False
     is_fingerprint: ClassVar[bool] = False
+    exact_chance: ClassVar[bool] = False
 
     thresholds: Thresholds
     architecture: Mapping[str, Any] = field(default_factory=dict)
