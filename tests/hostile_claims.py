@@ -429,7 +429,7 @@ CASES = {
     "labels beyond the classes": ("dataset_inference", put("labels", lambda y: y + 10), "labels beyond its 10 classes"),
     "labels that are halves": ("dataset_inference", put("labels", lambda y: y / 2), "with whole numbers as"),
     "bits of his own": ("dataset_inference", put("bits", lambda _: torch.ones(6, dtype=torch.int8)), "belongs to no"),
-    "no salt": ("dataset_inference", at("salt", value=""), "salt is not 64 hexadecimal digits"),
+    "no salt": ("dataset_inference", at("salt", value=""), "claim=salt: is not 64 hexadecimal"),
     "a salt that is a number": ("dataset_inference", at("salt", value=5), "salt is no str"),
     "a salt in capitals": ("dataset_inference", at("salt", value="A" * 64), "is not 64 hexadecimal digits"),
     "a class without images": ("deepsigns", put("chosen", lambda c: (c + 1) % 10), "has no key image"),
