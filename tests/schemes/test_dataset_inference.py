@@ -20,7 +20,7 @@ from ipr.judging.registration import IN_TIME
 from ipr.judging.verdict import judge
 from ipr.models.inspection import classifier_of
 from ipr.schemes.baseline import Baseline
-from ipr.schemes.dataset_inference import DatasetInference, DatasetInferenceClaim, hard_pairs, margins, places_of
+from ipr.schemes.dataset_inference import DatasetInference, DatasetInferenceClaim, margins, pairs_of, places_of
 from ipr.schemes.start import load_suspect
 from ipr.training.fit import fit
 from ipr.workflows.train import train
@@ -84,7 +84,7 @@ def test_pairs_are_of_one_class_hardest_first_and_never_of_one_image_twice(data)
     repeated = data.train_pixels.clone()
     repeated[10], repeated[33] = repeated[0], repeated[3]  # of the same classes, 0 and 3
     data = replace(data, train_pixels=repeated, held_out=torch.tensor([1, 2]))
-    pairs = hard_pairs(network, data, 12)
+    pairs = pairs_of(data, 12, torch.Generator(), network)
     assert torch.equal(data.train_labels[pairs[:, 0]], data.train_labels[pairs[:, 1]])
     assert pairs.unique().numel() == 24
     assert not {1, 2} & {*pairs.flatten().tolist()}
@@ -100,7 +100,11 @@ def test_pairs_are_of_one_class_hardest_first_and_never_of_one_image_twice(data)
         ordered = sorted(kept, key=lambda i: float(margin[i]))
         assert mine <= {frozenset(ordered[i : i + 2]) for i in range(0, len(ordered) - 1, 2)}
     with pytest.raises(InputError, match="pairs of training images of one class"):
-        hard_pairs(network, data, 33)
+        pairs_of(data, 33, torch.Generator(), network)
+    drawn = [pairs_of(data, 12, torch.Generator().manual_seed(seed), None) for seed in (0, 0, 1)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert torch.equal(data.train_labels[drawn[0][:, 0]], data.train_labels[drawn[0][:, 1]])
 
 
 def test_what_is_left_out_is_in_no_batch_wherever_it_lies(request_for, data, tmp_path):

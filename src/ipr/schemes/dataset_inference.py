@@ -21,8 +21,9 @@ Deviations:
 - The margin is that of the logits, or probabilities, between the label and the best other, from one query. The paper
   walks to the boundary of every other class, and trains a regression on the distances.
 - Natural images of one class differ in how hard they are by more than training changes. So the pairs are those that the
-  plain network, trained on all, finds hardest, the two of a pair about equally so; and the images that are trained on
-  are appended to batches besides, as they are (`trigger_set.per_step`). docs/fingerprints.md has what each is worth.
+  plain network, trained on all, finds hardest, the two of a pair about equally so (`scheme.pairs=random`: any); and the
+  images that are trained on are appended to batches besides, as they are (`trigger_set.per_step`).
+  docs/fingerprints.md has what each is worth.
 """
 
 from __future__ import annotations
@@ -86,37 +87,38 @@ def margins(network: nn.Module, images: LabelledImages) -> Tensor:
     return torch.cat(found)
 
 
-def hard_pairs(network: nn.Module, data: ImageData, count: int) -> Tensor:
-    """Positions of pairs of training images of one class, (count, 2), that a network finds hardest.
+def pairs_of(data: ImageData, count: int, source: Generator, network: nn.Module | None) -> Tensor:
+    """Positions of pairs of training images of one class, (count, 2): those that a network finds hardest, or any.
 
-    The images of a class are ordered by their margin, and neighbours paired; the pairs of least margin are taken. An
-    image that is there several times is taken once, and what is held out not at all.
+    The images of a class are ordered by their margin, or at random, and neighbours paired; the pairs that come first
+    are taken. An image that is there several times is taken once, and what is held out not at all.
 
     Args:
-        network: trained on all of the images alike.
         data: the images.
         count: K.
+        source: draws the order where there is no network.
+        network: trained on all of the images alike; None for any pairs.
 
     Raises:
         InputError: there are fewer pairs.
     """
     unlike = {bytes(elements(image)): place for place, image in _each(data, data.trained_on)}
     places = torch.tensor(sorted(unlike.values()))
-    labels, found = data.train_labels[places], []
-    for chosen in places.split(BATCH):
-        images = LabelledImages(data.train_pixels[chosen], data.train_labels[chosen], data.mean, data.std)
-        found.append(margins(network, images))
-    margin = torch.cat(found)
+    labels, order = data.train_labels[places], torch.rand(places.numel(), generator=source)
+    if network is not None:
+        blocks = places.split(BATCH)  # pixels may be mapped from a file
+        parts = (LabelledImages(data.train_pixels[b], data.train_labels[b], data.mean, data.std) for b in blocks)
+        order = torch.cat([margins(network, part) for part in parts])
     pairs = []
     for label in labels.unique():
         members = (labels == label).nonzero()[:, 0]
-        ordered = members[margin[members].argsort(stable=True)]
+        ordered = members[order[members].argsort(stable=True)]
         pairs.append(ordered[: ordered.numel() // 2 * 2].view(-1, 2))
     every = torch.cat(pairs)
     if not 1 <= count <= len(every):
         problem = f"there are {len(every)} pairs of training images of one class"
         raise InputError("trigger_set.size", count, problem, f"give 1 to {len(every)}")
-    return places[every[margin[every].sum(1).argsort(stable=True)[:count]]]
+    return places[every[order[every].sum(1).argsort(stable=True)[:count]]]
 
 
 def places_of(pixels: Tensor, data: ImageData) -> Tensor:
@@ -157,11 +159,11 @@ class DatasetInferenceClaim(WatermarkClaim):
             raise InputError("claim", "salt", f"is not {2 * NONCE_BYTES} hexadecimal digits", "restore the claim")
 
     @classmethod
-    def drawn(cls, network: nn.Module, data: ImageData, count: int, source: Generator, **parts: Any) -> Self:
-        """A new claim: the hardest pairs (`hard_pairs`) and a salt.
+    def drawn(cls, network: nn.Module | None, data: ImageData, count: int, source: Generator, **parts: Any) -> Self:
+        """A new claim: pairs (`pairs_of`) and a salt.
 
         Args:
-            network: a plain network, trained on the data.
+            network: a plain network, trained on the data; None for any pairs.
             data: its training images.
             count: K.
             source: the owner's key.
@@ -170,7 +172,7 @@ class DatasetInferenceClaim(WatermarkClaim):
         Raises:
             InputError: there are fewer pairs.
         """
-        pairs = hard_pairs(network, data, count)
+        pairs = pairs_of(data, count, source, network)
         salt = bytes(torch.randint(256, (NONCE_BYTES,), generator=source).tolist()).hex()
         return cls(pixels=data.train_pixels[pairs.flatten()], labels=data.train_labels[pairs[:, 0]], salt=salt, **parts)
 
@@ -228,6 +230,8 @@ class DatasetInferenceClaim(WatermarkClaim):
 class DatasetInferenceConfig(SchemeConfig):
     """Dataset inference: trigger_set.size pairs of training images, one of each left out of the training."""
 
+    pairs: str = "hard"  # hard | random: those that the trained plain network finds hardest, or any
+
 
 @register("dataset_inference", order=24)
 class DatasetInference(Watermark, Baseline):
@@ -265,10 +269,14 @@ class DatasetInference(Watermark, Baseline):
         """See `Scheme.draw_claim`.
 
         Raises:
-            InputError: see `DatasetInferenceClaim.drawn`.
+            InputError: see `DatasetInferenceClaim.drawn`; or pairs are asked for that there are not.
         """
-        count, source = config.trigger_set.size, cls.source(config)
-        return DatasetInferenceClaim.drawn(trained(), data, count, source, **claim_parts(config, data))
+        asked = config.scheme
+        assert isinstance(asked, DatasetInferenceConfig)
+        if asked.pairs not in ("hard", "random"):
+            raise InputError("scheme.pairs", asked.pairs, "is unknown", "choose hard or random")
+        network, count = trained() if asked.pairs == "hard" else None, config.trigger_set.size
+        return DatasetInferenceClaim.drawn(network, data, count, cls.source(config), **claim_parts(config, data))
 
     @classmethod
     def arguments(
