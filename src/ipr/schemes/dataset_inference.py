@@ -172,8 +172,8 @@ class DatasetInferenceClaim(WatermarkClaim):
         Raises:
             InputError: there are fewer pairs.
         """
-        pairs = pairs_of(data, count, source, network)
         salt = bytes(torch.randint(256, (NONCE_BYTES,), generator=source).tolist()).hex()
+        pairs = pairs_of(data, count, source, network)
         return cls(pixels=data.train_pixels[pairs.flatten()], labels=data.train_labels[pairs[:, 0]], salt=salt, **parts)
 
     @cached_property
