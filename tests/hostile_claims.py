@@ -34,6 +34,7 @@ KINDS = {
     "ipguard": ("scheme=ipguard",),
     "lineage": ("scheme=lineage",),
     "adapters": ("scheme=seal", "scheme.rank=4"),
+    "dataset_inference": ("scheme=dataset_inference",),
 }
 
 
@@ -443,5 +444,18 @@ CASES = {
                              pixels=t["pixels"].repeat(4, 1, 1, 1))), "are all of one class"),
     "labels of one class in V3": ("bound", tensors(lambda t: t.update({"trigger_set/labels": torch.full((24,), 3),
                   "trigger_set/pixels": t["trigger_set/pixels"].repeat(4, 1, 1, 1)})), "are all of one class"),
+    "a pair of one image": ("dataset_inference", put("pixels", lambda p: p[:1].repeat(12, 1, 1, 1)), "an image twice"),
+    "a pair that is there twice": ("dataset_inference", put("pixels", lambda p: p[:4].repeat(3, 1, 1, 1)),
+                                   "an image twice"),
+    "half a pair": ("dataset_inference", put("pixels", lambda p: p[:-1]), "not one label for each image"),
+    "pairs that are floats": ("dataset_inference", put("pixels", own_dtype(torch.float32)), "are not bytes"),
+    "pairs of another size": ("dataset_inference", put("pixels", lambda p: p[:, :4, :4]), "has images of shape"),
+    "a label for each image": ("dataset_inference", put("labels", lambda y: y.repeat(2)), "not one label for each"),
+    "labels beyond the classes": ("dataset_inference", put("labels", lambda y: y + 10), "labels beyond its 10 classes"),
+    "labels that are halves": ("dataset_inference", put("labels", lambda y: y / 2), "with whole numbers as"),
+    "bits of his own": ("dataset_inference", put("bits", lambda _: torch.ones(6, dtype=torch.int8)), "belongs to no"),
+    "no salt": ("dataset_inference", at("salt", value=""), "claim=salt: is not 64 hexadecimal"),
+    "a salt that is a number": ("dataset_inference", at("salt", value=5), "salt is no str"),
+    "a salt in capitals": ("dataset_inference", at("salt", value="A" * 64), "is not 64 hexadecimal digits"),
     "a class without images": ("deepsigns", put("chosen", lambda c: (c + 1) % 10), "has no key image"),
 }  # fmt: skip

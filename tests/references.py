@@ -15,6 +15,7 @@ from ipr.models.inspection import convolution_of
 from ipr.passport.claim import PassportClaim
 from ipr.passport.generate import random_passport
 from ipr.passport.surgery import find_layers, protect
+from ipr.schemes.dataset_inference import DatasetInferenceClaim
 from ipr.schemes.deepmarks import DeepMarksClaim, code_book
 from ipr.schemes.deepsigns import DeepSignsClaim
 from ipr.schemes.greedy_residuals import GreedyResidualsClaim
@@ -102,6 +103,8 @@ def watermark(scheme: str, network: nn.Module, data: ImageData, seed: int = 0) -
         return SealClaim.drawn(network, [convolution_of(network, _layer(network))[0]], 6, 30.0, source, **owner)
     if kind is LineageClaim:
         return LineageClaim(weights=flat_weights(network), **owner | {"architecture": _architecture(network, data)})
+    if kind is DatasetInferenceClaim:
+        return DatasetInferenceClaim.drawn(network, data, 20, source, **owner)
     keys = kind.keys(network, data, 2 if scheme == "frontier_stitching" else 6, source)
     return kind(pixels=keys.pixels, labels=keys.labels, choices=kind.choices_among(len(data.classes)), **owner)
 

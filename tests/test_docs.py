@@ -56,7 +56,8 @@ def _run_all(commands, ipr, tmp_path):
         arguments = [a.replace("FOLDER", str(tmp_path / "images")) for a in arguments]
         if name in ("train", "attack"):
             arguments += SMALL if name == "train" else [*SMALL, "attack_epochs=1"]
-            arguments += ["trigger_set.size=20"] if "scheme=ipguard" in command else []  # of 64 training images
+            few = "scheme=ipguard" in command or "scheme=dataset_inference" in command  # of 64 training images
+            arguments += ["trigger_set.size=20"] if few else []
             if "frontier_stitching" in command:  # it needs a network that has learned something
                 arguments += ["trainer.max_epochs=25", "trigger_set.size=4", "scheme.epsilon=0.1", "scheme.epochs=1"]
         if any("KEY" in a for a in arguments):

@@ -116,6 +116,7 @@ def _same_weights(one, two):
         ("scheme=deepsigns", "scheme.images=4"),
         ("scheme=trigger_set",),
         ("scheme=ewe", "trigger_set.size=8"),
+        ("scheme=dataset_inference", "trigger_set.size=8"),
         ("scheme=baseline", "model=resnet18", "trainer.max_epochs=1"),
     ],
     ids=lambda asked: " ".join(asked),

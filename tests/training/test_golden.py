@@ -36,6 +36,7 @@ REQUESTS = {
     "zhang_content": ["scheme=zhang_content", *KEY_IMAGES],
     "zhang_noise": ["scheme=zhang_noise", *KEY_IMAGES],
     "ewe": ["scheme=ewe", *KEY_IMAGES],
+    "dataset_inference": ["scheme=dataset_inference", *KEY_IMAGES],
     "guo_potkonjak": ["scheme=guo_potkonjak", *KEY_IMAGES],
     "frontier_stitching": ["scheme=frontier_stitching", "trigger_set.size=4", TWO_A_STEP, "scheme.epochs=2",
                            "scheme.epsilon=0.1", "trainer.max_epochs=20"],

@@ -125,6 +125,8 @@ class Claim(ABC):
         never_drawn: the parts of its secrets that no seed gives, whoever claims; none by default.
         is_fingerprint: whether it was made from a trained network in which nothing is embedded, so that a judge needs
             networks of his own to tell copies from strangers (`judging/witness.py`).
+        exact_chance: whether every network that was made without the claim agrees with each bit by a fair coin,
+            whatever the claimant has chosen, so that nothing has to be calibrated.
         thresholds: what must be reached.
         architecture: what builds the plain network (name, norm, width, classes, ...), for a judge who has only a file.
         owner: the owner's name, one line of at most `OWNER_LIMIT` characters; no secret. "" for none.
@@ -140,6 +142,7 @@ class Claim(ABC):
     of_accessory: ClassVar[bool] = False
     never_drawn: ClassVar[tuple[Part, ...]] = ()
     is_fingerprint: ClassVar[bool] = False
+    exact_chance: ClassVar[bool] = False
 
     thresholds: Thresholds
     architecture: Mapping[str, Any] = field(default_factory=dict)

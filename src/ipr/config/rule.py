@@ -29,7 +29,7 @@ class Rule:
     p_value: float | None = None  # the largest chance of a guess; null: 2^-80 from 200 bits on, else 2^-40
     fidelity: float = 0.03  # epsilon_f, a fraction; a claim may be stricter than both
     commitment: str = "auto"  # that it was committed to before the release; auto: sound requires it
-    null: str = "auto"  # that it was calibrated; auto: sound requires it where no passport is presented
+    null: str = "auto"  # that it was calibrated; auto: sound requires it but for passports and exact chances
     drawn: str = "auto"  # that nobody chose the secrets; auto: sound requires it
     bound: str = "auto"  # that the signature is derived from the passport; auto: reported
     networks: int = 20  # how many independent networks a calibration must have asked

@@ -97,6 +97,11 @@ class ImageData:
         every = ((torch.arange(count, dtype=torch.float64) + 0.5) * total / count).long()
         return replace(self, held_out=dealt[every].sort().values)
 
+    def without(self, places: Tensor) -> ImageData:
+        """The same images, of which those at some positions, (M,), are held out besides."""
+        held = places if self.held_out is None else torch.cat([self.held_out, places])
+        return replace(self, held_out=held.unique())
+
     def limited(self, train: int | None, test: int | None) -> ImageData:
         """A fixed, class-balanced part: the same images whatever the seed of the run; None keeps all."""
         data = self

@@ -38,6 +38,7 @@ class Evidence:
         passport: whether the claim presents a passport; False for bare scales; None where nothing is presented.
         steadiness: how a black box answers slightly changed images; None where it was not asked for them.
         accessory: whether what it presents passes through what the claimant has trained.
+        exact_chance: see `Claim.exact_chance`.
     """
 
     accuracies: Accuracies | None
@@ -46,6 +47,7 @@ class Evidence:
     passport: bool | None
     steadiness: Steadiness | None = None
     accessory: bool = False
+    exact_chance: bool = False
 
     @property
     def kind(self) -> str:
@@ -164,6 +166,7 @@ def from_weights(verdict: Verdict, claim: Claim, chance: float) -> Evidence:
         trigger_set=triggers,
         passport=claim.brings_passport,
         accessory=claim.of_accessory,
+        exact_chance=claim.exact_chance,
     )
 
 
@@ -240,7 +243,8 @@ def decide(
     conditions.append(_network(provenance.same, evidence, rule))
     if calibration is not None:
         conditions.append(_independent(calibration, evidence.kind, rule.sound))
-    conditions.append(_null(evidence.kind, calibration, rule, rule.requires("null", auto=not presented)))
+    by_itself = not (presented or evidence.exact_chance)
+    conditions.append(_null(evidence.kind, calibration, rule, rule.requires("null", auto=by_itself)))
     return Decision(tuple(conditions), rule.name)
 
 

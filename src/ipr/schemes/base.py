@@ -73,6 +73,7 @@ class Scheme(L.LightningModule, ABC):
         more_bits: what to raise where all of the bits can be guessed.
         stronger: what to raise where too few bits are read.
         share: which part of every batch this process takes.
+        left_out: positions of training images that it is not trained on, (M,), int64; None for none.
         capture: whether a step is recorded once and replayed (`CapturedStep`); in one process, without a scaler of
             the loss. Hooks of callbacks around backward pass and optimiser are not called then.
         moves_all: whether every step has a gradient for everything that is trained.
@@ -89,6 +90,7 @@ class Scheme(L.LightningModule, ABC):
     stronger: ClassVar[str] = "scheme.weight"
 
     share: Share = WHOLE
+    left_out: Tensor | None = None
     capture: bool = False
     moves_all: bool = True
     criterion: Callable[[Tensor, Tensor], Tensor]

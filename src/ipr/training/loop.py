@@ -89,7 +89,7 @@ def prepared(
     if asked.compile:
         scheme.compile_network()
     batches = batches or ImageDataModule(
-        data,
+        data if scheme.left_out is None else data.without(scheme.left_out),
         batch_size=training.batch_size,
         crop_padding=training.dataset.crop_padding,
         flip=training.dataset.flip,
