@@ -67,7 +67,7 @@ def because(facts: Mapping[str, Any]) -> str:
         return f"Of {count} required conditions {some} {'fails' if some == 1 else 'fail'}: {names}."
     missing = "was not shown" if some == 1 else "were not shown"
     told = f"Of {count} required conditions none fails, and {some} {missing}: {names}."
-    return f"{told} What was measured is consistent with the claim, and would be with a forger's."
+    return f"{told} What was measured does not contradict the claim, and a forger could show as much."
 
 
 def day_of(text: str | None) -> str:
