@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install quickstart test test-all attacks forgeries findings studies serve bench soak gpu gpu-check gpu-table6 docs notebooks lint format lock clean
+.PHONY: help install quickstart test test-all attacks forgeries findings beyond studies serve bench soak gpu gpu-check gpu-table6 docs notebooks lint format lock clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,10 @@ forgeries: install ## passports forged from public weights, on the digits, and t
 findings: install ## what the weights give away for nothing, on the digits, and docs/results/findings.md
 	$(BIN)/ipr reproduce study=findings
 	$(BIN)/python docs/generate.py runs/report/findings/report.md
+
+beyond: install ## every scheme under every attack at scale=cpu, hours, resumable, and docs/results/beyond; IMAGES=FOLDER as above
+	$(BIN)/ipr reproduce study=beyond images=$(IMAGES)
+	$(BIN)/ipr report study=beyond out=docs/results/beyond
 
 studies: install ## the paper's tables and figures at scale=cpu, and docs/results/cpu; IMAGES=FOLDER holds cifar10, cifar100, caltech101
 	$(BIN)/ipr reproduce study=all scale=cpu images=$(IMAGES)

@@ -176,5 +176,5 @@ def test_what_timm_cannot_build_is_refused(change, message):
 
 def test_who_lacks_timm_is_told_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(InputError, match=r"model.name=timm:resnet18: .* not installed; pip install 'ipr-passports\[timm\]'"):
+    with pytest.raises(InputError, match=r"timm:resnet18: .* not installed; pip install 'ipr-passports\[timm\]'"):
         build_model("timm:resnet18", norm="bn", width=1, channels_in=3, image_size=32, num_classes=10)
