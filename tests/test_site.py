@@ -110,7 +110,7 @@ def test_files_outside_the_documents_are_pages_whose_links_are_turned(site, page
     readme = pages[site / "repository" / "index.html"]
     assert "../studies.html" in readme.links
     assert "../images/quickstart.png" in readme.fetched
-    assert "repository/index.html#protect-the-network-you-already-have" in pages[site / "own-network.html"].links
+    assert "repository/index.html#protect-your-own-network" in pages[site / "own-network.html"].links
     shown = (site / "repository" / "conf" / "hydra" / "launcher" / "slurm.yaml.html").read_text()
     comment = (TOP / "conf" / "hydra" / "launcher" / "slurm.yaml").read_text().splitlines()[0]
     assert comment in html.unescape(re.sub(r"<[^>]+>", "", shown))

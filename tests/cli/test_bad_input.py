@@ -21,7 +21,7 @@ from one_line import assert_one_line
         (["++model.norn=bn"], ["model.norn=bn", "did you mean norm"]),
         (["trainer.max_epochs=five"], ["trainer.max_epochs", "five", "Integer"]),
         (["dataset.flip=7.5"], ["dataset.flip", "7.5"]),
-        (["scheme=passport_v9"], ["scheme=passport_v9", "baseline, chip, deepmarks"]),
+        (["scheme=passport_v9"], ["scheme=passport_v9", "baseline, chip, dataset_inference"]),
         (["model=vgg"], ["model=vgg", "alexnet, resnet18, resnet50"]),
         (["study=nothing"], ["study=nothing", "ipr reproduce"]),
         (["scheme=baseline", "scheme.signature=mine"], ["scheme.signature"]),
