@@ -73,6 +73,7 @@ def test_the_cheapest_attack_of_a_line_is_told_alone():
         {"attack": "prune", "point": "rate=0.7", "seconds": 5.0, "lost": 0.0},
         {"attack": "distill", "seconds": 3.5, "lost": 0.0},
         {"attack": "wrk", "scheme": "uchida", "seconds": 9.0, "lost": 0.0},
+        {"attack": "prune", "scheme": "uchida", "seconds": None, "lost": 0.0},
     )
     values = {"attack": "attack", "point": "point", "points lost": "lost", "seconds": "seconds"}
     table = table_of(TableDrawing("t", "c", ["scheme"], values, least="seconds"), frame, Paper())

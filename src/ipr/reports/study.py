@@ -126,7 +126,8 @@ def _meaning(column: str) -> str:
 
 def least_of(part: pd.DataFrame, column: str) -> pd.DataFrame:
     """Of results those of the attack and point with the least mean of a column."""
-    return min((same for _, same in grouped(part, ["attack", "point"])), key=lambda same: same[column].mean())
+    groups = [same for _, same in grouped(part[part[column].notna()], ["attack", "point"])]
+    return min(groups, key=lambda same: same[column].mean()) if groups else part
 
 
 def cell_of(part: pd.DataFrame, column: str, paper: str | None, *, intervals: bool = False) -> Value:
