@@ -359,6 +359,8 @@ CASES = {
                             .index_fill(2, torch.tensor(2), 1)), "hold a singular matrix"),
     "passports of floats": ("adapters", put("passports", own_dtype(torch.float32)), "is not made of -1 and +1"),
     "a passport alone": ("adapters", put("passports", lambda p: p[:1]), "passports of shape (1, 3, 4, 4)"),
+    "passports of hours": ("adapters", put("passports", lambda p: p.new_ones(2, p.shape[1], 1200, 1200)),
+                           "has more than 4194304"),
     "passports that are no squares": ("adapters", put("passports", lambda p: p[..., 1:, :]), "passports of shape"),
     "passports for fewer layers": ("adapters", put("passports", lambda p: p[:, 1:]), "passports of shape"),
     "a second passport that is the first": ("adapters", put("passports", lambda p: p[:1].repeat(2, 1, 1, 1)),

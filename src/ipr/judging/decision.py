@@ -316,10 +316,8 @@ def _tuned(fidelity: Condition) -> Condition:
     bits. It does not verify either: a passport can be lifted to any bits in a public network that others begin with,
     and then works worse than theirs.
     """
-    says = (
-        fidelity.says + ". It is lost, and the bits are there, drawn and dated: this copy was tuned, or the claim was "
-    )
-    says += "made for a network that others began with, too"
+    says = fidelity.says + ". It is lost, and the bits are there, drawn and dated: this copy was tuned, or the claim "
+    says += "was made for a network that others began with, too"
     return replace(fidelity, holds=None, says=says)
 
 

@@ -50,10 +50,9 @@ from ipr.errors import InputError
 from ipr.models.inspection import device_of, evaluating, logits_of
 from ipr.passport.bound import NONCE_BYTES, stretched
 from ipr.schemes.base import About, Trained
-from ipr.schemes.baseline import Baseline
+from ipr.schemes.key_images import AppendsImages
 from ipr.schemes.start import claim_parts
 from ipr.schemes.triggers import TriggerSamples
-from ipr.schemes.watermark import Watermark
 from ipr.signature import agreeing_bits, detect
 from ipr.watermarks.base import WatermarkClaim
 from ipr.watermarks.hashed import hash_bits
@@ -234,7 +233,7 @@ class DatasetInferenceConfig(SchemeConfig):
 
 
 @register("dataset_inference", order=24)
-class DatasetInference(Watermark, Baseline):
+class DatasetInference(AppendsImages):
     """L_c over all training images but the left-out ones of the pairs, and over the others of the pairs once more."""
 
     Config = DatasetInferenceConfig
@@ -252,17 +251,6 @@ class DatasetInference(Watermark, Baseline):
     ) -> None:
         super().__init__(network, recipe, num_classes, triggers)
         self.left_out = left_out
-
-    @classmethod
-    def appends_images(cls, scheme: SchemeConfig) -> bool:
-        """See `Scheme.appends_images`: those of the pairs that are trained on."""
-        return True
-
-    @classmethod
-    def identity(cls, config: TrainConfig, data: ImageData) -> dict[str, Any]:
-        """See `Scheme.identity`: the key, and how many pairs."""
-        asked = {"size": config.trigger_set.size, "per_step": cls.per_step(config, data)}
-        return super().identity(config, data) | {"trigger_set": asked}
 
     @classmethod
     def draw_claim(cls, config: TrainConfig, data: ImageData, trained: Trained) -> DatasetInferenceClaim:
@@ -288,7 +276,3 @@ class DatasetInference(Watermark, Baseline):
             "triggers": TriggerSamples(claim.members, per_step, data, seed),
             "left_out": places_of(claim.left_out, data),
         }
-
-    def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """L_c over the batch and the images of pairs behind it."""
-        return super().terms(*self.with_triggers(x, y))

@@ -24,11 +24,8 @@ class KeyImagesConfig(SchemeConfig):
     """Key images (trigger_set.size and trigger_set.per_step say how many): Adi, Zhang, Le Merrer, Guo."""
 
 
-class KeyImages(Watermark, Baseline):
-    """Cross-entropy on batches that end in key images: every black-box watermark (Adi et al. 2018)."""
-
-    Config = KeyImagesConfig
-    claim_kind: ClassVar[type[KeyImageClaim]]
+class AppendsImages(Watermark, Baseline):
+    """Cross-entropy on batches that end in images of the claim's."""
 
     @classmethod
     def appends_images(cls, scheme: SchemeConfig) -> bool:
@@ -37,9 +34,20 @@ class KeyImages(Watermark, Baseline):
 
     @classmethod
     def identity(cls, config: TrainConfig, data: ImageData) -> dict[str, Any]:
-        """See `Scheme.identity`: the key, and how many images are made."""
+        """See `Scheme.identity`: the key, and how many images are made, or chosen."""
         asked = {"size": config.trigger_set.size, "per_step": cls.per_step(config, data)}
         return super().identity(config, data) | {"trigger_set": asked}
+
+    def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """L_c over the batch and the images behind it."""
+        return super().terms(*self.with_triggers(x, y))
+
+
+class KeyImages(AppendsImages):
+    """Images that nothing is embedded for but their labels: every black-box watermark (Adi et al. 2018)."""
+
+    Config = KeyImagesConfig
+    claim_kind: ClassVar[type[KeyImageClaim]]
 
     @classmethod
     def draw_claim(cls, config: TrainConfig, data: ImageData, trained: Trained) -> WatermarkClaim:
@@ -61,7 +69,3 @@ class KeyImages(Watermark, Baseline):
         """See `Watermark.arguments`."""
         assert isinstance(claim, KeyImageClaim)
         return {"triggers": TriggerSamples(claim.triggers, per_step, data, seed)}
-
-    def terms(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """L_c over images and keys."""
-        return super().terms(*self.with_triggers(x, y))

@@ -40,6 +40,10 @@ NOT_DRAWN = "trained, and not drawn: whoever chooses them may choose what many n
 """Of adapters."""
 
 
+SIGNS_LIMIT = 2**22
+"""The most signs that a passport has in all layers: whether each is singular takes a decomposition."""
+
+
 def drawn_passports(layers: int, rank: int, source: Generator) -> Tensor:
     """The signs of C and C_p for each layer, (2, L, r, r), int8, each matrix drawn again until it is invertible."""
     drawn = []
@@ -80,6 +84,9 @@ class SealClaim(WatermarkClaim):
         if len({*self.named}) < len(self.named):
             raise InputError("claim", ascii(self.places), "names a layer twice", "restore the claim")
         check_shape("passports", self.passports, 2, len(self.named), self.rank, self.rank)
+        if self.passports[0].numel() > SIGNS_LIMIT:
+            what = f"a passport of {self.passports[0].numel()} signs"
+            raise InputError("claim", what, f"has more than {SIGNS_LIMIT}", "lower scheme.rank, or name fewer layers")
         check_bits("passports", self.passports)
         check_shape("up", self.up, None, self.rank)
         check_shape("down", self.down, self.rank, None)
