@@ -272,7 +272,15 @@ def _trains(place: Place, attack: str) -> Fit:
     """Trains as `ipr attack` does, with checkpoints, so that a second run of this script finds what was trained."""
     config, folder = place.request, place.weights.parent / attack
 
-    def trains(name: str, scheme: Scheme, *, epochs: int, clip_norm: float | None, share: int | None = None) -> None:
+    def trains(
+        name: str,
+        scheme: Scheme,
+        *,
+        epochs: int,
+        clip_norm: float | None,
+        share: int | None = None,
+        alone: bool = False,
+    ) -> None:
         known = place.data if share is None else place.data.share(share)
         folder.mkdir(parents=True, exist_ok=True)
         kept, metrics = folder / name / "last.ckpt", folder / f"{name}.csv"

@@ -160,11 +160,19 @@ class Fit(Protocol):
     """Trains what an attack trains: with progress, checkpoints, and the attack's own epochs."""
 
     def __call__(
-        self, name: str, scheme: Scheme, *, epochs: int, clip_norm: float | None, share: int | None = None
+        self,
+        name: str,
+        scheme: Scheme,
+        *,
+        epochs: int,
+        clip_norm: float | None,
+        share: int | None = None,
+        alone: bool = False,
     ) -> None:
         """Trains the scheme's network in place, or restores what an earlier call of this name left.
 
-        `share` is how many of the training images are used (`ImageData.share`); None for all.
+        `share` is how many of the training images are used (`ImageData.share`); None for all. `alone` says that nothing
+        of the victim goes in but its architecture: then what was trained beside another victim is restored, too.
         """
 
 

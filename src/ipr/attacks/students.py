@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ipr.attacks.base import Attack, Victim, example_of
+from ipr.attacks.base import Attack, Fit, Victim, example_of
 from ipr.config.recipe import Recipe
 from ipr.config.schema import ModelConfig
 from ipr.data.images import ImageData
 from ipr.errors import InputError
 from ipr.randomness import derive_seed
 from ipr.schemes.base import Scheme
+from ipr.schemes.baseline import Baseline
 from ipr.schemes.start import plain_network
 
 FALLS = (20 / 60, 35 / 60, 50 / 60)
@@ -64,6 +65,33 @@ class StudentAttack(Attack):
             field = error.field.replace("model.name", "attack.student").replace("model.", "attack.")
             raise InputError(field, error.value, error.problem, error.remedy) from error
         return network.to(next(victim.suspect.parameters()).device)
+
+
+@dataclass
+class LonelyAttack(StudentAttack):
+    """An attack that trains new networks without looking at the victim: on images and their labels alone."""
+
+    epochs: int = 60  # of each network's training
+    lr: float = 0.1  # learning rate at the start, SGD
+    weight_decay: float = 5e-4  # of SGD
+
+    def trained_alone(self, name: str, victim: Victim, data: ImageData, fit: Fit, seed: int) -> nn.Module:
+        """A network like the victim, in size alone, trained on the attacker's images from random weights.
+
+        Args:
+            name: of the training.
+            victim: see `Attack.run`.
+            data: see there.
+            fit: see there.
+            seed: its weights at the start follow from this.
+
+        Raises:
+            InputError: see `begun`.
+        """
+        network = self.begun(victim, data, seed)
+        training = Baseline(network, falling(self.lr, self.weight_decay), len(data.classes))
+        fit(name, training, epochs=self.epochs, clip_norm=CLIP_NORM, alone=True)
+        return network
 
 
 class Learning(Scheme):

@@ -44,6 +44,7 @@ from ipr.workflows.attack_rows import ALIGNED, AttackRow, victim_facts
 from ipr.workflows.attackers_images import judged_alike, shared_images
 from ipr.workflows.request import facts_of, scheme_of, without_secrets
 from ipr.workflows.train import Run, judging, started
+from ipr.workflows.trained_before import found_before
 
 
 @dataclass
@@ -130,13 +131,17 @@ class CarryingOut:
         epochs: int,
         clip_norm: float | None,
         share: int | None = None,
+        alone: bool = False,
     ) -> None:
         """See `attacks.base.Fit`."""
         config, metrics = self.config, self.folder.path / f"metrics-{name}.csv"
+        checkpoint = self.folder.checkpoint.parent / name / "last.ckpt"
         if share is not None and (processes := config.trainer.processes) > 1:
             problem = f"{processes} processes do not train on a share of the images"
             raise InputError("trainer.devices", config.trainer.devices, problem, "attack with one process")
         with self.clock.stopped():
+            if alone:
+                found_before(config, self.data, self.own, checkpoint, metrics)
             fit(
                 scheme,
                 self.own if share is None else self.own.share(share),
@@ -144,7 +149,7 @@ class CarryingOut:
                 epochs=epochs,
                 clip_norm=clip_norm,
                 seed=config.attack_seed,
-                checkpoint=self.folder.checkpoint.parent / name / "last.ckpt",
+                checkpoint=checkpoint,
                 metrics=metrics,
                 tell=partial(tracker.epoch, training="" if name == config.attack.name else name),
                 callbacks=[KeepLease(self.lease)],

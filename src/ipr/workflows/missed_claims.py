@@ -114,7 +114,13 @@ def _changed(attack: Attack, victim: Victim, data: ImageData, request: TrainConf
     with tempfile.TemporaryDirectory(prefix="ipr-") as layer:
 
         def trains(
-            name: str, scheme: Scheme, *, epochs: int, clip_norm: float | None, share: int | None = None
+            name: str,
+            scheme: Scheme,
+            *,
+            epochs: int,
+            clip_norm: float | None,
+            share: int | None = None,
+            alone: bool = False,
         ) -> None:
             fit(
                 scheme,

@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from ipr.attacks.base import EMBEDDING, Attacked, Fit, Victim
-from ipr.attacks.students import CLIP_NORM, StudentAttack, falling
+from ipr.attacks.students import LonelyAttack
 from ipr.claims.base import Claim
 from ipr.config.registry import register
 from ipr.data.images import ImageData, LabelledImages, normalise
@@ -25,7 +25,6 @@ from ipr.judging.wrong_claims import kinds_for
 from ipr.models.inspection import device_of, frozen
 from ipr.passport.claim import PassportClaim
 from ipr.randomness import derive_seed, generator
-from ipr.schemes.baseline import Baseline
 from ipr.watermarks.base import WatermarkClaim
 from ipr.watermarks.key_images import TriggerSetClaim, answers
 
@@ -35,7 +34,7 @@ BATCH = 256
 
 @register("false_claim")
 @dataclass
-class FalseClaim(StudentAttack):
+class FalseClaim(LonelyAttack):
     """Networks of the accuser's own, trained on his images, tell him what most networks answer; he claims that.
 
     `triggers=plain` are ordinary images with their true labels: the cheapest. `triggers=untargeted` and `targeted` are
@@ -56,9 +55,6 @@ class FalseClaim(StudentAttack):
     epsilon: float = 16 / 255  # largest change of a pixel, of a range from 0 to 1
     step: float = 2 / 255  # change of a pixel in one iteration
     iterations: int = 50  # of the changes
-    epochs: int = 60  # of each network's training
-    lr: float = 0.1  # learning rate at the start, SGD
-    weight_decay: float = 5e-4  # of SGD
 
     def check(self, scheme: str) -> None:
         """See `Attack.check`."""
@@ -69,9 +65,8 @@ class FalseClaim(StudentAttack):
         """See `Attack.run`."""
         own = []
         for number in range(self.networks):
-            network = self.begun(victim, data, derive_seed(seed, f"reference {number}"))
-            training = Baseline(network, falling(self.lr, self.weight_decay), len(data.classes))
-            fit(f"reference-{number}", training, epochs=self.epochs, clip_norm=CLIP_NORM)
+            started = derive_seed(seed, f"reference {number}")
+            network = self.trained_alone(f"reference-{number}", victim, data, fit, started)
             own.append(network.float().eval())  # whatever it was trained in
         assert victim.claim is not None
         claims: dict[str, Claim | None] = {}

@@ -28,10 +28,17 @@ class NumberedFit:
     number: int
 
     def __call__(
-        self, name: str, scheme: Scheme, *, epochs: int, clip_norm: float | None, share: int | None = None
+        self,
+        name: str,
+        scheme: Scheme,
+        *,
+        epochs: int,
+        clip_norm: float | None,
+        share: int | None = None,
+        alone: bool = False,
     ) -> None:
         """See `Fit`."""
-        self.fit(f"{self.number}-{name}", scheme, epochs=epochs, clip_norm=clip_norm, share=share)
+        self.fit(f"{self.number}-{name}", scheme, epochs=epochs, clip_norm=clip_norm, share=share, alone=alone)
 
 
 @register("combined")

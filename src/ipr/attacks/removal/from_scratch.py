@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ipr.attacks.base import CLAIMED, Attacked, Fit, Victim
-from ipr.attacks.students import CLIP_NORM, StudentAttack, falling
+from ipr.attacks.students import LonelyAttack
 from ipr.config.registry import register
 from ipr.data.images import ImageData
-from ipr.schemes.baseline import Baseline
 
 
 @register("from_scratch")
 @dataclass
-class FromScratch(StudentAttack):
+class FromScratch(LonelyAttack):
     """A plain network trained on the attacker's images alone, from random weights: the ceiling of every removal.
 
     A removal that leaves less accuracy than this one was not worth the theft. The victim is not looked at, so that the
@@ -28,13 +27,6 @@ class FromScratch(StudentAttack):
     attacker_has = "training images of the task; not the victim"
     families = CLAIMED
 
-    epochs: int = 60  # of the attacker's training
-    lr: float = 0.1  # learning rate at the start, SGD
-    weight_decay: float = 5e-4  # of SGD
-
     def run(self, victim: Victim, data: ImageData, fit: Fit, seed: int) -> Iterator[Attacked]:
         """See `Attack.run`."""
-        network = self.begun(victim, data, seed)
-        training = Baseline(network, falling(self.lr, self.weight_decay), len(data.classes))
-        fit("from_scratch", training, epochs=self.epochs, clip_norm=CLIP_NORM)
-        yield Attacked(network, {"": victim.claim})
+        yield Attacked(self.trained_alone("from_scratch", victim, data, fit, seed), {"": victim.claim})
