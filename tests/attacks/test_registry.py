@@ -81,7 +81,7 @@ def instance(name):
 def carried_out(name, victim, data, seed=0):
     """The attack with one step of training in place of its epochs."""
 
-    def one_step(_, scheme, *, epochs, clip_norm, share=None):
+    def one_step(_, scheme, *, epochs, clip_norm, share=None, alone=False):
         torch.manual_seed(0)
         scheme.train()
         scheme.on_train_epoch_start()
