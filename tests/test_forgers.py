@@ -36,7 +36,8 @@ from ipr.claims.base import Thresholds, reading
 from ipr.claims.commitment import commit, save_commitment
 from ipr.data.images import normalise
 from ipr.judging.claim_kinds import load_claim
-from ipr.judging.decision import Evidence, Provenance, decide
+from ipr.judging.decision import decide
+from ipr.judging.evidence import Evidence, Provenance
 from ipr.judging.fidelity import Accuracies
 from ipr.judging.redraw import GRANTED
 from ipr.judging.registration import IN_TIME as IN_TIME_STATUS

@@ -10,7 +10,8 @@ import ipr
 
 SOURCE = Path(ipr.__file__).parent
 DECIDES = (
-    "judging/decision.py", "judging/calibration*.py", "workflows/calibrate.py", "workflows/verify.py", "cli/verify.py",
+    "judging/decision.py", "judging/conditions.py", "judging/calibration*.py", "workflows/calibrate.py",
+    "workflows/verify.py", "cli/verify.py",
     "reports/calibration.py", "reports/verdict*.py", "judging/dispute.py", "workflows/missed_claims.py",
     "workflows/wrong_claims.py",
 )  # fmt: skip

@@ -15,7 +15,8 @@ from ipr.data.opening import open_images
 from ipr.data.trigger_sets import abstract_trigger_set
 from ipr.errors import InputError
 from ipr.judging.black_box import judge_black_box
-from ipr.judging.decision import decide, from_answers, from_weights
+from ipr.judging.decision import decide
+from ipr.judging.evidence import from_answers, from_weights
 from ipr.judging.steadiness import CHANGE, Steadiness, slightly_changed
 from ipr.judging.verdict import judge
 from ipr.models import build_model

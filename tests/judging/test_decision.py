@@ -9,8 +9,10 @@ import pytest
 from ipr.claims.base import Thresholds, reading
 from ipr.config.rule import LONG, STRICT, Rule
 from ipr.errors import InputError
+from ipr.judging.binomial import corrected_log10
 from ipr.judging.calibration import Calibration, WrongClaims, false_claim_rate
-from ipr.judging.decision import Evidence, Provenance, corrected_log10, decide
+from ipr.judging.decision import decide
+from ipr.judging.evidence import Evidence, Provenance
 from ipr.judging.fidelity import Accuracies, as_given_away, as_published
 from ipr.judging.null import EmpiricalNull
 from ipr.judging.redraw import Part, Redrawn

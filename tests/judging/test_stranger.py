@@ -12,7 +12,8 @@ from ipr.data.images import LabelledImages
 from ipr.errors import InputError
 from ipr.judging import claim_kinds
 from ipr.judging.claim_kinds import load_claim
-from ipr.judging.decision import decide, from_weights
+from ipr.judging.decision import decide
+from ipr.judging.evidence import from_weights
 from ipr.judging.examination import examine
 from ipr.judging.redraw import is_keyless, redraw
 from ipr.judging.verdict import judge, judge_claims

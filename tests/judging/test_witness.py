@@ -12,7 +12,8 @@ from ipr.claims.base import Thresholds, reading
 from ipr.config.rule import Rule
 from ipr.errors import InputError
 from ipr.judging.claim_kinds import load_claim
-from ipr.judging.decision import Condition, Decision
+from ipr.judging.conditions import Condition
+from ipr.judging.decision import Decision
 from ipr.judging.null import EmpiricalNull
 from ipr.judging.witness import Witness, with_witnesses
 from ipr.reports.templates import asset

@@ -14,7 +14,8 @@ from ipr.data.images import LabelledImages
 from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.judging.claim_kinds import load_claim
-from ipr.judging.decision import Provenance, decide, from_weights
+from ipr.judging.decision import decide
+from ipr.judging.evidence import Provenance, from_weights
 from ipr.judging.redraw import redraw
 from ipr.judging.registration import IN_TIME
 from ipr.judging.verdict import judge

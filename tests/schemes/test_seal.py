@@ -20,7 +20,8 @@ from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.judging.as_dated import Terms, decided
 from ipr.judging.claim_kinds import check_sound, load_claim
-from ipr.judging.decision import INCONCLUSIVE, NOT_VERIFIED, decide, from_weights
+from ipr.judging.decision import INCONCLUSIVE, NOT_VERIFIED, decide
+from ipr.judging.evidence import from_weights
 from ipr.judging.redraw import redraw
 from ipr.judging.verdict import judge
 from ipr.schemes.start import load_suspect, plain_network, start_network

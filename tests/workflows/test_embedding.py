@@ -10,7 +10,8 @@ from ipr.config.rule import Rule
 from ipr.data.images import LabelledImages
 from ipr.data.trigger_sets import TriggerSet
 from ipr.judging.claim_kinds import load_claim
-from ipr.judging.decision import decide, from_weights, trigger_reading
+from ipr.judging.decision import decide
+from ipr.judging.evidence import from_weights, trigger_reading
 from ipr.judging.fidelity import Accuracies, as_given_away, largest_class
 from ipr.passport.claim import PassportClaim
 from ipr.reports.terminal import check_lines

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from ipr.claims.base import Claim
 from ipr.data.images import ImageData
-from ipr.judging.decision import Decision, Provenance, decide, from_answers, from_weights
+from ipr.judging.decision import Decision, decide
+from ipr.judging.evidence import Provenance, from_answers, from_weights
 from ipr.judging.fidelity import largest_class
 from ipr.judging.redraw import GRANTED, Redrawn, redraw
 from ipr.judging.registration import IN_TIME, LATE

@@ -49,3 +49,8 @@ def reached(p_value_log10: float, threshold_log10: float) -> bool:
 def power_of_ten(log10: float) -> str:
     """A probability by its logarithm, however small, to be read."""
     return f"10^{log10:.1f}" if log10 < -3 else f"{10**log10:.3g}"
+
+
+def corrected_log10(p_value_log10: float, trials: int) -> float:
+    """log10 of a p-value after Bonferroni: min(1, p * trials)."""
+    return min(0.0, p_value_log10 + math.log10(trials))

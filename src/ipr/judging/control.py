@@ -15,7 +15,9 @@ from torch import nn
 
 from ipr.config.rule import SOUND, Rule
 from ipr.data.images import LabelledImages, balanced_subset
-from ipr.judging.decision import Condition, Decision, decide, from_weights
+from ipr.judging.conditions import Condition
+from ipr.judging.decision import Decision, decide
+from ipr.judging.evidence import from_weights
 from ipr.judging.fidelity import largest_class
 from ipr.judging.verdict import Verdict, claim_of_signs, forged_at_random, judge_claims
 from ipr.passport.accessory import AccessoryClaim

@@ -9,7 +9,8 @@ from ipr.claims.base import Claim
 from ipr.config.rule import Rule
 from ipr.judging.calibration import Calibration
 from ipr.judging.control import Control
-from ipr.judging.decision import Decision, Evidence, Provenance
+from ipr.judging.decision import Decision
+from ipr.judging.evidence import Evidence, Provenance
 from ipr.judging.registration import Registration
 from ipr.judging.verdict import Verdict
 from ipr.judging.witness import Witness

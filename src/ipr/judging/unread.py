@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ipr.claims.base import Claim, Reading
 from ipr.data.images import LabelledImages
 from ipr.errors import InputError
-from ipr.judging.decision import corrected_log10
+from ipr.judging.binomial import corrected_log10
 from ipr.judging.fidelity import Fidelity, accuracy
 from ipr.judging.verdict import Verdict
 from ipr.passport.presented import PresentedClaim

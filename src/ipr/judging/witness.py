@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 
 from ipr.claims.base import Claim, Reading
 from ipr.config.rule import Rule
-from ipr.judging.binomial import power_of_ten, reached
-from ipr.judging.decision import Condition, Decision, corrected_log10
+from ipr.judging.binomial import corrected_log10, power_of_ten, reached
+from ipr.judging.conditions import Condition
+from ipr.judging.decision import Decision
 from ipr.judging.null import EmpiricalNull
 
 ALONE = "give networks that were trained by themselves for the same task: independent=[FILE]"

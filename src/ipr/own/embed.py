@@ -20,7 +20,7 @@ from ipr.data.images import ImageData
 from ipr.data.preprocessing import Preprocessing
 from ipr.digests import digest_of
 from ipr.errors import InputError
-from ipr.judging.decision import trigger_reading
+from ipr.judging.evidence import trigger_reading
 from ipr.judging.fidelity import accuracy, largest_class
 from ipr.judging.verdict import judge
 from ipr.machine.device import device_for, now

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ipr.judging.binomial import reached, tail_log10
-from ipr.judging.decision import corrected_log10
+from ipr.judging.binomial import corrected_log10, reached, tail_log10
 from ipr.judging.fidelity import percent
 
 FORGERIES = {

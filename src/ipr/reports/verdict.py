@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from ipr.judging.binomial import corrected_log10
 from ipr.judging.calibration import Calibration
-from ipr.judging.decision import corrected_log10
 from ipr.judging.fidelity import Accuracies
 from ipr.judging.judgement import Judgement
 from ipr.judging.witness import Witness

@@ -11,7 +11,8 @@ from ipr.config.registry import load
 from ipr.config.rule import SOUND, Rule
 from ipr.config.schema import PassportConfig
 from ipr.judging.binomial import power_of_ten
-from ipr.judging.decision import Evidence, decide
+from ipr.judging.decision import decide
+from ipr.judging.evidence import Evidence
 from ipr.judging.fidelity import Accuracies, as_given_away, percent
 from ipr.passport.damped import STEP_ENERGY
 from ipr.schemes.base import Scheme

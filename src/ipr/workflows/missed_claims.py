@@ -22,7 +22,8 @@ from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData, LabelledImages
 from ipr.judging.alignment import align
 from ipr.judging.calibration import MissedClaims, missed_claims
-from ipr.judging.decision import Decision, Provenance, decide, from_answers, from_weights
+from ipr.judging.decision import Decision, decide
+from ipr.judging.evidence import Provenance, from_answers, from_weights
 from ipr.judging.fidelity import largest_class
 from ipr.judging.null import EmpiricalNull
 from ipr.judging.redraw import GRANTED

@@ -18,7 +18,7 @@ from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.files import write_atomically
 from ipr.judging.claim_kinds import load_claim
-from ipr.judging.decision import trigger_reading
+from ipr.judging.evidence import trigger_reading
 from ipr.judging.fidelity import BATCH, accuracy, largest_class
 from ipr.judging.verdict import Verdict, judge
 from ipr.machine.device import device_for, now, training_device

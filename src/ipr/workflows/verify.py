@@ -22,7 +22,8 @@ from ipr.judging.calibration import Calibration
 from ipr.judging.calibration_file import load_calibration
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.control import Control, control, with_control
-from ipr.judging.decision import Evidence, Provenance, check_tried, decide, from_answers, from_weights
+from ipr.judging.decision import check_tried, decide
+from ipr.judging.evidence import Evidence, Provenance, from_answers, from_weights
 from ipr.judging.fidelity import accuracy, largest_class
 from ipr.judging.judgement import CommitmentFacts, DataFacts, Judgement, SuspectFacts
 from ipr.judging.redraw import is_keyless, redraw

@@ -12,7 +12,8 @@ from ipr.claims.base import Claim
 from ipr.config.rule import Rule
 from ipr.data.images import ImageData, LabelledImages
 from ipr.judging.calibration import FalseClaimRate, WrongClaims, false_claim_rate
-from ipr.judging.decision import Decision, Provenance, decide, from_answers, from_weights
+from ipr.judging.decision import Decision, decide
+from ipr.judging.evidence import Provenance, from_answers, from_weights
 from ipr.judging.fidelity import largest_class
 from ipr.judging.null import EmpiricalNull
 from ipr.judging.redraw import GRANTED
