@@ -41,7 +41,7 @@ def test_the_issue_names_these_tables_and_figures():
 
 OWN = ("quickstart", "beyond", "cifar10_part", "cifar10_part_attacks", "cifar10_part_energy", "cifar100_part_insider",
        "findings", "forged_passports", "published", "photographs", "photographs_attacks",
-       "photographs_bits")  # fmt: skip
+       "photographs_bits", "photographs_margin")  # fmt: skip
 """Studies that are made for one scale."""
 
 

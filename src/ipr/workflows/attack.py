@@ -35,12 +35,13 @@ class AttackRun:
 
 
 @own_world()
-def attack(config: AttackConfig, data: ImageData | None = None) -> AttackRun:
+def attack(config: AttackConfig, data: ImageData | None = None, own: ImageData | None = None) -> AttackRun:
     """The attack that a configuration asks for: found in the store, gone on with, or carried out and judged.
 
     Args:
         config: the request.
         data: its images, where `open_images` has opened them already; `train` refuses others.
+        own: the attacker's, where `attackers_images` has opened them for these.
 
     Raises:
         InputError: the configuration asks for something that cannot be.
@@ -53,7 +54,7 @@ def attack(config: AttackConfig, data: ImageData | None = None) -> AttackRun:
     config.attack.check(config.scheme.name)
     data = open_images(config.dataset, config.paths) if data is None else data
     config = with_per_step(config, data)
-    own = attackers_images(config, data)
+    own = attackers_images(config, data) if own is None else own
     _check_rival(config)
     victim = train(config, data) if config.run is None else named_run(config)
     folder = attack_folder(config, victim.folder, data, own)

@@ -18,7 +18,7 @@ AT_ONCE = 1024
 """Images that are looked at together."""
 
 
-def attackers_images(config: AttackConfig, data: ImageData, *, told: bool = True) -> ImageData:
+def attackers_images(config: AttackConfig, data: ImageData) -> ImageData:
     """The images that the attacker has.
 
     Those of the victim's classes and test images are of the same task, e.g. another part of its data set: the outcome
@@ -29,14 +29,13 @@ def attackers_images(config: AttackConfig, data: ImageData, *, told: bool = True
     Args:
         config: the request.
         data: the victim's images.
-        told: whether to say on stderr what a folder was taken for.
 
     Raises:
         InputError: the images cannot be read, the victim does not take them, or the attack cannot use them.
     """
     if config.transfer is None:
         return data
-    own, attack = open_images(config.transfer, config.paths, told=told), config.attack
+    own, attack = open_images(config.transfer, config.paths), config.attack
     if (own.image_size, own.channels) != (data.image_size, data.channels):
         problem = f"has images of {own.image_size} pixels and {own.channels} channels, the victim was trained on "
         problem += f"{data.image_size} and {data.channels}"

@@ -9,7 +9,6 @@ from ipr.attacks.config import AttackConfig
 from ipr.config.schema import TrainConfig
 from ipr.data.opening import open_images
 from ipr.store.cell_run import leave_run
-from ipr.store.folder import RunFolder
 from ipr.workflows.attack import AttackRun, attack, attack_folder, with_lengths
 from ipr.workflows.attackers_images import attackers_images
 from ipr.workflows.exhibit import ExhibitConfig, ExhibitRun, exhibit, exhibit_folder, part_of
@@ -31,26 +30,20 @@ def run_cell(config: CellConfig) -> Run | AttackRun | ExhibitRun:
     """Finds or makes what a cell asks for, and says which run is the cell's before it is made.
 
     Raises:
-        InputError: it asks for something that cannot be.
-    """
-    leave_run(Path(config.studies), config.cell, folder_of_cell(config))
-    if config.exhibit is not None:
-        return exhibit(part_of(ExhibitConfig, config))
-    return train(part_of(TrainConfig, config)) if config.attack is None else attack(part_of(AttackConfig, config))
-
-
-def folder_of_cell(config: CellConfig) -> RunFolder:
-    """The folder of the run that a cell asks for, whether it is there or not.
-
-    Raises:
-        InputError: a setting does not fit, or its images cannot be read.
+        InputError: a setting does not fit, its images cannot be read, or it asks for something that cannot be.
     """
     check(config)
-    data = open_images(config.dataset, config.paths, told=False)
-    folder = folder_of(with_limit(part_of(TrainConfig, config)), data)
+    data = open_images(config.dataset, config.paths)
+    folder, own = folder_of(with_limit(part_of(TrainConfig, config)), data), None
     if config.attack is not None:
         asked = with_lengths(part_of(AttackConfig, config))
-        folder = attack_folder(asked, folder, data, attackers_images(asked, data, told=False))
+        own = attackers_images(asked, data)
+        folder = attack_folder(asked, folder, data, own)
     if config.exhibit is not None:
         folder = exhibit_folder(with_limit(config), config.exhibit, folder.key, data)
-    return folder
+    leave_run(Path(config.studies), config.cell, folder)
+    if config.exhibit is not None:
+        return exhibit(part_of(ExhibitConfig, config))
+    if config.attack is not None:
+        return attack(part_of(AttackConfig, config), data, own)
+    return train(part_of(TrainConfig, config), data)
