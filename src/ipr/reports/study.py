@@ -137,5 +137,5 @@ def cell_of(part: pd.DataFrame, column: str, paper: str | None, *, intervals: bo
         return Value(", ".join(texts), None, paper)
     values = part[column].dropna()
     if intervals and column in TRUTHS and len(values):
-        return Value(counted(int(values.sum()), len(values)), len(values), paper)
+        return Value(counted(int(values.sum()), len(values)), None, paper)  # the count says of how many
     return Value(written(values, column), len(values) if len(values) else None, paper)
