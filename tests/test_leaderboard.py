@@ -30,6 +30,7 @@ from board.words import literal, weakest
 from hostile_weights import CASES
 from ipr.digests import weights_digest
 from ipr.models import build_model
+from pictures import folder_of_images
 
 TOP = Path(__file__).parents[1]
 BOARD = TOP / "docs" / "results" / "leaderboard"
@@ -105,7 +106,9 @@ def test_every_entry_holds_and_every_page_is_current(call):
     code, told, error = call("check")
     assert (code, error) == (0, "")
     assert [line.split(":")[0] for line in told.splitlines()] == NAMES
-    assert all(line.endswith("% measured") for line in told.splitlines())
+    for name, line in zip(NAMES, told.splitlines(), strict=True):
+        record = json.loads((BOARD / "entries" / name / "record.json").read_text())
+        assert line.endswith("% measured") == record["dataset"].startswith("digits"), line
 
 
 def test_all_of_it_is_small():
@@ -601,6 +604,32 @@ def test_a_run_that_cannot_be_an_entry_is_refused(arguments, words, call, traine
     assert words in error
     assert len(error.splitlines()) == 1
     assert not Path("board/entries/mine").exists()
+
+
+def test_what_is_not_at_hand_is_told_as_reported_and_measured_where_it_is(call, trained, request_for):
+    folder_of_images(Path("images/cifar10"), classes=10)
+    Path("secret.key").write_text("a secret of mine, long enough to be drawn\n")
+    asked = ("dataset=cifar10", "dataset.root=images/cifar10", "dataset.limit_train=null", "dataset.limit_test=null")
+    run = trained(request_for("scheme=passport_v2", "passport.key=file:secret.key", "trainer.max_epochs=1", *asked))
+    code, _, error = added(run, call)
+    assert code == 0, error
+    code, told, _ = call("--board", "board", "build")
+    assert (code, told) == (0, "mine: not measured, no images\n")
+    assert "given away (reported)" in Path("board/README.md").read_text()
+    code, told, _ = call("--board", "board", "--images", "images", "check")
+    assert code == 0
+    assert f"mine: {100 * run.record.accuracy_without:.2f} % measured" in told
+    assert call("--board", "board", "--images", "elsewhere", "check")[1] == "mine: not measured, no images\n"
+    Path("images/cifar10/test/9/0.png").unlink()
+    code, _, error = call("--board", "board", "--images", "images", "check")
+    assert (code, len(error.splitlines())) == (2, 1)
+    assert "entry=mine/record.json: test_images=20, and cifar10 has 19" in error
+
+
+def test_where_there_is_no_board_that_is_said(call):
+    code, _, error = call("--board", "nowhere", "build")
+    assert (code, len(error.splitlines())) == (2, 1)
+    assert "board=nowhere/entries: is no folder" in error
 
 
 def test_what_is_no_run_is_refused(call):

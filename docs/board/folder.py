@@ -32,8 +32,10 @@ def folders(entries: Path) -> list[Path]:
     """The folders of all entries, ordered by name.
 
     Raises:
-        InputError: something else lies there, or one has an odd name.
+        InputError: there is no such place, something else lies there, or one has an odd name.
     """
+    if not entries.is_dir():
+        raise InputError("board", entries, "is no folder", "give --board of one that has a folder `entries`")
     found = sorted(entries.iterdir())
     for path in found:
         check_name(path.name)
