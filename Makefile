@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install quickstart test test-all attacks forgeries findings beyond studies serve bench soak gpu gpu-check gpu-table6 docs notebooks lint format lock clean
+.PHONY: help install quickstart test test-all attacks forgeries findings beyond studies leaderboard serve bench soak gpu gpu-check gpu-table6 docs notebooks lint format lock clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ studies: install ## the paper's tables and figures at scale=cpu, and docs/result
 	$(BIN)/ipr reproduce study=all scale=cpu images=$(IMAGES)
 	$(BIN)/ipr report study=all scale=cpu out=docs/results/cpu
 	$(BIN)/python docs/generate.py docs/results/cpu/summary.md
+
+leaderboard: install ## docs/results/leaderboard from its entries, each checked and measured anew (docs/results/leaderboard/adding.md)
+	$(BIN)/python docs/leaderboard.py build
 
 # mlserver has an environment of its own: it pins what ipr does not.
 SERVE_VENV ?= .venv-serve

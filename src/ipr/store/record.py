@@ -107,13 +107,7 @@ def load_record(path: Path) -> Record:
         InputError: it is not a record of these versions.
     """
     try:
-        row = json.loads(path.read_text())
-        if row["schema_version"] == 3:
-            row = _from_version_3(row)
-        if row["schema_version"] == 4:
-            row |= {"deterministic": None, "tf32": None, "autotune": False, "capture": False, "schema_version": 5}
-        if row["schema_version"] == 5:
-            row |= {"init": None, "step_energy": None, "schema_version": 6}
+        row = of_this_version(json.loads(path.read_text()))
         if row["schema_version"] != SCHEMA_VERSION or row.keys() != {f.name for f in fields(Record)}:
             raise KeyError("other fields than this version's")
         record: Record = Fitting().value(Record, row, "")
@@ -122,6 +116,21 @@ def load_record(path: Path) -> Record:
         raise InputError(
             "record", path, f"cannot be read ({error})", "delete it; the same command judges the run again"
         ) from error
+
+
+def of_this_version(row: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a record of an earlier version as those of this one; of an unknown version, or this, as they are.
+
+    Raises:
+        KeyError: it lacks what its version has.
+    """
+    if row["schema_version"] == 3:
+        row = _from_version_3(row)
+    if row["schema_version"] == 4:
+        row |= {"deterministic": None, "tf32": None, "autotune": False, "capture": False, "schema_version": 5}
+    if row["schema_version"] == 5:
+        row |= {"init": None, "step_energy": None, "schema_version": 6}
+    return row
 
 
 def _from_version_3(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -102,15 +102,7 @@ def load_rows(path: Path) -> dict[str, AttackRow]:
         if not line.endswith("\n"):
             continue
         try:
-            values = json.loads(line)
-            if values["schema_version"] == 1:
-                values["mark_read"], values["schema_version"] = values.pop("verified"), 2
-            if values["schema_version"] == 2:
-                values |= _of_victim(path, values["victim"]) | {"schema_version": 3}
-            if values["schema_version"] == 3:
-                had = values["train_images"] if values["transfer"] is None else None
-                values |= {"attacker_images": had, "shared_images": had, "decision": None, "deciding": ""}
-                values["schema_version"] = SCHEMA_VERSION
+            values = of_this_version(json.loads(line), path)
             if values.keys() != names or values["schema_version"] != SCHEMA_VERSION:
                 raise KeyError("other fields than this version's")
             rows[values["point"]] = Fitting().value(AttackRow, values, "")
@@ -118,6 +110,27 @@ def load_rows(path: Path) -> dict[str, AttackRow]:
             remedy = "delete the folder; the same command attacks anew"
             raise InputError("rows", path, f"cannot be read ({error})", remedy) from error
     return rows
+
+
+def of_this_version(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The fields of a row of an earlier version as those of this one; of an unknown version, or this, as they are.
+
+    Args:
+        values: the fields.
+        path: the file they stand in, beside whose folder the victim's record may lie.
+
+    Raises:
+        KeyError: it lacks what its version has.
+    """
+    if values["schema_version"] == 1:
+        values["mark_read"], values["schema_version"] = values.pop("verified"), 2
+    if values["schema_version"] == 2:
+        values |= _of_victim(path, values["victim"]) | {"schema_version": 3}
+    if values["schema_version"] == 3:
+        had = values["train_images"] if values["transfer"] is None else None
+        values |= {"attacker_images": had, "shared_images": had, "decision": None, "deciding": ""}
+        values["schema_version"] = SCHEMA_VERSION
+    return values
 
 
 def victim_facts(record: Record) -> dict[str, Any]:

@@ -1,0 +1,140 @@
+"""The model card of an entry: YAML that hubs read in front, Markdown below, all of it from the entry's own files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from board.entry import Entry
+from board.weights import locked
+from board.words import NONE, forged, literal, mark_read, outcome, told
+from ipr.judging.fidelity import percent
+from ipr.judging.outcome import nearest
+from ipr.reports.names import described
+
+CODE = """\
+```python
+import torch
+from safetensors.torch import load_file
+
+from ipr.models import build_model
+
+sizes = {{"channels_in": {channels}, "image_size": {size}, "num_classes": {classes}}}
+network = build_model("{model}", norm="{norm}", width={width!r}, **sizes)
+network.load_state_dict(load_file("public.safetensors"){strict})
+mean = torch.tensor({mean}).view(-1, 1, 1)
+std = torch.tensor({std}).view(-1, 1, 1)
+pixels = torch.zeros(1, {channels}, {size}, {size})  # 0 to 255
+logits = network.eval()((pixels / 255 - mean) / std)
+```"""
+
+
+def card(entry: Entry) -> str:
+    """The whole file."""
+    front = yaml.safe_dump(metadata(entry), sort_keys=False, width=1000)
+    return f"---\n{front}---\n\n" + "\n\n".join(_parts(entry)) + "\n"
+
+
+def metadata(entry: Entry) -> dict[str, Any]:
+    """What stands in front, in the fields of the Hugging Face hub; `results` are those that anybody can measure."""
+    record = entry.record
+    accuracy = {"type": "accuracy", "name": "accuracy as given away", "value": round(record.accuracy_without, 6)}
+    result = {
+        "task": {"type": "image-classification", "name": "Image Classification"},
+        "dataset": {"name": record.dataset, "type": record.dataset, "split": "test"},
+        "metrics": [accuracy],
+    }
+    return {
+        "license": "apache-2.0",
+        "library_name": "ipr",
+        "pipeline_tag": "image-classification",
+        "tags": ["pytorch", "safetensors", "model-ownership", record.scheme, record.model],
+        "datasets": [record.dataset],
+        "metrics": ["accuracy"],
+        "model-index": [{"name": entry.name, "results": [result]}],
+    }
+
+
+def _parts(entry: Entry) -> Iterable[str]:
+    record = entry.record
+    yield f"# {entry.name}"
+    what = f"{literal(record.model)} at width {record.width:g} with norm {literal(record.norm)}"
+    about = described("scheme", [record.scheme])[record.scheme]
+    yield f"{what}, trained on {literal(record.dataset)} by the scheme {literal(record.scheme)}. {about}"
+    yield "An entry of the [leaderboard](../../README.md). `make leaderboard` writes this card of the files beside it."
+    yield "## Use"
+    yield _use(entry)
+    yield "## Results"
+    yield _results(entry)
+    yield "## Attacks"
+    yield _attacks(entry)
+    yield "## Training"
+    yield _training(entry)
+    yield "## Limits"
+    yield _limits(entry)
+
+
+def _use(entry: Entry) -> str:
+    record, network = entry.record, entry.network
+    alone = not locked(record)
+    code = CODE.format(
+        model=record.model,
+        norm=record.norm,
+        width=record.width,
+        channels=network.channels,
+        size=network.image_size,
+        classes=len(network.classes),
+        mean=[round(one, 6) for one in network.mean],
+        std=[round(one, 6) for one in network.std],
+        strict="" if alone else ", strict=False",
+    )
+    classes = f"Classes, in the order of the logits: {', '.join(literal(one) for one in network.classes)}."
+    needs = "It needs its passport, which is not here: what loads answers little better than chance.\n\n"
+    without = "" if alone else needs
+    return f"{without}{code}\n\n{classes}"
+
+
+def _results(entry: Entry) -> str:
+    record = entry.record
+    rows = [
+        (
+            "accuracy as given away",
+            percent(record.accuracy_without, NONE),
+            f"{told(entry)}, {record.test_images} images",
+        ),
+        ("accuracy with the passport", percent(record.accuracy_genuine, NONE), "reported"),
+        ("accuracy with forged passports", forged(record), "reported"),
+        ("mark", mark_read(record), "reported"),
+    ]
+    lines = [f"| {name} | {value} | {how} |" for name, value, how in rows if value != NONE]
+    head = "| what | value | whose word |\n|---|---|---|"
+    return "\n".join([head, *lines])
+
+
+def _attacks(entry: Entry) -> str:
+    by_attack = {name: [row for row in entry.rows if row.attack == name] for name in {row.attack for row in entry.rows}}
+    if not by_attack:
+        return "None were reported."
+    lines = [f"- {outcome(nearest(rows))} (points: {len(rows)})" for _, rows in sorted(by_attack.items())]
+    return "The point of each that came nearest to success, as reported:\n\n" + "\n".join(lines)
+
+
+def _training(entry: Entry) -> str:
+    record = entry.record
+    how = f"recipe {literal(record.optimizer)}, seed {record.seed}, from {literal(record.init or 'random weights')}"
+    commit = f"commit {record.commit}" if record.commit else "no commit"
+    made = [record.hardware, record.versions, commit, record.finished]
+    size = f"{record.train_images} images, {record.epochs} epochs, {record.parameters} parameters"
+    return f"{size}; {how}; {'; '.join(map(literal, made))}."
+
+
+def _limits(entry: Entry) -> str:
+    lines = ["A small network for research on ownership: fit for comparisons, not for use."]
+    if entry.record.scheme != "baseline":
+        lines.append(
+            "Neither its claim nor its passport is published, so nobody but its owner can read the mark. "
+            "A mark without a date proves nothing ([threat model](../../../../threat-model.md))."
+        )
+    return " ".join(lines)
