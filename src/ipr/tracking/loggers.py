@@ -152,6 +152,7 @@ def tracking(
     config: LoggerConfig,
     folder: RunFolder,
     *,
+    name: str,
     group: str,
     job_type: str,
     tags: Sequence[str],
@@ -166,6 +167,7 @@ def tracking(
     Args:
         config: which logger.
         folder: the run's.
+        name: what W&B calls it; its key stands in the configuration, as `key`.
         group: the key of the victim, under which a training and the attacks on it gather.
         job_type: `train`, `attack`, ...
         tags: what a user filters by.
@@ -178,7 +180,8 @@ def tracking(
     mode = WORDS.get(config.mode, config.mode)
     tracker = Tracker()
     if config.name == "wandb" and mode != "disabled":
-        asked: dict[str, Any] = {"name": folder.key, "group": group, "job_type": job_type, "config": dict(facts)}
+        asked: dict[str, Any] = {"name": name, "group": group, "job_type": job_type}
+        asked |= {"config": {"key": folder.key, **facts}}
         asked |= {"project": config.project, "entity": config.entity}
         asked |= {"tags": list(dict.fromkeys(tag[:LONGEST_TAG] for tag in tags))}
         tracker = open_run(mode, folder.path, asked)

@@ -50,6 +50,7 @@ from ipr.workflows.request import (
     with_per_step,
     without_secrets,
 )
+from ipr.workflows.shown_name import training_name
 from ipr.workflows.train_record import record_of
 from ipr.world import own_world
 
@@ -256,8 +257,8 @@ def _write_config(config: TrainConfig, data: ImageData, folder: RunFolder, *, be
 
 def _tracked(config: TrainConfig, folder: RunFolder) -> AbstractContextManager[Tracker]:
     tags = [config.scheme.name, config.model.name, config.model.norm, config.dataset.name, *config.tags]
-    facts = without_secrets(config)
-    return tracking(config.logger, folder, group=folder.key, job_type="train", tags=tags, facts=facts)
+    facts, name = without_secrets(config), training_name(config, folder.key)
+    return tracking(config.logger, folder, name=name, group=folder.key, job_type="train", tags=tags, facts=facts)
 
 
 def _judged(
