@@ -33,7 +33,7 @@ MODES = ("offline", "online", "disabled")
 
 
 def check_logger(config: LoggerConfig) -> None:
-    """Refuses a logger, or a mode, that there is not.
+    """Refuses a logger, or a mode, that there is not, and artifacts where nobody takes them.
 
     Raises:
         InputError: naming what to choose.
@@ -42,6 +42,10 @@ def check_logger(config: LoggerConfig) -> None:
         raise InputError("logger.name", config.name, "is not a logger", f"choose among: {', '.join(PACKAGES)}")
     if WORDS.get(config.mode, config.mode) not in MODES:
         raise InputError("logger.mode", config.mode, "is unknown", "choose offline, online or disabled")
+    if config.artifacts and config.name != "wandb":
+        raise InputError(
+            "logger.artifacts", True, f"is for W&B, not for {config.name}", "choose logger=wandb, or false"
+        )
 
 
 def check_installed(config: LoggerConfig) -> None:
@@ -133,6 +137,9 @@ class LoggerTracker(Tracker):
 
     def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Nothing: the points have been told one by one."""
+
+    def model(self, name: str, weights: Path, card: str, facts: Mapping[str, Any]) -> None:
+        """Nothing: `check_logger` refuses to ask for it."""
 
     def finish(self, exit_code: int) -> None:
         """Ends the run."""
