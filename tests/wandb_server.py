@@ -25,7 +25,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             asked = json.loads(body)
             self.server.asked.append(asked)
             data = self.server.answer(asked)
-            answer = json.dumps({"data": data} if data is not None else {"errors": [{"message": "no"}]}).encode()
+            refusal = self.server.charts if "createCustomChart" in asked["query"] else "no"
+            answer = json.dumps({"data": data} if data is not None else {"errors": [{"message": refusal}]}).encode()
         elif self.path.endswith("/file_stream"):
             self.server.streamed.append(json.loads(body))
         self.send_response(200)
@@ -41,13 +42,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Answers what a run and a workspace ask of W&B; `silent` makes it accept and never answer."""
+    """Answers what a run and a workspace ask of W&B; `silent` makes it accept and never answer. `charts` that are not
+    `taken` are turned down with this message.
+    """
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.silent, self.closing, self.refuses = threading.Event(), threading.Event(), False
+        self.charts = "taken"
         self.asked, self.streamed = [], []
 
     @property
@@ -62,6 +66,8 @@ class Server(http.server.ThreadingHTTPServer):
             project = {"id": "p", "name": given["project"], "entity": {"id": "e", "name": "me"}}
             bucket = {"id": "b", "name": given["name"], "displayName": given["displayName"], "config": "{}"}
             return {"upsertBucket": {"bucket": bucket | {"project": project}, "inserted": True}}
+        if "createCustomChart" in query:
+            return {"createCustomChart": {"chart": {"id": "c"}}} if self.charts == "taken" else None
         if "createRunFiles" in query:
             return {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": []}}
         if "upsertView" in query:
