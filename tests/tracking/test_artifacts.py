@@ -2,7 +2,10 @@
 
 import base64
 import hashlib
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +15,10 @@ from ipr.data.opening import open_images
 from ipr.errors import InputError
 from ipr.judging.claim_kinds import load_claim
 from ipr.judging.fidelity import accuracy
+from ipr.tracking.wandb_run import open_run
 from ipr.workflows.train import train
-from wandb_files import read_finished
+from wandb_files import read, read_finished
+from wandb_server import serving
 
 pytestmark = pytest.mark.system
 
@@ -96,3 +101,61 @@ def test_who_takes_no_artifact_is_not_asked_to(logger, request_for):
     with pytest.raises(InputError, match=rf"^logger\.artifacts=True: is for W&B, not for {logger}; choose"):
         train(request_for(f"logger={logger}", "logger.artifacts=true"))
     assert not Path("runs").exists()
+
+
+def uploaded(server):
+    """What a server was sent of an artifact, beside the list of it."""
+    assert "/manifest" in server.put
+    return {path.removeprefix("/files/"): body for path, body in server.put.items() if path.startswith("/files/")}
+
+
+def test_online_its_two_files_are_uploaded_and_no_other(request_for, wandb_at):
+    with serving() as server:
+        wandb_at(server.url)
+        run = train(
+            request_for("scheme=baseline", *ENOUGH, "logger=wandb", "logger.mode=online", "logger.artifacts=true")
+        )
+    sent = uploaded(server)
+    assert sent.keys() == {"public.safetensors", "README.md"}
+    assert sent["public.safetensors"] == run.folder.weights.read_bytes()
+    assert sent["README.md"].startswith(b"---\nlibrary_name:")
+    (asked,) = [a["variables"]["input"] for a in server.asked if "createArtifact(" in a["query"]]
+    assert (asked["artifactTypeName"], asked["artifactCollectionName"]) == ("model", run.folder.key)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    (tmp_path / "public.safetensors").write_bytes(b"weights" * 100)
+    return tmp_path / "public.safetensors"
+
+
+def test_sync_uploads_the_weights_from_where_they_lie(tmp_path, wandb_at, weights):
+    tracker = open_run("offline", tmp_path, {"project": "p"})
+    tracker.model("a-key", weights, "a card", {})
+    tracker.finish(0)
+    read_finished(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size == 700] == [weights]
+    with serving() as server:
+        environment = os.environ | {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "0" * 40}
+        command = [sys.executable, "-m", *tracker.sync.split()]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert uploaded(server) == {"public.safetensors": weights.read_bytes(), "README.md": b"a card"}
+
+
+def test_a_server_that_is_silent_by_then_costs_the_artifact_and_nothing_else(
+    tmp_path, wandb_at, weights, capsys, monkeypatch
+):
+    monkeypatch.setattr("ipr.tracking.wandb_run.ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr("ipr.tracking.wandb_run.FINISH_SECONDS", 2.0)
+    with serving() as server:
+        wandb_at(server.url)
+        tracker = open_run("online", tmp_path, {"project": "p"})
+        server.silent.set()
+        tracker.model("a-key", weights, "a card", {})
+        assert "no model artifact of a-key" in capsys.readouterr().err
+        tracker.summary({"accuracy_without": 0.5})
+        tracker.finish(0)
+    (path,) = tmp_path.glob("wandb/run-*/*.wandb")
+    assert read(path).summary["accuracy_without"] == 0.5
+    assert read(path).artifacts == []

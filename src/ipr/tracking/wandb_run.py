@@ -103,7 +103,8 @@ class Tracker:
     def model(self, name: str, weights: Path, card: str, facts: Mapping[str, Any]) -> None:
         """Adds an artifact of type `model`: public weights and what may be read of them, nothing else.
 
-        The weights are not copied: an offline run names their file, which `wandb sync` reads.
+        The weights are not copied: an offline run names their file, which `wandb sync` reads. What keeps W&B from
+        taking an artifact is said, and the run is told of all else.
 
         Args:
             name: of the artifact; the same name makes another version of it.
@@ -115,6 +116,8 @@ class Tracker:
         def add(run: Any) -> None:
             import wandb
 
+            if not run.offline and (why := absence(wandb)) is not None:  # wandb itself would wait for half a minute
+                raise ConnectionError(why)
             with _staged(run):
                 artifact = wandb.Artifact(name[-LONGEST_ARTIFACT:], "model", metadata=dict(facts))
                 artifact.add_file(str(weights.resolve()), weights.name, skip_cache=True, policy="immutable")
@@ -122,7 +125,11 @@ class Tracker:
                     file.write(card)
                 run.log_artifact(artifact)
 
-        self._attempt(add)
+        if self.run is not None:
+            try:
+                add(self.run)
+            except Exception as error:  # noqa: BLE001 (whatever W&B raises must not end the run on W&B)
+                say(f"no model artifact of {name} ({told(error)}); the weights are in its folder")
 
     def finish(self, exit_code: int) -> None:
         """Ends the run; what a server does not take in time stays in the folder."""
