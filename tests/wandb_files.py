@@ -14,13 +14,16 @@ from wandb.proto import wandb_internal_pb2
 
 @dataclass
 class Told:
-    """One run: what it is called, its configuration, summary, history, axes, and the exit codes it ended with."""
+    """One run: what it is called, its configuration, summary, history, axes, artifacts, and the exit codes it ended
+    with.
+    """
 
     about: Any = None
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     axes: dict[str, str] = field(default_factory=dict)
+    artifacts: list[Any] = field(default_factory=list)
     exits: list[int] = field(default_factory=list)
 
     def having(self, name: str) -> list[dict[str, Any]]:
@@ -65,6 +68,10 @@ def read(path: Path) -> Told:
             told.history.append(_values(record.history.item))
         elif kind == "metric":
             told.axes[record.metric.name or record.metric.glob_name] = record.metric.step_metric
+        elif kind == "artifact":
+            told.artifacts.append(record.artifact)
+        elif kind == "request" and record.request.WhichOneof("request_type") == "log_artifact":
+            told.artifacts.append(record.request.log_artifact.artifact)
         elif kind == "exit":
             told.exits.append(record.exit.exit_code)
     return told

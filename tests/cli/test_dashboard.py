@@ -22,6 +22,16 @@ def panels(view):
     ]
 
 
+def columns_of_points():
+    """Those of the tables that the attacks told as `points`."""
+    (columns, *others) = [
+        json.loads(path.read_text())["columns"]
+        for path in Path("runs/attack").glob("*/wandb/offline-run-*/files/media/table/points_*.json")
+    ]
+    assert all(other == columns for other in others)
+    return {*columns}
+
+
 def test_without_a_login_it_is_a_file_that_loads_as_a_workspace(ipr):
     outcome = ipr("dashboard", "tag=mine", "project=passports")
     assert outcome.code == 0, outcome.err
@@ -32,7 +42,7 @@ def test_without_a_login_it_is_a_file_that_loads_as_a_workspace(ipr):
     assert json.loads(view.model_dump_json(by_alias=True, exclude_none=True)) == json.loads(text)
     loaded = Workspace._from_model(view)
     assert (loaded.name, loaded.project) == (NAME, "passports") == ("Schemes x attacks", "passports")
-    assert [section.name for section in loaded.sections] == ["Schemes", "Attacks", "Points", "Curves"]
+    assert [section.name for section in loaded.sections] == [NAME, "Schemes", "Attacks", "Points", "Curves"]
     assert "mine" in loaded.runset_settings.filters
     assert len(loaded.runset_settings.groupby) == 3
     assert ipr("dashboard", "out=other/all.json").code == 0
@@ -73,11 +83,19 @@ def test_every_metric_it_plots_is_one_that_a_run_tells(ipr, tiny):
         elif kind == "Scatter Plot":
             axes = [config[axis].removeprefix("summary:") for axis in ("xAxis", "yAxis")]
             assert any(all(run.summary.get(a) is not None for a in axes) for run in told), title
+        elif kind == "Vega2":
+            (query,) = config["userQuery"]["queryFields"]
+            asked = {field["name"]: field["args"][0]["value"] for field in query["fields"] if field.get("args")}
+            if "summary" in asked:
+                assert any(all(run.summary.get(key) is not None for key in asked["summary"]) for run in told), config
+            columns = {*asked["summary"]} if "summary" in asked else columns_of_points()
+            assert asked.get("summaryTable", "points") == "points"
+            assert {*config["fieldSettings"].values()} <= columns
         else:
             assert kind == "Weave"
             assert "points" in json.dumps(config)
             assert any(name.partition("/")[0] == "points" for name in names)  # the table, told in parts
-    assert {kind for kind, _ in found} == {"Run History Line Plot", "Bar Chart", "Scatter Plot", "Weave"}
+    assert {kind for kind, _ in found} == {"Run History Line Plot", "Bar Chart", "Scatter Plot", "Vega2", "Weave"}
     columns = view.spec.section.run_sets[0].run_feed.column_pinned
     assert {column.removeprefix("summary:") for column in columns} - {"run:displayName"} <= summaries
     for key in view.spec.section.run_sets[0].grouping:
@@ -94,6 +112,24 @@ def test_with_a_login_it_is_saved(ipr, wandb_at):
     assert (view["entityName"], view["projectName"], view["displayName"]) == ("me", "passports", NAME)
     assert "accuracy_genuine" in view["spec"]
     assert not Path("runs").exists()
+    charts = [a["variables"] for a in server.asked if "createCustomChart" in a["query"]]
+    assert {(chart["entity"], chart["access"], chart["chartType"]) for chart in charts} == {("me", "PRIVATE", "vega2")}
+    kept = {f"me/{chart['chartName']}" for chart in charts}
+    shown = json.loads(view["spec"])["section"]["panelBankConfig"]["sections"][0]["panels"]
+    assert {panel["config"]["panelDefId"] for panel in shown} == kept  # each panel names one that W&B keeps
+    assert all("vega-lite" in json.loads(chart["spec"])["$schema"] for chart in charts)
+
+
+@pytest.mark.parametrize(("charts", "said"), [("no charts on this server", True), ("it exists already", False)])
+def test_without_its_charts_the_workspace_is_saved_and_a_line_says_so(ipr, wandb_at, charts, said):
+    with serving() as server:
+        server.charts = charts
+        wandb_at(server.url)
+        outcome = ipr("dashboard")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.startswith(f"saved: {server.url}/me/ipr?nw=")
+    assert ("no charts on this server" in outcome.out) == said
+    assert ("heat maps" in outcome.out) == said
 
 
 @pytest.mark.parametrize("away", ["refused", "turned down"])

@@ -36,7 +36,9 @@ def curves(told, start=""):
 def test_a_training_tells_its_record_and_its_curves(request_for):
     run = train(request_for("scheme=passport_v2", "logger=wandb", "tags=[mine]"))
     told = read_finished(run.folder.path)
-    assert told.about.run_group == told.about.display_name == run.folder.key
+    assert told.about.run_group == told.config["key"] == run.folder.key
+    digest = run.folder.key.rpartition("-")[2]
+    assert told.about.display_name == f"V2 alexnet bn digits w0.25 s0 {digest[:6]}"
     assert told.about.job_type == "train"
     assert set(told.about.tags) == {"passport_v2", "alexnet", "bn", "digits", "mine"}
     assert {name: told.summary[name] for name in asdict(run.record)} == asdict(run.record)
@@ -63,7 +65,9 @@ def test_an_attack_tells_every_point_and_the_curves_of_its_trainings(request_for
     run = attack(asked)
     told = read_finished(run.folder.path)
     victim = run.rows[0].victim
-    assert told.about.display_name == run.folder.key
+    assert told.config["key"] == run.folder.key
+    digest = run.folder.key.rpartition("-")[2]
+    assert told.about.display_name == f"fake3 on V2 alexnet bn digits w0.25 s0 {digest[:6]}"
     assert told.about.run_group == victim == read_finished(Path("runs/train") / victim).about.run_group
     assert told.about.job_type == "attack"
     assert set(told.about.tags) == {"fake3", "passport_v2", "alexnet", "bn", "digits", "mine"}
@@ -206,7 +210,8 @@ def test_variables_of_wandb_name_no_run(request_for, monkeypatch, wandb_at):
     told = [read_finished(run.folder.path) for run in runs]
     assert len({one.about.run_id for one in told} | {"fixed"}) == 3
     for run, one in zip(runs, told, strict=True):
-        assert one.about.run_group == one.about.display_name == run.folder.key
+        assert one.about.run_group == one.config["key"] == run.folder.key
+        assert one.about.display_name.startswith("baseline alexnet bn digits w0.25 s")
         assert (one.about.job_type, one.about.notes, one.about.sweep_id) == ("train", "", "")
         assert set(one.about.tags) == {"baseline", "alexnet", "bn", "digits", "my run"}
         assert one.about.project == "ipr"

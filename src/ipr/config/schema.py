@@ -115,6 +115,7 @@ class LoggerConfig:
     mode: str = "offline"  # offline | online | disabled
     project: str = "ipr"  # of W&B
     entity: str | None = None  # the W&B team or user; by default that of the login
+    artifacts: bool = False  # gives W&B the public weights and a model card of every training whose embedding succeeded
 
 
 @dataclass

@@ -33,7 +33,7 @@ MODES = ("offline", "online", "disabled")
 
 
 def check_logger(config: LoggerConfig) -> None:
-    """Refuses a logger, or a mode, that there is not.
+    """Refuses a logger, or a mode, that there is not, and artifacts where nobody takes them.
 
     Raises:
         InputError: naming what to choose.
@@ -42,6 +42,10 @@ def check_logger(config: LoggerConfig) -> None:
         raise InputError("logger.name", config.name, "is not a logger", f"choose among: {', '.join(PACKAGES)}")
     if WORDS.get(config.mode, config.mode) not in MODES:
         raise InputError("logger.mode", config.mode, "is unknown", "choose offline, online or disabled")
+    if config.artifacts and config.name != "wandb":
+        raise InputError(
+            "logger.artifacts", True, f"is for W&B, not for {config.name}", "choose logger=wandb, or false"
+        )
 
 
 def check_installed(config: LoggerConfig) -> None:
@@ -134,6 +138,9 @@ class LoggerTracker(Tracker):
     def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Nothing: the points have been told one by one."""
 
+    def model(self, name: str, weights: Path, card: str, facts: Mapping[str, Any]) -> None:
+        """Nothing: `check_logger` refuses to ask for it."""
+
     def finish(self, exit_code: int) -> None:
         """Ends the run."""
         self._attempt(methodcaller("save"))
@@ -152,6 +159,7 @@ def tracking(
     config: LoggerConfig,
     folder: RunFolder,
     *,
+    name: str,
     group: str,
     job_type: str,
     tags: Sequence[str],
@@ -166,6 +174,7 @@ def tracking(
     Args:
         config: which logger.
         folder: the run's.
+        name: what W&B calls it; its key stands in the configuration, as `key`.
         group: the key of the victim, under which a training and the attacks on it gather.
         job_type: `train`, `attack`, ...
         tags: what a user filters by.
@@ -178,7 +187,8 @@ def tracking(
     mode = WORDS.get(config.mode, config.mode)
     tracker = Tracker()
     if config.name == "wandb" and mode != "disabled":
-        asked: dict[str, Any] = {"name": folder.key, "group": group, "job_type": job_type, "config": dict(facts)}
+        asked: dict[str, Any] = {"name": name, "group": group, "job_type": job_type}
+        asked |= {"config": {"key": folder.key, **facts}}
         asked |= {"project": config.project, "entity": config.entity}
         asked |= {"tags": list(dict.fromkeys(tag[:LONGEST_TAG] for tag in tags))}
         tracker = open_run(mode, folder.path, asked)

@@ -27,6 +27,7 @@ ANSWER_SECONDS = 5.0  # a server that has not answered by then is taken for away
 START_SECONDS = 15.0  # to start a run on a server that answers
 FINISH_SECONDS = 10.0  # to send the rest when a run ends; `wandb sync` sends what is left
 LONGEST_TAG = 64  # W&B refuses longer ones
+LONGEST_ARTIFACT = 128  # likewise
 NAMING = (
     "run_id", "run_name", "run_notes", "run_group", "run_job_type", "run_tags", "resume", "resume_from", "fork_from",
     "sweep_id",
@@ -93,12 +94,42 @@ class Tracker:
 
             columns: list[str | int] = list(rows[0])
             data: list[Iterable[Any]] = [[plain[str(column)] for column in columns] for plain in map(_plain, rows)]
-            # else tables are copied to the home folder, and stay there
-            with variables({"WANDB_DATA_DIR": os.environ.get("WANDB_DATA_DIR") or str(Path(str(run.dir)).parent)}):
+            with _staged(run):
                 run.log({name: wandb.Table(columns=columns, data=data, allow_mixed_types=True)})
 
         if rows:
             self._attempt(add)
+
+    def model(self, name: str, weights: Path, card: str, facts: Mapping[str, Any]) -> None:
+        """Adds an artifact of type `model`: public weights and what may be read of them, nothing else.
+
+        The weights are not copied: an offline run names their file, which `wandb sync` reads. What keeps W&B from
+        taking an artifact is said, and the run is told of all else.
+
+        Args:
+            name: of the artifact; the same name makes another version of it.
+            weights: the file, `public.safetensors`; not changed afterwards.
+            card: becomes README.md.
+            facts: shown beside it; no secret.
+        """
+
+        def add(run: Any) -> None:
+            import wandb
+
+            if not run.offline and (why := absence(wandb)) is not None:  # wandb itself would wait for half a minute
+                raise ConnectionError(why)
+            with _staged(run):
+                artifact = wandb.Artifact(name[-LONGEST_ARTIFACT:], "model", metadata=dict(facts))
+                artifact.add_file(str(weights.resolve()), weights.name, skip_cache=True, policy="immutable")
+                with artifact.new_file("README.md", encoding="utf-8") as file:
+                    file.write(card)
+                run.log_artifact(artifact)
+
+        if self.run is not None:
+            try:
+                add(self.run)
+            except Exception as error:  # noqa: BLE001 (whatever W&B raises must not end the run on W&B)
+                say(f"no model artifact of {name} ({told(error)}); the weights are in its folder")
 
     def finish(self, exit_code: int) -> None:
         """Ends the run; what a server does not take in time stays in the folder."""
@@ -254,6 +285,13 @@ def _nameless(session: Any) -> Iterator[None]:
     finally:
         for name, value in kept.items():
             setattr(session, name, value)
+
+
+@contextmanager
+def _staged(run: Any) -> Iterator[None]:
+    """Inside, W&B puts what it keeps of tables and artifacts into the run's folder: else the home folder has copies."""
+    with variables({"WANDB_DATA_DIR": os.environ.get("WANDB_DATA_DIR") or str(Path(str(run.dir)).parent)}):
+        yield
 
 
 def _sync(folder: Path, run: Any) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ipr.config.schema import DashboardConfig
 from ipr.errors import InputError
 from ipr.files import write_atomically
+from ipr.tracking.charts import save_charts, schemes_by_attacks
 from ipr.tracking.wandb_run import absence, has_login, load_wandb
 
 if TYPE_CHECKING:
@@ -28,11 +29,13 @@ class Dashboard:
         url: where it is on W&B; None if it was not saved there.
         written: the file that holds it; None if it was saved on W&B and no file was asked for.
         why: why it was not saved on W&B; None if it was.
+        no_charts: why W&B does not keep our charts (`tracking/charts.py`); None where it does, or nothing was saved.
     """
 
     url: str | None
     written: Path | None
     why: str | None
+    no_charts: str | None = None
 
 
 def build_dashboard(config: DashboardConfig) -> Dashboard:
@@ -48,7 +51,7 @@ def build_dashboard(config: DashboardConfig) -> Dashboard:
         remedy = "pip install wandb wandb-workspaces"
         raise InputError("dashboard", NAME, f"cannot be built ({error})", remedy) from error
     known = has_login(wandb)
-    url = _save(wandb, config) if known else None
+    url, no_charts = _save(wandb, config) if known else (None, None)
     written = None
     if config.out is not None or url is None:
         written = Path(config.out) if config.out else Path(config.paths.runs) / "dashboard.json"
@@ -58,10 +61,10 @@ def build_dashboard(config: DashboardConfig) -> Dashboard:
             write_atomically(written, model.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n")
         except OSError as error:
             raise InputError("out", written, f"cannot be written ({error.strerror})", "choose another file") from error
-    return Dashboard(url, written, None if known else "there is no login")
+    return Dashboard(url, written, None if known else "there is no login", no_charts)
 
 
-def _save(wandb: Any, config: DashboardConfig) -> str:
+def _save(wandb: Any, config: DashboardConfig) -> tuple[str, str | None]:
     place = f"{config.entity or 'your default entity'}/{config.project}"
     if why := absence(wandb):
         raise InputError("dashboard", place, f"cannot be saved, because {why}", "try again when W&B answers")
@@ -72,7 +75,7 @@ def _save(wandb: Any, config: DashboardConfig) -> str:
                 raise ValueError("the login has no default entity")
             saved = workspace(entity, config.project, config.tag)
             saved.save()  # type: ignore[no-untyped-call]
-            return str(saved.url)
+            return str(saved.url), save_charts(wandb.Api(), entity)
     except Exception as error:  # whatever W&B raises is its refusal
         problem = f"was not saved, as W&B refuses ({' '.join(str(error).split()) or type(error).__name__})"
         remedy = "check entity, project and login (`wandb login --relogin`)"
@@ -80,7 +83,8 @@ def _save(wandb: Any, config: DashboardConfig) -> str:
 
 
 def workspace(entity: str, project: str, tag: str | None = None) -> Workspace:
-    """The workspace: runs grouped by scheme, job type and attack; sections for schemes, attacks, points and curves.
+    """The workspace: runs grouped by scheme, job type and attack; a section that sets schemes against attacks, and
+    others for schemes, attacks, points and curves.
 
     Args:
         entity: who owns the project; may be empty in a workspace that is not saved.
@@ -94,7 +98,7 @@ def workspace(entity: str, project: str, tag: str | None = None) -> Workspace:
         entity=entity,
         project=project,
         name=NAME,
-        sections=sections(),
+        sections=sections(entity),
         settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=100),
         runset_settings=ws.RunsetSettings(
             filters=expr.And(expr.Tags().isin([tag])) if tag is not None else "",
@@ -111,7 +115,7 @@ def workspace(entity: str, project: str, tag: str | None = None) -> Workspace:
     )  # fmt: skip
 
 
-def sections() -> list[Section]:
+def sections(entity: str) -> list[Section]:
     """The panels. Their metrics are fields of `Record` and `AttackRow`, and the columns of metrics.csv."""
     from wandb_workspaces import workspaces as ws
     from wandb_workspaces.reports.v2.interface import WeavePanelSummaryTable
@@ -152,11 +156,19 @@ def sections() -> list[Section]:
         _line("Share of trigger images answered, validation", "epoch", "validation/triggers"),
     ]
     return [
+        _first(entity),
         ws.Section(name="Schemes", panels=schemes, is_open=True),
         ws.Section(name="Attacks", panels=attacks, is_open=True),
         ws.Section(name="Points", panels=points),
         ws.Section(name="Curves", panels=curves),
     ]
+
+
+def _first(entity: str) -> Section:
+    from wandb_workspaces import workspaces as ws
+
+    large = ws.SectionLayoutSettings(columns=2, rows=2)
+    return ws.Section(name=NAME, panels=[*schemes_by_attacks(entity)], is_open=True, layout_settings=large)
 
 
 def _bars(title: str, metric: str, *, by: str) -> BarPlot:

@@ -43,6 +43,7 @@ from ipr.training.metrics import read_metrics
 from ipr.workflows.attack_rows import ALIGNED, AttackRow, victim_facts
 from ipr.workflows.attackers_images import judged_alike, shared_images
 from ipr.workflows.request import facts_of, scheme_of, without_secrets
+from ipr.workflows.shown_name import attack_name
 from ipr.workflows.train import Run, judging, started
 from ipr.workflows.trained_before import found_before
 
@@ -90,10 +91,12 @@ class CarryingOut:
         write_atomically(self.folder.path / "rows.jsonl", "".join(lines))
         self.folder.checkpoint.parent.mkdir(mode=0o700, exist_ok=True)  # what is forged may hold what an insider knows
         facts = [config.attack.name, config.scheme.name, config.model.name, config.model.norm, config.dataset.name]
-        facts += [config.transfer.name] if config.transfer is not None else []
+        moved = config.transfer.name if config.transfer is not None else None
+        facts += [moved] if moved is not None else []
         with tracking(
             config.logger,
             self.folder,
+            name=attack_name(config.attack.name, moved, config, self.folder.key),
             group=self.run.folder.key,
             job_type="attack",
             tags=[*facts, *config.tags],

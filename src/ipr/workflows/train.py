@@ -38,6 +38,7 @@ from ipr.training.metrics import curve, read_metrics
 from ipr.training.validation import validation_of
 from ipr.workflows.draw_claim import make_claim
 from ipr.workflows.embedding_checks import Check, embedding_of, failed
+from ipr.workflows.model_card import model_card
 from ipr.workflows.rehearsal import rehearsal
 from ipr.workflows.request import (
     BOUND,
@@ -50,6 +51,7 @@ from ipr.workflows.request import (
     with_per_step,
     without_secrets,
 )
+from ipr.workflows.shown_name import training_name
 from ipr.workflows.train_record import record_of
 from ipr.world import own_world
 
@@ -129,14 +131,26 @@ def train(config: TrainConfig, data: ImageData | None = None) -> Run:
                 claim = _kept(scheme, claim, folder, trained=epochs > 0)
             run = _judged(config, data, folder, claim, baseline, start)
             lease.check()
-            _record(run, tracker)
+            _record(run, config, data, tracker)
     return run
 
 
-def _record(run: Run, tracker: Tracker) -> None:
-    """The last that is written: its presence says that the run is finished."""
+def _record(run: Run, config: TrainConfig, data: ImageData, tracker: Tracker) -> None:
+    """The last that is written: its presence says that the run is finished. Then others are told."""
     run.record.save(run.folder.record)
     tracker.summary(asdict(run.record) | {one.name.replace(" ", "_"): one.holds for one in run.checks})
+    if config.logger.artifacts:
+        _give(run, config, data, tracker)
+
+
+def _give(run: Run, config: TrainConfig, data: ImageData, tracker: Tracker) -> None:
+    """Tells of the network as a model, with its public weights, unless its embedding failed: a claim to it is none."""
+    if run.failed:
+        Console(stderr=True).say(f"no model artifact of {run.folder.name}: failed were {', '.join(run.failed)}")
+        return
+    facts = {name: getattr(run.record, name) for name in ("scheme", "model", "norm", "width", "dataset")}
+    facts |= {"accuracy": run.record.accuracy_without}
+    tracker.model(run.folder.key, run.folder.weights, model_card(config, data, run.record, run.checks), facts)
 
 
 def _opened(config: TrainConfig, data: ImageData | None) -> tuple[TrainConfig, ImageData, RunFolder]:
@@ -256,8 +270,8 @@ def _write_config(config: TrainConfig, data: ImageData, folder: RunFolder, *, be
 
 def _tracked(config: TrainConfig, folder: RunFolder) -> AbstractContextManager[Tracker]:
     tags = [config.scheme.name, config.model.name, config.model.norm, config.dataset.name, *config.tags]
-    facts = without_secrets(config)
-    return tracking(config.logger, folder, group=folder.key, job_type="train", tags=tags, facts=facts)
+    facts, name = without_secrets(config), training_name(config, folder.key)
+    return tracking(config.logger, folder, name=name, group=folder.key, job_type="train", tags=tags, facts=facts)
 
 
 def _judged(
