@@ -13,22 +13,7 @@ from board.words import NONE, forged, literal, mark_read, outcome, told
 from ipr.judging.fidelity import percent
 from ipr.judging.outcome import nearest
 from ipr.reports.names import described
-
-CODE = """\
-```python
-import torch
-from safetensors.torch import load_file
-
-from ipr.models import build_model
-
-sizes = {{"channels_in": {channels}, "image_size": {size}, "num_classes": {classes}}}
-network = build_model("{model}", norm="{norm}", width={width!r}, **sizes)
-network.load_state_dict(load_file("public.safetensors"){strict})
-mean = torch.tensor({mean}).view(-1, 1, 1)
-std = torch.tensor({std}).view(-1, 1, 1)
-pixels = torch.zeros(1, {channels}, {size}, {size})  # 0 to 255
-logits = network.eval()((pixels / 255 - mean) / std)
-```"""
+from ipr.workflows.model_card import front_matter, loading_code
 
 
 def card(entry: Entry) -> str:
@@ -39,22 +24,7 @@ def card(entry: Entry) -> str:
 
 def metadata(entry: Entry) -> dict[str, Any]:
     """What stands in front, in the fields of the Hugging Face hub; `results` are those that anybody can measure."""
-    record = entry.record
-    accuracy = {"type": "accuracy", "name": "accuracy as given away", "value": round(record.accuracy_without, 6)}
-    result = {
-        "task": {"type": "image-classification", "name": "Image Classification"},
-        "dataset": {"name": record.dataset, "type": record.dataset, "split": "test"},
-        "metrics": [accuracy],
-    }
-    return {
-        "license": "apache-2.0",
-        "library_name": "ipr",
-        "pipeline_tag": "image-classification",
-        "tags": ["pytorch", "safetensors", "model-ownership", record.scheme, record.model],
-        "datasets": [record.dataset],
-        "metrics": ["accuracy"],
-        "model-index": [{"name": entry.name, "results": [result]}],
-    }
+    return {"license": "apache-2.0"} | front_matter(entry.record, entry.name)
 
 
 def _parts(entry: Entry) -> Iterable[str]:
@@ -79,16 +49,13 @@ def _parts(entry: Entry) -> Iterable[str]:
 def _use(entry: Entry) -> str:
     record, network = entry.record, entry.network
     alone = not locked(record)
-    code = CODE.format(
-        model=record.model,
-        norm=record.norm,
-        width=record.width,
+    code = loading_code(
+        record,
         channels=network.channels,
-        size=network.image_size,
+        image_size=network.image_size,
         classes=len(network.classes),
-        mean=[round(one, 6) for one in network.mean],
-        std=[round(one, 6) for one in network.std],
-        strict="" if alone else ", strict=False",
+        mean=network.mean,
+        std=network.std,
     )
     classes = f"Classes, in the order of the logits: {', '.join(literal(one) for one in network.classes)}."
     needs = "It needs its passport, which is not here: what loads answers little better than chance.\n\n"

@@ -11,15 +11,33 @@ from typing import Any
 
 import yaml
 
+from ipr.config.registry import load
 from ipr.config.schema import TrainConfig
 from ipr.data.images import ImageData
 from ipr.judging.fidelity import largest_class, percent
+from ipr.schemes.base import Scheme
 from ipr.store.record import Record
 from ipr.workflows.embedding_checks import Check
 from ipr.workflows.request import scheme_of
 
 NAMED_CLASSES = 20
 """So many classes are named; of more, how many there are."""
+
+CODE = """\
+```python
+import torch
+from safetensors.torch import load_file
+
+from ipr.models import build_model
+
+sizes = {{"channels_in": {channels}, "image_size": {size}, "num_classes": {classes}}}
+network = build_model("{model}", norm="{norm}", width={width!r}, **sizes)
+network.load_state_dict(load_file("public.safetensors"){strict})
+mean = torch.tensor({mean}).view(-1, 1, 1)
+std = torch.tensor({std}).view(-1, 1, 1)
+pixels = torch.zeros(1, {channels}, {size}, {size})  # 0 to 255
+logits = network.eval()((pixels / 255 - mean) / std)
+```"""
 
 LICENCE = "No licence is named here: who gives the network away says under which one."
 
@@ -39,34 +57,67 @@ def model_card(config: TrainConfig, data: ImageData, record: Record, checks: Seq
         record: of the run.
         checks: of its embedding.
     """
-    head = yaml.safe_dump(_front_matter(record), sort_keys=False, allow_unicode=True)
+    head = yaml.safe_dump(front_matter(record, f"{record.model}-{record.dataset}"), sort_keys=False, allow_unicode=True)
     parts = [
         f"# {record.model} for {record.dataset}",
         _what(config, record),
         f"## Accuracy\n\n{_accuracy(config, data, record)}",
         f"## What was checked when it was trained\n\n{_checked(checks)}",
-        f"## How to use it\n\n{_use(config, data, record)}",
+        f"## How to use it\n\n{_use(data, record)}",
         f"## Whose it is\n\n{_proof(record)}",
         f"## Limits\n\n{_limits(record)}",
     ]
     return f"---\n{head}---\n\n" + "\n\n".join(parts) + "\n"
 
 
-def _front_matter(record: Record) -> dict[str, Any]:
-    measured = {"type": "accuracy", "value": round(record.accuracy_without, 4)}
+def front_matter(record: Record, name: str) -> dict[str, Any]:
+    """What stands in front of a card, in the fields of the Hugging Face hub; no licence.
+
+    Args:
+        record: of the run.
+        name: of the network.
+    """
+    accuracy = {"type": "accuracy", "name": "accuracy as given away", "value": round(record.accuracy_without, 6)}
     result = {
-        "task": {"type": "image-classification"},
-        "dataset": {"type": record.dataset, "name": record.dataset, "split": "test"},
-        "metrics": [measured],
+        "task": {"type": "image-classification", "name": "Image Classification"},
+        "dataset": {"name": record.dataset, "type": record.dataset, "split": "test"},
+        "metrics": [accuracy],
     }
     return {
-        "library_name": "pytorch",
+        "library_name": "ipr",
         "pipeline_tag": "image-classification",
-        "tags": ["image-classification", record.model, record.scheme],
+        "tags": ["pytorch", "safetensors", record.scheme, record.model],
         "datasets": [record.dataset],
         "metrics": ["accuracy"],
-        "model-index": [{"name": f"{record.model}-{record.dataset}", "results": [result]}],
+        "model-index": [{"name": name, "results": [result]}],
     }
+
+
+def loading_code(
+    record: Record, *, channels: int, image_size: int, classes: int, mean: Sequence[float], std: Sequence[float]
+) -> str:
+    """Python, as a block of Markdown, that opens the weights beside a card and asks the network.
+
+    Args:
+        record: of the run.
+        channels: of an image.
+        image_size: its height and width, pixels.
+        classes: how many.
+        mean: of each channel, of pixels from 0 to 1.
+        std: their deviation.
+    """
+    scheme: type[Scheme] = load("scheme", record.scheme)
+    return CODE.format(
+        channels=channels,
+        size=image_size,
+        classes=classes,
+        model=record.model,
+        norm=record.norm,
+        width=record.width,
+        strict=", strict=False" if scheme.locked else "",
+        mean=[round(value, 6) for value in mean],
+        std=[round(value, 6) for value in std],
+    )
 
 
 def _what(config: TrainConfig, record: Record) -> str:
@@ -93,28 +144,16 @@ def _checked(checks: Sequence[Check]) -> str:
     return "\n".join(f"- {check.name}: {check.status}" for check in checks)
 
 
-def _use(config: TrainConfig, data: ImageData, record: Record) -> str:
-    asked = f"norm={record.norm!r}, width={record.width!r}, channels_in={data.channels}, image_size={data.image_size}"
-    rest = ", strict=False" if scheme_of(config).locked else ""
-    lines = [
-        "```python",
-        "from safetensors.torch import load_file",
-        "from ipr.models import build_model",
-        "",
-        f"network = build_model({record.model!r}, {asked}, num_classes={len(data.classes)})",
-        f'network.load_state_dict(load_file("public.safetensors"){rest})',
-        "network.eval()",
-        "```",
-        "",
-        f"Input: float32, (N, {data.channels}, {data.image_size}, {data.image_size}), each channel as "
-        f"(pixel / 255 - mean) / std with mean {_rounded(data.mean)} and std {_rounded(data.std)}.",
-        f"Output: logits, (N, {len(data.classes)})" + _classes(data),
-    ]
-    return "\n".join(lines)
-
-
-def _rounded(values: Sequence[float]) -> list[float]:
-    return [round(value, 6) for value in values]
+def _use(data: ImageData, record: Record) -> str:
+    code = loading_code(
+        record,
+        channels=data.channels,
+        image_size=data.image_size,
+        classes=len(data.classes),
+        mean=data.mean,
+        std=data.std,
+    )
+    return f"{code}\n\nLogits of {len(data.classes)} classes{_classes(data)}"
 
 
 def _classes(data: ImageData) -> str:
