@@ -1,5 +1,6 @@
 """`ipr reproduce` and the report of studies, from the command line to the page."""
 
+import copy
 import re
 import shutil
 import subprocess
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
 
 from ipr.cli.reproduce import reasons, split
 from ipr.store.lease import Lease
@@ -38,6 +41,18 @@ def own_study(place, **changes):
     path = place / "mine.yaml"
     path.write_text(yaml.safe_dump({**study, **changes}))
     return path
+
+
+def test_cells_are_not_copied_with_hydras_store_and_a_composed_one_changes_none(ipr, tmp_path):
+    """Hydra copies its store whenever it composes: N cells would cost N times N copies."""
+    assert ipr("reproduce", f"study={own_study(tmp_path)}", "scale=smoke", "scheme=uchida", *TINY).code == 0
+    store = ConfigStore.instance()
+    assert copy.deepcopy(store).repo["cell"] is store.repo["cell"]
+    (name,) = store.repo["cell"]
+    before = OmegaConf.to_container(store.repo["cell"][name].node)
+    loaded = store.load(f"cell/{name}").node
+    loaded["number"] = 17
+    assert OmegaConf.to_container(store.repo["cell"][name].node) == before
 
 
 @pytest.mark.slow

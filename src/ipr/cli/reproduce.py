@@ -195,6 +195,17 @@ def enter(config: ReproduceConfig, cells: Sequence[Cell]) -> None:
         if "dataset@transfer" in cell.choices:
             node["transfer"] = node.get("transfer", {}) | place
         ConfigStore.instance().store(group="cell", name=cell.name, node=node, package="_global_")
+    store = ConfigStore.instance().repo
+    store["cell"] = _Uncopied(store["cell"])
+
+
+class _Uncopied(dict[str, Any]):
+    """The options of a group, left out where Hydra copies its store, as it does whenever it composes a job: with 1,700
+    cells there that took ten seconds a job. An option itself is copied when it is loaded.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Uncopied:
+        return self
 
 
 def try_out(cells: Sequence[Cell], passed: Sequence[str]) -> None:
