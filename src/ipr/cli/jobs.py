@@ -84,9 +84,9 @@ def invoke(
                 refuse_unknown(command, written)
                 raise
             except (ValueError, AssertionError, TypeError, LookupError, OSError) as error:
-                if not _of_hydra(error):
-                    raise
                 what = " ".join(str(error).split())
+                if not what or not _of_hydra(error):
+                    raise
                 raise InputError("arguments", f"<of ipr {command}>", what, f"see `ipr {command} --help`") from error
             except SystemExit as stopped:
                 if stopped.code == 1:  # so Hydra ends, and a judge who says no

@@ -138,21 +138,25 @@ def search_figure(trials: Sequence[Trial]) -> Figure:
     """
     figure = Figure(figsize=(5.6, 3.8), layout="constrained")
     axes = figure.subplots()
-    axes.axvspan(0, 100 * EPSILON, color=DARK, alpha=0.1, lw=0, label=BAND)
     best = best_trials(trials)
     if len(best) > 1:
         x, y = [one.lost for one in best], [one.left for one in best]
         axes.plot(x, y, color=DARK, lw=0.9, drawstyle="steps-post", zorder=1, label="not beaten in both")
     sizes = sorted({trial.row.bits_total or 0 for trial in trials})
     for number, bits in enumerate(sizes):
-        colour, name = PALETTE[number % len(PALETTE)], f"{bits} bits embedded"
-        for read in (True, False):
+        colour = PALETTE[number % len(PALETTE)]
+        axes.plot([], [], "o", ls="none", ms=5, color=colour, label=f"{bits} bits embedded")
+        for read, face in ((True, colour), (False, "none")):
             same = [one for one in trials if one.row.bits_total == bits and one.row.mark_read is read]
-            face = colour if read else "none"
-            label = name if read else f"{bits} bits, chance explains what is read"
-            if same:
-                at = [one.lost for one in same], [one.left for one in same]
-                axes.plot(*at, "o", ls="none", ms=5, mfc=face, mec=colour, label=label)
+            axes.plot(
+                [one.lost for one in same], [one.left for one in same], "o", ls="none", ms=5, mfc=face, mec=colour
+            )
+    if not all(trial.row.mark_read for trial in trials):
+        axes.plot([], [], "o", ls="none", ms=5, mfc="none", mec=DARK, label="open: chance explains what is read")
+    left, right = axes.get_xlim()
+    if right > 0 and left < 100 * EPSILON:
+        axes.axvspan(left, min(right, 100 * EPSILON), color=DARK, alpha=0.08, lw=0, zorder=0.5, label=BAND)
+    axes.set_xlim(left, right)
     axes.set_xlabel("accuracy lost to the plain network, before the attack (points)", fontsize=8)
     axes.set_ylabel(f"bits read after {trials[0].row.attack} (%)", fontsize=8)
     axes.tick_params(labelsize=7)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from ipr.cli.launchers.outcomes import JobOutcome
 from ipr.errors import InputError
-from ipr.studies.front import MAXIMIZE, MINIMIZE, front
+from ipr.studies.front import MAXIMIZE, front
 
 KEY = "hydra.sweeper.direction"
 
@@ -19,19 +19,12 @@ def directions_of(sweeper: Any) -> list[str]:
 
     Args:
         sweeper: its settings: one direction, or a list of them.
-
-    Raises:
-        InputError: there is no such direction.
     """
     asked = sweeper.get("direction")
     if asked is None:
         return []
     given = list(asked) if isinstance(asked, Sequence) and not isinstance(asked, str) else [asked]
-    names = [str(getattr(one, "name", one)) for one in given]  # the sweeper's own default is of an enumeration
-    for name in names:
-        if name not in (MAXIMIZE, MINIMIZE):
-            raise InputError(KEY, name, "is no direction", f"choose among: {MAXIMIZE}, {MINIMIZE}")
-    return names
+    return [str(getattr(one, "name", one)) for one in given]  # the sweeper's own default is of an enumeration
 
 
 def check_search(config: DictConfig) -> list[str]:
