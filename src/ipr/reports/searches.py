@@ -80,16 +80,17 @@ def searches(records: Sequence[Record], attacked: Sequence[AttackRow], runs: Pat
 
 def _asked(request: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name in SEARCHED:
+    for name in SEARCHED if request else ():
         part = request.get(name)
         found |= {f"{name}.{key}": value for key, value in part.items()} if isinstance(part, dict) else {name: part}
     return found
 
 
 def differing(trials: Sequence[Trial]) -> list[str]:
-    """The keys in which the requests of trials differ, in their order."""
-    keys = dict.fromkeys(key for trial in trials for key in trial.asked)
-    return [key for key in keys if len({str(trial.asked.get(key)) for trial in trials}) > 1]
+    """The keys in which the requests of trials differ, in their order; a request that is not there differs in none."""
+    there = [trial.asked for trial in trials if trial.asked]
+    keys = dict.fromkeys(key for asked in there for key in asked)
+    return [key for key in keys if len({str(asked.get(key)) for asked in there}) > 1]
 
 
 def best_trials(trials: Sequence[Trial]) -> list[Trial]:
@@ -121,7 +122,7 @@ def _table(trials: Sequence[Trial], name: str, caption: str) -> TableView:
     for trial in sorted(trials, key=lambda one: (one.lost, -one.left)):
         row = trial.row
         cells = [_shown(trial.asked.get(key)) for key in keys]
-        cells += [f"{trial.lost:.1f}", f"{row.bits_agreeing} of {row.bits_total}", f"{100 * row.accuracy_after:.1f}"]
+        cells += [f"{trial.lost:z.1f}", f"{row.bits_agreeing} of {row.bits_total}", f"{100 * row.accuracy_after:.1f}"]
         lines.append(Line([Value(cell) for cell in [*cells, "yes" * (trial in best)]], subject_of([asdict(row)])))
     return TableView(name, caption, (*keys, *COSTS), lines, COSTS)
 
@@ -139,20 +140,19 @@ def search_figure(trials: Sequence[Trial]) -> Figure:
     figure = Figure(figsize=(5.6, 3.8), layout="constrained")
     axes = figure.subplots()
     best = best_trials(trials)
-    if len(best) > 1:
-        x, y = [one.lost for one in best], [one.left for one in best]
-        axes.plot(x, y, color=DARK, lw=0.9, drawstyle="steps-post", zorder=1, label="not beaten in both")
+    ringed: dict[str, Any] = {"marker": "o", "ms": 9, "mfc": "none", "mew": 0.8, "color": DARK, "lw": 0.9}
+    steps = [one.lost for one in best], [one.left for one in best]
+    axes.plot(*steps, **ringed, drawstyle="steps-post", zorder=1, label="best: beaten by no other in both")
+    dots: dict[str, Any] = {"marker": "o", "ls": "none", "ms": 5}
     sizes = sorted({trial.row.bits_total or 0 for trial in trials})
     for number, bits in enumerate(sizes):
         colour = PALETTE[number % len(PALETTE)]
-        axes.plot([], [], "o", ls="none", ms=5, color=colour, label=f"{bits} bits embedded")
+        axes.plot([], [], **dots, color=colour, label=f"{bits} bits embedded")
         for read, face in ((True, colour), (False, "none")):
             same = [one for one in trials if one.row.bits_total == bits and one.row.mark_read is read]
-            axes.plot(
-                [one.lost for one in same], [one.left for one in same], "o", ls="none", ms=5, mfc=face, mec=colour
-            )
+            axes.plot([one.lost for one in same], [one.left for one in same], **dots, mfc=face, mec=colour)
     if not all(trial.row.mark_read for trial in trials):
-        axes.plot([], [], "o", ls="none", ms=5, mfc="none", mec=DARK, label="open: chance explains what is read")
+        axes.plot([], [], **dots, mfc="none", mec=DARK, label="open: chance explains what is read")
     left, right = axes.get_xlim()
     if right > 0 and left < 100 * EPSILON:
         axes.axvspan(left, min(right, 100 * EPSILON), color=DARK, alpha=0.08, lw=0, zorder=0.5, label=BAND)
