@@ -42,6 +42,11 @@ def test_a_wrong_objective_of_any_sweep_is_one_line(ipr):
     )
 
 
+def test_a_search_needs_a_sweep(ipr):
+    assert_one_line(ipr("attack", "search=passport"), "hydra/sweeper=optuna: is for sweeps", "add -m")
+    assert not list(Path().iterdir())
+
+
 @pytest.mark.parametrize("asked", [("attack", "-m", "search=passport"), ("train", "-m", "hydra/sweeper=optuna")])
 def test_a_missing_sweeper_names_its_extra(ipr, asked, monkeypatch):
     """As in an environment without it (tests/test_extras.py has one): Hydra has found no such sweeper."""
