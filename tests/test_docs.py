@@ -62,6 +62,7 @@ def _run_all(commands, ipr, tmp_path):
             arguments += ["trigger_set.size=20"] if few else []
             if "frontier_stitching" in command:  # it needs a network that has learned something
                 arguments += ["trainer.max_epochs=25", "trigger_set.size=4", "scheme.epsilon=0.1", "scheme.epochs=1"]
+        arguments += ["hydra.sweeper.n_trials=2"] if "search=" in command else []
         if any("KEY" in a for a in arguments):
             key = max(Path("runs/train").glob("passport_v[23]-alexnet-*")).name
             arguments = [a.replace("KEY", key) for a in arguments]
@@ -120,6 +121,7 @@ def test_every_ipr_command_of_the_readme_runs(ipr, tmp_path):
         "studies.md",
         "claims.md",
         "commands.md",
+        "search.md",
         "suspects.md",
         "verdicts.md",
         "fingerprints.md",

@@ -14,6 +14,8 @@ from ipr.extras import DISTRIBUTION, EXTRAS, asked_for
 from pictures import folder_of_images
 
 TOP = Path(__file__).parents[1]
+SHARED = "hydra_plugins"
+"""A folder that several packages install into."""
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
 
 
@@ -29,16 +31,18 @@ def core(tmp_path_factory):
         PROJECT["dependencies"]
     )
     hidden = {
-        str(file.parts[0])
+        "/".join(file.parts[: 2 if file.parts[0] == SHARED else 1])
         for one in distributions()
         if one.metadata["Name"].lower().replace("_", "-") in left_out
         for file in one.files or ()
     }
     place = tmp_path_factory.mktemp("core")
+    (place / SHARED).mkdir()
     for folder in {Path(one.locate_file("")) for one in distributions()}:
-        for entry in folder.iterdir():
-            if entry.name not in hidden and not (place / entry.name).exists():
-                (place / entry.name).symlink_to(entry)
+        for entry in [*folder.iterdir(), *folder.glob(f"{SHARED}/*")]:
+            link = place / entry.relative_to(folder)
+            if str(link.relative_to(place)) not in hidden and not link.exists():
+                link.symlink_to(entry)
     return place
 
 
@@ -78,6 +82,7 @@ def test_the_core_trains_attacks_and_judges_and_names_what_is_missing(core, tmp_
         "onnx": ("export", "run=passport_v2", "format=onnx"),
         "digits": ("train", "scheme=baseline"),
         "timm": ("train", "model=timm", "model.name=resnet18", *small),
+        "optuna": ("attack", "-m", "search=passport"),
     }.items():
         refused = run(core, *arguments, IPR_CACHE=str(tmp_path / "cache"))
         assert refused.returncode == 2, (arguments, refused.stderr)

@@ -12,6 +12,7 @@ DISTRIBUTION = "ipr-passports"
 EXTRAS = {
     "onnx": "onnx",
     "onnxscript": "onnx",
+    "optuna": "optuna",
     "wandb": "wandb",
     "wandb_workspaces": "wandb",
     "matplotlib": "report",

@@ -68,7 +68,11 @@ def test_every_option_composes(option):
             typed(OmegaConf.merge(EndpointConfig, OmegaConf.load(CONF / "endpoint/default.yaml"))) == EndpointConfig()
         )
         return
-    check(typed(composed(option, command=group if group in ("attack", "exhibit") else "train")))
+    check(
+        typed(
+            composed(option, command={"attack": "attack", "search": "attack", "exhibit": "exhibit"}.get(group, "train"))
+        )
+    )
 
 
 @pytest.mark.parametrize("name", [name for name, path in studies().items() if load_study(path).scale])

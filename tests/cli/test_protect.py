@@ -117,6 +117,19 @@ def test_a_failed_embedding_is_no_claim(mine, ipr):
         assert "passport.key=file:PATH" in outcome.err
 
 
+def test_what_a_sweep_is_told_of_its_gain_is_what_the_owner_counts(mine, ipr):
+    """Beside the network that was given, with its sign."""
+    outcome = ipr(*MINE, KEY, "-m", "seed=0,1", "trainer.max_epochs=1", "optimizer.lr=0.3", "objective=[gain,mark]")
+    _, test = owned.loaders(Path("photos"))
+    for folder in Path("runs/train").glob("passport_v2-*"):
+        after = alexnet()
+        after.load_state_dict(load_file(folder / "public.safetensors"))
+        gain = owned.right(after, test) - mine
+        (line,) = re.findall(rf".*{folder.name}", outcome.out.partition("\n2 jobs")[2])
+        assert f" {gain:g} " in line
+        assert gain
+
+
 def test_a_network_that_lost_much_is_told(mine, ipr):
     """A rate that destroys it: what is embedded or not, what it cost is said, and how much is too much."""
     outcome = ipr(*MINE, KEY, "trainer.max_epochs=1", "optimizer.lr=3", "optimizer.clip_norm=null")

@@ -17,7 +17,7 @@ from ipr.store.record import Record
 from ipr.training import fit as fitting
 from ipr.training.checkpoints import epochs_in
 from ipr.workflows.attack_rows import AttackRow
-from ipr.workflows.objective import choices, objective_of
+from ipr.workflows.objective import choices, numbers_of, worth_of
 from one_line import assert_one_line
 from sweeps import SECONDS
 
@@ -127,11 +127,18 @@ def test_what_an_objective_may_be(ipr, tiny):
 
 def test_accuracy_is_what_a_legitimate_user_gets(tiny, run_folder, run_of):
     class Row:
-        accuracy_used, bits_agreeing, mark_read = 0.75, None, True
+        accuracy_used, bits_agreeing, bits_total, trigger_accuracy, mark_read = 0.75, None, None, 0.25, True
 
-    assert objective_of("accuracy", Row) == 0.75
-    assert objective_of("bits_agreeing", Row) is None
-    assert objective_of("mark_read", Row) == 1.0
+    def worth(objective, row=Row):
+        return worth_of(numbers_of(objective, row, lambda: -0.5))
+
+    assert worth("accuracy") == worth(["accuracy"]) == 0.75
+    assert worth("bits_agreeing") is None
+    assert worth("mark_read") == 1.0
+    assert worth(["gain", "mark", "accuracy"]) == [-0.5, 0.25, 0.75]
+    assert worth(["gain", "bits_agreeing"]) is None  # half of what was asked for tells a sweeper nothing
+    bits = type("Bits", (Row,), {"bits_agreeing": 9, "bits_total": 12})
+    assert worth("mark", bits) == 0.75
     run_of(*tiny, "scheme=passport_v1")
     path = run_folder("passport_v1") / "record.json"
     row = json.loads(path.read_text())

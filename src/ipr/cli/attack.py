@@ -15,7 +15,7 @@ def execute(config: AttackConfig) -> Done:
     from ipr.judging.outcome import mark, nearest
     from ipr.reports.terminal import attack_table
     from ipr.workflows.attack import attack
-    from ipr.workflows.objective import check_objective, objective_of
+    from ipr.workflows.objective import check_objective, gain_of, numbers_of, told, worth_of
 
     console = Console()
     check_objective(config.objective, AttackRow)
@@ -31,13 +31,12 @@ def execute(config: AttackConfig) -> Done:
     console.print(attack_table(run.rows))
     console.say(f"{'found' if run.found else 'made'}: {run.folder.path}")
     row, succeeded = nearest(run.rows), sum(row.attack_succeeded for row in run.rows)
-    told = {
+    line = {
         "accuracy": percent(row.accuracy_after),
         "mark": percent(mark(row)),
         "succeeded": f"{succeeded} of {len(run.rows)}",
         "state": "found" if run.found else "made",
         "run": run.folder.key,
     }
-    value = objective_of(config.objective, row)
-    own = {} if config.objective == "accuracy" or value is None else {config.objective: f"{value:g}"}
-    return Done(value, told | own)
+    numbers = numbers_of(config.objective, row, lambda: gain_of(config, run.victim.record) if run.victim else None)
+    return Done(worth_of(numbers), told(numbers) | line)

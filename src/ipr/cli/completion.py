@@ -98,7 +98,7 @@ def candidates(words: Sequence[str]) -> list[str]:
         return [f"{begun}{one}" for one in _beginning(last, _values(command, key, chosen))]
     verbs = VERBS.get(command, ()) if not any(word in VERBS.get(command, ()) for word in before) else ()
     groups = groups_of(command)
-    names = {name for name, group in groups.items() if len(group.choices) > 1}
+    names = {name for name, group in groups.items() if group.leaves_a_choice}
     names |= {"hydra/launcher"} if command in SWEPT else set()
     paths = [one.path for one in keys_of(command, {name: choice for name, choice in chosen.items() if name in groups})]
     found = _beginning(current, [*verbs, *(f"{name}=" for name in sorted(names))])

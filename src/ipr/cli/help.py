@@ -43,7 +43,7 @@ def help_text(command: str, words: Sequence[str] = ()) -> str:
     groups = groups_of(command)
     chosen = {name: str(choice) for name, choice in config.hydra.runtime.choices.items() if name in groups}
     keys = keys_of(command, {name: choice for name, choice in chosen.items() if choice != "None"})
-    with_choice = {name: group for name, group in groups.items() if len(group.choices) > 1}
+    with_choice = {name: group for name, group in groups.items() if group.leaves_a_choice}
     verb = " VERB" if command in VERBS else ""
     lines = [head, "", f"usage: ipr {command}{verb} [key=value ...]{' [-m]' if command in SWEPT else ''}"]
     if with_choice or command in SWEPT:

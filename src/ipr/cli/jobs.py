@@ -33,6 +33,7 @@ from ipr.cli.launchers.outcomes import (
     mark_begun,
     read_outcomes,
 )
+from ipr.cli.launchers.search import best_of, check_search
 from ipr.config.shipped import shipped
 from ipr.errors import InputError
 from ipr.extras import asked_for
@@ -46,6 +47,8 @@ from ipr.terminal.streams import leave, unheard
 from ipr.terminal.table import print_table
 from ipr.texts import printable
 from ipr.training.distributed.launch import is_worker
+
+SWEEPER = "hydra_plugins.hydra_optuna_sweeper."
 
 EXIT_INPUT = 2
 EXIT_DEFECT = 70
@@ -81,9 +84,9 @@ def invoke(
                 refuse_unknown(command, written)
                 raise
             except (ValueError, AssertionError, TypeError, LookupError, OSError) as error:
-                if not _of_hydra(error):
-                    raise
                 what = " ".join(str(error).split())
+                if not what or not _of_hydra(error):
+                    raise
                 raise InputError("arguments", f"<of ipr {command}>", what, f"see `ipr {command} --help`") from error
             except SystemExit as stopped:
                 if stopped.code == 1:  # so Hydra ends, and a judge who says no
@@ -92,7 +95,7 @@ def invoke(
         outcomes = {outcome.number: outcome for outcome in read_outcomes(Path(private))} | job.outcomes
         codes += ({number: outcome.code for number, outcome in outcomes.items()} | job.codes).values()
         if command != "cell":  # whose report follows
-            tell_sweep(job.named, outcomes, job.codes)
+            tell_sweep(job.named, outcomes, job.codes, job.directions)
     return codes, outcomes
 
 
@@ -109,14 +112,21 @@ def choose_verb(command: str, verb: str, verbs: Mapping[str, Callable[[T], int]]
     return verbs[verb]
 
 
-def tell_sweep(named: Mapping[int, str], outcomes: Mapping[int, JobOutcome], codes: Mapping[int, int]) -> None:
-    """Prints one table over the jobs of a sweep, where it had several.
+def tell_sweep(
+    named: Mapping[int, str],
+    outcomes: Mapping[int, JobOutcome],
+    codes: Mapping[int, int],
+    directions: Sequence[str] = (),
+) -> None:
+    """Prints one table over the jobs of a sweep, where it had several; of a search it says which no other one beats.
 
     Args:
         named: number -> what tells the job apart.
         outcomes: of those that have one.
         codes: exit codes of those that may have none.
+        directions: of a search, see `directions_of`.
     """
+    best = best_of(outcomes, directions) if directions else []
     ended = sorted({*outcomes, *codes} & {*named})
     if len(ended) < 2:
         return
@@ -124,7 +134,11 @@ def tell_sweep(named: Mapping[int, str], outcomes: Mapping[int, JobOutcome], cod
     for number in ended:
         one = outcomes.get(number)
         failed = one is None or bool(one.code)
-        rows[number] = {**({} if one is None else one.row), **({"state": "failed"} if failed else {})}
+        rows[number] = {
+            **({} if one is None else one.row),
+            **({"best": "yes"} if number in best else {}),
+            **({"state": "failed"} if failed else {}),
+        }
     headings = [*dict.fromkeys(heading for row in rows.values() for heading in row)]
     headings.sort(key=lambda heading: heading in ("state", "run"))
     lines = [[str(number + 1), named[number], *(row.get(h, "-") for h in headings)] for number, row in rows.items()]
@@ -132,11 +146,13 @@ def tell_sweep(named: Mapping[int, str], outcomes: Mapping[int, JobOutcome], cod
 
 
 def _of_hydra(error: Exception) -> bool:
-    """Whether it was raised in Hydra itself, which so refuses flags that do not go together."""
+    """Whether it was raised in Hydra itself, which so refuses flags that do not go together, or in the sweeper of
+    Optuna: of trials that all failed, or of what it cannot search over.
+    """
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
-    return last is not None and str(last.tb_frame.f_globals.get("__name__")).startswith("hydra.")
+    return last is not None and str(last.tb_frame.f_globals.get("__name__")).startswith(("hydra.", "optuna.", SWEEPER))
 
 
 def with_sweep_folder(arguments: Sequence[str], folder: str) -> list[str]:
@@ -158,6 +174,7 @@ class Job:
         codes: the exit codes of jobs that ran in this process, by number: they do not need the folder.
         outcomes: the outcomes of those whose folder is gone when the sweep ends.
         named: what tells the jobs of a sweep apart, by number; launchers enter it.
+        directions: which way each number is better that the sweeper asks for; likewise.
     """
 
     execute: Callable[[Any], int | Done]
@@ -165,17 +182,23 @@ class Job:
     codes: dict[int, int] = field(default_factory=dict)
     outcomes: dict[int, JobOutcome] = field(default_factory=dict)
     named: dict[int, str] = field(default_factory=dict)
+    directions: list[str] = field(default_factory=list)
 
     def numbered(self, overrides: Sequence[Sequence[str]], first: int, config: DictConfig) -> dict[int, Sequence[str]]:
-        """The jobs of a sweep by number; what tells them apart is entered, and left where each says it as it begins."""
+        """The jobs of a sweep by number; what tells them apart is entered, and left where each says it as it begins.
+
+        Raises:
+            InputError: see `check_search`.
+        """
+        self.directions[:] = check_search(config)
         jobs = dict(enumerate(overrides, first))
         named = descriptions(jobs, config.hydra.overrides.task)
         self.named.update(named)
         announce(self.place, named, count_of(config.hydra.sweeper, len(jobs)))
         return jobs
 
-    def __call__(self, config: DictConfig) -> float | None:
-        """Does it; gives the number that a sweeper optimises, where there is one."""
+    def __call__(self, config: DictConfig) -> float | list[float] | None:
+        """Does it; gives the number, or numbers, that a sweeper optimises, where there are any."""
         settings = HydraConfig.get()
         number = int(OmegaConf.select(cast(DictConfig, settings), "job.num") or 0)  # a single job has none
         with suppress(OSError):  # where there is no room, what has an outcome in `codes` still counts

@@ -25,7 +25,7 @@ def execute(config: ProtectConfig) -> Done:
         from ipr.judging.fidelity import percent
         from ipr.reports.terminal import before_and_after, check_lines
         from ipr.store.record import Record
-        from ipr.workflows.objective import check_objective, objective_of
+        from ipr.workflows.objective import check_objective, numbers_of, told, worth_of
         from ipr.workflows.protect import protect_weights
         from ipr.workflows.request import KEYLESS, is_keyless
 
@@ -44,7 +44,8 @@ def execute(config: ProtectConfig) -> Done:
     console.say(f"{'found' if run.found else 'made'}: {run.folder.path}")
     _tell_what_to_do(made, config)
     row = {"accuracy": percent(run.record.accuracy_used), "before": percent(made.before), "run": run.folder.key}
-    return Done(objective_of(config.objective, run.record), row, code=1 if run.failed else 0)
+    numbers = numbers_of(config.objective, run.record, lambda: -made.costs)
+    return Done(worth_of(numbers), told(numbers) | row, code=1 if run.failed else 0)
 
 
 def _tell_what_to_do(made: ProtectedRun, config: ProtectConfig) -> None:

@@ -28,7 +28,7 @@ def execute(config: TrainConfig) -> Done:
         from ipr.judging.fidelity import percent
         from ipr.reports.terminal import check_lines, run_table
         from ipr.store.record import Record
-        from ipr.workflows.objective import check_objective, objective_of
+        from ipr.workflows.objective import check_objective, gain_of, numbers_of, told, worth_of
         from ipr.workflows.request import KEYLESS, is_keyless, scheme_of
         from ipr.workflows.train import train
 
@@ -56,9 +56,8 @@ def execute(config: TrainConfig) -> Done:
         "state": "found" if run.found else "made",
         "run": run.folder.key,
     }
-    value = objective_of(config.objective, record)
-    told = {} if config.objective == "accuracy" or value is None else {config.objective: f"{value:g}"}
-    return Done(value, row | told)
+    numbers = numbers_of(config.objective, record, lambda: gain_of(config, record))
+    return Done(worth_of(numbers), told(numbers) | row)
 
 
 TRIED = "tried with few batches: training, judging and recording work; nothing was kept"

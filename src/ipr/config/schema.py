@@ -155,7 +155,7 @@ class TrainConfig:
     seed: int = 0  # everything random follows from it
     init: str | None = None  # weights to start from: baseline (trained first), a training's folder or name, a file
     tags: list[str] = field(default_factory=list)  # words to find the run by: [one,two]
-    objective: str = "accuracy"  # the number that a sweeper optimises: a field of the record (docs/commands.md)
+    objective: Any = "accuracy"  # the number, or [numbers], that a sweeper optimises: of the record (docs/search.md)
 
 
 @dataclass

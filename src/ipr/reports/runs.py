@@ -13,6 +13,7 @@ from ipr.reports.attacks import attack_markdown, attacks_section
 from ipr.reports.files import write_files, write_sections
 from ipr.reports.formats import csv_cell, table_markdown
 from ipr.reports.run_links import run_links
+from ipr.reports.searches import search_section
 from ipr.reports.section import Section
 from ipr.reports.trainings import records_frame, setting_of, trainings_section
 from ipr.store.failure import Failure, find_failures
@@ -38,9 +39,10 @@ class Runs:
         notes = [f"Not in the tables, as its training diverged: {f.kind}/{f.key} ({f.says})." for f in self.failures]
         notes += [f"{line[0].upper()}{line[1:]}." for line in map(embedding_failed, self.records) if line]
         trained = [self._linked(trainings_section(self.records, notes), "train", self.records)] if self.records else []
-        return trained + (
-            [self._linked(attacks_section(self.attacked), "attack", self.attacked)] if self.attacked else []
-        )
+        if self.attacked:
+            trained.append(self._linked(attacks_section(self.attacked), "attack", self.attacked))
+        searched = search_section(self.records, self.attacked, self.folder)
+        return [*trained, searched] if searched else trained
 
     def _linked(self, section: Section, kind: str, rows: Sequence[Record | AttackRow]) -> Section:
         return replace(section, runs=run_links(self.folder, ((f"{kind}/{row.key}", asdict(row)) for row in rows)))

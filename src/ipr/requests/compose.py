@@ -23,6 +23,7 @@ from ipr.config.registry import BASES, load, load_all
 from ipr.config.secrets import with_secrets
 from ipr.config.shipped import shipped
 from ipr.errors import InputError
+from ipr.extras import asked_for
 from ipr.requests.keys import SCHEMAS
 from ipr.requests.launchers import enter_launchers
 from ipr.requests.libraries import of_library
@@ -194,6 +195,8 @@ def one_line(error: Exception) -> str:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         if group.startswith("schema/"):  # its YAML is there, and its class is not
             return _no_class(group.removeprefix("schema/"), choice)
+        if choice == "optuna" and group == "hydra/sweeper":
+            return str(asked_for(ModuleNotFoundError(name=choice)))
         what = f"{shown(f'{group}={choice}')}: there is no such choice"
         plugin = "; others come with their plugins, e.g. hydra-optuna-sweeper" if group == "hydra/sweeper" else ""
         return f"{what}; {choose_among(choice, sorted(error.options))}{plugin}"

@@ -216,6 +216,11 @@ class Group:
     default: str
     choices: tuple[str, ...]
 
+    @property
+    def leaves_a_choice(self) -> bool:
+        """Whether there is another choice than the default; one of a group that has none may be left out."""
+        return any(choice != self.default for choice in self.choices)
+
 
 @cache
 def groups_of(command: str) -> dict[str, Group]:

@@ -206,6 +206,20 @@ class _Baseline:
         return load_suspect(self.config.model, self.data, self.run.folder.weights)
 
 
+def plain_run(config: TrainConfig) -> Run:
+    """The plain network of a request, trained alike: found, or trained with a word about it on stderr.
+
+    Raises:
+        InputError: see `train`.
+    """
+    config, data, _ = _opened(config, None)
+    wanted = _baseline_of(config)
+    folder = folder_of(wanted, data)
+    if not folder.record.exists():
+        Console(stderr=True).say(f"compared with a plain network: finding or training {folder.key}")
+    return train(wanted, data)
+
+
 def started(config: Asked, data: ImageData) -> Asked:
     """The same request with a weights file for `init=baseline`: that of its plain network, found or trained."""
     if config.init != TRAINED:

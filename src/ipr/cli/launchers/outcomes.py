@@ -19,12 +19,12 @@ class Done:
     """What a command that did its work leaves to a sweep.
 
     Attributes:
-        value: the number that a sweeper optimises (`objective`); None for none.
+        value: the number, or numbers, that a sweeper optimises (`objective`); None for none.
         row: heading -> cell: its line in the table at the end.
         code: its exit code.
     """
 
-    value: float | None = None
+    value: float | list[float] | None = None
     row: Mapping[str, str] = field(default_factory=dict)
     code: int = 0
 
@@ -45,7 +45,7 @@ class JobOutcome:
     code: int
     line: str = ""
     traced: bool = False
-    value: float | None = None
+    value: float | list[float] | None = None
     row: Mapping[str, str] = field(default_factory=dict)
 
 
