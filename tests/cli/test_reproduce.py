@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from ipr.cli.reproduce import reasons, split
+from ipr.cli.reproduce import enter, reasons, split
+from ipr.config.shipped import shipped
+from ipr.requests.compose import register, typed
 from ipr.store.lease import Lease
+from ipr.studies.plan import plan
 from ipr.studies.planned import Plan, PlannedCell, read_plans
-from ipr.studies.study import find_studies
+from ipr.studies.study import find_studies, load_study, studies
 from one_line import assert_one_line
 from sweeps import until
 
@@ -43,16 +47,20 @@ def own_study(place, **changes):
     return path
 
 
-def test_cells_are_not_copied_with_hydras_store_and_a_composed_one_changes_none(ipr, tmp_path):
+def test_cells_are_not_copied_with_hydras_store_and_a_composed_one_changes_none():
     """Hydra copies its store whenever it composes: N cells would cost N times N copies."""
-    assert ipr("reproduce", f"study={own_study(tmp_path)}", "scale=smoke", "scheme=uchida", *TINY).code == 0
+    register("reproduce")
+    with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
+        config = typed(compose("reproduce", ["study=quickstart", "scale=smoke"]))
+    enter(config, cells := plan(load_study(studies()["quickstart"]), config.scale))
     store = ConfigStore.instance()
-    assert copy.deepcopy(store).repo["cell"] is store.repo["cell"]
-    (name,) = store.repo["cell"]
-    before = OmegaConf.to_container(store.repo["cell"][name].node)
-    loaded = store.load(f"cell/{name}").node
+    kept = store.repo["cell"]
+    assert {*kept} == {f"{cell.name}.yaml" for cell in cells}
+    assert copy.deepcopy(store).repo["cell"] is kept
+    before = OmegaConf.to_container(kept[f"{cells[0].name}.yaml"].node)
+    loaded = store.load(f"cell/{cells[0].name}.yaml").node
     loaded["number"] = 17
-    assert OmegaConf.to_container(store.repo["cell"][name].node) == before
+    assert OmegaConf.to_container(kept[f"{cells[0].name}.yaml"].node) == before
 
 
 @pytest.mark.slow
