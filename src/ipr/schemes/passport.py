@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -36,7 +36,9 @@ class SignatureLoss:
     """The constants of the regulariser R of Eq. 1. The paper gives no lambda_r; the authors' code has 0.1."""
 
     sign_loss_weight: float = 0.1  # how much the signs of the scales count in the loss (lambda_r of Eq. 1)
-    gamma_0: float = 0.1  # the magnitude asked of each scale (Eq. 6)
+    gamma_0: float | None = (
+        None  # magnitude asked of each scale (Eq. 6); null: energy / 30, from 0.1 to 1
+    )
     gamma_regulariser: float = 1e-5  # weight of the sum of gamma^2; in the authors' code only
 
     def check(self) -> None:
@@ -46,6 +48,22 @@ class SignatureLoss:
             InputError: naming the field.
         """
         check_numbers(self, "scheme.")
+
+
+def margin_of(gamma_0: float | None, energy: float | None) -> float:
+    """The magnitude that the sign loss asks of each scale: gamma_0 of Eq. 6.
+
+    What moves the weights by noise of standard deviation t moves a scale by E t: a scale that outlasts it grows with
+    E. The paper's 0.1 stays for passports as published and for energies up to 3; 1 is the largest that was measured
+    (docs/passports.md).
+
+    Args:
+        gamma_0: what is asked for; None for what goes with the passport.
+        energy: E = |S| of the passports; None as published.
+    """
+    if gamma_0 is not None:
+        return gamma_0
+    return 0.1 if energy is None else min(1.0, max(0.1, energy / 30))
 
 
 @dataclass
@@ -67,7 +85,7 @@ class PassportScheme(Scheme):
         num_classes: see `Scheme`.
         signature: the bits to write.
         relative: whether they are written relative to the signs of the public scales (`PassportClaim.relative`).
-        signature_loss: the constants of the regulariser.
+        signature_loss: the constants of the regulariser; a gamma_0 of None is 0.1.
         triggers: see `Scheme`.
         damping: the energy as at which scales are trained where the passport's is higher (`damp`); None for its own.
 
@@ -141,10 +159,10 @@ class PassportScheme(Scheme):
         Args:
             affines: of Eq. 4.
         """
-        constants = self.signature_loss
+        constants, gamma_0 = self.signature_loss, margin_of(self.signature_loss.gamma_0, None)
         gamma = torch.cat([scale.squeeze(0) for scale in self.read_scales(affines).values()])
         return {
-            "sign_loss": constants.sign_loss_weight * sign_loss(gamma, self.wanted_signs(), constants.gamma_0),
+            "sign_loss": constants.sign_loss_weight * sign_loss(gamma, self.wanted_signs(), gamma_0),
             "gamma_penalty": constants.gamma_regulariser * gamma.square().sum(),
         }
 
@@ -232,7 +250,8 @@ class PassportScheme(Scheme):
     @classmethod
     def parts(cls, network: nn.Module, config: TrainConfig, data: ImageData, claim: PassportClaim) -> dict[str, Any]:
         """The arguments of the class for a plain network, a run and its claim."""
-        triggers = None
+        scheme, triggers = config.scheme, None
+        assert isinstance(scheme, PassportSchemeConfig)
         if starts_trained(config):
             signs = cls.signs(network, claim, data)
             turned = not cls.public_affine  # V1: no other branch uses the filters
@@ -244,7 +263,7 @@ class PassportScheme(Scheme):
             "recipe": config.optimizer,
             "num_classes": len(data.classes),
             "signature": claim.signature,
-            "signature_loss": config.scheme,
+            "signature_loss": replace(scheme, gamma_0=margin_of(scheme.gamma_0, config.passport.energy)),
             "triggers": triggers,
             "relative": claim.relative,
             "damping": step_energy_of(config.passport.energy, config.passport.step_energy),
