@@ -35,7 +35,8 @@ class Overwrite(Attack):
     A second passport is random, with as many bits and the energies |S| of the owner's and, where these were asked for,
     the damped steps (`passport/damped.py`) and the margin (`margin_of`) that trainings have by default. It is embedded
     as in V1 or V2, also where the owner's scales pass through an accessory: there is no need for one. A second
-    watermark is drawn as the first was, and embedded with its authors' constants. The paper names the attack (Section I) and reports no numbers for it.
+    watermark is drawn as the first was, and embedded with its authors' constants. The paper names the attack (Section
+    I) and reports no numbers for it.
     """
 
     kind = "removal"
