@@ -71,3 +71,11 @@ def test_a_start_has_a_table_of_its_own_with_its_own_baseline_and_damped_steps_a
     assert [[row[7] for row in table] for table in cells] == [["", "+5.0", "+5.0"], ["", "-5.0"]]
     assert "from weights 0123456789ab" in found.tables[1].caption
     assert "from weights" not in found.tables[0].caption
+
+
+def test_networks_of_one_seed_that_a_row_averages_are_told():
+    alike = [record("passport_v1", **PASSPORT), record("passport_v1", **PASSPORT, seed=1)]
+    assert len(trainings_section(alike).notes) == 1
+    mixed, total = trainings_section([*alike, record("passport_v1", **PASSPORT)]).notes
+    assert mixed.startswith("passport_v1: 3 networks of 2 seeds are averaged.")
+    assert "minutes of training" in total

@@ -114,16 +114,25 @@ def rows(part: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
 def trainings_section(records: Sequence[Record], notes: Sequence[str] = ()) -> Section:
     """A table and figures for each setting of the trainings, and notes on what is not in them."""
     frame = records_frame(records)
-    views, pictures = [], []
+    views, pictures, mixed = [], list[Picture](), list[str]()
     parts = tables(frame)
     for number, (setting, part) in enumerate(parts, 1):
         end = f"-{number}" if len(parts) > 1 else ""
         lines = [Line([Value(cell) for cell in cells_of(row, seeds)], _subject(seeds)) for row, seeds in rows(part)]
         views.append(TableView(f"runs{end}", title_of(setting, part), tuple(HEADER), lines, HEADER))
         pictures += _pictures(part, end)
+        mixed += [note for row, seeds in rows(part) if (note := _mixed(row, seeds))]
     made = provenance_of((one.hardware, one.versions, one.commit) for one in records)
     total = f"{frame['train_seconds'].sum() / 60:.1f} minutes of training in all."
-    return Section("runs", "Trainings", tables=views, pictures=pictures, provenance=made, notes=[*notes, total])
+    return Section("runs", "Trainings", tables=views, pictures=pictures, provenance=made, notes=[*notes, *mixed, total])
+
+
+def _mixed(row: dict[str, Any], seeds: pd.DataFrame) -> str:
+    """A warning of a row in which networks of one seed are averaged; "" where there is one a seed."""
+    if not seeds["seed"].duplicated().any():
+        return ""
+    told = f"{row['scheme']}: {len(seeds)} networks of {seeds['seed'].nunique()} seeds are averaged. They differ in a "
+    return told + "setting that has no column here: their `config.yaml` has it; choose some of them by a tag."
 
 
 def _subject(part: pd.DataFrame) -> dict[str, frozenset[str]]:
