@@ -36,9 +36,7 @@ class SignatureLoss:
     """The constants of the regulariser R of Eq. 1. The paper gives no lambda_r; the authors' code has 0.1."""
 
     sign_loss_weight: float = 0.1  # how much the signs of the scales count in the loss (lambda_r of Eq. 1)
-    gamma_0: float | None = (
-        None  # magnitude asked of each scale (Eq. 6); null: energy / 30, from 0.1 to 1
-    )
+    gamma_0: float | None = None  # magnitude asked of each scale (Eq. 6); null: energy / 30, from 0.1 to 1
     gamma_regulariser: float = 1e-5  # weight of the sum of gamma^2; in the authors' code only
 
     def check(self) -> None:
