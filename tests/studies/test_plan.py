@@ -105,6 +105,20 @@ def test_every_study_says_what_it_asks_draws_and_claims(path):
         assert plan(found, scale), f"{found.name} has no cell at {name}"
 
 
+def test_a_variant_tells_cells_apart_and_is_no_part_of_what_they_are():
+    plain, set_ = Sweep(scheme=["uchida"]), {"scheme.bits": 64}
+    (first, *_), (second, *_), (third, *_) = (
+        plan(study(sweep), SCALE)
+        for sweep in (
+            plain,
+            Sweep(scheme=["uchida"], variant="as it is"),
+            Sweep(scheme=["uchida"], set=set_, variant="64"),
+        )
+    )
+    assert first.name == second.name != third.name
+    assert ("variant" in first.about, second.about["variant"], third.about["variant"]) == (False, "as it is", "64")
+
+
 def test_a_sweep_is_every_combination_once_and_trainings_come_first():
     sweeps = [
         Sweep(scheme=["passport_v1"], attack=["prune"]),

@@ -20,6 +20,7 @@ LABELS = {
     "deciding": "the conditions that a judge's decision on the claim rests on, by name",
     "layers": "which layers were changed, e.g. conv3+conv4",
     "layers_count": "how many layers were changed",
+    "variant": "what a study's sweep sets beside all of these, in its words",
     "rate": "fraction that was pruned, or whose signs were flipped",
     "dissimilarity": "fraction of the signature that was asked to differ",
     "wrong": "fraction of the signature's bytes that is wrong",

@@ -168,6 +168,8 @@ def _cells(study: Study, sweep: Sweep, scale: Scale, seeds: Sequence[int] | None
                 choices["exhibit"] = about["exhibit"] = exhibit
                 values |= {f"exhibit.{key}": value for key, value in scale.exhibits.get(exhibit, {}).items()}
             values |= sweep.set
+            if sweep.variant is not None:
+                about["variant"] = sweep.variant
             if "passport.energy" in values:
                 length = values["passport.energy"]
                 about["energy"] = "as published" if length is None else length

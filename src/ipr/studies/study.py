@@ -34,6 +34,7 @@ class Sweep:
         exhibit: what is shown of the run, or of the attacked run.
         first_seed: whether one seed is enough, as for a picture.
         set: other keys of a training, an attack or an exhibit, e.g. `scheme.signature`; see `studies.settable`.
+        variant: what `set` makes of them, in a few words; tells them apart in tables (column `variant`).
 
     Raises:
         InputError: it sets what a study may not set.
@@ -49,6 +50,7 @@ class Sweep:
     exhibit: list[str] = field(default_factory=list)
     first_seed: bool = False
     set: dict[str, Any] = field(default_factory=dict)
+    variant: str | None = None
 
     def __post_init__(self) -> None:
         check_set("sweeps.set", self.set)
