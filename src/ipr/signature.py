@@ -103,13 +103,13 @@ def check_text_bytes(text_bytes: int, bits: int) -> None:
         raise InputError("claim", "text_bytes", f"is no length of text in {bits} bits", "restore the claim")
 
 
-def sign_loss(gamma: Tensor, bits: Tensor, gamma_0: float = 0.1) -> Tensor:
+def sign_loss(gamma: Tensor, bits: Tensor, gamma_0: float | Tensor = 0.1) -> Tensor:
     """Eq. 6 (Algorithm 4): sum over channels of max(gamma_0 - gamma_i * b_i, 0), where b_i is not 0.
 
     Args:
         gamma: scale factors, shape (C,).
         bits: the signature in {-1, +1}, 0 where a channel carries no bit; shape (C,).
-        gamma_0: the magnitude that the loss asks for; above 0.
+        gamma_0: the magnitude that the loss asks for; above 0; of all scales or of each, shape (C,).
 
     Returns:
         A scalar of gamma's type; 0 once every gamma_i has its sign and at least that magnitude.

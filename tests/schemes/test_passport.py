@@ -6,17 +6,14 @@ import torch
 from torch.nn import functional
 
 from ipr.config.recipe import Recipe
-from ipr.data.opening import open_images
 from ipr.data.trigger_sets import TriggerSet
 from ipr.errors import InputError
 from ipr.passport.layer import passport_layers, patch_mean
 from ipr.schemes.passport import SignatureLoss
 from ipr.schemes.passport_v1 import PassportV1
 from ipr.schemes.passport_v2 import PassportV2, PassportV3
-from ipr.schemes.start import start_network
 from ipr.schemes.triggers import TriggerSamples
 from ipr.signature import draw_signature
-from ipr.workflows.request import key_of
 from reference_forms import naive_affine, naive_protect, two_passes
 from references import protected
 
@@ -24,7 +21,7 @@ RECIPE = Recipe(0.01, 0.9, 1e-4, "step", 0.0, None)
 CONSTANTS = SignatureLoss(sign_loss_weight=0.1, gamma_0=0.1, gamma_regulariser=1e-5)
 
 
-def setting(kind, *, norm="gn", public_affine=True, device="cpu", constants=CONSTANTS, **options):
+def setting(kind, *, norm="gn", public_affine=True, device="cpu", **options):
     """A scheme on a device, and the algorithm in its literal form on the CPU."""
     network, plain, passport = protected("alexnet", norm, public_affine=public_affine)
     passport = {name: maps.double() for name, maps in passport.items()}
@@ -38,7 +35,7 @@ def setting(kind, *, norm="gn", public_affine=True, device="cpu", constants=CONS
     x, y = torch.randn(6, 3, 16, 16, dtype=torch.float64), torch.arange(6)
     if kind is not PassportV1:
         options["example"] = x[:1]
-    scheme = kind(network, RECIPE, 10, signature=signature, signature_loss=constants, **options).train().to(device)
+    scheme = kind(network, RECIPE, 10, signature=signature, signature_loss=CONSTANTS, **options).train().to(device)
     return scheme, naive.train(), passport, signature, x, y
 
 
@@ -180,25 +177,3 @@ def test_a_relative_signature_aims_at_the_signs_of_the_public_scales(alternation
     sum(scheme.terms(x.to(device), y.to(device)).values()).backward()  # no gradient goes through a sign
     plain, _, _, _, _, _ = setting(PassportV2, alternation=alternation)
     assert torch.equal(plain.wanted_signs(), plain.bits)
-
-
-@pytest.mark.parametrize(
-    ("energy", "margin"), [("null", 0.1), ("1", 0.1), ("3", 0.1), ("15", 0.5), ("30", 1.0), ("100", 1.0)]
-)
-def test_the_margin_follows_the_energy_and_runs_of_one_margin_are_one(energy, margin, request_for):
-    def asked(*more):
-        config = request_for("scheme=passport_v2", "passport=random", f"passport.energy={energy}", *more)
-        data = open_images(config.dataset, config.paths)
-        network = start_network(config, data)
-        claim = PassportV2.secrets_for(network, config, data, None)
-        return PassportV2.around(network, config, data, claim).signature_loss.gamma_0, key_of(config, data)
-
-    assert asked() == asked(f"scheme.gamma_0={margin}")
-    assert asked()[0] == pytest.approx(margin)
-    assert asked()[1] != asked("scheme.gamma_0=0.2")[1]
-
-
-def test_a_loss_without_a_margin_asks_for_the_papers():
-    free, paper = (setting(PassportV2, constants=SignatureLoss(gamma_0=gamma))[0] for gamma in (None, 0.1))
-    losses = [one.regulariser(one.passport_affines())["sign_loss"] for one in (free, paper)]
-    assert torch.equal(*losses)

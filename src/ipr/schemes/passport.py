@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -21,6 +22,7 @@ from ipr.passport.claim import PassportClaim
 from ipr.passport.damped import damp, step_energy_of
 from ipr.passport.generate import draw_passport, hidden_energies, with_energy
 from ipr.passport.layer import Affine, passport_layers
+from ipr.passport.margin import LEAST, margins
 from ipr.passport.normal_form import public_signs, sign
 from ipr.passport.surgery import find_layers, protect
 from ipr.randomness import derive_bytes, generator
@@ -36,7 +38,7 @@ class SignatureLoss:
     """The constants of the regulariser R of Eq. 1. The paper gives no lambda_r; the authors' code has 0.1."""
 
     sign_loss_weight: float = 0.1  # how much the signs of the scales count in the loss (lambda_r of Eq. 1)
-    gamma_0: float | None = None  # magnitude asked of each scale (Eq. 6); null: energy / 30, from 0.1 to 1
+    gamma_0: float | None = 0.1  # the magnitude asked of each scale (Eq. 6); null: by energy and weights (`margins`)
     gamma_regulariser: float = 1e-5  # weight of the sum of gamma^2; in the authors' code only
 
     def check(self) -> None:
@@ -46,22 +48,6 @@ class SignatureLoss:
             InputError: naming the field.
         """
         check_numbers(self, "scheme.")
-
-
-def margin_of(gamma_0: float | None, energy: float | None) -> float:
-    """The magnitude that the sign loss asks of each scale: gamma_0 of Eq. 6.
-
-    What moves the weights by noise of standard deviation t moves a scale by E t: a scale that outlasts it grows with
-    E. The paper's 0.1 stays for passports as published and for energies up to 3; 1 is the largest that was measured
-    (docs/passports.md).
-
-    Args:
-        gamma_0: what is asked for; None for what goes with the passport.
-        energy: E = |S| of the passports; None as published.
-    """
-    if gamma_0 is not None:
-        return gamma_0
-    return 0.1 if energy is None else min(1.0, max(0.1, energy / 30))
 
 
 @dataclass
@@ -83,9 +69,10 @@ class PassportScheme(Scheme):
         num_classes: see `Scheme`.
         signature: the bits to write.
         relative: whether they are written relative to the signs of the public scales (`PassportClaim.relative`).
-        signature_loss: the constants of the regulariser; a gamma_0 of None is 0.1.
+        signature_loss: the constants of the regulariser.
         triggers: see `Scheme`.
         damping: the energy as at which scales are trained where the passport's is higher (`damp`); None for its own.
+        magnitudes: what is asked of the scales of each layer (`passport.margin`); None for gamma_0 of all.
 
     Attributes:
         public_affine: whether there are public scales beside those of the passport.
@@ -98,6 +85,7 @@ class PassportScheme(Scheme):
     public_affine: ClassVar[bool]
 
     bits: Tensor
+    magnitudes: Tensor | None
 
     def __init__(
         self,
@@ -110,6 +98,7 @@ class PassportScheme(Scheme):
         triggers: TriggerSamples | None = None,
         relative: bool = False,
         damping: float | None = None,
+        magnitudes: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(network, recipe, num_classes, triggers)
         signature_loss.check()
@@ -118,6 +107,10 @@ class PassportScheme(Scheme):
         self.layers = passport_layers(network)
         bits = torch.cat([signature[name] for name in self.layers])
         self.register_buffer("bits", bits, persistent=False)
+        asked = None
+        if magnitudes is not None:
+            asked = torch.cat([torch.full(signature[name].shape, magnitudes[name]) for name in self.layers])
+        self.register_buffer("magnitudes", asked, persistent=False)
 
     def on_fit_start(self) -> None:
         """Has gradients damped where they are to be: in the process that trains, on its device."""
@@ -157,10 +150,11 @@ class PassportScheme(Scheme):
         Args:
             affines: of Eq. 4.
         """
-        constants, gamma_0 = self.signature_loss, margin_of(self.signature_loss.gamma_0, None)
+        constants = self.signature_loss
+        asked = self.magnitudes if self.magnitudes is not None else constants.gamma_0 or LEAST
         gamma = torch.cat([scale.squeeze(0) for scale in self.read_scales(affines).values()])
         return {
-            "sign_loss": constants.sign_loss_weight * sign_loss(gamma, self.wanted_signs(), gamma_0),
+            "sign_loss": constants.sign_loss_weight * sign_loss(gamma, self.wanted_signs(), asked),
             "gamma_penalty": constants.gamma_regulariser * gamma.square().sum(),
         }
 
@@ -250,6 +244,7 @@ class PassportScheme(Scheme):
         """The arguments of the class for a plain network, a run and its claim."""
         scheme, triggers = config.scheme, None
         assert isinstance(scheme, PassportSchemeConfig)
+        asked = margins(network, claim.energies(network)) if scheme.gamma_0 is None else None
         if starts_trained(config):
             signs = cls.signs(network, claim, data)
             turned = not cls.public_affine  # V1: no other branch uses the filters
@@ -261,10 +256,11 @@ class PassportScheme(Scheme):
             "recipe": config.optimizer,
             "num_classes": len(data.classes),
             "signature": claim.signature,
-            "signature_loss": replace(scheme, gamma_0=margin_of(scheme.gamma_0, config.passport.energy)),
+            "signature_loss": scheme,
             "triggers": triggers,
             "relative": claim.relative,
             "damping": step_energy_of(config.passport.energy, config.passport.step_energy),
+            "magnitudes": asked,
         }
 
 

@@ -22,7 +22,7 @@ from ipr.errors import InputError
 from ipr.machine.device import check_accelerator, device_for, training_device
 from ipr.models.published import published_name
 from ipr.schemes.base import Scheme
-from ipr.schemes.passport import is_bound, margin_of
+from ipr.schemes.passport import is_bound
 from ipr.schemes.start import TRAINED, start_digest
 from ipr.store.folder import RunFolder, folder_named, run_key, secret_digest
 from ipr.store.record import provenance
@@ -205,8 +205,6 @@ def identity_of(config: TrainConfig, data: ImageData) -> dict[str, Any]:
     del identity["scheme"]["norm"], identity["optimizer"]["name"]
     if "signature" in identity["scheme"]:
         identity["scheme"]["signature"] = secret_digest(identity["scheme"]["signature"])
-    if "gamma_0" in identity["scheme"]:
-        identity["scheme"]["gamma_0"] = margin_of(identity["scheme"]["gamma_0"], config.passport.energy)
     if identity["scheme"].get("bits", 0) is None:
         del identity["scheme"]["bits"]  # runs that were made before fewer channels could be signed are found
     if identity["scheme"].pop("bound", False):

@@ -18,7 +18,7 @@ from ipr.passport.generate import random_passport, with_energy
 from ipr.passport.layer import Branch
 from ipr.passport.surgery import find_layers, protect, strip
 from ipr.randomness import generator
-from ipr.schemes.passport import SignatureLoss, margin_of
+from ipr.schemes.passport import SignatureLoss
 from ipr.schemes.passport_v1 import PassportV1
 from ipr.schemes.passport_v2 import PassportV2
 from ipr.schemes.watermark import Watermark
@@ -33,10 +33,9 @@ class Overwrite(Attack):
     claims are then judged.
 
     A second passport is random, with as many bits and the energies |S| of the owner's and, where these were asked for,
-    the damped steps (`passport/damped.py`) and the margin (`margin_of`) that trainings have by default. It is embedded
-    as in V1 or V2, also where the owner's scales pass through an accessory: there is no need for one. A second
-    watermark is drawn as the first was, and embedded with its authors' constants. The paper names the attack (Section
-    I) and reports no numbers for it.
+    the damped steps that trainings have by default (`passport/damped.py`). It is embedded as in V1 or V2, also where
+    the owner's scales pass through an accessory: there is no need for one. A second watermark is drawn as the first
+    was, and embedded with its authors' constants. The paper names the attack (Section I) and reports no numbers for it.
     """
 
     kind = "removal"
@@ -59,7 +58,6 @@ class Overwrite(Attack):
         layers = find_layers(victim.suspect, example, claim.layers)
         source = generator(seed, "second passport")
         energies = claim.energies(victim.suspect)
-        energy = _one_energy(energies)
         passport = with_energy(random_passport(layers, source), victim.suspect, energies)
         capacities = {layer.conv: layer.channels for layer in layers}
         signature = draw_signature(capacities, None, source, claim.marks().numel())
@@ -70,8 +68,8 @@ class Overwrite(Attack):
             constant_rate(self.lr, self.weight_decay),
             len(data.classes),
             signature=signature,
-            signature_loss=SignatureLoss(self.sign_loss_weight, margin_of(None, energy)),
-            damping=None if energy is None else STEP_ENERGY,
+            signature_loss=SignatureLoss(self.sign_loss_weight),
+            damping=_damping(energies),
         )
         fit("overwrite", scheme, epochs=self.epochs, clip_norm=1.0)
         second = claim.forged(passport=passport, signature=signature, text_bytes=0, triggers=None)
@@ -87,10 +85,10 @@ class Overwrite(Attack):
         return Attacked(network, {"claim=owner": claim, "claim=second": scheme.completed(second)})
 
 
-def _one_energy(energies: Mapping[str, Tensor]) -> float | None:
-    """The highest energy, where P_gamma and P_beta have the same one in every layer, as those have that were scaled;
-    else None, as published.
+def _damping(energies: Mapping[str, Tensor]) -> float | None:
+    """The energy as at which scales are trained where P_gamma and P_beta have the same one in every layer, as those
+    have that were scaled; else None, as published.
     """
     lengths = torch.stack(list(energies.values()))  # (layers, 2)
     scaled = bool((lengths[:, 0] - lengths[:, 1]).abs().max() <= 1e-3 * lengths.max())
-    return float(lengths.max()) if scaled else None
+    return STEP_ENERGY if scaled else None
