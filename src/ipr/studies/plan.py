@@ -139,9 +139,7 @@ def _cells(study: Study, sweep: Sweep, scale: Scale, seeds: Sequence[int] | None
         target = scale.datasets.get(transfer) if transfer else None
         if size is None or images is None or not _is_run(size, images, dataset, attack, transfer, target, own_part):
             continue
-        repeated = seeds if seeds is not None else size.seeds if size.seeds is not None else scale.seeds
-        if exhibit or sweep.first_seed:
-            repeated = repeated[:1]
+        repeated = _seeds(seeds, size, scale, once=exhibit is not None or sweep.first_seed)
         energies: Sequence[Any] = scale.energies if scheme.startswith("passport_") and scale.energies else [()]
         for seed, energy in product(repeated, energies):
             choices = {"scheme": scheme, "model": model, "dataset": images.name, **scale.choose}
@@ -174,6 +172,12 @@ def _cells(study: Study, sweep: Sweep, scale: Scale, seeds: Sequence[int] | None
                 length = values["passport.energy"]
                 about["energy"] = "as published" if length is None else length
             yield Cell(about, choices, values)
+
+
+def _seeds(asked: Sequence[int] | None, size: ModelScale, scale: Scale, *, once: bool) -> Sequence[int]:
+    """Those that are asked for, else the model's, else the scale's; `once`: the first of them."""
+    found = asked if asked is not None else size.seeds if size.seeds is not None else scale.seeds
+    return found[:1] if once else found
 
 
 def _is_run(
