@@ -179,3 +179,11 @@ def test_networks_of_two_norms_are_told_apart_at_their_points():
     rows = [replace(ROW, key=norm, norm=norm) for norm in ("bn", "gn")]
     assert [cells[1] for _, cells in point_lines(rows)] == [f"{ROW.scheme} (bn)", f"{ROW.scheme} (gn)"]
     assert [cells[1] for _, cells in point_lines(rows[:1])] == [ROW.scheme]
+
+
+def test_victims_of_one_seed_that_a_line_averages_are_told():
+    own = replace(ROW, seed=0, model="alexnet", width=0.25, dataset="digits", victim_epochs=2, tags="")
+    alike = [own, replace(own, victim="two", seed=1), replace(own, attack="finetune", point="")]
+    assert not attacks_section(alike).notes
+    (note,) = attacks_section([*alike, replace(own, victim="three")]).notes
+    assert note.startswith("uchida: 3 networks of 2 seeds are averaged.")

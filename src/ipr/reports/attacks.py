@@ -18,7 +18,7 @@ from ipr.reports.results import provenance_of, with_chance
 from ipr.reports.section import Line, Picture, Section, TableView, Value
 from ipr.reports.selection import attacks_in, rank
 from ipr.reports.subjects import subject_of
-from ipr.reports.trainings import cut_short, energy_of, started_from
+from ipr.reports.trainings import averaged, cut_short, energy_of, started_from
 from ipr.reports.units import mean_and_spread
 from ipr.store.record import cut_of
 from ipr.studies.study import FigureDrawing
@@ -129,7 +129,18 @@ def attacks_section(attacked: Sequence[AttackRow]) -> Section:
             narrow = forgery_figure(same, narrow=True)
             pictures.append(Picture(f"{FORGERIES.name}{end}", FORGERIES.caption, figure, shown, narrow))
     made = provenance_of((row.hardware, row.versions, row.commit) for row in attacked)
-    return Section("attacks", "Attacks", tables=views, pictures=pictures, provenance=made)
+    mixed = [note for same in settings for note in _mixed(same)]
+    return Section("attacks", "Attacks", tables=views, pictures=pictures, provenance=made, notes=mixed)
+
+
+def _mixed(rows: Sequence[AttackRow]) -> Iterator[str]:
+    """A warning of each kind of network of which a line averages several of one seed."""
+    kinds: dict[Kind, dict[int, set[str]]] = {}
+    for row in rows:
+        kinds.setdefault(victim_of(row), {}).setdefault(row.seed, set()).add(row.victim)
+    for kind, seeds in kinds.items():
+        if (count := sum(map(len, seeds.values()))) > len(seeds):
+            yield averaged(kind[0], count, len(seeds))
 
 
 def attack_settings(rows: Sequence[AttackRow]) -> list[list[AttackRow]]:

@@ -129,10 +129,14 @@ def trainings_section(records: Sequence[Record], notes: Sequence[str] = ()) -> S
 
 def _mixed(row: dict[str, Any], seeds: pd.DataFrame) -> str:
     """A warning of a row in which networks of one seed are averaged; "" where there is one a seed."""
-    if not seeds["seed"].duplicated().any():
-        return ""
-    told = f"{row['scheme']}: {len(seeds)} networks of {seeds['seed'].nunique()} seeds are averaged. They differ in a "
-    return told + "setting that has no column here: their `config.yaml` has it; choose some of them by a tag."
+    count, different = len(seeds), seeds["seed"].nunique()
+    return averaged(row["scheme"], count, different) if count > different else ""
+
+
+def averaged(scheme: str, networks: int, seeds: int) -> str:
+    """What is said of a line in which more networks than seeds are averaged."""
+    told = f"{scheme}: {networks} networks of {seeds} seeds are averaged. They differ in a setting that has no column "
+    return told + "here: their `config.yaml` has it; choose some of them by a tag."
 
 
 def _subject(part: pd.DataFrame) -> dict[str, frozenset[str]]:
