@@ -195,7 +195,7 @@ def test_smoothed_labels(smoothing, data):
 def test_regularisation_comes_first_and_tuning_after_it(victim_of, data):
     seen = []
 
-    def fit(name, scheme, *, epochs, clip_norm, share=None):
+    def fit(name, scheme, *, epochs, clip_norm, share=None, alone=False):
         seen.append((name, scheme.recipe.weight_decay, epochs, scheme.network))
 
     (attacked,) = Regularize("regularize", epochs=3).run(victim_of("uchida"), data, fit, 0)
@@ -326,7 +326,7 @@ def test_wrk_has_a_share_of_the_images_and_a_new_classifier(victim_of, data):
     victim = victim_of("trigger_set")
     seen = {}
 
-    def fit(name, scheme, *, epochs, clip_norm, share=None):
+    def fit(name, scheme, *, epochs, clip_norm, share=None, alone=False):
         seen.update(share=share, scheme=scheme, classifier=classifier_of(scheme.network)[1].weight.detach().clone())
 
     (attacked,) = Wrk("wrk", clean=0.25).run(victim, data, fit, 0)
@@ -442,7 +442,7 @@ def test_quantised_weights_are_tuned_where_it_is_asked_for(victim_of, data):
     victim = victim_of("passport_v1", "alexnet", "bn")
     seen = []
 
-    def fit(name, scheme, *, epochs, clip_norm, share=None):
+    def fit(name, scheme, *, epochs, clip_norm, share=None, alone=False):
         seen.append((name, epochs, scheme.network))
 
     plain = list(Quantise("quantise", bits=[5, 3]).run(victim, data, fit, 0))
@@ -496,7 +496,7 @@ def test_steps_of_v1_have_the_network_in_use(first, victim_of, data):
     used = victim.in_use(x[:1])
     seen = []
 
-    def fit(name, scheme, *, epochs, clip_norm, share=None):
+    def fit(name, scheme, *, epochs, clip_norm, share=None, alone=False):
         seen.append((name, epochs))
 
     found = list(Combined("combined", steps=[first, "finetune"], epochs=7).run(victim, data, fit, 0))

@@ -1,13 +1,14 @@
 """What a verdict says to a stranger: its sentences, its bars, and its page."""
 
+import inspect
 import json
 import re
 
 import pytest
 from scipy.stats import binom
 
+from ipr.judging import conditions
 from ipr.judging.control import SAYS
-from ipr.judging.decision import decide
 from ipr.reports.evidence import FORGERIES, evidence_bars
 from ipr.reports.templates import asset
 from ipr.reports.verdict_page import _html
@@ -122,9 +123,7 @@ def test_no_name_can_leave_its_place(place):
 
 
 def test_every_condition_of_a_judge_is_explained():
-    from inspect import getmodule, getsource
-
-    named = set(re.findall(r'Condition\(\s*"([^"]+)"', getsource(getmodule(decide))))
+    named = set(re.findall(r'Condition\(\s*"([^"]+)"', inspect.getsource(conditions)))
     assert {"fidelity", "commitment", "null"} <= named
     assert named <= {*CONDITIONS}
 

@@ -186,6 +186,8 @@ def enter(config: ReproduceConfig, cells: Sequence[Cell]) -> None:
     place: dict[str, Any] = {"download": True} if config.download else {}
     if config.images is not None:
         place["root"] = str(expanded(config.images, "images").absolute())
+    store = ConfigStore.instance().repo
+    store.pop("cell", None)  # of a command before, in this process
     for number, cell in enumerate(cells, 1):
         for key, value in cell.values.items():
             for type_ in types_at(schema_of("cell"), key):
@@ -195,7 +197,6 @@ def enter(config: ReproduceConfig, cells: Sequence[Cell]) -> None:
         if "dataset@transfer" in cell.choices:
             node["transfer"] = node.get("transfer", {}) | place
         ConfigStore.instance().store(group="cell", name=cell.name, node=node, package="_global_")
-    store = ConfigStore.instance().repo
     store["cell"] = _Uncopied(store["cell"])
 
 
