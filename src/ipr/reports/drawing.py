@@ -130,14 +130,18 @@ def _bars(axes: Axes, drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper,
         if same[column].notna().any()
     ]
     width = 0.8 / max(len(shown), 1)
+    there = [  # of each group, so that it stands in the middle of what it has
+        [number for number, (key, _, column) in enumerate(shown) if _has(group, drawing.series, key, column)]
+        for _, group in groups
+    ]
     for number, (key, legend, column) in enumerate(shown):
         heights, spreads, xs = [], [], []
         colour = PALETTE[number % len(PALETTE)] if len(drawing.values) > 1 else colour_of(key, number)
         for at, (place_of, group) in enumerate(groups):
-            same = chosen(group, {drawing.series: key})
-            if not same[column].notna().any():
+            if number not in there[at]:
                 continue
-            xs.append(at + (number - (len(shown) - 1) / 2) * width)
+            same = chosen(group, {drawing.series: key})
+            xs.append(at + (there[at].index(number) - (len(there[at]) - 1) / 2) * width)
             height, spread = _mean_and_spread(same, column)
             heights.append(height)
             spreads.append(spread)
@@ -152,6 +156,10 @@ def _bars(axes: Axes, drawing: FigureDrawing, frame: pd.DataFrame, paper: Paper,
             low, high = 100 * (before - EPSILON), 100 * before
             axes.fill_between([at - 0.45, at + 0.45], low, high, color=DARK, alpha=0.2, lw=0, zorder=0.5, label=BAND)
     axes.set_xticks(range(len(groups)), [_group_name(columns, key, groups) for key, _ in groups], fontsize=7)
+
+
+def _has(group: pd.DataFrame, series: str, key: Any, column: str) -> bool:
+    return bool(chosen(group, {series: key})[column].notna().any())
 
 
 def _group_name(columns: Sequence[str], key: Sequence[Any], groups: Sequence[tuple[Sequence[Any], Any]]) -> str:
