@@ -1,5 +1,6 @@
 """Trainings that do not look at the victim are done once, and are what they would be anew."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -64,7 +65,9 @@ def test_what_differs_in_anything_is_trained_anew(change, request_for, tmp_path,
     assert not reused(capsys)
 
 
-@pytest.mark.parametrize("harm", ["cut", "unfinished", "gone", "no curve", "not said"])
+@pytest.mark.parametrize(
+    "harm", ["cut", "unfinished", "gone", "no curve", "not said", "a pipe", "no text", "a folder", "long"]
+)
 def test_what_is_not_whole_is_not_taken(harm, request_for, tmp_path, capsys):
     first = carried_out(request_for, tmp_path, "passport_v2")
     place = first.folder.path / "checkpoints" / "from_scratch"
@@ -78,7 +81,17 @@ def test_what_is_not_whole_is_not_taken(harm, request_for, tmp_path, capsys):
     elif harm == "no curve":
         (first.folder.path / "metrics-from_scratch.csv").unlink()
     else:
-        (place / "training.sha256").unlink()
+        mark = place / "training.sha256"
+        said = mark.read_text()
+        mark.unlink()
+        if harm == "a pipe":  # nobody writes into it
+            os.mkfifo(mark)
+        elif harm == "no text":
+            mark.write_bytes(b"\xff\xfe")
+        elif harm == "a folder":
+            mark.mkdir()
+        elif harm == "long":
+            mark.write_text(said + " " * 1000)
     second = carried_out(request_for, tmp_path, "uchida")
     assert not reused(capsys)
     anew = carried_out(request_for, tmp_path / "other", "uchida")

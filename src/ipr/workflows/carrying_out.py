@@ -144,7 +144,7 @@ class CarryingOut:
             raise InputError("trainer.devices", config.trainer.devices, problem, "attack with one process")
         with self.clock.stopped():
             if alone:
-                found_before(config, self.data, self.own, checkpoint, metrics)
+                found_before(config, self.data, self.own, epochs, checkpoint, metrics)
             fit(
                 scheme,
                 self.own if share is None else self.own.share(share),
