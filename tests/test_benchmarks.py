@@ -25,6 +25,7 @@ import exactness
 import exported
 import false_claims
 import fingerprints
+import first_network
 import forgers
 import gpu_tables
 import growth
@@ -638,3 +639,18 @@ def test_copies_agree_with_fingerprints_and_strangers_do_not(tmp_path, capsys, m
     page = (TOP / "docs" / "fingerprints.md").read_text()
     generate = runpy.run_path(str(TOP / "docs" / "generate.py"))
     assert written.strip() in generate["with_table"](page, "fingerprints", written.strip())
+
+
+def test_what_the_first_network_begins_with(tmp_path, monkeypatch):
+    """The steps that install are the script's own; what they are given is made here."""
+    monkeypatch.setattr(first_network, "EPOCHS", 1)
+    monkeypatch.setattr(first_network, "TRAINED", 2)
+    monkeypatch.setattr(first_network, "CLASSES", 2)
+    folder_of_images(tmp_path / "source", classes=3, train=3, test=2)
+    first_network.make_photos(tmp_path / "source", tmp_path / "photos")
+    kept = sorted(str(path.relative_to(tmp_path / "photos").parent) for path in tmp_path.glob("photos/*/*/*"))
+    assert kept == [f"{part}/{name}" for part in ("test", "train") for name in "0011"]
+    assert 0 <= first_network.train_mine(tmp_path / "photos", tmp_path / "mine.pt") <= 1
+    program = first_network.lines_of_readme()
+    compile(program, "protect.py", "exec")
+    assert all(given in program for given in ('"mine.pt"', '"photos/', "secret.key", '.save("mine")'))
